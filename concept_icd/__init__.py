@@ -1,0 +1,39 @@
+"""concept-icd: a clinical note in; ranked, classified ICD-9-CM codes out, each with the concepts that carried it.
+
+    >>> from concept_icd import ConceptCoder
+    >>> coder = ConceptCoder.from_pretrained("runs/demo/coder")  # doctest: +SKIP
+    >>> coder.code("Cough and fever. Right lower lobe pneumonia.").top(3)  # doctest: +SKIP
+
+Importing the package imports neither torch nor transformers; the names below load on first use.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_LAZY = {
+    "CodedNote": "concept_icd.records",
+    "Concept": "concept_icd.records",
+    "ConceptCoder": "concept_icd.coder",
+    "ConceptSet": "concept_icd.concepts",
+    "InputError": "concept_icd.errors",
+    "Note": "concept_icd.records",
+    "Ontology": "concept_icd.ontology",
+    "PackedScorer": "concept_icd.scoring.packed",
+    "PromptTemplate": "concept_icd.prompts",
+    "load_ontology": "concept_icd.ontology",
+}
+__all__ = ["__version__", *_LAZY]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'concept_icd' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,60 @@
+"""The `concept-icd` command: one module a verb, imported only when its verb (or the help) is asked for.
+
+A verb's module has `HELP` (one line), `EXAMPLE` (a command that runs), `add_arguments(parser)` and `run(args) -> int`.
+Heavy imports stand inside `run`. Exit codes: 0 done, 1 done but some notes failed, 2 bad input.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+
+from concept_icd import __version__
+from concept_icd.errors import InputError
+
+#: In the order of the flow.
+VERBS = ("ontology", "prepare", "finetune", "score", "fit", "evaluate", "code", "run", "demo")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs a verb; an `InputError` becomes one line on stderr and exit code 2."""
+    args = _parser().parse_args(argv)
+    try:
+        return int(args.run(args))
+    except InputError as error:
+        print(f"concept-icd: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # the reader (head, less) has gone; nothing is wrong
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print("concept-icd: stopped; the same command goes on where it was", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="concept-icd",
+        description="Reads a clinical note and returns ranked ICD-9-CM codes with the concepts that carried them.",
+        epilog="Suggestions are for research and must be validated by a professional coder.",
+    )
+    parser.add_argument("--version", action="version", version=f"concept-icd {__version__}")
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+    for name in VERBS:
+        module = importlib.import_module(f"concept_icd.cli.{name}")
+        sub = verbs.add_parser(
+            name,
+            help=module.HELP,
+            description=module.HELP,
+            epilog=f"example:\n  {module.EXAMPLE}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.add_arguments(sub)
+        sub.set_defaults(run=module.run)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

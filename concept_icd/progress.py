@@ -1,0 +1,65 @@
+"""Progress of long work: a rich bar with ETA on a terminal, a plain line now and then elsewhere, on stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+@contextmanager
+def progress_bar(total: int, label: str, unit: str = "notes") -> Iterator[ProgressBar]:
+    """Shows how far `total` units of work have come; call `.advance(n)` on what it yields."""
+    bar = ProgressBar(total, label, unit)
+    try:
+        yield bar
+    finally:
+        bar.close()
+
+
+class ProgressBar:
+    """See `progress_bar`. Plain lines come every 10 seconds and at the end, so that logs stay short."""
+
+    def __init__(self, total: int, label: str, unit: str) -> None:
+        self.total, self.label, self.unit, self.done = total, label, unit, 0
+        self._start = self._last = time.monotonic()
+        self._rich = None
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit))
+            self._rich = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True))
+            self._task = self._rich.add_task(label, total=total)
+            self._rich.start()
+
+    def advance(self, amount: int = 1) -> None:
+        self.done += amount
+        if self._rich is not None:
+            self._rich.update(self._task, completed=self.done)
+        elif time.monotonic() - self._last > 10:
+            self._line()
+
+    def close(self) -> None:
+        if self._rich is not None:
+            self._rich.stop()
+        else:
+            self._line()
+
+    def _line(self) -> None:
+        self._last = time.monotonic()
+        seconds = self._last - self._start
+        eta = f", about {seconds / self.done * (self.total - self.done):.0f} s left" if 0 < self.done < self.total else ""
+        print(f"{self.label}: {self.done}/{self.total} {self.unit}, {seconds:.0f} s{eta}", file=sys.stderr, flush=True)
+
+
+def track(items: Iterable[T], total: int, label: str, unit: str = "notes") -> Iterator[T]:
+    """Yields the items, showing progress."""
+    with progress_bar(total, label, unit) as bar:
+        for item in items:
+            yield item
+            bar.advance()

@@ -1,0 +1,154 @@
+"""The words of the package as frozen records. They know nothing of files, models or metrics.
+
+Two records are kept apart on purpose: a `Note` is what a scorer may see, a `CodedNote` adds the gold codes
+that it must never see. No scorer accepts a `CodedNote`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Kind = Literal["diagnosis", "procedure"]
+Level = Literal["chapter", "section", "category", "subcategory", "code", "phrase"]
+#: Levels of a concept, from the widest to the narrowest.
+LEVELS: tuple[Level, ...] = ("chapter", "section", "category", "subcategory", "code", "phrase")
+
+
+@dataclass(frozen=True)
+class Note:
+    """A clinical note as a scorer sees it.
+
+    Attributes:
+        note_id: unique within a corpus.
+        text: the raw text.
+        patient_id: groups notes of one patient, for splits and bootstrap intervals.
+        age: in years. sex: "F", "M" or None. drugs: names as given.
+    """
+
+    note_id: str
+    text: str
+    patient_id: str | None = None
+    age: float | None = None
+    sex: str | None = None
+    drugs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class CodedNote:
+    """A note with its gold codes, dotted, in billing order (principal diagnosis first).
+
+    Attributes:
+        diagnoses, procedures: each in its own billing order, without repeats.
+        annotations: the codes that each annotator gave, where several did (CMC 2007: three companies).
+        split: "train", "dev" or "test" where the corpus fixes one.
+    """
+
+    note: Note
+    diagnoses: tuple[str, ...] = ()
+    procedures: tuple[str, ...] = ()
+    annotations: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    split: str | None = None
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """All gold codes: diagnoses in order, then procedures in order."""
+        return self.diagnoses + self.procedures
+
+
+def require_notes(notes: Iterable[Note]) -> list[Note]:
+    """The notes as a list; TypeError for anything else, so that gold codes cannot reach a scorer."""
+    checked = list(notes)
+    for note in checked:
+        if not isinstance(note, Note):
+            raise TypeError(f"a scorer takes Note, not {type(note).__name__}: gold codes must not reach it")
+    return checked
+
+
+@dataclass(frozen=True)
+class Concept:
+    """A yes/no matter that a scorer can be asked about: a node of the ontology or a clinical phrase.
+
+    Attributes:
+        key: stable and unique in its set, e.g. "category:428" or "phrase:short of breath".
+        level: one of `LEVELS`. A code of the label set has level "code" whatever its depth in the tree.
+        text: the words that go into the question.
+        codes: the codes of the label set that the concept covers, in label-set order.
+    """
+
+    key: str
+    level: Level
+    text: str
+    codes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ConceptContribution:
+    """What one concept added to the log-odds of one code.
+
+    Attributes:
+        score: logit(yes) - logit(no), natural log units. contribution: log-odds it added to the code.
+    """
+
+    key: str
+    level: Level
+    text: str
+    score: float
+    contribution: float
+
+
+@dataclass(frozen=True)
+class RankedCode:
+    """One code of the coder's set as suggested for one note; rank 1 is read first.
+
+    Attributes:
+        accepted: the probability reached the coder's threshold.
+        path: codes of the ancestors and the code itself, chapter first.
+        evidence: character spans (start, end) of the note, where the coder gives them.
+    """
+
+    rank: int
+    code: str
+    kind: Kind
+    title: str
+    probability: float
+    accepted: bool
+    path: tuple[str, ...]
+    concepts: tuple[ConceptContribution, ...]
+    evidence: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class CodingResult:
+    """Every code of a coder's set, ranked, for one note.
+
+    Attributes:
+        truncated: None, or one sentence that says what part of the note was not read.
+        versions: what produced it (package, coder, model, prompt, concept set).
+    """
+
+    note_id: str
+    codes: tuple[RankedCode, ...]
+    truncated: str | None
+    versions: Mapping[str, str]
+
+    @property
+    def accepted(self) -> tuple[RankedCode, ...]:
+        return tuple(code for code in self.codes if code.accepted)
+
+    @property
+    def principal(self) -> RankedCode | None:
+        """The first-ranked accepted diagnosis: the suggested principal diagnosis."""
+        return next((code for code in self.accepted if code.kind == "diagnosis"), None)
+
+    def top(self, k: int) -> tuple[RankedCode, ...]:
+        return self.codes[:k]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON line of `concept-icd code --out`; spans and contributions as plain lists."""
+        import dataclasses
+
+        record = dataclasses.asdict(self)
+        record["versions"] = dict(self.versions)
+        return record
