@@ -1,0 +1,174 @@
+"""Prompt templates, checked when loaded, and their tokens. Prompt text lives in `prompts/*.yaml` and nowhere else.
+
+A prompt is `before_note + note + after_note` (read once for all questions), then one question. The two parts are
+tokenised apart and joined as ids, so a packed forward pass, a plain one and vLLM see the same tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from concept_icd.artifacts import hash_of, new_file
+from concept_icd.errors import InputError, did_you_mean
+from concept_icd.records import Note
+from concept_icd.resources import resource
+
+_CONCEPT = "{concept}"
+
+
+@dataclass(frozen=True)
+class PromptTemplate:
+    """The words around a note and a concept.
+
+    Attributes:
+        before_note: the instruction. after_note: what stands between the note and every question.
+        question: holds `{concept}` once. yes, no: spellings of the answers, the preferred one first; the same
+            place in both lists is one pair.
+    """
+
+    name: str
+    before_note: str
+    after_note: str
+    question: str
+    yes: tuple[str, ...]
+    no: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        for part in ("name", "before_note", "after_note", "question"):
+            if not isinstance(getattr(self, part), str):
+                raise InputError(f"prompt {self.name!r}: {part} must be a string")
+        if self.question.count(_CONCEPT) != 1:
+            raise InputError(f"prompt {self.name!r}: question must hold {_CONCEPT} exactly once")
+        for part in ("before_note", "after_note"):
+            if _CONCEPT in getattr(self, part):
+                raise InputError(f"prompt {self.name!r}: {_CONCEPT} belongs in question, not in {part}")
+        if not self.yes or len(self.yes) != len(self.no) or not all(isinstance(s, str) for s in self.yes + self.no):
+            raise InputError(f"prompt {self.name!r}: yes and no must be lists of strings of the same length")
+
+    @classmethod
+    def load(cls, name_or_path: str | Path = "concept") -> PromptTemplate:
+        """Reads a shipped template by name, or a YAML file by path.
+
+        Raises:
+            InputError: no such file, or a key that is missing, unknown or of the wrong form.
+        """
+        path = Path(name_or_path)
+        if path.suffix not in (".yaml", ".yml"):
+            path = resource(f"prompts/{name_or_path}.yaml")
+        try:
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise InputError(f"cannot read prompt {path}: {error.strerror}") from error
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise InputError(f"prompt {path} is not valid YAML: {' '.join(str(error).split())}") from error
+        return cls._from_dict(content, path)
+
+    @classmethod
+    def _from_dict(cls, content: Any, path: Path) -> PromptTemplate:
+        known = [field.name for field in fields(cls)]
+        if not isinstance(content, dict):
+            raise InputError(f"prompt {path} must be a mapping with the keys {', '.join(known)}")
+        for key in content:
+            if key not in known:
+                raise InputError(f"prompt {path}: unknown key {key!r}{did_you_mean(str(key), known)}")
+        missing = [key for key in known if key not in content]
+        if missing:
+            raise InputError(f"prompt {path}: {missing[0]} is missing")
+        answers = {key: (value,) if isinstance(value, str) else tuple(value or ()) for key, value in
+                   ((key, content[key]) for key in ("yes", "no"))}
+        return cls(**{**content, **answers})
+
+    def save(self, path: str | Path) -> None:
+        """Writes the template as YAML that `load` reads back to the same hash."""
+        content = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        with new_file(path) as staging:
+            staging.write_text(yaml.safe_dump(content, allow_unicode=True, sort_keys=False), encoding="utf-8")
+
+    @property
+    def hash(self) -> str:
+        """Hex digest of everything that reaches the model."""
+        return hash_of(asdict(self))
+
+    def text_of(self, note_text: str, concept_text: str) -> str:
+        """The whole prompt as text, to read; models are given `TokenizedPrompt`'s ids."""
+        return self.before_note + note_text + self.after_note + self.question.replace(_CONCEPT, concept_text)
+
+
+@dataclass(frozen=True)
+class EncodedNote:
+    """The tokens that all questions of a note share.
+
+    Attributes:
+        ids: before_note + note + after_note. truncated: None, or one sentence on what was not read.
+    """
+
+    note_id: str
+    ids: tuple[int, ...]
+    truncated: str | None
+
+
+class TokenizedPrompt:
+    """A template in the tokens of one tokenizer.
+
+    Args:
+        max_length: tokens of the longest prompt (note and one question) that the model may be given.
+
+    Raises:
+        InputError: the tokenizer has no pair of single-token answers for this template.
+    """
+
+    def __init__(self, template: PromptTemplate, tokenizer: Any, max_length: int) -> None:
+        self.template, self.tokenizer, self.max_length = template, tokenizer, max_length
+        self.yes_id, self.no_id = self._answer_ids()
+        before = list(tokenizer(template.before_note)["input_ids"])
+        if before and before[-1] == tokenizer.eos_token_id:  # some tokenizers end every text
+            before.pop()
+        self._before, self._after = before, self._ids(template.after_note)
+
+    def _ids(self, text: str) -> list[int]:
+        return list(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+
+    def _answer_ids(self) -> tuple[int, int]:
+        for yes, no in zip(self.template.yes, self.template.no, strict=True):
+            yes_ids, no_ids = self._ids(yes), self._ids(no)
+            if len(yes_ids) == len(no_ids) == 1 and yes_ids != no_ids:
+                return yes_ids[0], no_ids[0]
+        raise InputError(
+            f"prompt {self.template.name!r}: this tokenizer has no single token for any of the answers "
+            f"{list(self.template.yes)} and {list(self.template.no)}; add a spelling that it has"
+        )
+
+    def encode_question(self, concept_text: str) -> list[int]:
+        """Tokens of one question, answer cue last."""
+        return self._ids(self.template.question.replace(_CONCEPT, concept_text))
+
+    def encode_note(self, note: Note, question_tokens: int) -> EncodedNote:
+        """Tokens of the shared part, with room left for a question of `question_tokens` tokens.
+
+        A note that is too long loses its end: the start of a note is kept up to the last token that fits.
+
+        Raises:
+            InputError: the note is empty, or the question alone leaves no room for it.
+        """
+        if not note.text.strip():
+            raise InputError(f"note {note.note_id!r} is empty")
+        room = self.max_length - len(self._before) - len(self._after) - question_tokens
+        if room < 1:
+            raise InputError(
+                f"a question of {question_tokens} tokens leaves no room for a note within {self.max_length} tokens"
+            )
+        encoded = self.tokenizer(note.text, add_special_tokens=False, verbose=False, return_offsets_mapping=True)
+        ids: Sequence[int] = encoded["input_ids"]
+        truncated = None
+        if len(ids) > room:
+            end = encoded["offset_mapping"][room - 1][1]
+            truncated = (
+                f"the note's end was not read: {room:,} of {len(ids):,} tokens fit "
+                f"(characters 0 to {end:,} of {len(note.text):,})"
+            )
+        return EncodedNote(note.note_id, (*self._before, *ids[:room], *self._after), truncated)

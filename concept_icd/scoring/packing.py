@@ -1,0 +1,108 @@
+"""Packing: one note and K questions in one sequence, exact to the K prompts "note + question" it stands for.
+
+Every token has a segment (0 the note, 1..K the questions, -1 padding) and a position. Positions of each question
+restart right after the note, and the one rule of attention is
+
+    query i sees key j  <=>  (segment_j = segment_i  or  segment_j = 0)  and  position_j <= position_i
+
+so a question sees the note and itself, never another question. Attention is all that mixes tokens in a decoder, hence
+the hidden state at a question's last token is the one of the plain prompt (papers: "CEC" asks one prompt a concept).
+The same rule serves scoring and training. This module knows nothing of text or models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+NOTE, PADDING = 0, -1
+
+
+def visible(
+    query_segments: torch.Tensor, query_positions: torch.Tensor, key_segments: torch.Tensor, key_positions: torch.Tensor
+) -> torch.Tensor:
+    """The rule above as a boolean mask.
+
+    Args:
+        query_segments, query_positions: (B, Q) integers. key_segments, key_positions: (B, K) integers.
+
+    Returns:
+        (B, 1, Q, K), True where the query sees the key. Padding sees padding, so that no row is empty.
+    """
+    key, query = key_segments[:, None, None, :], query_segments[:, None, :, None]
+    before = key_positions[:, None, None, :] <= query_positions[:, None, :, None]
+    return ((key == query) | (key == NOTE)) & before
+
+
+@dataclass(frozen=True)
+class QuestionChunk:
+    """Some questions side by side. Tensors are (1, Q) for Q tokens; `ends` (n,) marks each question's last token.
+
+    Attributes:
+        first: index of its first question among all. segments: 1..n. offsets: position within the question.
+    """
+
+    first: int
+    ids: torch.Tensor
+    segments: torch.Tensor
+    offsets: torch.Tensor
+    ends: torch.Tensor
+
+
+def chunk_questions(questions: Sequence[Sequence[int]], tokens: int) -> Iterator[QuestionChunk]:
+    """Cuts the questions, in order, into chunks of at most `tokens` tokens (one question at least)."""
+    first = 0
+    while first < len(questions):
+        last, size = first, 0
+        while last < len(questions) and (last == first or size + len(questions[last]) <= tokens):
+            size += len(questions[last])
+            last += 1
+        part = questions[first:last]
+        lengths = torch.tensor([len(question) for question in part])
+        yield QuestionChunk(
+            first=first,
+            ids=torch.tensor([[token for question in part for token in question]]),
+            segments=torch.repeat_interleave(torch.arange(1, len(part) + 1), lengths)[None],
+            offsets=torch.cat([torch.arange(int(length)) for length in lengths])[None],
+            ends=lengths.cumsum(0) - 1,
+        )
+        first = last
+
+
+def pack_batch(
+    notes: Sequence[Sequence[int]], questions: Sequence[Sequence[Sequence[int]]], padding_id: int
+) -> dict[str, torch.Tensor]:
+    """One training batch: per row a note and its own questions, each question's last token in the row's last columns.
+
+    The order of tokens in a row does not matter under an explicit mask and explicit positions; with the last tokens
+    at the end, a model's ordinary `logits_to_keep=K` yields the K answers of every row, also inside the wrappers of
+    DDP, FSDP and DeepSpeed. Rows with fewer tokens or questions are padded on the left of each part.
+
+    Returns:
+        input_ids, position_ids: (B, L). attention_mask: (B, 1, L, L) boolean. The answers of row b stand in its last
+        len(questions[b]) columns, in order.
+    """
+    body = max(len(note) + sum(len(q) - 1 for q in qs) for note, qs in zip(notes, questions, strict=True))
+    tail = max(len(qs) for qs in questions)
+    shape = (len(notes), body + tail)
+    ids = torch.full(shape, padding_id)
+    segments = torch.full(shape, PADDING)
+    positions = torch.zeros(shape, dtype=torch.long)
+    for row, (note, qs) in enumerate(zip(notes, questions, strict=True)):
+        tokens, segment, position = list(note), [NOTE] * len(note), list(range(len(note)))
+        for number, question in enumerate(qs, start=1):
+            tokens += question[:-1]
+            segment += [number] * (len(question) - 1)
+            position += range(len(note), len(note) + len(question) - 1)
+        left = body - len(tokens)
+        ids[row, left:body] = torch.tensor(tokens)
+        segments[row, left:body] = torch.tensor(segment)
+        positions[row, left:body] = torch.tensor(position)
+        if qs:
+            ids[row, -len(qs) :] = torch.tensor([question[-1] for question in qs])
+            segments[row, -len(qs) :] = torch.arange(1, len(qs) + 1)
+            positions[row, -len(qs) :] = torch.tensor([len(note) + len(question) - 1 for question in qs])
+    mask = visible(segments, positions, segments, positions)
+    return {"input_ids": ids, "position_ids": positions, "attention_mask": mask}
