@@ -1,0 +1,77 @@
+r"""One threshold for all codes: the accepted set of a note is \(\{c : p_{nc} \ge t\}\).
+
+\(t\) maximises micro-F1 \(= 2\,TP / (2\,TP + FP + FN)\) over all pairs of the notes it is given, which must be
+out-of-fold. Where `at_least_one` holds, a note with nothing accepted gets its most probable code.
+It knows nothing of concepts or models.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from concept_icd.errors import InputError
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """The threshold, and how it came about.
+
+    Attributes:
+        value: a code is accepted when its probability is at least this.
+        at_least_one: the most probable code of a note is always accepted.
+        micro_f1: on the pairs it was chosen on. source: where those came from, in words.
+    """
+
+    value: float
+    at_least_one: bool = False
+    micro_f1: float | None = None
+    source: str = "given"
+
+    def accept(self, probabilities: np.ndarray) -> np.ndarray:
+        """The accepted pairs, bool, of probabilities of shape (notes, codes)."""
+        accepted = probabilities >= self.value
+        if self.at_least_one and len(accepted):
+            accepted[np.arange(len(accepted)), probabilities.argmax(axis=1)] = True
+        return accepted
+
+
+def choose_threshold(
+    gold: np.ndarray, probabilities: np.ndarray, *, at_least_one: bool | None = False, source: str = "given notes"
+) -> Threshold:
+    """The threshold with the highest micro-F1, exact: every value that changes the accepted set is tried.
+
+    The threshold stands half-way between the lowest accepted probability and the highest rejected one. Among
+    equals, the highest.
+
+    Args:
+        gold: 0/1, shape (notes, codes). probabilities: the same shape, out-of-fold.
+        at_least_one: None tries both and keeps the better; without, where they tie.
+
+    Raises:
+        InputError: no pair is positive.
+    """
+    if not gold.any():
+        raise InputError("no note of these has a gold code of the set, so that no threshold can be chosen")
+    if at_least_one is None:
+        without, with_one = (
+            choose_threshold(gold, probabilities, at_least_one=b, source=source) for b in (False, True)
+        )
+        assert without.micro_f1 is not None
+        assert with_one.micro_f1 is not None
+        return with_one if with_one.micro_f1 > without.micro_f1 else without
+    p = probabilities.astype(np.float64)
+    if at_least_one:
+        p[np.arange(len(p)), p.argmax(axis=1)] = np.inf  # accepted whatever the threshold
+    order = np.argsort(-p, axis=None, kind="stable")
+    p, hits = p.reshape(-1)[order], gold.reshape(-1)[order].astype(bool)
+    found = np.cumsum(hits)
+    f1 = 2 * found / (np.arange(1, len(p) + 1) + hits.sum())
+    # A cut after pair i is possible where the next probability is lower.
+    cuts = np.flatnonzero(np.append(p[1:] < p[:-1], True))
+    best = cuts[np.argmax(f1[cuts])]
+    upper = min(p[best], np.nextafter(1.0, 2.0))
+    lower = p[best + 1] if best + 1 < len(p) else 0.0
+    middle = lower + (upper - lower) / 2
+    return Threshold(float(middle if middle > lower else upper), at_least_one, float(f1[best]), source)

@@ -1,0 +1,36 @@
+"""The record that a scorer returns and the heads read: concept scores of some notes. It knows nothing of gold codes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class ConceptScores:
+    """Scores of `notes x concepts`.
+
+    Attributes:
+        note_ids: one id a row, each once.
+        concept_hash: hash of the concept set that the columns follow.
+        logits: float32, shape (notes, concepts): logit(yes) - logit(no), natural log units.
+        truncated: for each note None, or one sentence that says what part was not read.
+        out_of_fold: each note was scored by a model that was not tuned on it (an untuned model counts).
+    """
+
+    note_ids: tuple[str, ...]
+    concept_hash: str
+    logits: np.ndarray
+    truncated: tuple[str | None, ...]
+    out_of_fold: bool = False
+
+    def __post_init__(self) -> None:
+        rows = (len(self.note_ids), len(self.truncated), self.logits.shape[0])
+        if self.logits.ndim != 2 or len(set(rows)) > 1:
+            raise ValueError(f"ids, truncation marks and rows of logits are {rows}: they must be as many")
+
+    def __len__(self) -> int:
+        return len(self.note_ids)
