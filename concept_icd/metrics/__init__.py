@@ -1,1 +1,54 @@
-"""TODO"""
+"""The metrics of ICD coding, formula first. They know matrices (notes, codes) and nothing else.
+
+Every function takes NumPy arrays, checks them first (ValueError), computes in float64 and returns floats by name.
+Conventions (ties, notes or codes without gold, 0/0) stand in the text of each module.
+"""
+
+from __future__ import annotations
+
+from numpy.typing import ArrayLike
+
+from concept_icd.metrics.areas import area_metrics, precision_recall_curve
+from concept_icd.metrics.calibration import calibration_metrics, equal_count_bins, equal_width_bins
+from concept_icd.metrics.decisions import code_scores, confusion, decision_metrics
+from concept_icd.metrics.inputs import check_pair
+from concept_icd.metrics.intervals import bootstrap_intervals, headline_intervals
+from concept_icd.metrics.levels import level_metrics
+from concept_icd.metrics.rank_errors import rank_errors_at_recall
+from concept_icd.metrics.ranking import ranking_metrics
+from concept_icd.metrics.thresholds import best_threshold
+
+__all__ = [
+    "area_metrics",
+    "best_threshold",
+    "bootstrap_intervals",
+    "calibration_metrics",
+    "classification_metrics",
+    "code_scores",
+    "confusion",
+    "decision_metrics",
+    "equal_count_bins",
+    "equal_width_bins",
+    "headline_intervals",
+    "level_metrics",
+    "precision_recall_curve",
+    "rank_errors_at_recall",
+    "ranking_metrics",
+]
+
+
+def classification_metrics(gold: ArrayLike, probabilities: ArrayLike, threshold: float = 0.5) -> dict[str, float]:
+    """Metrics of accepting a code at p >= threshold (`decisions`), and the areas, which need no threshold (`areas`).
+
+    Args:
+        gold: 0/1 (notes, codes). probabilities: (notes, codes) in 0..1.
+
+    Returns:
+        micro_f1, micro_precision, micro_recall, macro_f1, macro_f1_present, macro_f1_caml, macro_precision,
+        macro_recall, exact_match; micro_ and macro_ auc, auprc (trapezoid) and average_precision.
+
+    Raises:
+        ValueError: see `inputs.check_pair`.
+    """
+    truth, values = check_pair(gold, probabilities, probabilities=True)
+    return decision_metrics(truth, values >= threshold) | area_metrics(truth, values)

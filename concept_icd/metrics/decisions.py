@@ -1,0 +1,79 @@
+"""Metrics of a decision per (note, code): precision, recall, F1 in all the field's averages, exact match.
+
+    P_c = TP_c / (TP_c + FP_c)    R_c = TP_c / (TP_c + FN_c)    F_c = 2 TP_c / (2 TP_c + FP_c + FN_c)
+
+    micro_precision, micro_recall, micro_f1   the same with TP, FP, FN pooled over codes
+    macro_f1           mean of F_c over all codes of the set
+    macro_f1_present   mean of F_c over codes with a gold example (Edin et al. 2023)
+    macro_f1_caml      2 P R / (P + R) with P, R the means of P_c, R_c over all codes (Mullenbach et al. 2018)
+    exact_match        share of notes whose accepted set is the gold set
+
+Conventions: 0/0 is 0, so a code without gold and without prediction lowers macro_f1 (as scikit-learn's default and
+CAML's script do). `macro_f1_present` only leaves codes out of the mean; unlike Edin's filter it does not touch the
+micro figures. `exact_match` is over all notes; an empty set matches an empty gold set.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from concept_icd.metrics.inputs import Bools, Floats, check_binary
+
+
+def decision_metrics(gold: ArrayLike, decisions: ArrayLike) -> dict[str, float]:
+    """Precision, recall, the F1 family and exact match of accepted codes.
+
+    Args:
+        gold: 0/1 (notes, codes). decisions: 0/1, same shape: the code was accepted for the note.
+
+    Raises:
+        ValueError: see `inputs.check_binary`; different shapes.
+    """
+    truth, accepted = check_decisions(gold, decisions)
+    family = f1_family(*confusion(truth, accepted))
+    exact = float((truth == accepted).all(axis=1).mean())
+    return {name: float(value) for name, value in family.items()} | {"exact_match": exact}
+
+
+def check_decisions(gold: ArrayLike, decisions: ArrayLike) -> tuple[Bools, Bools]:
+    """Both as bool matrices of one shape; ValueError otherwise."""
+    truth, accepted = check_binary(gold, "gold"), check_binary(decisions, "decisions")
+    if truth.shape != accepted.shape:
+        raise ValueError(f"gold has shape {truth.shape} and the decisions {accepted.shape}; both are (notes, codes)")
+    return truth, accepted
+
+
+def confusion(gold: Bools, decisions: Bools) -> tuple[Floats, Floats, Floats]:
+    """TP, FP, FN per code, each (codes,)."""
+    tp = (gold & decisions).sum(axis=0, dtype=np.float64)
+    return tp, decisions.sum(axis=0, dtype=np.float64) - tp, gold.sum(axis=0, dtype=np.float64) - tp
+
+
+def f1_family(tp: Floats, fp: Floats, fn: Floats) -> dict[str, Floats]:
+    """The module's averages from counts (..., codes); each value has the leading shape (draws of a bootstrap)."""
+    precision, recall, f1 = code_scores(tp, fp, fn)
+    micro_precision, micro_recall, micro_f1 = code_scores(tp.sum(axis=-1), fp.sum(axis=-1), fn.sum(axis=-1))
+    present = tp + fn > 0
+    macro_precision, macro_recall = precision.mean(axis=-1), recall.mean(axis=-1)
+    return {
+        "micro_f1": micro_f1,
+        "micro_precision": micro_precision,
+        "micro_recall": micro_recall,
+        "macro_f1": f1.mean(axis=-1),
+        "macro_f1_present": _ratio((f1 * present).sum(axis=-1), present.sum(axis=-1)),
+        "macro_f1_caml": _ratio(2 * macro_precision * macro_recall, macro_precision + macro_recall),
+        "macro_precision": macro_precision,
+        "macro_recall": macro_recall,
+    }
+
+
+def code_scores(tp: Floats, fp: Floats, fn: Floats) -> tuple[Floats, Floats, Floats]:
+    """P_c, R_c, F_c of the module's formulas, elementwise."""
+    return _ratio(tp, tp + fp), _ratio(tp, tp + fn), _ratio(2 * tp, 2 * tp + fp + fn)
+
+
+def _ratio(numerator: ArrayLike, denominator: ArrayLike) -> Floats:
+    top, bottom = np.asarray(numerator, dtype=np.float64), np.asarray(denominator, dtype=np.float64)
+    out: NDArray[np.float64] = np.zeros(np.broadcast_shapes(top.shape, bottom.shape))
+    return np.divide(top, bottom, out=out, where=bottom != 0)
