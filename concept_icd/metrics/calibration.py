@@ -62,7 +62,7 @@ def calibration_metrics(gold: ArrayLike, probabilities: ArrayLike, bins: int = 5
 
 
 def equal_count_bins(gold: Bools, probabilities: Floats, bins: int) -> ReliabilityBins:
-    """Pairs in order of probability, cut into `bins` of equal count; ties share the bin of their first. Both (pairs,)."""
+    """Pairs in order of probability, cut into `bins` of equal count; ties share the bin of their first."""
     _require_bins(bins)
     ordered = np.sort(probabilities)  # of values, not of indices: ten times faster on 50 million pairs
     starts = np.flatnonzero(np.diff(ordered, prepend=-1.0))  # first of each tie
