@@ -10,6 +10,7 @@ It knows nothing of text or models.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from concept_icd.artifacts import read_json, sha256, write_json, writing
+from concept_icd.artifacts import hash_of, read_json, sha256, write_json, writing
 from concept_icd.errors import InputError
 from concept_icd.heads.aggregator import Aggregator, Strength, fit_aggregator, fit_aggregators
 from concept_icd.heads.calibration import Calibration, Method, fit_calibration
@@ -77,27 +78,39 @@ class Heads:
         """Log-odds that each concept adds to each code of one note, shape (concepts, codes), after calibration."""
         return self.calibration.slope * self.aggregator.contributions(logits)
 
+    @property
+    def hash(self) -> str:
+        """Hex digest of all numbers and settings."""
+        digest = hashlib.sha256(hash_of(self._settings()).encode())
+        for tensor in self._tensors().values():
+            digest.update(tensor.tobytes())
+        return digest.hexdigest()
+
     def save(self, folder: str | Path) -> None:
         """Writes `heads.safetensors` and `heads.json` into an existing folder."""
         from safetensors.numpy import save_file
 
-        a, weights = self.aggregator, Path(folder) / "heads.safetensors"
-        tensors = {"mean": a.mean, "scale": a.scale, "weights": a.weights, "bias": a.bias}
+        weights = Path(folder) / "heads.safetensors"
         with writing(weights):
-            save_file({**tensors, "frequency": self.ranker.frequency}, weights)
-        write_json(
-            Path(folder) / "heads.json",
-            {
-                "format": FORMAT,
-                "sha256": sha256(weights),
-                "concepts": len(a.mean),
-                "codes": list(self.codes),
-                "strength": {"path": _finite(self.strength.path), "other": _finite(self.strength.other)},
-                "calibration": vars(self.calibration),
-                "threshold": vars(self.threshold),
-                "cross_validation": self.cross_validation,
-            },
-        )
+            save_file(self._tensors(), weights)
+        write_json(Path(folder) / "heads.json", {**self._settings(), "sha256": sha256(weights)})
+
+    def _tensors(self) -> dict[str, np.ndarray]:
+        a = self.aggregator
+        tensors = {"mean": a.mean, "scale": a.scale, "weights": a.weights, "bias": a.bias}
+        # save_file writes the memory as it lies, so that it must lie in rows.
+        return {name: np.ascontiguousarray(t) for name, t in {**tensors, "frequency": self.ranker.frequency}.items()}
+
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "concepts": len(self.aggregator.mean),
+            "codes": list(self.codes),
+            "strength": {"path": _finite(self.strength.path), "other": _finite(self.strength.other)},
+            "calibration": vars(self.calibration),
+            "threshold": vars(self.threshold),
+            "cross_validation": self.cross_validation,
+        }
 
     @classmethod
     def load(cls, folder: str | Path) -> Heads:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -34,3 +35,14 @@ class ConceptScores:
 
     def __len__(self) -> int:
         return len(self.note_ids)
+
+    def select(self, note_ids: Sequence[str]) -> ConceptScores:
+        """The rows of these notes, in this order.
+
+        Raises:
+            KeyError: a note that is not among these.
+        """
+        row_of = {note_id: row for row, note_id in enumerate(self.note_ids)}
+        rows = [row_of[note_id] for note_id in note_ids]
+        truncated = tuple(self.truncated[row] for row in rows)
+        return replace(self, note_ids=tuple(note_ids), logits=self.logits[rows], truncated=truncated)

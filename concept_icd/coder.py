@@ -1,0 +1,252 @@
+"""The coder: a fitted pipeline from a note to ranked codes, that is stored as one folder (see `coder_folder`).
+
+It knows the scorer and the heads; it never sees gold codes but in `fit`, and there only with scores of notes that the
+scorer was not tuned on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from concept_icd import __version__
+from concept_icd.artifacts import hash_of
+from concept_icd.concepts import ConceptSet
+from concept_icd.errors import InputError
+from concept_icd.heads.fitting import HeadOptions, Heads, fit_heads
+from concept_icd.model_reference import ModelReference
+from concept_icd.ontology import Ontology, load_ontology
+from concept_icd.prompts import PromptTemplate
+from concept_icd.records import CodedNote, CodingResult, ConceptContribution, Note, RankedCode
+from concept_icd.scoring.scores import ConceptScores
+
+if TYPE_CHECKING:
+    from concept_icd.scoring.packed import PackedScorer
+
+#: Notes that are scored together by `code_batch`.
+BATCH = 64
+
+
+@dataclass(frozen=True, eq=False)
+class ConceptCoder:
+    """See the module.
+
+    Attributes:
+        model: the base model and adapter, with what proves that they are those of the fit.
+        scorer_settings: options of `PackedScorer.from_pretrained`, such as max_length or load_in_4bit.
+        out_of_fold: the heads were fitted on out-of-fold scores; False is stamped on every result.
+        classification: name of the ontology of the codes.
+    """
+
+    concepts: ConceptSet
+    heads: Heads
+    prompt: PromptTemplate
+    model: ModelReference
+    scorer_settings: Mapping[str, Any] = field(default_factory=dict)
+    out_of_fold: bool = True
+    classification: str = "icd9cm"
+
+    @classmethod
+    def fit(
+        cls,
+        scores: ConceptScores,
+        notes: Iterable[CodedNote],
+        concepts: ConceptSet,
+        *,
+        model: str | Path,
+        adapter: str | Path | None = None,
+        prompt: PromptTemplate | str | Path = "concept",
+        scorer_settings: Mapping[str, Any] | None = None,
+        options: HeadOptions | None = None,
+        allow_in_sample: bool = False,
+        classification: str = "icd9cm",
+    ) -> ConceptCoder:
+        """Fits the heads on the scores of training notes.
+
+        Args:
+            notes: coded notes, among them every scored one. Gold codes outside the set are ignored.
+            model: the base model that new notes will be scored with; adapter: on it.
+            allow_in_sample: take scores of notes that the scorer was tuned on, and say so in every result.
+
+        Raises:
+            InputError: scores of another concept set, in-sample scores, or a scored note without its codes.
+        """
+        if scores.concept_hash != concepts.hash:
+            raise InputError("the scores are of another concept set than this one: score the notes again")
+        if not scores.out_of_fold and not allow_in_sample:
+            raise InputError(
+                "these scores are not out-of-fold, and heads fitted on notes that the scorer was tuned on promise too "
+                "much: score with cross-fitted adapters, or allow in-sample scores, which every result will then say"
+            )
+        gold, patients = gold_matrix(scores.note_ids, notes, concepts.codes)
+        levels = [concept.level for concept in concepts.concepts]
+        cover = _dense(concepts.cover)
+        heads = fit_heads(scores.logits, gold, cover, levels, concepts.codes, groups=patients, options=options)
+        template = prompt if isinstance(prompt, PromptTemplate) else PromptTemplate.load(prompt)
+        reference = ModelReference.of(model, adapter)
+        return cls(concepts, heads, template, reference, scorer_settings or {}, scores.out_of_fold, classification)
+
+    # Use ----------------------------------------------------------------------------------------------------------
+
+    def predict_proba(self, scores: ConceptScores) -> np.ndarray:
+        """Calibrated probabilities, float64, shape (notes, codes), in the order of `concepts.codes`.
+
+        Raises:
+            InputError: the scores are of another concept set.
+        """
+        if scores.concept_hash != self.concepts.hash:
+            raise InputError("the scores are of another concept set than the coder's: score the notes with this coder")
+        return self.heads.predict_proba(scores.logits)
+
+    def code(self, note: Note | str, top_concepts: int = 5) -> CodingResult:
+        """Ranks every code of the set for one note, given as a record or as plain text.
+
+        Raises:
+            InputError: the note is empty, or the model cannot be loaded.
+        """
+        record = Note("note", note) if isinstance(note, str) else note
+        return next(self.code_batch([record], top_concepts=top_concepts))
+
+    def code_batch(self, notes: Sequence[Note], *, top_concepts: int = 5, batch: int = BATCH) -> Iterator[CodingResult]:
+        """Codes the notes in order, some at a time."""
+        for start in range(0, len(notes), batch):
+            yield from self.results(self.scorer.score(notes[start : start + batch], self.concepts), top_concepts)
+
+    def results(self, scores: ConceptScores, top_concepts: int = 5) -> Iterator[CodingResult]:
+        """Ranked codes from concept scores that are there already.
+
+        Args:
+            top_concepts: how many concepts to name for each code, those that added most to its log-odds first.
+        """
+        probabilities = self.predict_proba(scores)
+        accepted, order = self.heads.threshold.accept(probabilities), self.heads.ranker.rank(probabilities)
+        for row, note_id in enumerate(scores.note_ids):
+            carried = self._carried(scores.logits[row], top_concepts)
+            ranked = tuple(
+                RankedCode(
+                    rank=rank,
+                    probability=float(probabilities[row, column]),
+                    accepted=bool(accepted[row, column]),
+                    concepts=carried[column],
+                    **self._about_codes[column],
+                )
+                for rank, column in enumerate(order[row], start=1)
+            )
+            yield CodingResult(note_id, ranked, scores.truncated[row], self.versions)
+
+    def _carried(self, logits: np.ndarray, top: int) -> list[tuple[ConceptContribution, ...]]:
+        """For each code the `top` concepts with a weight for it, by falling contribution."""
+        contributions = self.heads.contributions(logits)
+        used = self.heads.aggregator.weights != 0
+        order = np.argsort(np.where(used, -contributions, np.inf), axis=0, kind="stable")[:top]
+        concepts = self.concepts.concepts
+        return [
+            tuple(
+                ConceptContribution(
+                    concepts[k].key, concepts[k].level, concepts[k].text, float(logits[k]), float(contributions[k, c])
+                )
+                for k in order[:, c]
+                if used[k, c]
+            )
+            for c in range(len(self.concepts.codes))
+        ]
+
+    @cached_property
+    def scorer(self) -> PackedScorer:
+        """The scorer, loaded when first asked for; the base model must be the one of the fit."""
+        from concept_icd.scoring.packed import PackedScorer
+
+        self.model.check()
+        return PackedScorer.from_pretrained(
+            self.model.name, self.model.adapter, self.prompt, **dict(self.scorer_settings)
+        )
+
+    @cached_property
+    def _about_codes(self) -> list[dict[str, Any]]:
+        """What a result says of each code whatever the note."""
+        ontology: Ontology = load_ontology(self.classification)
+        return [
+            {
+                "code": code,
+                "kind": ontology.kind(code),
+                "title": ontology.resolve(code).title,
+                "path": ontology.path(code),
+            }
+            for code in self.concepts.codes
+        ]
+
+    @cached_property
+    def versions(self) -> dict[str, str]:
+        """What produced a result; hashes are shortened to 12 digits."""
+        found = {
+            "concept-icd": __version__,
+            "coder": self.hash[:12],
+            "model": self.model.name,
+            "prompt": f"{self.prompt.name}@{self.prompt.hash[:12]}",
+            "concepts": self.concepts.hash[:12],
+            "heads_fitted_on": "out-of-fold scores" if self.out_of_fold else "IN-SAMPLE scores",
+        }
+        return found if self.model.adapter_sha256 is None else {**found, "adapter": self.model.adapter_sha256[:12]}
+
+    @cached_property
+    def hash(self) -> str:
+        """Hex digest of everything that decides a result."""
+        parts = [self.concepts.hash, self.prompt.hash, self.heads.hash, self.model.hash, dict(self.scorer_settings)]
+        return hash_of([*parts, self.out_of_fold, self.classification])
+
+    # The folder ---------------------------------------------------------------------------------------------------
+
+    def save_pretrained(self, folder: str | Path, *, overwrite: bool = False, **manifest: Any) -> None:
+        """Writes the coder as one folder, by rename.
+
+        Args:
+            manifest: `inputs`, `config`, `seed` and `seconds` of `artifacts.write_manifest`, where known.
+
+        Raises:
+            InputError: the folder exists and `overwrite` is False, or it cannot be written.
+        """
+        from concept_icd.coder_folder import write_coder
+
+        write_coder(self, folder, overwrite=overwrite, **manifest)
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, *, model: str | Path | None = None) -> ConceptCoder:
+        """Reads a folder that `save_pretrained` wrote; the model itself is loaded when first used.
+
+        Args:
+            model: where the base model is now, if it has moved; it must be the same model.
+
+        Raises:
+            InputError: no such folder, a file of it missing or damaged, or another format version.
+        """
+        from concept_icd.coder_folder import read_coder
+
+        return read_coder(folder, model=model)
+
+
+def gold_matrix(
+    note_ids: Sequence[str], notes: Iterable[CodedNote], codes: Sequence[str]
+) -> tuple[np.ndarray, list[str]]:
+    """Gold codes of the named notes, bool (notes, codes), and each note's patient (its own id where none is given).
+
+    Raises:
+        InputError: a named note is not among `notes`.
+    """
+    by_id, column = {coded.note.note_id: coded for coded in notes}, {code: c for c, code in enumerate(codes)}
+    gold, groups = np.zeros((len(note_ids), len(codes)), dtype=bool), []
+    for row, note_id in enumerate(note_ids):
+        if note_id not in by_id:
+            raise InputError(f"the scored note {note_id!r} is not in the corpus: name the corpus that was scored")
+        coded = by_id[note_id]
+        gold[row, [column[code] for code in coded.codes if code in column]] = True
+        groups.append(coded.note.patient_id or f"note {note_id}")
+    return gold, groups
+
+
+def _dense(cover: Any) -> np.ndarray:
+    return np.asarray(cover.toarray() if hasattr(cover, "toarray") else cover, dtype=bool)

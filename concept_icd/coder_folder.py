@@ -1,0 +1,107 @@
+"""A coder as a folder: everything of it but the base model, which it names and recognises.
+
+    coder.json         format, base model, scorer settings, hashes
+    concepts.json      the concept set
+    prompt.yaml        the words around note and concept
+    adapter/           LoRA weights as PEFT writes them, if any
+    heads.json, heads.safetensors
+    manifest.json      what made the folder
+
+It knows files and checks; how a coder works stands in `coder`.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from concept_icd.artifacts import new_folder, read_json, sha256, write_json, write_manifest, writing
+from concept_icd.coder import ConceptCoder
+from concept_icd.concepts import ConceptSet
+from concept_icd.errors import InputError
+from concept_icd.heads.fitting import Heads
+from concept_icd.model_reference import ADAPTER_FILES, ModelReference
+from concept_icd.prompts import PromptTemplate
+
+#: Raised when the folder's form changes, so that another version says so instead of misreading.
+FORMAT = 1
+
+
+def write_coder(
+    coder: ConceptCoder,
+    folder: str | Path,
+    *,
+    overwrite: bool = False,
+    inputs: Mapping[str, str] | None = None,
+    config: Mapping[str, Any] | None = None,
+    seed: int | None = None,
+    seconds: float = 0.0,
+) -> None:
+    """See `ConceptCoder.save_pretrained`."""
+    with new_folder(folder, overwrite=overwrite) as staging:
+        coder.concepts.save(staging / "concepts.json")
+        coder.prompt.save(staging / "prompt.yaml")
+        coder.heads.save(staging)
+        if coder.model.adapter is not None:
+            with writing(staging / "adapter"):
+                (staging / "adapter").mkdir()
+                for name in ADAPTER_FILES:
+                    shutil.copyfile(coder.model.adapter / name, staging / "adapter" / name)
+        write_json(
+            staging / "coder.json",
+            {
+                "format": FORMAT,
+                "hash": coder.hash,
+                "model": coder.model.name,
+                "model_fingerprint": coder.model.fingerprint,
+                "adapter_sha256": coder.model.adapter_sha256,
+                "scorer_settings": dict(coder.scorer_settings),
+                "out_of_fold": coder.out_of_fold,
+                "classification": coder.classification,
+                "files": {name: sha256(staging / name) for name in ("concepts.json", "prompt.yaml", "heads.json")},
+            },
+        )
+        write_manifest(staging, "fit", inputs=inputs or {}, config=config or {}, seed=seed, seconds=seconds)
+
+
+def read_coder(folder: str | Path, *, model: str | Path | None = None) -> ConceptCoder:
+    """See `ConceptCoder.from_pretrained`."""
+    folder = Path(folder)
+    path = folder / "coder.json"
+    if not path.is_file():
+        raise InputError(
+            f"there is no coder in {folder} (no coder.json): `concept-icd demo` makes a small one, "
+            "`concept-icd fit` one from your own scores"
+        )
+    settings = read_json(path)
+    found = settings.get("format") if isinstance(settings, dict) else None
+    if found != FORMAT:
+        raise InputError(f"{folder} is a coder of format {found}, this version reads {FORMAT}: fit it again")
+    try:
+        for name, digest in settings["files"].items():
+            if not (folder / name).is_file() or sha256(folder / name) != digest:
+                raise InputError(f"{folder / name} is missing or damaged: fit the coder again")
+        adapter_sha256 = settings["adapter_sha256"]
+        coder = ConceptCoder(
+            ConceptSet.load(folder / "concepts.json"),
+            Heads.load(folder),
+            PromptTemplate.load(folder / "prompt.yaml"),
+            ModelReference(
+                settings["model"],
+                settings["model_fingerprint"],
+                folder / "adapter" if adapter_sha256 else None,
+                adapter_sha256,
+            ),
+            settings["scorer_settings"],
+            settings["out_of_fold"],
+            settings["classification"],
+        )
+        unchanged = coder.hash == settings["hash"]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} is damaged ({type(error).__name__} on loading): fit the coder again") from error
+    if not unchanged:
+        raise InputError(f"{path} was changed after the coder was fitted: fit it again")
+    return coder if model is None else replace(coder, model=replace(coder.model, name=str(model)))
