@@ -131,12 +131,15 @@ class Ontology:
         return self.node(found)
 
     def title(self, code: str) -> str:
+        """Of a node; raises as `node` does."""
         return self.node(code).title
 
     def level(self, code: str) -> Level:
+        """Of a node; raises as `node` does."""
         return self.node(code).level
 
     def billable(self, code: str) -> bool:
+        """Of a node; raises as `node` does."""
         return self.node(code).billable
 
     # The tree -----------------------------------------------------------------------------------------------------

@@ -16,7 +16,26 @@ COVERAGE_POWER = 2.0
 PREFIX_WEIGHT = 0.6
 #: A title that begins with the query's first word is more about it.
 FIRST_WORD_BONUS = 1.25
-STOP_WORDS = frozenset("a an and by for from in not of on or specified the to unspecified with".split())
+STOP_WORDS = frozenset(
+    (
+        "a",
+        "an",
+        "and",
+        "by",
+        "for",
+        "from",
+        "in",
+        "not",
+        "of",
+        "on",
+        "or",
+        "specified",
+        "the",
+        "to",
+        "unspecified",
+        "with",
+    )
+)
 
 
 class TitleSearch:

