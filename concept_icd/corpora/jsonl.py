@@ -1,0 +1,178 @@
+"""Notes as JSON lines, one note a line, plain or gzipped: the package's own exchange format.
+
+    {"note_id": "a1", "text": "...", "patient_id": "p7", "age": 71, "sex": "F", "drugs": ["furosemide"],
+     "diagnoses": ["428.0", "4019"], "procedures": ["3893"], "annotations": {"A": ["428.0"]}, "split": "train"}
+
+Only `note_id` and `text` are required. Instead of `diagnoses` and `procedures` a line may have `codes`, dotted, in
+billing order; codes without a dot are accepted only where the field says their kind. Other fields are ignored,
+unless their name looks like a misspelling of one of these.
+"""
+
+from __future__ import annotations
+
+import difflib
+import gzip
+import json
+import math
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from concept_icd.corpora.reading import Entry, Failure, decode, flaw, strictly, without_duplicates
+from concept_icd.errors import InputError
+from concept_icd.ontology import Ontology, load_ontology
+from concept_icd.records import CodedNote, Kind, Note
+
+FIELDS = (
+    *("note_id", "text", "patient_id", "age", "sex", "drugs"),
+    *("diagnoses", "procedures", "codes", "annotations", "split"),
+)
+
+
+def read_jsonl(path: str | Path) -> list[CodedNote]:
+    """The notes of a `.jsonl` or `.jsonl.gz` file, in its order.
+
+    Raises:
+        InputError: no such file, a malformed line, an id twice, an empty note, a code that is no ICD-9-CM code.
+    """
+    return strictly(entries(Path(path)))
+
+
+def entries(path: Path) -> Iterator[Entry]:
+    """One entry a line that is not blank; see `reading`."""
+    ontology = load_ontology("icd9cm")
+
+    def numbered() -> Iterator[tuple[str, Entry]]:
+        for number, line in enumerate(_lines(path), 1):
+            if line.strip():
+                place = f"{path}, line {number}"
+                yield place, _entry(place, line, ontology)
+
+    return without_duplicates(numbered())
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    """The lines as bytes, so that one line that is not UTF-8 does not stop the others."""
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            yield from file
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _entry(place: str, line: bytes, ontology: Ontology) -> Entry:
+    note_id = None
+    try:
+        try:
+            record = json.loads(decode(line))
+        except (ValueError, RecursionError) as error:
+            column = f" at column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
+            raise InputError(f"malformed JSON{column}; each line must be one JSON object") from error
+        if not isinstance(record, dict):
+            raise InputError(f"a JSON object is needed, not {_name(record)}")
+        note_id = _string(record, "note_id", required=True)
+        return _coded_note(record, ontology)
+    except InputError as error:
+        return Failure(place, str(error), note_id)
+
+
+def _coded_note(record: dict[str, Any], ontology: Ontology) -> CodedNote:
+    for name in record.keys() - set(FIELDS):
+        if near := difflib.get_close_matches(name, FIELDS, n=1, cutoff=0.8):
+            raise InputError(f"unknown field {name!r}: is {near[0]!r} meant?")
+    note = Note(
+        note_id=_string(record, "note_id", required=True) or "",
+        text=_string(record, "text", required=True) or "",
+        patient_id=_string(record, "patient_id"),
+        age=_age(record.get("age")),
+        sex=_string(record, "sex"),
+        drugs=_strings(record.get("drugs"), "drugs"),
+    )
+    if reason := flaw(note.text):
+        raise InputError(reason)
+    diagnoses = _codes(record.get("diagnoses"), "diagnoses", ontology, "diagnosis")
+    procedures = _codes(record.get("procedures"), "procedures", ontology, "procedure")
+    if record.get("codes") is not None:
+        if diagnoses or procedures:
+            raise InputError("give either 'codes' or 'diagnoses' and 'procedures', not both")
+        codes = _codes(record["codes"], "codes", ontology)
+        diagnoses = tuple(code for code in codes if ontology.kind(code) == "diagnosis")
+        procedures = tuple(code for code in codes if ontology.kind(code) == "procedure")
+    annotations = record.get("annotations")
+    if annotations is not None and not isinstance(annotations, dict):
+        raise InputError(f"'annotations' must be an object of lists of codes, not {_name(annotations)}")
+    return CodedNote(
+        note,
+        diagnoses,
+        procedures,
+        annotations={name: _codes(codes, "annotations", ontology) for name, codes in (annotations or {}).items()},
+        split=_split(record),
+    )
+
+
+def _codes(values: Any, field: str, ontology: Ontology, kind: Kind | None = None) -> tuple[str, ...]:
+    """Dotted codes in their order; a repeat is dropped, as billing tables hold some."""
+    codes = []
+    for text in _strings(values, field):
+        code = ontology.parse(text, kind)
+        if kind is not None and ontology.kind(code) != kind:
+            raise InputError(f"{code} in {field!r} is a {ontology.kind(code)} code, not a {kind} code")
+        codes.append(code)
+    return tuple(dict.fromkeys(codes))
+
+
+def _strings(values: Any, field: str) -> tuple[str, ...]:
+    if values is None:
+        return ()
+    if not isinstance(values, list):
+        raise InputError(f"{field!r} must be a list of strings, not {_name(values)}")
+    for value in values:
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            raise InputError(
+                f'{value} in {field!r} is a number: write it as a string ("{value}"), numbers lose leading zeros'
+            )
+        _check_string(value, field)
+    return tuple(values)
+
+
+def _string(record: dict[str, Any], field: str, *, required: bool = False) -> str | None:
+    value = record.get(field)
+    if value is None:
+        if required:
+            raise InputError(f"the field {field!r} is missing")
+        return None
+    _check_string(value, field)
+    if field != "text" and not value:
+        raise InputError(f"the field {field!r} is empty")
+    return str(value)
+
+
+def _check_string(value: Any, field: str) -> None:
+    if not isinstance(value, str):
+        raise InputError(f"{field!r} must hold text in quotes, not {_name(value)}")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:  # "\ud800" is valid JSON, but no file can hold it
+        raise InputError(f"{field!r} holds half of a surrogate pair at character {error.start}") from error
+
+
+def _age(value: Any) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+        raise InputError("'age' must be a number of years, 0 or more")
+    return float(value)
+
+
+def _split(record: dict[str, Any]) -> str | None:
+    split = _string(record, "split")
+    if split not in (None, "train", "dev", "test"):
+        raise InputError('\'split\' must be "train", "dev" or "test"')
+    return split
+
+
+def _name(value: Any) -> str:
+    """What JSON calls a value's type."""
+    names = {dict: "an object", list: "a list", str: "a string", bool: "true or false", type(None): "null"}
+    return names.get(type(value), "a number")
