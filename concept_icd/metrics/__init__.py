@@ -16,13 +16,12 @@ from concept_icd.metrics.intervals import bootstrap_intervals, headline_interval
 from concept_icd.metrics.levels import level_metrics
 from concept_icd.metrics.rank_errors import rank_errors_at_recall
 from concept_icd.metrics.ranking import ranking_metrics
-from concept_icd.metrics.thresholds import best_threshold
 
 __all__ = [
     "area_metrics",
-    "best_threshold",
     "bootstrap_intervals",
     "calibration_metrics",
+    "check_pair",
     "classification_metrics",
     "code_scores",
     "confusion",

@@ -1,1 +1,33 @@
-"""TODO"""
+"""From predictions to `results.json` and one self-contained `report.html`.
+
+results = evaluate(gold, probabilities, codes, note_ids, threshold=t, threshold_source="...")
+write_report(results, "runs/test")
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from concept_icd.artifacts import new_folder, write_json
+from concept_icd.report.page import render_page
+from concept_icd.report.results import Results, evaluate
+
+__all__ = ["Results", "evaluate", "write_report"]
+
+
+def write_report(
+    results: Results, folder: str | Path, *, title: str = "Evaluation of ICD-9-CM codes", overwrite: bool = False
+) -> Path:
+    """Writes `results.json` and `report.html`, by rename.
+
+    Returns:
+        The path of `report.html`.
+
+    Raises:
+        InputError: `folder` exists and `overwrite` is False, or it cannot be written.
+    """
+    plain = results.to_dict()
+    with new_folder(folder, overwrite=overwrite) as staging:
+        write_json(staging / "results.json", plain)
+        (staging / "report.html").write_text(render_page(plain, title), encoding="utf-8")
+    return Path(folder) / "report.html"

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 
 from concept_icd.metrics import (
-    best_threshold,
     calibration_metrics,
     classification_metrics,
     decision_metrics,
@@ -37,7 +36,7 @@ def test_bad_matrices_are_told(metric, gold, scores, message):
         metric(gold, scores)
 
 
-@pytest.mark.parametrize("metric", [classification_metrics, calibration_metrics, best_threshold])
+@pytest.mark.parametrize("metric", [classification_metrics, calibration_metrics])
 def test_logits_are_not_taken_for_probabilities(metric):
     with pytest.raises(ValueError, match="apply the sigmoid first"):
         metric([[1, 0]], [[-3.0, 2.0]])

@@ -1,0 +1,67 @@
+"""What each figure means, in a line: the rows of the report's table, in order."""
+
+from __future__ import annotations
+
+#: group -> metric -> definition.
+DEFINITIONS: dict[str, dict[str, str]] = {
+    "Accepted codes": {
+        "micro_f1": "TP, FP, FN pooled over codes",
+        "micro_precision": "share of accepted codes that are gold",
+        "micro_recall": "share of gold codes that are accepted",
+        "macro_f1": "mean of per-code F1 over all codes of the set",
+        "macro_f1_present": "mean of per-code F1 over codes with a gold example here",
+        "macro_f1_caml": "harmonic mean of macro precision and macro recall (as CAML); not comparable with macro_f1",
+        "exact_match": "share of notes whose accepted set is the gold set",
+    },
+    "Areas (no threshold)": {
+        "micro_auc": "ROC, all (note, code) pairs; ties count one half",
+        "macro_auc": "ROC, mean over codes with a gold example",
+        "micro_average_precision": "step sum under the precision-recall curve, all pairs",
+        "macro_average_precision": "the same, mean over codes with a gold example",
+        "micro_auprc": "trapezoid under the same curve (as Marcou et al.), all pairs",
+        "macro_auprc": "the same, mean over codes with a gold example",
+    },
+    "Order of the codes (notes with a gold code)": {
+        "precision_at_5": "share of the first 5 codes that are gold",
+        "precision_at_8": "of the first 8",
+        "precision_at_15": "of the first 15",
+        "recall_at_5": "share of the gold codes among the first 5",
+        "recall_at_8": "among the first 8",
+        "recall_at_15": "among the first 15",
+        "r_precision": "share of the first P codes that are gold, P gold codes in the note",
+        "map": "mean average precision",
+        "ndcg": "binary gain, discount 1/log2(1 + rank), whole list",
+        "ndcg_at_15": "the same, first 15 codes",
+        "coverage": "rank of the last gold code",
+        "rank_errors_at_25": "wrong codes read before 25 % of the gold codes are found, step form",
+        "rank_errors_at_50": "before 50 %",
+        "rank_errors_at_75": "before 75 %",
+        "rank_errors_at_100": "before all (= coverage less the gold codes)",
+        "rank_errors_interp_at_25": "interpolated form (as the code of Marcou et al.), 25 %",
+        "rank_errors_interp_at_50": "50 %",
+        "rank_errors_interp_at_75": "75 %",
+        "rank_errors_interp_at_100": "100 %",
+    },
+    "Calibration": {
+        "brier": "mean squared error of the probabilities, all pairs",
+        "ece": "expected calibration error, 500 bins of equal count, all pairs",
+        "mce": "the largest error of a bin, same bins",
+        "ece_equal_width": "500 bins of equal width; another number",
+        "mce_equal_width": "the largest error of a bin, same bins",
+        "brier_above_1_percent": "pairs with a probability above .01 only",
+        "ece_above_1_percent": "500 bins of equal count, pairs above .01 only",
+        "mce_above_1_percent": "the largest error of a bin, same bins",
+    },
+}
+#: The row that is shown for each system where several are compared.
+HEADLINE = (
+    *("micro_f1", "macro_f1", "macro_f1_present", "macro_f1_caml"),
+    *("micro_auc", "macro_auc", "precision_at_5", "map", "ndcg"),
+)
+#: The rows of the table that the command prints.
+SUMMARY = (
+    *("micro_f1", "micro_precision", "micro_recall", "macro_f1", "macro_f1_present", "macro_f1_caml", "exact_match"),
+    *("micro_auc", "macro_auc", "micro_average_precision", "macro_average_precision"),
+    *("precision_at_5", "recall_at_8", "r_precision", "map", "ndcg", "rank_errors_at_50", "rank_errors_at_100"),
+    *("ece", "brier"),
+)

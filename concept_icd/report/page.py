@@ -1,0 +1,204 @@
+"""`Results` as one HTML page that opens anywhere: styles and charts inside, no script, nothing fetched."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from concept_icd.report.charts import calibration_chart, frequency_chart, precision_recall_chart, rank_error_chart
+from concept_icd.report.definitions import DEFINITIONS, HEADLINE
+
+#: Codes in the table of worst codes.
+WORST = 20
+_TILES = {
+    "micro_f1": "micro-F1",
+    "macro_f1": "macro-F1 (mean of per-code F1)",
+    "macro_f1_caml": "macro-F1 (CAML)",
+    "micro_auc": "micro-AUC",
+    "precision_at_5": "precision at 5",
+    "rank_errors_at_100": "rank errors at full recall",
+}
+
+
+def render_page(results: dict[str, Any], title: str = "Evaluation of ICD-9-CM codes") -> str:
+    """The page of `Results.to_dict()`."""
+    css = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
+    policy = "default-src 'none'; style-src 'unsafe-inline'"
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<title>{escape(title)}</title>
+<style>
+{css}</style>
+</head>
+<body>
+<h1>{escape(title)}</h1>
+{_facts(results)}
+{_tiles(results)}
+{_systems(results)}
+{_charts(results)}
+{_levels(results)}
+{_worst(results["codes"])}
+{_figures(results)}
+{_provenance(results)}
+</body>
+</html>
+"""
+
+
+def _facts(results: dict[str, Any]) -> str:
+    counts = results["counts"]
+    threshold = "" if results["threshold"] is None else f"p ≥ {results['threshold']:.4g}; "
+    patients = "patients not known" if counts["patients"] is None else _count(counts["patients"], "patient")
+    facts = {
+        "notes": f"{_count(counts['notes'], 'note')}, {counts['notes_with_gold']:,} with a gold code; {patients}",
+        "codes": f"{results['label_set']}; {counts['codes_present']:,} have a gold example here",
+        "labels": f"{counts['gold_labels']:,} gold, {counts['accepted_labels']:,} accepted",
+        "accepted": threshold + results["threshold_source"],
+        "ranked by": results["ranked_by"],
+        "intervals": _interval_fact(results),
+    }
+    return _definition_list((name, escape(text)) for name, text in facts.items())
+
+
+def _interval_fact(results: dict[str, Any]) -> str:
+    if not results["intervals"]:
+        return "none asked for"
+    draws = sorted({interval["draws"] for interval in results["intervals"].values()})
+    drawn = f"{draws[0]:,}" if len(draws) == 1 else f"{draws[0]:,} to {draws[-1]:,}"
+    return f"95 % percentile bootstrap over {results['resampled']}, {drawn} draws, seed {results['seed']}"
+
+
+def _tiles(results: dict[str, Any]) -> str:
+    tiles = "".join(
+        f"<div class='tile'><span>{escape(name)}</span><b>{_number(results['figures'][metric])}</b>"
+        f"<span>{_interval(results, metric)}</span></div>"
+        for metric, name in _TILES.items()
+    )
+    return f'<div class="tiles">{tiles}</div>'
+
+
+def _charts(results: dict[str, Any]) -> str:
+    figures = (
+        ("Precision and recall", precision_recall_chart, "All (note, code) pairs; the dot is the accepted set."),
+        ("Calibration", calibration_chart, "Ten bins of equal width; 95 % Wilson bars, as if pairs were independent."),
+        ("Wrong codes read on the way", rank_error_chart, "Mean over notes with a gold code, read from the top."),
+        ("F1 and frequency", frequency_chart, "One dot a code that has a gold example here; point at it for its name."),
+    )
+    charts = "".join(
+        f"<figure><h3>{escape(title)}</h3><p class='note'>{escape(note)}</p>{chart(results)}</figure>"
+        for title, chart, note in figures
+    )
+    return f'<h2>Charts</h2><div class="charts">{charts}</div>'
+
+
+def _systems(results: dict[str, Any]) -> str:
+    systems = results["extra"].get("systems")
+    if not systems:
+        return ""
+    rows = [("these predictions", results["figures"]), *systems.items()]
+    body = [[escape(name), *(_number(figures.get(metric)) for metric in HEADLINE)] for name, figures in rows]
+    note = "Same notes, same codes. A row that is named a bound or an oracle was given what no system may see."
+    return f"<h2>Beside it</h2><p class='note'>{note}</p>" + _table(["system", *HEADLINE], body)
+
+
+def _levels(results: dict[str, Any]) -> str:
+    levels = results["extra"].get("levels")
+    if not levels:
+        return ""
+    columns = ("concepts", "concepts_present", "positives", *_AREAS)
+    body = []
+    for level, row in levels.items():
+        sizes = [f"{row[name]:,.0f}" for name in columns[:2]]
+        body.append([escape(level), *sizes, *(_number(row.get(name)) for name in columns[2:])])
+    note = "Concept scores against the concepts of the gold codes (weak labels), before any head."
+    return f"<h2>Concepts, per level</h2><p class='note'>{note}</p>" + _table(["level", *columns], body)
+
+
+_AREAS = ("micro_auc", "macro_auc", "micro_average_precision", "macro_average_precision")
+
+
+def _worst(codes: list[dict[str, Any]]) -> str:
+    present = sorted((row for row in codes if row["gold"]), key=lambda row: (row["f1"], -row["gold"], row["code"]))[
+        :WORST
+    ]
+    body = []
+    for row in present:
+        train = "–" if row["train_count"] is None else f"{row['train_count']:,}"
+        counts = [f"{row[name]:,}" for name in ("gold", "tp", "fp", "fn")]
+        shares = [_number(row[name]) for name in ("precision", "recall", "f1")]
+        body.append([f"<code>{escape(row['code'])}</code> {escape(row['title'] or '')}", train, *counts, *shares])
+    columns = ["code", "train", "gold", "TP", "FP", "FN", "precision", "recall", "F1"]
+    note = f"Of the codes with a gold example here, the {len(present)} with the lowest F1; the more frequent first."
+    return f"<h2>Worst codes</h2><p class='note'>{note}</p>" + _table(columns, body)
+
+
+def _figures(results: dict[str, Any]) -> str:
+    rows = []
+    for group, metrics in DEFINITIONS.items():
+        rows.append(f"<tr class='group'><th colspan='4'>{escape(group)}</th></tr>")
+        for metric, definition in metrics.items():
+            rows.append(
+                f"<tr><td><code>{metric}</code></td><td class='number'>{_number(results['figures'].get(metric))}</td>"
+                f"<td class='number'>{_interval(results, metric)}</td><td>{escape(definition)}</td></tr>"
+            )
+    head = (
+        "<tr><th>figure</th><th class='number'>value</th><th class='number'>95 % interval</th><th>what it is</th></tr>"
+    )
+    table = f"<table><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table>"
+    return f"<h2>All figures</h2><div class='scroll'>{table}</div>"
+
+
+def _provenance(results: dict[str, Any]) -> str:
+    facts = {
+        "command": results["command"],
+        "git commit": results["git_commit"],
+        "notes": f"SHA-256 of their sorted ids {results['notes_hash']}",
+        **{f"SHA-256 of {name}": digest for name, digest in results["inputs"].items()},
+        "versions": ", ".join(f"{name} {version}" for name, version in results["versions"].items()),
+    }
+    known = ("levels", "systems")
+    facts |= {name: json.dumps(value) for name, value in results["extra"].items() if name not in known}
+    rows = ((name, f"<code>{escape(text)}</code>") for name, text in facts.items() if text)
+    closing = "<p class='note'>Suggestions are for research and must be validated by a professional coder.</p>"
+    return f"<h2>What made this</h2>{_definition_list(rows)}{closing}"
+
+
+def _definition_list(rows: Iterable[tuple[str, str]]) -> str:
+    return "<dl class='facts'>" + "".join(f"<dt>{escape(name)}</dt><dd>{html}</dd>" for name, html in rows) + "</dl>"
+
+
+def _table(columns: list[str], rows: list[list[str]]) -> str:
+    """A table whose first column is text and whose others are numbers; cells are HTML."""
+    head = "".join(f"<th{' class=number' if n else ''}>{escape(name)}</th>" for n, name in enumerate(columns))
+    body = "".join(
+        "<tr>" + "".join(f"<td{' class=number' if n else ''}>{cell}</td>" for n, cell in enumerate(row)) + "</tr>"
+        for row in rows
+    )
+    return f"<div class='scroll'><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+
+
+def _interval(results: dict[str, Any], metric: str) -> str:
+    interval = results["intervals"].get(metric)
+    return f"{_number(interval['low'])} – {_number(interval['high'])}" if interval else ""
+
+
+def _number(value: float | None) -> str:
+    """Three decimals for shares, fewer for ranks, more where three would show nothing."""
+    if value is None or value != value:
+        return "–"
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    if abs(value) > 1:
+        return f"{value:.2f}"
+    return f"{value:.3f}" if value == 0 or abs(value) >= 0.01 else f"{value:.2g}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,187 @@
+"""Everything that is to be said about one set of predictions: figures, n, intervals, where the threshold came from.
+
+Knows matrices and names; it knows nothing of models, files or pages. No note and no patient can be found in it again:
+figures are sums over notes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from concept_icd import metrics
+from concept_icd.artifacts import git_commit, hash_of, versions
+from concept_icd.metrics.decisions import check_decisions
+
+KS = (5, 8, 15)
+#: Recalls of the rank-error curve, in percent.
+CURVE = tuple(range(5, 101, 5))
+
+
+@dataclass(frozen=True)
+class Results:
+    """What `results.json` holds.
+
+    Attributes:
+        figures: metric -> value. intervals: metric -> {"low", "high", "draws"}, 95 %.
+        counts: notes, notes_with_gold, patients (None: not known), codes, codes_present, gold_labels, accepted_labels.
+        threshold: None where the decisions came with the predictions. threshold_source, label_set, ranked_by: in words.
+        resampled: "patients" or "notes". seed: of the bootstrap. notes_hash: tells whether two results share notes.
+        codes: one row per code: code, title, train_count, gold, tp, fp, fn, precision, recall, f1.
+        curves: points of the plots. extra: what the caller adds; "levels" and "systems" are shown as tables.
+        inputs: name -> SHA-256. versions, git_commit, command: what made it.
+    """
+
+    figures: dict[str, float]
+    intervals: dict[str, dict[str, float]]
+    counts: dict[str, int | None]
+    threshold: float | None
+    threshold_source: str
+    label_set: str
+    ranked_by: str
+    resampled: str
+    seed: int
+    notes_hash: str
+    codes: list[dict[str, Any]]
+    curves: dict[str, Any]
+    extra: dict[str, Any] = field(default_factory=dict)
+    inputs: dict[str, str] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=versions)
+    git_commit: str | None = field(default_factory=git_commit)
+    command: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON holds it: NaN and infinity become null."""
+        plain: dict[str, Any] = _jsonable(dataclasses.asdict(self))
+        return plain
+
+
+def evaluate(
+    gold: ArrayLike,
+    probabilities: ArrayLike,
+    codes: Sequence[str],
+    note_ids: Sequence[str],
+    *,
+    patients: Sequence[Hashable] | None = None,
+    scores: ArrayLike | None = None,
+    decisions: ArrayLike | None = None,
+    threshold: float | None = None,
+    threshold_source: str | None = None,
+    label_set: str | None = None,
+    train_counts: Mapping[str, int] | None = None,
+    titles: Mapping[str, str] | None = None,
+    seed: int = 0,
+    draws: int = 1000,
+    extra: Mapping[str, Any] | None = None,
+    inputs: Mapping[str, str] | None = None,
+    command: str | None = None,
+) -> Results:
+    """Measures predictions.
+
+    Args:
+        gold: 0/1 (notes, codes). probabilities: (notes, codes) in 0..1. codes: dotted, the columns. note_ids: the rows.
+        patients: (notes,) whom each note is about; intervals resample them. None resamples notes.
+        scores: the order of the codes, where it is not that of the probabilities (a learned ranker).
+        decisions: 0/1 (notes, codes), the accepted codes. None accepts at p >= `threshold` (.5 where that is None).
+        threshold_source: where the threshold or the decisions came from; required with either of them.
+        label_set: in words, where the codes came from. train_counts: code -> training notes that have it.
+        titles: code -> title. draws: of the bootstrap; 0 gives no intervals.
+        extra: "levels" (from `level_metrics`), "systems" (name -> figures of another system or bound on the same
+            notes); any other key is stored as it is.
+
+    Raises:
+        ValueError: matrices that are no such matrices, names that do not fit them, a threshold without its source.
+    """
+    truth, values = metrics.check_pair(gold, probabilities, probabilities=True)
+    if truth.shape != (len(note_ids), len(codes)):
+        raise ValueError(f"gold has shape {truth.shape}, but there are {len(note_ids)} notes and {len(codes)} codes")
+    if len(set(note_ids)) < len(note_ids) or len(set(codes)) < len(codes):
+        raise ValueError("note_ids and codes must each be without repeats")
+    if (decisions is not None or threshold is not None) and not threshold_source:
+        raise ValueError("threshold_source must say where the threshold or the decisions came from")
+    if decisions is None:
+        threshold = 0.5 if threshold is None else threshold
+        decisions = values >= threshold
+    truth, accepted = check_decisions(truth, decisions)
+    order = values if scores is None else np.asarray(scores, dtype=np.float64)
+    figures = metrics.decision_metrics(truth, accepted) | metrics.area_metrics(truth, values)
+    figures |= metrics.ranking_metrics(truth, order, KS)
+    interpolated = metrics.rank_errors_at_recall(truth, order, mode="interp")
+    figures |= {name.replace("_at_", "_interp_at_"): value for name, value in interpolated.items()}
+    figures |= metrics.calibration_metrics(truth, values)
+    intervals = metrics.headline_intervals(truth, values, accepted, order, patients, draws, seed, KS) if draws else {}
+    return Results(
+        figures=figures,
+        intervals=intervals,
+        counts={
+            "notes": len(note_ids),
+            "notes_with_gold": int(truth.any(axis=1).sum()),
+            "patients": None if patients is None else len(set(patients)),
+            "codes": len(codes),
+            "codes_present": int(truth.any(axis=0).sum()),
+            "gold_labels": int(truth.sum()),
+            "accepted_labels": int(accepted.sum()),
+        },
+        threshold=threshold,
+        threshold_source=threshold_source or "default .5, not tuned",
+        label_set=label_set or f"{len(codes)} codes, as given",
+        ranked_by="probability" if scores is None else "the predictions' own ranks",
+        resampled="notes" if patients is None else "patients",
+        seed=seed,
+        notes_hash=hash_of(sorted(note_ids)),
+        codes=_code_rows(truth, accepted, codes, train_counts, titles),
+        curves=_curves(truth, values, order),
+        extra=dict(extra or {}),
+        inputs=dict(inputs or {}),
+        command=command,
+    )
+
+
+def _code_rows(
+    gold: Any, accepted: Any, codes: Sequence[str], counts: Mapping[str, int] | None, titles: Mapping[str, str] | None
+) -> list[dict[str, Any]]:
+    tp, fp, fn = metrics.confusion(gold, accepted)
+    rows = zip(codes, tp, fp, fn, *metrics.code_scores(tp, fp, fn), strict=True)
+    return [
+        {
+            "code": code,
+            "title": (titles or {}).get(code),
+            "train_count": None if counts is None else int(counts.get(code, 0)),
+            "gold": int(hit + missed),
+            "tp": int(hit),
+            "fp": int(false),
+            "fn": int(missed),
+            "precision": float(precision),
+            "recall": float(recall),
+            "f1": float(f1),
+        }
+        for code, hit, false, missed, precision, recall, f1 in rows
+    ]
+
+
+def _curves(gold: Any, probabilities: Any, order: Any) -> dict[str, Any]:
+    recall, precision = metrics.precision_recall_curve(gold, probabilities)
+    bins = metrics.equal_width_bins(gold.ravel(), probabilities.ravel(), 10)
+    step = metrics.rank_errors_at_recall(gold, order, CURVE)
+    interp = metrics.rank_errors_at_recall(gold, order, CURVE, mode="interp")
+    return {
+        "precision_recall": {"recall": recall.tolist(), "precision": precision.tolist()},
+        "reliability_10_equal_width": {name: column.tolist() for name, column in bins._asdict().items()},
+        "rank_errors": {"recall": list(CURVE), "step": list(step.values()), "interp": list(interp.values())},
+    }
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(name): _jsonable(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_jsonable(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
