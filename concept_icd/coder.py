@@ -17,6 +17,7 @@ import numpy as np
 from concept_icd import __version__
 from concept_icd.artifacts import hash_of
 from concept_icd.concepts import ConceptSet
+from concept_icd.corpora.reading import flaw
 from concept_icd.errors import InputError
 from concept_icd.heads.fitting import HeadOptions, Heads, fit_heads
 from concept_icd.model_reference import ModelReference
@@ -85,8 +86,7 @@ class ConceptCoder:
             )
         gold, patients = gold_matrix(scores.note_ids, notes, concepts.codes)
         levels = [concept.level for concept in concepts.concepts]
-        cover = _dense(concepts.cover)
-        heads = fit_heads(scores.logits, gold, cover, levels, concepts.codes, groups=patients, options=options)
+        heads = fit_heads(scores.logits, gold, concepts.cover, levels, concepts.codes, groups=patients, options=options)
         template = prompt if isinstance(prompt, PromptTemplate) else PromptTemplate.load(prompt)
         reference = ModelReference.of(model, adapter)
         return cls(concepts, heads, template, reference, scorer_settings or {}, scores.out_of_fold, classification)
@@ -113,7 +113,14 @@ class ConceptCoder:
         return next(self.code_batch([record], top_concepts=top_concepts))
 
     def code_batch(self, notes: Sequence[Note], *, top_concepts: int = 5, batch: int = BATCH) -> Iterator[CodingResult]:
-        """Codes the notes in order, some at a time."""
+        """Codes the notes in order, some at a time.
+
+        Raises:
+            InputError: a note is empty or no text.
+        """
+        for note in notes:
+            if reason := flaw(note.text):
+                raise InputError(f"note {note.note_id!r}: {reason}")
         for start in range(0, len(notes), batch):
             yield from self.results(self.scorer.score(notes[start : start + batch], self.concepts), top_concepts)
 
@@ -246,7 +253,3 @@ def gold_matrix(
         gold[row, [column[code] for code in coded.codes if code in column]] = True
         groups.append(coded.note.patient_id or f"note {note_id}")
     return gold, groups
-
-
-def _dense(cover: Any) -> np.ndarray:
-    return np.asarray(cover.toarray() if hasattr(cover, "toarray") else cover, dtype=bool)

@@ -1,0 +1,158 @@
+"""`concept-icd code`: one note as a table, or a corpus as JSON lines."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from concept_icd.errors import InputError
+
+if TYPE_CHECKING:
+    from concept_icd.coder import ConceptCoder
+    from concept_icd.corpora.reading import Failure
+    from concept_icd.records import CodingResult, Note, RankedCode
+
+HELP = "rank the ICD-9-CM codes of a note, or of a corpus"
+EXAMPLE = "concept-icd code note.txt --coder runs/demo/coder"
+#: Where `concept-icd demo` leaves its coder.
+DEFAULT_CODER = Path("runs/demo/coder")
+#: Failures that are printed; all of them are in the file.
+SHOWN_FAILURES = 20
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """One note, or `--corpus` and `--out`."""
+    parser.add_argument("note", nargs="?", metavar="NOTE.txt", help="a text file; - reads standard input")
+    parser.add_argument("--corpus", type=Path, help="a corpus instead of one note; needs --out")
+    parser.add_argument("--format", help="of the corpus: cmc2007, jsonl, text or prepared (default: by what is there)")
+    parser.add_argument("--out", type=Path, help="the predictions, one JSON line a note, every code ranked")
+    parser.add_argument("--limit", type=int, help="only the first notes of the corpus")
+    parser.add_argument("--coder", type=Path, default=DEFAULT_CODER, help="folder of the coder (default: %(default)s)")
+    parser.add_argument("--model", help="where the coder's base model is now, if it has moved")
+    parser.add_argument("--top", type=int, help="codes to print (default: 10 in a table, all in JSON)")
+    parser.add_argument("--concepts", type=int, default=3, help="concepts to name for each code (default: %(default)s)")
+    parser.add_argument("--json", action="store_true", help="print the note's result as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Codes; 1 when some notes of a corpus could not be read."""
+    if (args.note is None) == (args.corpus is None):
+        raise InputError("name either one note or a --corpus, for example: concept-icd code note.txt")
+    if (args.corpus is None) != (args.out is None):
+        raise InputError("--corpus and --out go together: the predictions of a corpus go to a file")
+    for option in ("top", "limit", "concepts"):
+        value = getattr(args, option)
+        if value is not None and value < 1:
+            raise InputError(f"--{option} {value}: a number from 1 up is needed")
+    if args.corpus is not None:
+        return _code_corpus(args)
+    note = _read_note(args.note)  # before the coder, which takes seconds to load
+    coder = _load(args)
+    result = coder.code(note, top_concepts=args.concepts)
+    if args.json:
+        print(json.dumps({**result.to_dict(), "codes": result.to_dict()["codes"][: args.top]}, ensure_ascii=False))
+    else:
+        _print(result, args.top or 10, coder)
+    return 0
+
+
+def _load(args: argparse.Namespace) -> ConceptCoder:
+    from concept_icd.coder import ConceptCoder
+
+    return ConceptCoder.from_pretrained(args.coder, model=args.model)
+
+
+def _read_note(name: str) -> Note:
+    from concept_icd.corpora.reading import decode, flaw
+    from concept_icd.corpora.text import read_text_folder
+    from concept_icd.records import Note
+
+    if name != "-":
+        if Path(name).is_dir():
+            raise InputError(f"{name} is a folder; code all of it with --corpus {name} --out predictions.jsonl")
+        return read_text_folder(name)[0].note
+    try:
+        text = decode(sys.stdin.buffer.read())
+    except InputError as error:
+        raise InputError(f"standard input: {error}") from error
+    if reason := flaw(text):
+        raise InputError(f"standard input: {reason}")
+    return Note("stdin", text)
+
+
+def _code_corpus(args: argparse.Namespace) -> int:
+    from concept_icd.artifacts import new_file
+    from concept_icd.corpora import read_corpus_leniently
+    from concept_icd.progress import track
+
+    coder = _load(args)
+    coded, failures = read_corpus_leniently(args.corpus, args.format)
+    listing = args.out.with_name(args.out.name + ".failures.jsonl")
+    _list_failures(failures, listing)
+    if not coded:
+        raise InputError(f"{args.corpus} holds no note that can be read" + (f": see {listing}" if failures else ""))
+    notes = [entry.note for entry in coded][: args.limit]  # from here on without gold codes
+    with new_file(args.out) as staging, staging.open("w", encoding="utf-8") as file:
+        results = coder.code_batch(notes, top_concepts=args.concepts)
+        for result in track(results, total=len(notes), label="coding"):
+            record = result.to_dict()
+            record["codes"] = record["codes"][: args.top]
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+    print(f"{len(notes)} notes coded: {args.out}", file=sys.stderr)
+    return 1 if failures else 0
+
+
+def _list_failures(failures: Sequence[Failure], path: Path) -> None:
+    """Writes and prints the notes that could not be read; without any, a list of an earlier run goes away."""
+    from concept_icd.artifacts import new_file
+
+    if not failures:
+        path.unlink(missing_ok=True)
+        return
+    with new_file(path) as staging, staging.open("w", encoding="utf-8") as file:
+        for failure in failures:
+            record = {"place": failure.place, "note_id": failure.note_id, "reason": failure.reason}
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+    for failure in failures[:SHOWN_FAILURES]:
+        print(f"concept-icd: {failure}", file=sys.stderr)
+    more = f" (the first {SHOWN_FAILURES} above)" if len(failures) > SHOWN_FAILURES else ""
+    print(f"concept-icd: {len(failures)} notes cannot be coded{more}, listed in {path}", file=sys.stderr)
+
+
+def _print(result: CodingResult, top: int, coder: ConceptCoder) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console() if sys.stdout.isatty() else Console(width=120)
+    table = Table(show_lines=True)
+    for name, justify in (("", "right"), ("code", "left"), ("title and path", "left"), ("probability", "right")):
+        table.add_column(name, justify=justify, no_wrap=name == "code")  # type: ignore[arg-type]
+    table.add_column("concepts behind it (log-odds)", ratio=1)
+    for code in result.top(top):
+        table.add_row(
+            Text(f"{'✓ ' if code.accepted else ''}{code.rank}"),
+            Text(code.code, style="bold" if code.accepted else ""),
+            Text.assemble(code.title, "\n", (" > ".join(code.path), "dim")),
+            Text(f"{code.probability:.1%}"),
+            Text(_concepts(code)),
+        )
+    console.print(table)
+    threshold = coder.heads.threshold
+    also = ", or the first code of the note" if threshold.at_least_one else ""
+    console.print(
+        f"✓ probability of at least {threshold.value:.2f}{also} ({threshold.source})", style="dim", markup=False
+    )
+    if not coder.out_of_fold:
+        console.print("The heads of this coder were fitted on IN-SAMPLE scores: its probabilities promise too much.")
+    if result.truncated:
+        console.print(f"Not all was read: {result.truncated}", style="yellow", markup=False)
+    console.print("Suggestions, to be validated by a professional coder.", style="dim")
+
+
+def _concepts(code: RankedCode) -> str:
+    return "\n".join(f"{c.contribution:+.2f} {c.level}: {c.text}" for c in code.concepts)

@@ -1,0 +1,126 @@
+"""`fit` reads what `prepare`, `finetune` and `score` wrote; here their folders are written by the same functions."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from pathlib import Path
+
+import pytest
+
+from concept_icd.artifacts import read_manifest, write_json, write_manifest
+from concept_icd.cli.main import main
+from concept_icd.coder import ConceptCoder
+from concept_icd.corpora import save_corpus
+from concept_icd.prompts import PromptTemplate
+from concept_icd.scoring.adapters import score_corpus
+from concept_icd.tuning.folder import ADAPTER, CONCEPTS, FOLDS, PROMPT
+
+
+@pytest.fixture(scope="module")
+def runs(fitted, llama, llama_adapter, tmp_path_factory) -> Path:
+    """corpus/, tuned/ and scores/ of the fitted coder's notes; two test notes are in the corpus and in the scores."""
+    import shutil
+
+    root = tmp_path_factory.mktemp("runs")
+    notes = [*fitted.train, *fitted.test[:2]]
+    save_corpus(root / "corpus", notes)
+    (root / "tuned").mkdir()
+    fitted.coder.concepts.save(root / "tuned" / CONCEPTS)
+    PromptTemplate.load().save(root / "tuned" / PROMPT)
+    shutil.copytree(llama_adapter, root / "tuned" / ADAPTER)
+    write_json(root / "tuned" / FOLDS, {})  # the adapter is random: it has seen no note
+    config = {"model_name_or_path": str(llama), "load_in_4bit": False}
+    write_manifest(root / "tuned", "finetune", inputs={}, config=config, seed=0, seconds=0.0, seen=[])
+    score_corpus([coded.note for coded in notes], root / "tuned", root / "scores")
+    return root
+
+
+def fit(runs: Path, out: Path, *more: str) -> int:
+    folders = [part for name in ("corpus", "tuned", "scores") for part in (f"--{name}", str(runs / name))]
+    return main(["fit", *folders, "--out", str(out), *more])
+
+
+def test_the_folders_of_the_stages_become_a_coder(fitted, runs, tmp_path, capsys):
+    assert fit(runs, tmp_path / "coder") == 0
+    assert "micro-F1" in capsys.readouterr().out
+    coder = ConceptCoder.from_pretrained(tmp_path / "coder")
+    assert coder.heads.ranker.frequency.sum() == sum(len(coded.codes) for coded in fitted.train)  # train alone
+    manifest = read_manifest(tmp_path / "coder", "fit")
+    assert (manifest["config"]["notes"], manifest["config"]["splits"]) == (80, ["train"])
+    text = "Cough and fever."
+    ours, theirs = coder.code(text), fitted.coder.code(text)
+    assert [c.code for c in ours.codes] == [c.code for c in theirs.codes]
+    assert [c.probability for c in ours.codes] == pytest.approx([c.probability for c in theirs.codes], abs=1e-3)
+
+
+def test_gold_of_the_test_split_moves_nothing(fitted, runs, tmp_path):
+    other = [dataclasses.replace(coded, diagnoses=("599.0", "780.6")) for coded in fitted.test[:2]]
+    save_corpus(tmp_path / "corpus", [*fitted.train, *other])
+    for name, corpus in (("one", runs / "corpus"), ("two", tmp_path / "corpus")):
+        assert fit(runs, tmp_path / name, "--corpus", str(corpus)) == 0
+    one, two = (ConceptCoder.from_pretrained(tmp_path / name) for name in ("one", "two"))
+    assert one.hash == two.hash
+    assert (tmp_path / "one/heads.safetensors").read_bytes() == (tmp_path / "two/heads.safetensors").read_bytes()
+
+
+def test_options_reach_the_heads(runs, tmp_path):
+    options = ["--features", "path", "--calibration", "none", "--at-least-one", "--folds", "3", "--seed", "4"]
+    assert fit(runs, tmp_path / "coder", *options) == 0
+    heads = ConceptCoder.from_pretrained(tmp_path / "coder").heads
+    assert heads.strength.other == float("inf")
+    assert heads.calibration.slope == 1.0
+    assert heads.threshold.at_least_one
+    assert heads.threshold.source.startswith("3-fold")
+
+
+def test_scores_that_are_not_out_of_fold_are_refused(fitted, runs, tmp_path, capsys):
+    import shutil
+
+    tuned = shutil.copytree(runs / "tuned", tmp_path / "tuned")
+    config = read_manifest(tuned)["config"]
+    seen = [coded.note.note_id for coded in fitted.train]
+    write_manifest(tuned, "finetune", inputs={}, config=config, seed=0, seconds=0.0, seen=seen)
+    score_corpus([coded.note for coded in fitted.train], tuned, tmp_path / "scores", in_sample=True)
+    inputs = ["--tuned", str(tuned), "--scores", str(tmp_path / "scores")]
+    assert fit(runs, tmp_path / "coder", *inputs) == 2
+    assert "not out-of-fold" in capsys.readouterr().err
+    assert not (tmp_path / "coder").exists()
+    assert fit(runs, tmp_path / "coder", *inputs, "--allow-in-sample") == 0
+    stamp = ConceptCoder.from_pretrained(tmp_path / "coder").versions["heads_fitted_on"]
+    assert stamp == "IN-SAMPLE scores"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--corpus", "{tmp}/none"], "none has no manifest.json"),
+        (["--scores", "{tmp}/none"], "none has no manifest.json"),
+        (["--tuned", "{runs}/scores"], "was written by `score`, not by `finetune`"),
+        (["--splits", "dev"], "in the splits dev"),
+        (["--folds", "1"], "--folds 1: at least 2"),
+        (["--out", "{tmp}"], "exists already"),
+    ],
+)
+def test_wrong_arguments_exit_2_and_leave_nothing(runs, tmp_path, capsys, arguments, sentence):
+    assert fit(runs, tmp_path / "coder", *(part.format(tmp=tmp_path, runs=runs) for part in arguments)) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert sentence in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_prompt_or_adapter_than_that_of_the_scores_is_refused(runs, llama, tmp_path, capsys):
+    import shutil
+
+    tuned = shutil.copytree(runs / "tuned", tmp_path / "tuned")
+    dataclasses.replace(PromptTemplate.load(), after_note="\n\nTopic:").save(tuned / PROMPT)
+    assert fit(runs, tmp_path / "coder", "--tuned", str(tuned)) == 2
+    assert "another prompt" in capsys.readouterr().err
+    PromptTemplate.load().save(tuned / PROMPT)
+    weights = tuned / ADAPTER / "adapter_model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-random.Random(0).randrange(1, 200)] ^= 1
+    weights.write_bytes(content)
+    assert fit(runs, tmp_path / "coder", "--tuned", str(tuned)) == 2
+    assert "another adapter" in capsys.readouterr().err

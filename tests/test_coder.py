@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+
+from concept_icd.artifacts import read_manifest
+from concept_icd.coder import ConceptCoder, gold_matrix
+from concept_icd.concepts import ConceptSet
+from concept_icd.errors import InputError
+from concept_icd.ontology import load_ontology
+from concept_icd.records import CodedNote, Note
+from tests.fitted_coder import CODES
+
+
+@pytest.fixture
+def folder(fitted, tmp_path) -> Path:
+    fitted.coder.save_pretrained(tmp_path / "coder", inputs={"scores": "abc"}, seed=0)
+    return tmp_path / "coder"
+
+
+def test_a_note_becomes_every_code_ranked_with_concepts_and_path(fitted):
+    result = fitted.coder.code("Cough, fever and wheezing. History of asthma.")
+    assert sorted(code.code for code in result.codes) == sorted(CODES)
+    assert [code.rank for code in result.codes] == [1, 2, 3, 4, 5, 6]
+    probabilities = [code.probability for code in result.codes]
+    assert probabilities == sorted(probabilities, reverse=True)
+    threshold = fitted.coder.heads.threshold
+    for code in result.codes:
+        assert code.accepted == (code.probability >= threshold.value or (threshold.at_least_one and code.rank == 1))
+        assert 1 <= len(code.concepts) <= 5
+        contributions = [concept.contribution for concept in code.concepts]
+        assert contributions == sorted(contributions, reverse=True)
+    pneumonia = next(code for code in result.codes if code.code == "486")
+    assert pneumonia.path == ("460-519", "480-488", "486")
+    assert (pneumonia.kind, pneumonia.title.lower()[:9]) == ("diagnosis", "pneumonia")
+    assert next(code for code in result.codes if code.code == "38.93").kind == "procedure"
+    assert json.loads(json.dumps(result.to_dict()))["codes"][0]["rank"] == 1
+    assert result.versions["heads_fitted_on"] == "out-of-fold scores"
+    assert result.versions["concepts"] == fitted.coder.concepts.hash[:12]
+
+
+def test_what_was_learned_holds_on_new_notes(fitted):
+    test_scores = fitted.scores.select([coded.note.note_id for coded in fitted.test])
+    gold, _ = gold_matrix(test_scores.note_ids, fitted.test, CODES)
+    probabilities = fitted.coder.predict_proba(test_scores)
+    assert probabilities[gold].mean() > probabilities[~gold].mean() + 0.3
+
+
+def test_batches_change_nothing(fitted):
+    notes = [coded.note for coded in fitted.test[:5]]
+    together = list(fitted.coder.code_batch(notes))
+    in_twos = list(fitted.coder.code_batch(notes, batch=2))
+    assert [result.note_id for result in in_twos] == [note.note_id for note in notes]
+    for one, other in zip(together, in_twos, strict=True):
+        assert [code.code for code in one.codes] == [code.code for code in other.codes]
+        assert [c.probability for c in one.codes] == pytest.approx([c.probability for c in other.codes], abs=1e-4)
+
+
+def test_saved_and_loaded_it_is_the_same_coder(fitted, folder):
+    again = ConceptCoder.from_pretrained(folder)
+    assert again.hash == fitted.coder.hash
+    assert (again.predict_proba(fitted.scores) == fitted.coder.predict_proba(fitted.scores)).all()
+    text = "Urinary infection. Line placed."
+    assert again.code(text).to_dict() == fitted.coder.code(text).to_dict()
+    assert read_manifest(folder, "fit")["inputs"] == {"scores": "abc"}
+    assert not any(path.suffix in (".bin", ".pt", ".pkl", ".joblib") for path in folder.rglob("*"))
+
+
+def test_a_moved_model_is_found_by_name_and_another_model_is_refused(fitted, folder, llama, qwen3, tmp_path):
+    moved = shutil.copytree(llama, tmp_path / "moved")
+    assert ConceptCoder.from_pretrained(folder, model=moved).code("cough").codes
+    with pytest.raises(InputError, match="is not the model that the coder was fitted with"):
+        ConceptCoder.from_pretrained(folder, model=qwen3).code("cough")
+    with pytest.raises(InputError, match="is not there"):
+        ConceptCoder.from_pretrained(folder, model=tmp_path / "nowhere").code("cough")
+    # One changed weight is another model.
+    weights = moved / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-40] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(InputError, match="is not the model"):
+        ConceptCoder.from_pretrained(folder, model=moved).code("cough")
+
+
+def test_gold_of_test_notes_moves_no_prediction(fitted):
+    """Test notes travel with the corpus, but the coder is the same to the bit whatever codes they carry."""
+    train_scores = fitted.scores.select([coded.note.note_id for coded in fitted.train])
+    rng = random.Random(0)
+    permuted = rng.sample([coded.diagnoses for coded in fitted.test], k=20)
+    test = [dataclasses.replace(c, diagnoses=d) for c, d in zip(fitted.test, permuted, strict=True)]
+    assert test != fitted.test
+    again = ConceptCoder.fit(train_scores, [*fitted.train, *test], fitted.coder.concepts, **fitted.arguments)
+    assert again.hash == fitted.coder.hash
+    # The check can fail: other train codes make another coder.
+    other = [dataclasses.replace(fitted.train[0], diagnoses=("486", "786.2")), *fitted.train[1:]]
+    assert ConceptCoder.fit(train_scores, other, fitted.coder.concepts, **fitted.arguments).hash != again.hash
+
+
+def test_in_sample_scores_are_refused_or_stamped(fitted):
+    scores = dataclasses.replace(fitted.scores, out_of_fold=False)
+    coded = fitted.train + fitted.test
+    with pytest.raises(InputError, match="not out-of-fold"):
+        ConceptCoder.fit(scores, coded, fitted.coder.concepts, **fitted.arguments)
+    stamped = ConceptCoder.fit(scores, coded, fitted.coder.concepts, **fitted.arguments, allow_in_sample=True)
+    assert stamped.versions["heads_fitted_on"] == "IN-SAMPLE scores"
+
+
+def test_scores_must_fit_concepts_and_corpus(fitted):
+    other = ConceptSet.expand(CODES[:3], load_ontology("icd9cm"))
+    with pytest.raises(InputError, match="another concept set"):
+        ConceptCoder.fit(fitted.scores, fitted.train, other, **fitted.arguments)
+    with pytest.raises(InputError, match="'test-0' is not in the corpus"):
+        ConceptCoder.fit(fitted.scores, fitted.train, fitted.coder.concepts, **fitted.arguments)
+    with pytest.raises(InputError, match="another concept set"):
+        fitted.coder.predict_proba(dataclasses.replace(fitted.scores, concept_hash="x"))
+
+
+def test_gold_matrix_ignores_codes_outside_the_set():
+    coded = CodedNote(Note("a", "text", patient_id="p"), ("486", "V10.00"), ("38.93",))
+    gold, patients = gold_matrix(["a"], [coded], CODES)
+    assert gold.tolist() == [[True, False, False, False, False, True]]
+    assert patients == ["p"]
+
+
+@pytest.mark.parametrize("text", ["", "  \n", "cough\0fever"])
+def test_what_is_no_note_is_refused_without_its_text(fitted, text):
+    with pytest.raises(InputError) as caught:
+        fitted.coder.code(text)
+    assert "cough" not in str(caught.value)
+
+
+def test_a_note_beyond_the_models_length_says_what_was_not_read(fitted):
+    result = fitted.coder.code("cough and fever " * 60_000)  # close to a million characters
+    assert result.truncated is not None
+    assert "960,000" in result.truncated
+    assert fitted.coder.code("cough").truncated is None
+
+
+def _replace_in(path: Path, **changes: object) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        (shutil.rmtree, "there is no coder in .*concept-icd demo"),
+        (lambda folder: _replace_in(folder / "coder.json", format=99), "format 99, this version reads 1"),
+        (lambda folder: (folder / "coder.json").write_text('{"format": 1}'), "coder.json is damaged"),
+        (lambda folder: (folder / "coder.json").write_text("[1"), "not valid JSON"),
+        (lambda folder: _replace_in(folder / "coder.json", scorer_settings={"max_length": 9}), "changed after"),
+        (lambda folder: (folder / "concepts.json").unlink(), "concepts.json is missing or damaged"),
+        (lambda folder: (folder / "prompt.yaml").write_text("name: other"), "prompt.yaml is missing or damaged"),
+        (lambda folder: (folder / "heads.safetensors").write_bytes(b"\1" * 99), "heads.safetensors is damaged"),
+        (lambda folder: (folder / "adapter" / "adapter_model.safetensors").unlink(), "no adapter_model.safetensors"),
+        (lambda folder: (folder / "adapter" / "adapter_config.json").write_text("{}"), "damaged or exchanged"),
+    ],
+)
+def test_a_damaged_folder_is_refused_in_one_sentence(folder, damage, sentence):
+    damage(folder)
+    with pytest.raises(InputError, match=sentence):
+        ConceptCoder.from_pretrained(folder).code("cough")
+
+
+def test_a_folder_that_exists_is_kept(fitted, folder):
+    before = (folder / "coder.json").read_bytes()
+    with pytest.raises(InputError, match="exists already"):
+        fitted.coder.save_pretrained(folder)
+    assert (folder / "coder.json").read_bytes() == before
+    fitted.coder.save_pretrained(folder, overwrite=True)
+    assert [path.name for path in folder.parent.iterdir()] == ["coder"]
