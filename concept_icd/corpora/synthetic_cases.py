@@ -33,6 +33,7 @@ class Case:
     """One admission. `diagnoses` and `procedures` are in billing order; the rest are decoys, never coded.
 
     Attributes:
+        acute: coded conditions of this stay; the other diagnoses were there before.
         major: coded conditions that the text must stress.
         absent, ruled_out, family, remote: conditions denied, excluded by tests, of relatives, of the past.
         denied: entities whose own sentences of denial are used (statuses, causes, procedures not done).
@@ -41,6 +42,7 @@ class Case:
     patient: Patient
     diagnoses: tuple[str, ...]
     procedures: tuple[str, ...]
+    acute: frozenset[str]
     major: frozenset[str]
     absent: tuple[str, ...]
     ruled_out: tuple[str, ...]
@@ -72,11 +74,12 @@ def draw_case(patient: Patient, dice: Dice, table: Knowledge) -> Case:
     draw.add_procedures()
     diagnoses, procedures = draw.trimmed()
     draw.diagnoses = diagnoses
-    major = frozenset(code for code in diagnoses[1:] if _can_be_major(table.diagnoses[code]) and dice.chance(0.3))
+    major = frozenset(code for code in diagnoses[1:] if _can_be_major(table.diagnoses[code]) and dice.chance(0.35))
     case = Case(
         patient=Patient(patient.age, patient.sex),
         diagnoses=(principal, *_billing_order(diagnoses[1:], draw, major)),
         procedures=_procedure_order(procedures, table, dice),
+        acute=frozenset(draw.acute),
         major=major,
         **_decoys(draw, procedures),
     )
@@ -174,9 +177,9 @@ def _billing_order(codes: Iterable[str], draw: _Draw, major: frozenset[str]) -> 
 
     def weight(code: str) -> float:
         entity = draw.table.diagnoses[code]
-        base = 10 if code in draw.acute else -20 if entity.cause else -10 if entity.status else 0
-        stress = (4 if code in draw.acute else 7) if code in major else 0
-        return base + entity.severity + stress + 1.5 * draw.dice.roll()
+        base = 8 if code in draw.acute else -20 if entity.cause else -10 if entity.status else 0
+        stress = (5 if code in draw.acute else 10) if code in major else 0
+        return base + 0.6 * entity.severity + stress + 1.5 * draw.dice.roll()
 
     weights = {code: weight(code) for code in codes}
     ordered = sorted(weights, key=lambda code: -weights[code])

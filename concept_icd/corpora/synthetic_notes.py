@@ -85,8 +85,8 @@ class _Writer:
         self.codes = [table.entity(code) for code in (*case.diagnoses, *case.procedures)]
         self.principal, *self.others = (table.diagnoses[code] for code in case.diagnoses)
         self.done = [table.procedures[code] for code in case.procedures]
-        self.chronic = [e for e in self.others if e.prevalence]
-        self.acute = [e for e in self.others if e.plain and not e.prevalence]
+        self.chronic = [e for e in self.others if e.prevalence and e.code not in case.acute]
+        self.acute = [e for e in self.others if e.plain and e not in self.chronic]
         self.home: dict[str, str] = {}
         self.hospital: dict[str, str] = {}
         self.unnamed = {entity.code for entity in self.codes}
@@ -130,7 +130,10 @@ class _Writer:
         else:
             opening = self._frame("opening", complaint=complaint)
         story = [opening, self._line(self.principal, "story")]
-        story += [self._line(entity, "story") for entity in self.others if entity.cause and entity.lines["story"]]
+        # What else was there on arrival is told here too, so that the story alone does not give away the principal.
+        for entity in self.others:
+            if entity.lines["story"] and (entity.cause or (entity in self.acute and self.dice.chance(0.5))):
+                story.append(self._line(entity, "story"))
         story += self._named(self.case.absent[:1], "absent")
         if self.dice.chance(0.4):
             story.append(self._frame("principal", name=self._name(self.principal)))
@@ -139,7 +142,7 @@ class _Writer:
     def _history(self) -> str:
         """Chronic conditions, and things of the past that must not be coded."""
         items = []
-        for entity in (e for e in self.others if e.prevalence and (e.plain or e.lines["history"])):
+        for entity in (e for e in self.chronic if e.plain or e.lines["history"]):
             if entity.lines["history"] and self.dice.chance(0.4 if entity.plain else 0.8):
                 items.append(self._line(entity, "history", whole=False))
                 if entity.status:
@@ -220,7 +223,7 @@ class _Writer:
         for entity in self.codes:
             if entity.drugs:
                 drugs = self.dice.shuffled(list(entity.drugs))[: 1 + int(1.3 * self.dice.roll())]
-                chosen = self.home if entity.prevalence else self.hospital
+                chosen = self.home if entity in self.chronic else self.hospital
                 chosen.update({drug: entity.drugs[drug] for drug in drugs})
         for drug in self.dice.some(list(self.table.common_drugs), 2):
             self.home[drug] = self.table.common_drugs[drug]

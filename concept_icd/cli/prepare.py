@@ -1,0 +1,111 @@
+"""`concept-icd prepare`: reads a corpus, checks it, and writes it as a folder that the later stages read."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from concept_icd.records import CodedNote
+
+HELP = "read a corpus (cmc2007, jsonl, text or synthetic) into a folder of notes with gold codes and splits"
+EXAMPLE = "concept-icd prepare synthetic --notes 200 --seed 0 --out runs/synthetic"
+
+SOURCES = {
+    "cmc2007": "the XML file, or the folder with train.xml and test_without_codes.xml, of the CMC 2007 challenge",
+    "jsonl": "a file of JSON lines: note_id, text and, where known, diagnoses, procedures, patient_id, split ...",
+    "text": "a folder of .txt files, or one file: notes without codes",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares one sub-verb a source."""
+    sources = parser.add_subparsers(dest="source", metavar="|".join((*SOURCES, "synthetic")), required=True)
+    for name, what in SOURCES.items():
+        source = sources.add_parser(name, help=what, description=f"Reads {what}.")
+        source.add_argument("path", type=Path, metavar="PATH", help=what)
+        _add_output(source)
+    what = "discharge summaries of invented patients, with codes in billing order"
+    synthetic = sources.add_parser("synthetic", help=what, description=f"Writes {what}.")
+    synthetic.add_argument("--notes", type=_positive, default=1000, help="how many (default: 1000)")
+    synthetic.add_argument("--seed", type=int, default=0, help="the same seed gives the same notes (default: 0)")
+    synthetic.add_argument("--min-words", type=int, default=0, help="lengthen each note to this many words")
+    _add_output(synthetic)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Reads the whole corpus, then writes the folder; the first note that cannot be read is an InputError."""
+    from concept_icd.corpora import corpus_counts, save_corpus
+
+    started = time.monotonic()
+    notes = _read(args)
+    save_corpus(
+        args.out,
+        notes,
+        inputs={} if args.source == "synthetic" else {args.path.name: _hash(args.path)},
+        config=_config(args),
+        seed=args.seed if args.source == "synthetic" else None,
+        seconds=time.monotonic() - started,
+        overwrite=args.overwrite,
+    )
+    counts = corpus_counts(notes)
+    if args.json:
+        print(json.dumps({"folder": str(args.out), "counts": counts}))
+    else:
+        _print(args.out, counts)
+    return 0
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write")
+    parser.add_argument("--overwrite", action="store_true", help="replace the folder if it exists")
+    parser.add_argument("--json", action="store_true", help="print the counts as one JSON object")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return number
+
+
+def _read(args: argparse.Namespace) -> list[CodedNote]:
+    from concept_icd.corpora import read_cmc2007, read_jsonl, read_text_folder, synthetic
+
+    if args.source == "synthetic":
+        return synthetic(args.notes, args.seed, min_words=args.min_words)
+    readers: dict[str, Callable[[Path], list[CodedNote]]] = {
+        "cmc2007": read_cmc2007,
+        "jsonl": read_jsonl,
+        "text": read_text_folder,
+    }
+    return readers[args.source](args.path)
+
+
+def _config(args: argparse.Namespace) -> dict[str, Any]:
+    if args.source == "synthetic":
+        return {"source": "synthetic", "notes": args.notes, "seed": args.seed, "min_words": args.min_words}
+    return {"source": args.source, "path": str(args.path)}
+
+
+def _hash(path: Path) -> str:
+    """Of a file its SHA-256, of a folder that of its .txt and .xml files' names and hashes."""
+    from concept_icd.artifacts import hash_of, sha256
+
+    if path.is_file():
+        return sha256(path)
+    files = (file for file in path.rglob("*") if file.suffix in (".txt", ".xml"))
+    return hash_of({file.relative_to(path).as_posix(): sha256(file) for file in files})
+
+
+def _print(folder: Path, counts: dict[str, Any]) -> None:
+    splits = ", ".join(f"{name} {number:,}" for name, number in counts["splits"].items())
+    print(f"{folder}: {counts['notes']:,} notes of {counts['patients'] or 'unnamed'} patients ({splits})")
+    print(
+        f"{counts['labels']:,} labels, {counts['labels_per_note']:.2f} a note: "
+        f"{counts['diagnosis_codes']} diagnosis codes, {counts['procedure_codes']} procedure codes"
+    )
