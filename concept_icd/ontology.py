@@ -142,6 +142,11 @@ class Ontology:
         """Of a node; raises as `node` does."""
         return self.node(code).billable
 
+    def namesakes(self, code: str) -> tuple[str, ...]:
+        """Other nodes with the same title."""
+        same = self._by_title[self.title(code).lower()]
+        return tuple(other for other in same if other != code)
+
     # The tree -----------------------------------------------------------------------------------------------------
 
     def parent(self, code: str) -> str | None:
@@ -194,6 +199,13 @@ class Ontology:
         for code, parent, *_ in self._rows.values():
             children.setdefault(parent, []).append(code)
         return children
+
+    @cached_property
+    def _by_title(self) -> dict[str, list[str]]:
+        by_title: dict[str, list[str]] = {}
+        for code, row in self._rows.items():
+            by_title.setdefault(row[5].lower(), []).append(code)
+        return by_title
 
     @cached_property
     def _search(self) -> TitleSearch:

@@ -104,10 +104,11 @@ class TitleSearch:
 def stems(text: str) -> list[str]:
     """Lower-case words without stop words, plural endings cut: "Fractures of ribs" -> ["fracture", "rib"]."""
     words = re.findall(r"[^\W_]+", text.lower().replace("'s", ""))
-    return [_singular(word) for word in words if word not in STOP_WORDS]
+    return [singular(word) for word in words if word not in STOP_WORDS]
 
 
-def _singular(word: str) -> str:
+def singular(word: str) -> str:
+    """The word without a plural ending."""
     if word.endswith("ies") and len(word) > 5:
         return word[:-3] + "y"
     if word.endswith("s") and len(word) > 3 and not word.endswith(("ss", "us", "is")):

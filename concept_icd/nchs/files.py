@@ -17,6 +17,7 @@ CODE = r"(?:\d{3}(?:\.\d{1,2})?|\d\d\.\d{1,2}|V\d\d(?:\.\d{1,2})?|E\d{3}(?:\.\d)
 
 
 def tidy(text: str) -> str:
+    """One line, single blanks, plain hyphens."""
     return re.sub(r"\s+", " ", text.replace("\xad", "-")).strip()
 
 

@@ -116,6 +116,7 @@ def _styled_lines(paragraphs: Iterable[Paragraph]) -> Iterator[_Line]:
 def _plain_lines(lines: Iterable[str]) -> Iterator[_Line]:
     """The same from a conversion that lost the styles: by the words that open a list, and by the case of items."""
     role, depth, code = "inclusions", 0, ""
+    headings: set[str] = set()
     for text in map(tidy, lines):
         heading, title, opening = _CHAPTER.fullmatch(text), _TITLE.fullmatch(text), _OPENING.match(text)
         if not text or re.fullmatch(r"\[[\d\W]*\]", text):
@@ -123,8 +124,9 @@ def _plain_lines(lines: Iterable[str]) -> Iterator[_Line]:
         if heading and heading[1].isupper():
             role, depth, code = "inclusions", 0, heading[2].partition("-")[0]
             yield _Line("title", f"{_range(heading[2])}\t{heading[1]}", 0)
-        elif title and _follows(title[1], code):
+        elif title and (_follows(title[1], code) or text in headings):  # a section may list its headings beforehand
             role, depth, code = "inclusions", 0, title[1]
+            headings.add(text)
             yield _Line("title", f"{title[1]}\t{title[2]}", 0)
         elif opening:
             role, depth = opening[1].lower(), 0

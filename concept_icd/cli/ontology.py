@@ -1,0 +1,81 @@
+"""`concept-icd ontology`: look up a code, or find codes by words."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from concept_icd.ontology import Node, Ontology
+
+HELP = "show a code with its path, or search codes by words"
+EXAMPLE = 'concept-icd ontology show 428.21\n  concept-icd ontology search "heart failure" --limit 5'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares `show CODE` and `search WORDS`."""
+    verbs = parser.add_subparsers(dest="ontology_verb", metavar="show|search", required=True)
+    show = verbs.add_parser("show", help="print the path of a code, chapter first, and the codes below it")
+    show.add_argument("code", help='dotted ("428.21"), or undotted with --kind ("42821")')
+    show.add_argument("--kind", choices=("diagnosis", "procedure"), help="how to read a code without a dot")
+    search = verbs.add_parser("search", help="print the codes whose title has these words, or that begin so")
+    search.add_argument("words", nargs="+", help='e.g. heart failure, or the beginning of a code ("428.")')
+    search.add_argument("--limit", type=_positive, default=10, help="how many to print (default: 10)")
+    for verb in (show, search):
+        verb.add_argument("--json", action="store_true", help="print JSON instead of text")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints what was asked for; an unknown code is an InputError that names the nearest one."""
+    from concept_icd.ontology import load_ontology
+
+    ontology = load_ontology()
+    return _show(ontology, args) if args.ontology_verb == "show" else _search(ontology, args)
+
+
+def _show(ontology: Ontology, args: argparse.Namespace) -> int:
+    code = ontology.node(ontology.parse(args.code, args.kind)).code
+    nodes = [ontology.node(step) for step in ontology.path(code)]
+    children = [ontology.node(child) for child in ontology.children(code)]
+    if args.json:
+        record = _record(nodes[-1]) | {"path": [_record(node) for node in nodes]}
+        print(json.dumps(record | {"children": [_record(child) for child in children]}, ensure_ascii=False, indent=2))
+        return 0
+    for depth, node in enumerate(nodes):
+        below = len(ontology.children(node.code))
+        facts = [node.level, *(["billable"] if node.billable else []), *([f"{below} below"] if below else [])]
+        print(f"{'  ' * depth}{node.code}  {node.title}  ({', '.join(facts)})")
+    for child in children:
+        print(f"{'  ' * len(nodes)}- {child.code}  {child.title}")
+    return 0
+
+
+def _search(ontology: Ontology, args: argparse.Namespace) -> int:
+    words = " ".join(args.words)
+    found = ontology.search(words, limit=args.limit)
+    if args.json:
+        records = [_record(node) | {"score": round(score, 4)} for node, score in found]
+        print(json.dumps(records, ensure_ascii=False, indent=2))
+        return 0
+    for node, _ in found:
+        print(f"{node.code:<9} {node.kind:<10} {'billable' if node.billable else node.level:<12} {node.title}")
+    if not found:
+        print(f"no title of {ontology.name} has the words {words!r}")
+    return 0
+
+
+def _record(node: Node) -> dict[str, Any]:
+    return {
+        "code": node.code,
+        "kind": node.kind,
+        "level": node.level,
+        "title": node.title,
+        "billable": node.billable,
+    }
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)

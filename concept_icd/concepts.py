@@ -1,0 +1,233 @@
+"""A code set expanded into a multi-level set of yes/no concepts, and the weak labels of a coded note.
+
+Concepts are the ancestors of the codes at every level that is asked for, the codes themselves, and clinical phrases
+that belong to codes (the idea of CEC, papers: Fatemi et al. 2025). It knows the ontology, and nothing of notes' text,
+prompts or models.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from concept_icd.artifacts import hash_of, read_json, write_json
+from concept_icd.errors import InputError, did_you_mean
+from concept_icd.ontology import Ontology
+from concept_icd.phrases import phrase_key
+from concept_icd.records import LEVELS, Concept, Level
+
+NODE_LEVELS: tuple[Level, ...] = ("chapter", "section", "category", "subcategory", "code")
+
+
+@dataclass(frozen=True)
+class ConceptSet:
+    """Codes and the concepts that cover them, widest level first.
+
+    Attributes:
+        codes: the label set; strings of the corpus, even where they are no codes of the ontology (see `expand`).
+        concepts: each with a key of its own.
+    """
+
+    codes: tuple[str, ...]
+    concepts: tuple[Concept, ...]
+
+    @classmethod
+    def expand(
+        cls,
+        codes: Iterable[str],
+        ontology: Ontology,
+        levels: Sequence[Level] = NODE_LEVELS,
+        phrases: Mapping[str, Sequence[str]] | None = None,
+        aliases: Mapping[str, str] | None = None,
+    ) -> ConceptSet:
+        """The concepts of a label set.
+
+        A label is always a concept of level "code", whatever its depth in the tree, even when it is an ancestor of
+        another label or when "code" is not among `levels`. An ancestor is one concept, however many labels lie below
+        it; it is left out when a narrower concept says the same words and covers the same labels. A phrase that
+        several codes share is one concept that covers them all.
+
+        Args:
+            codes: the label set, in the order to keep.
+            levels: which levels of ancestors to add ("code": nothing more than the labels).
+            phrases: code -> phrases. The code may be an inner node: its phrases cover every label below it.
+            aliases: label -> the code that it means, for labels that data have spoilt ("40.7", once "04.07").
+
+        Raises:
+            InputError: a label is malformed, repeated or in no chapter; a level or an alias is unknown; no labels.
+        """
+        labels = tuple(codes)
+        means = _check(labels, ontology, levels, aliases or {})
+        paths = {label: ontology.path(code) for label, code in means.items()}
+        below: dict[str, list[str]] = {}  # node -> the labels at or below it, in label order
+        for label, path in paths.items():
+            for node in path:
+                below.setdefault(node, []).append(label)
+        concepts = [
+            Concept(f"code:{label}", "code", node_text(ontology, code), tuple(below[code]))
+            for label, code in means.items()
+        ]
+        said = {(concept.text.lower(), concept.codes) for concept in concepts}
+        meant = set(means.values())
+        ancestors = [(ontology.level(node), node) for node in below if node not in meant]
+        for level in ("subcategory", "category", "section", "chapter"):  # narrowest first, see `said`
+            for node in (node for found, node in ancestors if found == level and level in levels):
+                concept = Concept(f"{level}:{node}", level, node_text(ontology, node), tuple(below[node]))
+                if (concept.text.lower(), concept.codes) not in said:
+                    said.add((concept.text.lower(), concept.codes))
+                    concepts.append(concept)
+        concepts += _phrase_concepts(phrases or {}, below, labels)
+        concepts.sort(key=lambda concept: LEVELS.index(concept.level))  # stable: within a level, in label order
+        return cls(labels, tuple(concepts))
+
+    def __post_init__(self) -> None:
+        if len(self._positions) != len(self.concepts):
+            raise InputError("two concepts of the set have the same key")
+
+    def __len__(self) -> int:
+        return len(self.concepts)
+
+    def index(self, key: str) -> int:
+        """The row of a concept.
+
+        Raises:
+            InputError: no concept of the set has this key.
+        """
+        if key not in self._positions:
+            raise InputError(f"the concept set has no {key!r}{did_you_mean(key, self._positions)}")
+        return self._positions[key]
+
+    @cached_property
+    def cover(self) -> NDArray[np.bool_]:
+        """(concepts, codes): True where a concept covers a code. Dense; `rows` is the same, sparse."""
+        cover = np.zeros((len(self.concepts), len(self.codes)), dtype=bool)
+        for column, code in enumerate(self.codes):
+            cover[list(self.rows[code]), column] = True
+        return cover
+
+    @cached_property
+    def rows(self) -> dict[str, tuple[int, ...]]:
+        """Code -> the rows of the concepts that cover it, widest level first."""
+        rows: dict[str, list[int]] = {code: [] for code in self.codes}
+        for row in sorted(range(len(self)), key=lambda row: LEVELS.index(self.concepts[row].level)):
+            for code in self.concepts[row].codes:
+                rows[code].append(row)
+        return {code: tuple(found) for code, found in rows.items()}
+
+    @cached_property
+    def hash(self) -> str:
+        """Hex digest of codes, keys, levels, texts and coverage, in order: the identity of a score matrix's columns."""
+        return hash_of(self._to_dict())
+
+    def weak_labels(self, codes: Iterable[str]) -> NDArray[np.float32]:
+        """(concepts,): 1.0 where a concept covers one of a note's gold codes. Codes outside the set are ignored."""
+        labels = np.zeros(len(self.concepts), dtype=np.float32)
+        for code in codes:
+            labels[list(self.rows.get(code, ()))] = 1.0
+        return labels
+
+    def on_path(self, code: str) -> tuple[int, ...]:
+        """Rows of the concepts that cover a code of the set, widest level first.
+
+        Raises:
+            InputError: the code is not in the set.
+        """
+        if code not in self.rows:
+            raise InputError(f"{code!r} is not in the code set{did_you_mean(code, self.codes)}")
+        return self.rows[code]
+
+    def save(self, path: str | Path) -> None:
+        """Writes the set as JSON."""
+        write_json(path, self._to_dict() | {"hash": self.hash})
+
+    @classmethod
+    def load(cls, path: str | Path) -> ConceptSet:
+        """Reads what `save` wrote.
+
+        Raises:
+            InputError: the file is missing, is no concept set, or was changed since it was written.
+        """
+        record = read_json(path)
+        try:
+            concepts = tuple(
+                Concept(item["key"], item["level"], item["text"], tuple(item["codes"])) for item in record["concepts"]
+            )
+            loaded, written = cls(tuple(record["codes"]), concepts), record["hash"]
+        except (AttributeError, KeyError, TypeError) as error:
+            raise InputError(f"{path} is not a concept set that concept-icd wrote") from error
+        if loaded.hash != written:
+            raise InputError(f"{path} was changed after it was written; expand the code set again")
+        return loaded
+
+    def _to_dict(self) -> dict[str, object]:
+        return {"codes": self.codes, "concepts": [asdict(concept) for concept in self.concepts]}
+
+    @cached_property
+    def _positions(self) -> dict[str, int]:
+        return {concept.key: row for row, concept in enumerate(self.concepts)}
+
+
+def node_text(ontology: Ontology, code: str) -> str:
+    """A node's title as a question can use it; of a retired code, its nearest ancestor's.
+
+    The tables' titles are self-contained and in sentence case. What a title can lack is what sets it apart: where
+    another node, not on the same path, bears the same title, the parent's title goes before it ("Late effects of
+    cerebrovascular disease: monoplegia of lower limb" for 438.4, since 344.3 is called so too).
+    """
+    node = ontology.resolve(code)
+    if node.parent is None or not _has_namesake(ontology, node.code):
+        return node.title
+    return f"{ontology.title(node.parent)}: {node.title[0].lower()}{node.title[1:]}"
+
+
+def _has_namesake(ontology: Ontology, code: str) -> bool:
+    kin = set(ontology.path(code))
+    return any(other not in kin and code not in ontology.path(other) for other in ontology.namesakes(code))
+
+
+def _check(
+    labels: tuple[str, ...], ontology: Ontology, levels: Sequence[str], aliases: Mapping[str, str]
+) -> dict[str, str]:
+    """Label -> the code that it means."""
+    if not labels:
+        raise InputError("the code set is empty")
+    for label, times in Counter(labels).items():
+        if times > 1:
+            raise InputError(f"the code set names {label!r} {times} times")
+    for level in levels:
+        if level not in NODE_LEVELS:
+            raise InputError(f"{level!r} is no level{did_you_mean(level, NODE_LEVELS)}")
+    for label, code in aliases.items():
+        if code not in ontology:
+            raise InputError(f"the alias of {label!r} names {code!r}, which is not in {ontology.name}")
+    meant_by: dict[str, str] = {}
+    for label in labels:
+        code = aliases.get(label, label)
+        ontology.resolve(code)  # raises for what is no code
+        if other := meant_by.get(code):
+            raise InputError(f"the labels {other!r} and {label!r} mean the same code {code!r}")
+        meant_by[code] = label
+    return {label: code for code, label in meant_by.items()}
+
+
+def _phrase_concepts(
+    phrases: Mapping[str, Sequence[str]], below: Mapping[str, Sequence[str]], labels: tuple[str, ...]
+) -> list[Concept]:
+    texts: dict[str, str] = {}
+    covered: dict[str, set[str]] = {}
+    for owner, words in phrases.items():
+        for text in words if owner in below else ():
+            key = phrase_key(text)
+            texts.setdefault(key, " ".join(text.split()))
+            covered.setdefault(key, set()).update(below[owner])
+    return [
+        Concept(f"phrase:{key}", "phrase", text, tuple(label for label in labels if label in covered[key]))
+        for key, text in texts.items()
+        if key
+    ]
