@@ -5,8 +5,10 @@
 
 `bootstrap_intervals` takes any metric and evaluates it anew for each draw. `headline_intervals` gives the same
 intervals (same seed, same draws) for the metrics of this package far faster: a draw is a vector of weights on notes,
-and means over notes, F1 counts and AUCs are computed from weights. They hold the trained model fixed: they tell how
-the figure would move with other patients, not with another training run.
+and means over notes, F1 counts and AUCs are computed from weights. One difference: macro precision, recall and F1
+leave out a code that a draw has lost (see `decisions.f1_family`), where a metric computed anew would call it 0.
+Intervals hold the trained model fixed: they tell how the figure would move with other patients, not with another
+training run.
 """
 
 from __future__ import annotations
@@ -79,11 +81,13 @@ def headline_intervals(
     counts = [
         sparse.csr_array(cells.astype(np.float64)) for cells in (truth & accepted, accepted & ~truth, truth & ~accepted)
     ]
+    share = float(truth.any(axis=0).mean())
     exact = (truth == accepted).all(axis=1).astype(np.float64)
     ranking, ranked = note_ranking(ranks, ks), ranks.has_gold
     samples: dict[str, list[Floats]] = {}
     for weights in _weights(groups, len(truth), draws, seed):
-        found = f1_family(*(np.asarray((cells.T @ weights.T).T) for cells in counts))
+        tp, fp, fn = (np.asarray((cells.T @ weights.T).T) for cells in counts)  # (draws, codes)
+        found = f1_family(tp, fp, fn, share)
         found["exact_match"] = weights @ exact / weights.sum(axis=1)
         with np.errstate(invalid="ignore"):  # a draw without gold codes has no ranking metric: NaN
             found |= {

@@ -15,7 +15,7 @@ from concept_icd.report.definitions import DEFINITIONS, HEADLINE
 WORST = 20
 _TILES = {
     "micro_f1": "micro-F1",
-    "macro_f1": "macro-F1 (mean of per-code F1)",
+    "macro_f1": "macro-F1 (mean per code)",
     "macro_f1_caml": "macro-F1 (CAML)",
     "micro_auc": "micro-AUC",
     "precision_at_5": "precision at 5",
@@ -176,12 +176,13 @@ def _definition_list(rows: Iterable[tuple[str, str]]) -> str:
 
 def _table(columns: list[str], rows: list[list[str]]) -> str:
     """A table whose first column is text and whose others are numbers; cells are HTML."""
-    head = "".join(f"<th{' class=number' if n else ''}>{escape(name)}</th>" for n, name in enumerate(columns))
+    names = (escape(name).replace("_", "_<wbr>") for name in columns)  # long names may break
+    head = "".join(f"<th{' class=number' if n else ''}>{name}</th>" for n, name in enumerate(names))
     body = "".join(
         "<tr>" + "".join(f"<td{' class=number' if n else ''}>{cell}</td>" for n, cell in enumerate(row)) + "</tr>"
         for row in rows
     )
-    return f"<div class='scroll'><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    return f"<div class='scroll'><table class='wide'><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
 
 
 def _interval(results: dict[str, Any], metric: str) -> str:

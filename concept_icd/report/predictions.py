@@ -196,6 +196,8 @@ def _parser() -> Parse:
     def parse(text: Any, kind: Any) -> str:
         if not isinstance(text, str):
             raise InputError(f"a code is text in quotes, not {text!r}: numbers lose leading zeros")
+        if kind not in (None, "diagnosis", "procedure"):
+            raise InputError(f'the kind of {text!r} is "diagnosis" or "procedure", not {kind!r}')
         if (text, kind) not in known:
             known[text, kind] = ontology.parse(text, kind)
         return known[text, kind]
@@ -252,7 +254,7 @@ def _predicted(line: dict[str, Any], parse: Parse) -> PredictedNote:
             raise InputError(f"the probability of {code} is {value!r}, not a number between 0 and 1")
     flags, ranks = ([entry.get(name) for entry in entries] for name in ("accepted", "rank"))
     has_flags = all(isinstance(flag, bool) for flag in flags)
-    has_ranks = all(type(rank) is int and rank > 0 for rank in ranks) and len(set(ranks)) == len(ranks)
+    has_ranks = all(type(rank) is int and 0 < rank < 2**53 for rank in ranks) and len(set(ranks)) == len(ranks)
     return PredictedNote(
         codes,
         np.array(values, dtype=np.float64),
