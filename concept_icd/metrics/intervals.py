@@ -96,9 +96,9 @@ def headline_intervals(
         for name, drawn in found.items():
             samples.setdefault(name, []).append(drawn)
     area_draws = min(draws, max(100, _AREA_BUDGET // truth.size))
-    placements = _code_placements(truth, values)
+    pooled, placements = _placement(truth, values), _code_placements(truth, values)
     for weights in _weights(groups, len(truth), area_draws, seed):
-        samples.setdefault("micro_auc", []).append(_weighted_auc(weights, _placement(truth, values)))
+        samples.setdefault("micro_auc", []).append(_weighted_auc(weights, pooled))
         by_code = np.array([_weighted_auc(weights, placement) for placement in placements]).reshape(-1, len(weights))
         samples.setdefault("macro_auc", []).append(np.array([mean_of_defined(draw) for draw in by_code.T]))
     return {name: _interval(np.concatenate(chunks)) for name, chunks in samples.items()}
