@@ -50,8 +50,8 @@ class ConceptSet:
 
         A label is always a concept of level "code", whatever its depth in the tree, even when it is an ancestor of
         another label or when "code" is not among `levels`. An ancestor is one concept, however many labels lie below
-        it; it is left out when a narrower concept says the same words and covers the same labels. A phrase that
-        several codes share is one concept that covers them all.
+        it. A phrase that several codes share is one concept that covers them all. An ancestor or a phrase is left out
+        when a concept before it says the same words and covers the same labels: it would be the same question.
 
         Args:
             codes: the label set, in the order to keep.
@@ -82,7 +82,11 @@ class ConceptSet:
                 if (concept.text.lower(), concept.codes) not in said:
                     said.add((concept.text.lower(), concept.codes))
                     concepts.append(concept)
-        concepts += _phrase_concepts(phrases or {}, below, labels)
+        concepts += [
+            phrase
+            for phrase in _phrase_concepts(phrases or {}, below, labels)
+            if (phrase.text.lower(), phrase.codes) not in said
+        ]
         concepts.sort(key=lambda concept: LEVELS.index(concept.level))  # stable: within a level, in label order
         return cls(labels, tuple(concepts))
 
