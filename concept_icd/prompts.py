@@ -79,8 +79,10 @@ class PromptTemplate:
         missing = [key for key in known if key not in content]
         if missing:
             raise InputError(f"prompt {path}: {missing[0]} is missing")
-        answers = {key: (value,) if isinstance(value, str) else tuple(value or ()) for key, value in
-                   ((key, content[key]) for key in ("yes", "no"))}
+        answers = {
+            key: (value,) if isinstance(value, str) else tuple(value or ())
+            for key, value in ((key, content[key]) for key in ("yes", "no"))
+        }
         return cls(**{**content, **answers})
 
     def save(self, path: str | Path) -> None:

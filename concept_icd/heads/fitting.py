@@ -20,9 +20,9 @@ import numpy as np
 
 from concept_icd.artifacts import hash_of, read_json, sha256, write_json, writing
 from concept_icd.errors import InputError
+from concept_icd.folds import group_folds
 from concept_icd.heads.aggregator import Aggregator, Strength, fit_aggregator, fit_aggregators
 from concept_icd.heads.calibration import Calibration, Method, fit_calibration
-from concept_icd.heads.folds import group_folds
 from concept_icd.heads.ranker import ProbabilityRanker
 from concept_icd.heads.threshold import Threshold, choose_threshold
 

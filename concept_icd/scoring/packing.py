@@ -29,7 +29,8 @@ def visible(
         query_segments, query_positions: (B, Q) integers. key_segments, key_positions: (B, K) integers.
 
     Returns:
-        (B, 1, Q, K), True where the query sees the key. Padding sees padding, so that no row is empty.
+        (B, 1, Q, K), True where the query sees the key. Nothing but padding sees padding; padding sees itself, so that
+        no row is empty.
     """
     key, query = key_segments[:, None, None, :], query_segments[:, None, :, None]
     before = key_positions[:, None, None, :] <= query_positions[:, None, :, None]

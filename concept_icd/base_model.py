@@ -1,0 +1,122 @@
+"""Loading a base model and its adapter: any Hugging Face causal LM by name or folder, or the shipped "tiny".
+
+Nothing is downloaded unless the name is one of a model hub; no remote code runs; weights are safetensors.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+
+from concept_icd.errors import InputError, MissingExtraError
+
+#: The decoder that travels with the package (see its README.md for data and terms).
+TINY = Path(__file__).resolve().parent / "base_models" / "tiny"
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A causal LM in evaluation mode, its tokenizer and the most tokens that a prompt may have."""
+
+    model: Any
+    tokenizer: Any
+    max_length: int
+
+
+def resolve(name: str | Path) -> str:
+    """The path or hub name behind a base model's name; "tiny" is the shipped one."""
+    return str(TINY) if str(name) == "tiny" else str(name)
+
+
+def load_model(
+    name: str | Path,
+    adapter: str | Path | None = None,
+    *,
+    dtype: str | None = None,
+    device: str | None = None,
+    load_in_4bit: bool = False,
+    merge: bool = True,
+) -> LoadedModel:
+    """Loads a base model and, where given, the LoRA adapter on it.
+
+    Args:
+        name: "tiny", a folder, or a hub name. adapter: a folder with adapter_config.json.
+        dtype: "float32", "bfloat16", "float16"; by default float32 on the CPU and bfloat16 on a GPU.
+        device: "cpu", "cuda", ...; by default a GPU where there is one.
+        load_in_4bit: NF4 with double quantisation (bitsandbytes), as in QLoRA.
+        merge: fold the adapter into the weights of a base that is not quantised, which saves time and changes nothing
+            but rounding.
+
+    Raises:
+        InputError: the model or the adapter is missing, damaged, or one does not fit the other.
+    """
+    import transformers
+
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    kind = getattr(torch, dtype or ("float32" if device == "cpu" else "bfloat16"))
+    options: dict[str, Any] = {"dtype": kind, "attn_implementation": "sdpa"}
+    if load_in_4bit:
+        options |= {"quantization_config": quantization(kind), "device_map": device}
+    path = resolve(name)
+    if path == str(TINY):  # read in no time: a bar would only be noise
+        transformers.utils.logging.disable_progress_bar()
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(path)
+        model = transformers.AutoModelForCausalLM.from_pretrained(path, **options)
+    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
+        raise InputError(f"cannot load the base model {str(name)!r}: {_first_sentence(error)}") from error
+    if adapter is not None:
+        model = _with_adapter(model, name, adapter, merge=merge and not load_in_4bit)
+    if not load_in_4bit:
+        model = model.to(device)
+    return LoadedModel(model.eval(), tokenizer, _max_length(model.config))
+
+
+def quantization(compute_dtype: torch.dtype) -> Any:
+    """The QLoRA setting of the CEC release: 4-bit NF4, double quantisation."""
+    try:
+        import bitsandbytes  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError("bitsandbytes", "train") from error
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=compute_dtype,
+    )
+
+
+def _with_adapter(model: Any, name: str | Path, adapter: str | Path, *, merge: bool) -> Any:
+    import peft
+
+    if not (Path(adapter) / "adapter_config.json").is_file():
+        raise InputError(f"{adapter} is not a LoRA adapter: it has no adapter_config.json")
+    try:
+        tuned = peft.PeftModel.from_pretrained(model, str(adapter))
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
+        raise InputError(
+            f"the adapter {adapter} does not fit the base model {str(name)!r}: {_first_sentence(error)}"
+        ) from error
+    if isinstance(tuned.get_output_embeddings(), peft.tuners.tuners_utils.BaseTunerLayer):
+        raise InputError(f"the adapter {adapter} tunes the LM head, which scorers do not share; tune other modules")
+    return tuned.merge_and_unload() if merge else tuned
+
+
+def _max_length(config: Any) -> int:
+    """Positions of the model, or its sliding window if that is shorter: within it, a window changes nothing."""
+    config = config.get_text_config()
+    window = getattr(config, "sliding_window", None)
+    if getattr(config, "use_sliding_window", True) is False:
+        window = None
+    return int(min(config.max_position_embeddings, window or config.max_position_embeddings))
+
+
+def _first_sentence(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text.split(". ")[0][:300].rstrip(".")

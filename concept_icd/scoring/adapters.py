@@ -1,0 +1,71 @@
+"""Scores a corpus with the adapters of a tuning run: each note by one that was not tuned on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from concept_icd.artifacts import read_json, read_manifest
+from concept_icd.concepts import ConceptSet
+from concept_icd.errors import InputError
+from concept_icd.model_reference import ModelReference
+from concept_icd.prompts import PromptTemplate
+from concept_icd.records import Note, require_notes
+from concept_icd.scoring.packed import PackedScorer
+from concept_icd.scoring.store import fill_store
+from concept_icd.tuning.folder import ADAPTER, CONCEPTS, FOLDS, PROMPT
+
+
+def score_corpus(
+    notes: Sequence[Note],
+    tuned: str | Path,
+    folder: str | Path,
+    *,
+    in_sample: bool = False,
+    shard_notes: int = 256,
+    **scorer: Any,
+) -> None:
+    """Fills the store `folder` with the scores of `notes` under the tuning run `tuned`.
+
+    A note that the final adapter was tuned on is scored by the adapter of its fold; every other note by the final one.
+
+    Args:
+        in_sample: score training notes that no adapter is blind to all the same; heads will refuse the result.
+        scorer: goes to `PackedScorer.from_pretrained`.
+
+    Raises:
+        InputError: the run is not complete, or a note was seen by every adapter and `in_sample` is False.
+    """
+    manifest, tuned = read_manifest(tuned, "finetune"), Path(tuned)
+    model = manifest["config"]["model_name_or_path"]
+    if manifest["config"]["load_in_4bit"]:
+        scorer = {"load_in_4bit": True} | scorer
+    concepts, prompt = ConceptSet.load(tuned / CONCEPTS), PromptTemplate.load(tuned / PROMPT)
+    blind: dict[str, str] = read_json(tuned / FOLDS)
+    seen = set(manifest["seen"])
+    groups: dict[str, list[Note]] = {}
+    leaked = []
+    for note in require_notes(notes):
+        name = blind.get(note.note_id, ADAPTER)
+        if name == ADAPTER and note.note_id in seen:
+            leaked.append(note.note_id)
+        groups.setdefault(name, []).append(note)
+    if leaked and not in_sample:
+        raise InputError(
+            f"{len(leaked)} notes (first: {', '.join(leaked[:3])}) were seen by every adapter of {tuned}: "
+            "tune with folds or a holdout, or pass --in-sample and accept that heads cannot be fitted on the scores"
+        )
+    settings = {
+        "model": {name: ModelReference.of(model, tuned / name).hash for name in sorted(groups)},
+        "concepts": concepts.hash,
+        "prompt": prompt.hash,
+        "max_length": scorer.get("max_length"),
+        "out_of_fold": not leaked,
+    }
+    jobs = [
+        (group, partial(PackedScorer.from_pretrained, model, tuned / name, prompt, **scorer))
+        for name, group in sorted(groups.items())
+    ]
+    fill_store(folder, jobs, concepts.concepts, settings=settings, shard_notes=shard_notes)

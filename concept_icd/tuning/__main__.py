@@ -1,0 +1,30 @@
+"""`accelerate launch -m concept_icd.tuning`: what `concept-icd finetune` and `scripts/finetune.py` run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from concept_icd.errors import InputError
+
+
+def main(argv: Sequence[str]) -> int:
+    """Parses options and tunes; exit code 2 and one sentence for bad input."""
+    try:
+        try:
+            from concept_icd.tuning.config import parse_options
+            from concept_icd.tuning.finetune import finetune
+        except ImportError as error:
+            from concept_icd.errors import MissingExtraError
+
+            raise MissingExtraError(error.name or "trl", "train") from error
+        out = finetune(parse_options(argv))
+    except InputError as error:
+        print(f"concept-icd finetune: {error}", file=sys.stderr)
+        return 2
+    print(out)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,149 @@
+"""The options of `concept-icd finetune` and `scripts/finetune.py`: TRL's own, plus what is asked of the notes.
+
+One YAML file and command-line flags fill them (TRL's parser); an unknown key names the nearest known one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from trl import ModelConfig, SFTConfig, TrlParser
+
+from concept_icd.errors import InputError, did_you_mean
+from concept_icd.resources import resource
+
+
+@dataclass
+class ConceptArguments:
+    """What to learn from.
+
+    `folds` adapters are tuned beside the final one, each on the notes of the other folds, so that heads can be fitted
+    on scores of notes that the adapter did not see; `holdout` is the cheap way: that share of the notes is kept from
+    the only adapter.
+    """
+
+    corpus: str = field(metadata={"help": "Folder written by `concept-icd prepare`."})
+    splits: list[str] = field(
+        default_factory=lambda: ["train"], metadata={"help": "Splits to learn from; notes without a split count in."}
+    )
+    codes: str | None = field(default=None, metadata={"help": "Label set: a file with one code a line; by default "
+                                                      "the codes of the training notes."})  # fmt: skip
+    classification: str = field(default="icd9cm", metadata={"help": "Ontology of the codes."})
+    levels: list[str] = field(
+        default_factory=lambda: ["chapter", "section", "category", "subcategory", "code"],
+        metadata={"help": "Levels of concepts to ask about."},
+    )
+    phrases: str | None = field(default=None, metadata={"help": "Phrase file: JSON, phrases per code (as in CEC)."})
+    prompt: str = field(default="concept", metadata={"help": "Prompt template: a name or a YAML file."})
+    positive_share: float = field(default=1.0, metadata={"help": "Share of a note's true concepts that is asked."})
+    negative_share: float = field(default=0.1, metadata={"help": "Share of the false concepts that is asked."})
+    soft_targets: float = field(default=0.0, metadata={"help": "Weight of the annotators' votes in the targets."})
+    folds: int = field(default=5, metadata={"help": "Adapters for out-of-fold scores; 0: none."})
+    holdout: float = field(default=0.0, metadata={"help": "Instead of folds: share of notes kept for the heads."})
+
+    def __post_init__(self) -> None:
+        if self.folds == 1 or self.folds < 0:
+            raise InputError(f"folds must be 0 or at least 2, it is {self.folds}")
+        if not 0 <= self.holdout < 1:
+            raise InputError(f"holdout must lie in [0, 1), it is {self.holdout}")
+        if self.folds and self.holdout:
+            raise InputError("give folds or holdout, not both: set folds to 0 to keep a held-out share")
+        if not 0 <= self.soft_targets <= 1:
+            raise InputError(f"soft_targets must lie in [0, 1], it is {self.soft_targets}")
+
+
+@dataclass
+class LoraModelConfig(ModelConfig):
+    """TRL's model options with LoRA on; "tiny" names the shipped model."""
+
+    model_name_or_path: str | None = field(default="tiny", metadata={"help": "Base model: a name, a folder or tiny."})
+    use_peft: bool = field(default=True, metadata={"help": "LoRA; always on."})
+    lora_r: int = field(default=32, metadata={"help": "Rank."})
+    lora_alpha: int = field(default=32, metadata={"help": "Scale: alpha / r."})
+
+
+@dataclass
+class TuningConfig(SFTConfig):
+    """TRL's training options; the defaults that differ are private, short on disk and right for packed sequences."""
+
+    output_dir: str | None = field(default=None, metadata={"help": "Folder of the adapters."})
+    report_to: None | str | list[str] = field(default="none", metadata={"help": "Trackers; none by default."})
+    max_length: int | None = field(default=None, metadata={"help": "Most tokens of a prompt; default: the model's."})
+    learning_rate: float = field(default=2e-4, metadata={"help": "Peak learning rate."})
+    logging_steps: float = field(default=10, metadata={"help": "Steps between loss lines."})
+    save_strategy: str = field(default="epoch", metadata={"help": "When to write a checkpoint to resume from."})
+    save_total_limit: int | None = field(default=1, metadata={"help": "Checkpoints kept."})
+    train_sampling_strategy: str = field(default="group_by_length", metadata={"help": "Less padding."})
+    gradient_checkpointing: bool = field(default=False, metadata={"help": "Trade time for memory."})
+
+    def __post_init__(self) -> None:
+        if not torch.cuda.is_available():
+            self.use_cpu, self.bf16 = True, False
+        self.remove_unused_columns = False
+        self.dataset_kwargs = {"skip_prepare_dataset": True}
+        super().__post_init__()
+
+
+Options = tuple[ConceptArguments, TuningConfig, LoraModelConfig]
+_CLASSES = (ConceptArguments, TuningConfig, LoraModelConfig)
+
+
+def parse_options(argv: Sequence[str]) -> Options:
+    """Options from `--config FILE.yaml` and flags; a flag wins over the file.
+
+    Raises:
+        InputError: the file is missing or not YAML, a key is unknown or has a wrong value, or a required one is
+            missing.
+    """
+    arguments = list(argv)
+    if "--config" in arguments[:-1]:
+        place = arguments.index("--config") + 1
+        arguments[place] = str(_checked_config(arguments[place]))
+    try:
+        parsed: Options = TrlParser(_CLASSES).parse_args_and_config(arguments)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"the options do not fit together: {' '.join(str(error).split())}") from error
+    if not parsed[1].output_dir:
+        raise InputError("name the folder of the adapters with --output_dir")
+    return parsed
+
+
+def make_options(**values: Any) -> Options:
+    """The same from keywords, for Python.
+
+    Raises:
+        InputError: an unknown option.
+    """
+    known = {f.name: cls for cls in _CLASSES for f in dataclasses.fields(cls)}
+    parts: dict[type, dict[str, Any]] = {cls: {} for cls in _CLASSES}
+    for key, value in values.items():
+        if key not in known:
+            raise InputError(f"there is no option {key!r}{did_you_mean(key, known)}")
+        parts[known[key]][key] = value
+    return tuple(cls(**parts[cls]) for cls in _CLASSES)  # type: ignore[return-value]
+
+
+def _checked_config(name: str) -> Path:
+    """The path of a config file, a shipped one also by its bare name; its keys are known ones."""
+    path = Path(name)
+    if not path.suffix:
+        path = resource(f"configs/{name}.yaml")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot read the config {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"the config {path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"the config {path} must be a mapping of options to values")
+    known = {f.name for cls in _CLASSES for f in dataclasses.fields(cls)} | {"env"}
+    for key in content:
+        if key not in known:
+            raise InputError(f"the config {path} has an unknown key {key!r}{did_you_mean(str(key), known)}")
+    return path

@@ -1,0 +1,109 @@
+"""Training examples: what one note teaches, and the batches made of them.
+
+A row holds the tokens of a note, the concepts that are (partly) true of it and how true; every other concept of the
+set is a negative. Which of them are asked is drawn anew each time the note comes up.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from concept_icd.concepts import ConceptSet
+from concept_icd.errors import InputError
+from concept_icd.prompts import TokenizedPrompt
+from concept_icd.records import CodedNote
+from concept_icd.scoring.packing import pack_batch
+
+#: Marks the columns of a batch that hold no answer.
+NO_ANSWER = -100.0
+
+
+def targets_of(note: CodedNote, concepts: ConceptSet, soft_targets: float = 0.0) -> np.ndarray:
+    """How true each concept is of a note, float32 (concepts,) in [0, 1].
+
+    target = (1 - s) * [covers a gold code] + s * (share of annotators with a code that the concept covers)
+
+    with s = `soft_targets`; a note without annotators has the first term alone.
+    """
+    gold = concepts.weak_labels(note.codes)
+    if not soft_targets or not note.annotations:
+        return gold
+    votes = np.mean([concepts.weak_labels(codes) for codes in note.annotations.values()], axis=0)
+    return ((1 - soft_targets) * gold + soft_targets * votes).astype(np.float32)
+
+
+def training_rows(
+    notes: Sequence[CodedNote], concepts: ConceptSet, prompt: TokenizedPrompt, soft_targets: float = 0.0
+) -> dict[str, list[Any]]:
+    """Columns of a training set, one row a note: tokens, indices of the true concepts, how true, and the length.
+
+    Raises:
+        InputError: a note is empty.
+    """
+    longest = max(len(prompt.encode_question(concept.text)) for concept in concepts.concepts)
+    columns: dict[str, list[Any]] = {"input_ids": [], "positives": [], "targets": [], "length": []}
+    for note in notes:
+        targets = targets_of(note, concepts, soft_targets)
+        positives = np.flatnonzero(targets)
+        ids = list(prompt.encode_note(note.note, longest).ids)
+        columns["input_ids"].append(ids)
+        columns["positives"].append(positives.tolist())
+        columns["targets"].append(targets[positives].tolist())
+        columns["length"].append(len(ids))
+    return columns
+
+
+@dataclass
+class PackedCollator:
+    """Draws the questions of each note and packs the batch (`concept_icd.scoring.packing.pack_batch`).
+
+    Attributes:
+        questions: tokens of every concept's question.
+        positive_share, negative_share: chance of a true and of a false concept to be asked.
+
+    The draws come from torch's global generator, whose state a checkpoint keeps.
+    """
+
+    questions: list[list[int]]
+    padding_id: int
+    positive_share: float = 1.0
+    negative_share: float = 0.1
+
+    def __post_init__(self) -> None:
+        for name in ("positive_share", "negative_share"):
+            if not 0 < getattr(self, name) <= 1:
+                raise InputError(f"{name} must lie in (0, 1], it is {getattr(self, name)}")
+
+    @property
+    def sampling_offset(self) -> float:
+        """log(positive_share / negative_share): what sampling adds to the log-odds of "yes".
+
+        The loss adds it to the margin, so that the margin itself is the log-odds over all concepts, asked or not
+        (prior correction: King and Zeng, 2001, "Logistic regression in rare events data", section 4.1).
+        """
+        return math.log(self.positive_share / self.negative_share)
+
+    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """A batch with `labels` (B, K) float: the targets of the last K columns, `NO_ANSWER` where there is none."""
+        asked, answers = [], []
+        for row in rows:
+            targets = torch.zeros(len(self.questions))
+            targets[torch.tensor(row["positives"], dtype=torch.long)] = torch.tensor(row["targets"])
+            chance = torch.where(targets > 0, self.positive_share, self.negative_share)
+            drawn = torch.rand(len(targets)) < chance
+            if not drawn.any():  # a row must teach something
+                drawn[torch.randint(len(targets), (1,))] = True
+            chosen = drawn.nonzero()[:, 0]
+            asked.append([self.questions[i] for i in chosen.tolist()])
+            answers.append(targets[chosen])
+        batch = pack_batch([row["input_ids"] for row in rows], asked, self.padding_id)
+        labels = torch.full((len(rows), max(map(len, asked))), NO_ANSWER)
+        for number, answer in enumerate(answers):
+            labels[number, -len(answer) :] = answer
+        return {**batch, "labels": labels}

@@ -1,0 +1,235 @@
+"""Tunes LoRA adapters on a prepared corpus: the final one, and those that never saw a fold of the notes.
+
+    OUT/concepts.json  prompt.yaml  folds.json   what was asked, how, and which adapter is blind to which note
+    OUT/adapter/       OUT/fold-0/ ...           PEFT adapters
+    OUT/checkpoints/                             until each adapter is done
+    OUT/manifest.json                            when all are done
+
+The same command goes on after a kill: finished adapters stay, the one at work resumes from its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from accelerate import PartialState
+
+from concept_icd.artifacts import hash_of, new_folder, read_json, read_manifest, sha256, write_json, write_manifest
+from concept_icd.base_model import load_model
+from concept_icd.concepts import ConceptSet
+from concept_icd.corpora import load_corpus
+from concept_icd.errors import InputError
+from concept_icd.folds import group_folds
+from concept_icd.model_reference import fingerprint_of
+from concept_icd.ontology import load_ontology
+from concept_icd.phrases import read_phrase_file
+from concept_icd.prompts import PromptTemplate, TokenizedPrompt
+from concept_icd.records import CodedNote
+from concept_icd.tuning.config import ConceptArguments, LoraModelConfig, Options, TuningConfig
+from concept_icd.tuning.examples import PackedCollator, training_rows
+from concept_icd.tuning.folder import ADAPTER, CONCEPTS, FOLDS, PROMPT
+from concept_icd.tuning.trainer import ConceptTrainer
+
+#: TRL's options that decide the result: a run is not resumed with others.
+_DECISIVE = (
+    "learning_rate",
+    "lr_scheduler_type",
+    "warmup_steps",
+    "weight_decay",
+    "max_grad_norm",
+    "optim",
+    "num_train_epochs",
+    "max_steps",
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "train_sampling_strategy",
+    "max_length",
+    "seed",
+)
+
+
+def finetune(options: Options) -> Path:
+    """Runs the stage; returns the folder OUT.
+
+    Raises:
+        InputError: the corpus has no notes to learn from, or OUT belongs to a run with other options.
+    """
+    arguments, training, model = options
+    start = time.monotonic()
+    out = Path(str(training.output_dir))
+    notes = notes_to_learn_from(load_corpus(arguments.corpus).notes, arguments.splits)
+    concepts, prompt = concepts_of(arguments, notes), PromptTemplate.load(arguments.prompt)
+    folds = _folds(notes, arguments, training.seed)
+    config = _config(options)
+    with PartialState().main_process_first():
+        _begin(out, config, concepts, prompt, folds)
+    for name, kept_out in _adapters(folds):
+        if not (out / name / "adapter_config.json").is_file():
+            _log(f"adapter {name}: {sum(note.note.note_id not in kept_out for note in notes)} notes")
+            tune_adapter(
+                [note for note in notes if note.note.note_id not in kept_out],
+                concepts,
+                prompt,
+                dataclasses.replace(training, output_dir=str(out / "checkpoints" / name)),
+                model,
+                arguments,
+                out / name,
+            )
+    if PartialState().is_main_process:
+        shutil.rmtree(out / "checkpoints", ignore_errors=True)
+        corpus_hash = sha256(Path(arguments.corpus) / "notes.parquet")
+        write_manifest(
+            out,
+            "finetune",
+            inputs={"corpus": corpus_hash, "concepts": concepts.hash, "prompt": prompt.hash},
+            config=config,
+            seed=training.seed,
+            seconds=time.monotonic() - start,
+            notes=len(notes),
+            seen=[note.note.note_id for note in notes if folds.get(note.note.note_id) != ADAPTER],
+        )
+    PartialState().wait_for_everyone()
+    return out
+
+
+def tune_adapter(
+    notes: Sequence[CodedNote],
+    concepts: ConceptSet,
+    prompt: PromptTemplate,
+    training: TuningConfig,
+    model: LoraModelConfig,
+    arguments: ConceptArguments,
+    out: Path,
+) -> None:
+    """Tunes one adapter on `notes` and writes it to `out` by rename; resumes where `training.output_dir` has it.
+
+    Raises:
+        InputError: no notes, or options that do not fit the model.
+    """
+    from datasets import Dataset
+    from transformers.trainer_utils import get_last_checkpoint
+    from trl import get_peft_config
+
+    if not notes:
+        raise InputError("there are no notes to tune an adapter on")
+    loaded = load_model(
+        str(model.model_name_or_path),
+        dtype=model.dtype if model.dtype not in (None, "auto") else None,
+        device="cpu" if training.use_cpu else None,
+        load_in_4bit=model.load_in_4bit,
+    )
+    limit = min(training.max_length or loaded.max_length, loaded.max_length)
+    tokens = TokenizedPrompt(prompt, loaded.tokenizer, limit)
+    collator = PackedCollator(
+        [tokens.encode_question(concept.text) for concept in concepts.concepts],
+        loaded.tokenizer.pad_token_id or 0,
+        arguments.positive_share,
+        arguments.negative_share,
+    )
+    trainer = ConceptTrainer(
+        model=loaded.model,
+        args=training,
+        train_dataset=Dataset.from_dict(training_rows(notes, concepts, tokens, arguments.soft_targets)),
+        data_collator=collator,
+        processing_class=loaded.tokenizer,
+        peft_config=get_peft_config(model),
+        yes_id=tokens.yes_id,
+        no_id=tokens.no_id,
+        offset=collator.sampling_offset,
+    )
+    checkpoint = get_last_checkpoint(training.output_dir) if Path(str(training.output_dir)).is_dir() else None
+    if checkpoint:
+        _log(f"resuming from {checkpoint}")
+    trainer.train(resume_from_checkpoint=checkpoint)
+    # Every process takes part in gathering the weights; only the main one writes. Not `save_model`: that would leave a
+    # pickle of the training options beside the adapter.
+    weights = trainer.accelerator.get_state_dict(trainer.model)
+    if trainer.accelerator.is_main_process:
+        tuned = trainer.accelerator.unwrap_model(trainer.model)
+        with new_folder(out, overwrite=True) as staging:
+            tuned.save_pretrained(str(staging), state_dict=weights, safe_serialization=True)
+            (staging / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
+    trainer.accelerator.wait_for_everyone()
+
+
+def notes_to_learn_from(notes: Sequence[CodedNote], splits: Sequence[str]) -> list[CodedNote]:
+    """The coded notes of the splits; a note without a split belongs to all.
+
+    Raises:
+        InputError: there is none.
+    """
+    chosen = [note for note in notes if note.codes and (note.split is None or note.split in splits)]
+    if not chosen:
+        raise InputError(f"the corpus has no coded notes in the splits {', '.join(splits)}")
+    return chosen
+
+
+def concepts_of(arguments: ConceptArguments, notes: Sequence[CodedNote]) -> ConceptSet:
+    """The concept set of the label set: the codes of a file, or those of the notes, sorted."""
+    ontology = load_ontology(arguments.classification)
+    if arguments.codes:
+        path = Path(arguments.codes)
+        if not path.is_file():
+            raise InputError(f"cannot read the label set {path}: no such file")
+        codes = tuple(dict.fromkeys(line.strip() for line in path.read_text().splitlines() if line.strip()))
+    else:
+        codes = tuple(sorted({code for note in notes for code in note.codes}))
+    phrases = read_phrase_file(arguments.phrases) if arguments.phrases else None
+    return ConceptSet.expand(codes, ontology, levels=tuple(arguments.levels), phrases=phrases)
+
+
+def _folds(notes: Sequence[CodedNote], arguments: ConceptArguments, seed: int) -> dict[str, str]:
+    """Note id -> the adapter that has not seen it; notes that every adapter saw are left out."""
+    groups = [note.note.patient_id or note.note.note_id for note in notes]
+    if arguments.folds:
+        fold_of = group_folds(groups, arguments.folds, seed)
+        return {note.note.note_id: f"fold-{fold}" for note, fold in zip(notes, fold_of, strict=True)}
+    if arguments.holdout:
+        names = sorted(set(groups))
+        kept = set(np.random.default_rng(seed).permutation(names)[: max(1, round(arguments.holdout * len(names)))])
+        return {note.note.note_id: ADAPTER for note, group in zip(notes, groups, strict=True) if group in kept}
+    return {}
+
+
+def _adapters(folds: dict[str, str]) -> list[tuple[str, set[str]]]:
+    """Name of each adapter and the ids it must not see; the final one first, so that it can be used early."""
+    names = sorted({ADAPTER, *folds.values()})
+    return [(name, {note for note, blind in folds.items() if blind == name}) for name in names]
+
+
+def _config(options: Options) -> dict[str, Any]:
+    """The options that decide the result, as plain values."""
+    arguments, training, model = options
+    config = dataclasses.asdict(arguments) | dataclasses.asdict(model)
+    return config | {name: getattr(training, name) for name in _DECISIVE}
+
+
+def _begin(out: Path, config: dict[str, Any], concepts: ConceptSet, prompt: PromptTemplate, folds: dict[str, str]) -> None:
+    """Writes what all adapters share, or checks that a run which is resumed has the same options."""
+    if (out / "manifest.json").is_file():
+        read_manifest(out, "finetune")
+        raise InputError(f"{out} is finished; name another folder or delete it to tune again")
+    run = {"config": config, "concepts": concepts.hash, "prompt": prompt.hash, "base": fingerprint_of(config["model_name_or_path"])}
+    record = out / "run.json"
+    if record.is_file():
+        if (earlier := read_json(record)) != run:
+            changed = [key for key in config if earlier["config"].get(key) != config[key]] or ["the corpus"]
+            raise InputError(f"{out} was begun with other options ({', '.join(changed)}); name another folder")
+        return
+    if PartialState().is_main_process:
+        concepts.save(out / CONCEPTS)
+        prompt.save(out / PROMPT)
+        write_json(out / FOLDS, folds)
+        write_json(record, run)
+
+
+def _log(line: str) -> None:
+    if PartialState().is_main_process:
+        print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,59 @@
+"""TRL's SFTTrainer on packed sequences: the loss is on the answers alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.nn.functional import binary_cross_entropy_with_logits
+from trl import SFTTrainer
+
+from concept_icd.tuning.examples import NO_ANSWER
+
+
+def answer_loss(margins: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Sum of the binary cross-entropies of the answers, a scalar in nats.
+
+    Cross-entropy over the two answer tokens alone, -[t log s(m) + (1 - t) log s(-m)] with m = logit(yes) - logit(no):
+    what a score is read from, and nothing about the rest of the vocabulary.
+
+    Args:
+        margins: (B, K). targets: (B, K) in [0, 1], or `NO_ANSWER` where there is no question.
+    """
+    asked = targets != NO_ANSWER
+    return binary_cross_entropy_with_logits(margins[asked].float(), targets[asked], reduction="sum")
+
+
+class ConceptTrainer(SFTTrainer):
+    """Trains the answers of packed questions.
+
+    Args:
+        yes_id, no_id: the answer tokens. offset: see `PackedCollator.sampling_offset`.
+
+    The mean runs over the questions of the whole optimiser step, across gradient accumulation and devices, as if each
+    were a prompt of its own.
+    """
+
+    def __init__(self, *args: Any, yes_id: int, no_id: int, offset: float, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.yes_id, self.no_id, self.offset = yes_id, no_id, offset
+        # Trainer then counts the answers of a step and leaves the division to compute_loss ...
+        self.model_accepts_loss_kwargs = True
+        # ... and counts all columns: these labels stand where the logits are, not one token later.
+        self._loss_shifts_labels = False
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Mean binary cross-entropy of the answers of the step that this batch belongs to."""
+        inputs = dict(inputs)
+        targets = inputs.pop("labels")
+        outputs = model(**inputs, logits_to_keep=targets.shape[1], use_cache=False)
+        margins = outputs.logits[..., self.yes_id] - outputs.logits[..., self.no_id]
+        total = answer_loss(margins + self.offset, targets)
+        if num_items_in_batch is None:
+            num_items_in_batch = (targets != NO_ANSWER).sum()
+        elif self.args.average_tokens_across_devices:
+            total = total * self.accelerator.num_processes  # the wrapper averages gradients over devices
+        loss = total / num_items_in_batch
+        return (loss, outputs) if return_outputs else loss

@@ -1,0 +1,129 @@
+"""The packed scorer equals one plain prompt per question, for real models of two families, with and without LoRA."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from concept_icd.base_model import load_model
+from concept_icd.concepts import ConceptSet
+from concept_icd.errors import InputError
+from concept_icd.prompts import PromptTemplate, TokenizedPrompt
+from concept_icd.records import CodedNote, Concept, Note
+from concept_icd.scoring.packed import PackedScorer
+
+TEXTS = ["pneumonia", "asthma", "diseases of the respiratory system", "fever", "cough", "urinary tract infection"]
+CODES = tuple(f"{index:03d}" for index in range(1, 1 + len(TEXTS)))
+CONCEPTS = ConceptSet(
+    CODES, tuple(Concept(f"code:{code}", "code", text, (code,)) for code, text in zip(CODES, TEXTS, strict=True))
+)
+NOTES = [
+    Note("long", "cough and fever for three days. " * 12),
+    Note("short", "fever"),
+    Note("medium", "urinary tract infection, no hydronephrosis. normal renal ultrasound"),
+    Note("unicode", "Ünïcode 漢字 µg"),
+]
+
+
+def plain_scores(model: Path, adapter: Path | None, notes: list[Note], max_length: int | None = None) -> np.ndarray:
+    """The obvious way: one prompt per (note, concept), the full vocabulary's logits, nothing shared."""
+    loaded = load_model(model, adapter, merge=False)
+    tokens = TokenizedPrompt(PromptTemplate.load(), loaded.tokenizer, max_length or loaded.max_length)
+    questions = [tokens.encode_question(text) for text in TEXTS]
+    scores = np.empty((len(notes), len(questions)), dtype=np.float32)
+    with torch.inference_mode():
+        for row, note in enumerate(notes):
+            ids = tokens.encode_note(note, max(map(len, questions))).ids
+            for column, question in enumerate(questions):
+                logits = loaded.model(torch.tensor([[*ids, *question]])).logits[0, -1]
+                scores[row, column] = logits[tokens.yes_id] - logits[tokens.no_id]
+    return scores
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen3"])
+@pytest.mark.parametrize("tuned", [False, True])
+@pytest.mark.parametrize("chunk_tokens", [1, 17, 512])
+def test_packed_scores_equal_plain_prompts(family, tuned, chunk_tokens, request):
+    model = request.getfixturevalue(family)
+    adapter = request.getfixturevalue(f"{family}_adapter") if tuned else None
+    expected = plain_scores(model, adapter, NOTES)
+    scorer = PackedScorer.from_pretrained(model, adapter, chunk_tokens=chunk_tokens)
+    scores = scorer.score(NOTES, CONCEPTS)
+    assert scores.note_ids == ("long", "short", "medium", "unicode")
+    assert scores.logits.dtype == np.float32
+    assert np.ptp(expected, axis=1).min() > 0.1, "questions must differ for the comparison to mean something"
+    np.testing.assert_allclose(scores.logits, expected, atol=1e-4)
+
+
+def test_an_adapter_changes_the_scores(llama, llama_adapter):
+    assert np.abs(plain_scores(llama, None, NOTES) - plain_scores(llama, llama_adapter, NOTES)).max() > 0.1
+
+
+def test_an_unmerged_adapter_gives_the_same_scores(llama, llama_adapter):
+    merged = PackedScorer.from_pretrained(llama, llama_adapter).score(NOTES, CONCEPTS)
+    apart = PackedScorer.from_pretrained(llama, llama_adapter, merge=False).score(NOTES, CONCEPTS)
+    np.testing.assert_allclose(merged.logits, apart.logits, atol=1e-4)
+
+
+def test_batching_does_not_change_a_score(llama):
+    together = PackedScorer.from_pretrained(llama).score(NOTES, CONCEPTS)
+    alone = PackedScorer.from_pretrained(llama, batch_tokens=1).score(NOTES, CONCEPTS)
+    np.testing.assert_allclose(together.logits, alone.logits, atol=1e-4)
+
+
+def test_a_note_that_is_too_long_loses_its_end_and_says_so(llama):
+    long = Note("long", "cough and fever. " * 4000)
+    scores = PackedScorer.from_pretrained(llama, max_length=200).score([long, NOTES[1]], CONCEPTS)
+    assert scores.truncated[1] is None
+    assert scores.truncated[0] is not None
+    assert "of 68,000" in scores.truncated[0]
+    expected = plain_scores(llama, None, [long], max_length=200)
+    np.testing.assert_allclose(scores.logits[:1], expected, atol=1e-4)
+
+
+def test_the_longest_prompt_fills_the_model_exactly(llama):
+    loaded = load_model(llama)
+    tokens = TokenizedPrompt(PromptTemplate.load(), loaded.tokenizer, 100)
+    assert len(tokens.encode_note(Note("n", "cough " * 500), 20).ids) == 80
+
+
+def test_no_scorer_takes_gold_codes(llama):
+    with pytest.raises(TypeError, match="gold codes must not reach it"):
+        PackedScorer.from_pretrained(llama).score([CodedNote(NOTES[0], ("486",))], CONCEPTS)  # type: ignore[list-item]
+
+
+def test_an_empty_note_is_named(llama):
+    with pytest.raises(InputError, match="note 'blank' is empty"):
+        PackedScorer.from_pretrained(llama).score([Note("blank", " \n")], CONCEPTS)
+
+
+def test_a_note_id_stands_for_one_note(llama):
+    with pytest.raises(InputError, match="same id"):
+        PackedScorer.from_pretrained(llama).score([NOTES[0], NOTES[0]], CONCEPTS)
+
+
+def test_four_bit_scores_stay_near_full_precision(llama):
+    pytest.importorskip("bitsandbytes")
+    full = PackedScorer.from_pretrained(llama).score(NOTES, CONCEPTS).logits
+    quantised = PackedScorer.from_pretrained(llama, load_in_4bit=True).score(NOTES, CONCEPTS).logits
+    assert np.isfinite(quantised).all()
+    assert np.corrcoef(full.ravel(), quantised.ravel())[0, 1] > 0.7
+    assert np.abs(full - quantised).max() > 1e-3, "nothing was quantised"
+
+
+def test_a_missing_model_is_one_sentence(tmp_path):
+    with pytest.raises(InputError, match="cannot load the base model"):
+        load_model(tmp_path / "nothing")
+
+
+def test_a_missing_or_foreign_adapter_is_one_sentence(llama, qwen3_adapter, tmp_path):
+    with pytest.raises(InputError, match=r"adapter_config\.json"):
+        load_model(llama, tmp_path)
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    for file in qwen3_adapter.iterdir():
+        (broken / file.name).write_bytes(file.read_bytes())
+    (broken / "adapter_model.safetensors").write_bytes(b"not safetensors")
+    with pytest.raises(InputError, match="does not fit the base model"):
+        load_model(llama, broken)
