@@ -106,6 +106,6 @@ def _print(folder: Path, counts: dict[str, Any]) -> None:
     splits = ", ".join(f"{name} {number:,}" for name, number in counts["splits"].items())
     print(f"{folder}: {counts['notes']:,} notes of {counts['patients'] or 'unnamed'} patients ({splits})")
     print(
-        f"{counts['labels']:,} labels, {counts['labels_per_note']:.2f} a note: "
+        f"{counts['labels']:,} labels, {counts['labels_per_coded_note']:.2f} a coded note: "
         f"{counts['diagnosis_codes']} diagnosis codes, {counts['procedure_codes']} procedure codes"
     )

@@ -34,15 +34,17 @@ class Corpus:
 
 
 def corpus_counts(notes: Sequence[CodedNote]) -> dict[str, Any]:
-    """Notes, patients, distinct codes, labels (all, and per note) and notes per split ("none": no split)."""
+    """Notes (all, with codes), patients, distinct codes, labels and notes per split ("none": no split)."""
+    coded = sum(bool(note.codes) for note in notes)
     labels = sum(len(note.codes) for note in notes)
     return {
         "notes": len(notes),
+        "coded_notes": coded,
         "patients": len({note.note.patient_id for note in notes} - {None}),
         "diagnosis_codes": len({code for note in notes for code in note.diagnoses}),
         "procedure_codes": len({code for note in notes for code in note.procedures}),
         "labels": labels,
-        "labels_per_note": round(labels / len(notes), 3) if notes else 0.0,
+        "labels_per_coded_note": round(labels / coded, 3) if coded else 0.0,
         "splits": dict(sorted(Counter(note.split or "none" for note in notes).items())),
     }
 

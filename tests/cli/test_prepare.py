@@ -1,0 +1,87 @@
+"""`concept-icd prepare`, run as a user runs it."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from concept_icd.cli import prepare
+from concept_icd.corpora import load_corpus, read_jsonl, read_text_folder, synthetic, synthetic_codes
+from concept_icd.ontology import load_ontology
+from concept_icd.resources import resource
+
+
+def command(*words):
+    return subprocess.run(
+        [sys.executable, "-m", "concept_icd.cli.main", "prepare", *map(str, words)], text=True, capture_output=True
+    )
+
+
+def test_the_example_of_the_help_runs(tmp_path):
+    words = prepare.EXAMPLE.split()
+    assert words[:2] == ["concept-icd", "prepare"]
+    words[words.index("--out") + 1] = str(tmp_path / "c")
+    done = command(*words[2:])
+    assert done.returncode == 0, done.stderr
+    assert "200 notes" in done.stdout
+    assert load_corpus(tmp_path / "c").notes == tuple(synthetic(200, seed=0))
+
+
+def test_json_counts(tmp_path):
+    done = command("synthetic", "--notes", 20, "--min-words", 400, "--out", tmp_path / "c", "--json")
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said == {"folder": str(tmp_path / "c"), "counts": load_corpus(tmp_path / "c").manifest["counts"]}
+    assert said["counts"]["notes"] == 20
+    assert load_corpus(tmp_path / "c").manifest["config"]["min_words"] == 400
+
+
+def test_real_reports(tmp_path, shared_data):
+    done = command("cmc2007", shared_data / "cmc2007", "--out", tmp_path / "c")
+    assert done.returncode == 0, done.stderr
+    assert "1,954 notes" in done.stdout
+    assert "test 976, train 978" in done.stdout
+    assert "1,218 labels" in done.stdout
+    assert "45 diagnosis codes" in done.stdout
+
+
+def test_sample_notes_as_text_and_json_lines(tmp_path):
+    assert command("text", resource("examples"), "--out", tmp_path / "t").returncode == 0
+    assert len(load_corpus(tmp_path / "t").notes) == 7
+    line = {"note_id": "a", "text": "Cough.", "diagnoses": ["7862"]}
+    (tmp_path / "n.jsonl").write_text(json.dumps(line))
+    assert command("jsonl", tmp_path / "n.jsonl", "--out", tmp_path / "j").returncode == 0
+    corpus = load_corpus(tmp_path / "j")
+    assert corpus.notes == tuple(read_jsonl(tmp_path / "n.jsonl"))
+    assert set(corpus.manifest["inputs"]) == {"n.jsonl"}
+
+
+@pytest.mark.parametrize("words", [("jsonl", "nowhere.jsonl"), ("text", "nowhere"), ("cmc2007", "nowhere.xml")])
+def test_bad_input_is_one_sentence_and_exit_code_2(tmp_path, words):
+    done = command(*words, "--out", tmp_path / "c")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("concept-icd: cannot read nowhere")
+    assert done.stderr.count("\n") == 1
+    assert not any(tmp_path.iterdir())
+
+
+def test_an_existing_folder_is_kept(tmp_path):
+    assert command("synthetic", "--notes", 3, "--out", tmp_path / "c").returncode == 0
+    done = command("synthetic", "--notes", 4, "--out", tmp_path / "c")
+    assert done.returncode == 2
+    assert "--overwrite" in done.stderr
+    assert command("synthetic", "--notes", 4, "--out", tmp_path / "c", "--overwrite").returncode == 0
+    assert len(load_corpus(tmp_path / "c").notes) == 4
+
+
+def test_gold_of_the_sample_notes():
+    folder = resource("examples")
+    gold = [json.loads(line) for line in (folder / "gold.jsonl").read_text().splitlines()]
+    assert [line["note_id"] for line in gold] == [coded.note.note_id for coded in read_text_folder(folder)]
+    ontology = load_ontology()
+    for line in gold:
+        codes = line["diagnoses"] + line["procedures"]
+        assert all(ontology.billable(code) for code in codes)
+        if line["note_id"].startswith("discharge/"):
+            assert set(codes) <= set(synthetic_codes())

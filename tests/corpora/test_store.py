@@ -1,0 +1,130 @@
+"""Prepared folders: what goes in comes back, and damage is noticed."""
+
+import json
+
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from concept_icd.artifacts import read_json, write_json
+from concept_icd.corpora import (
+    corpus_counts,
+    load_corpus,
+    read_corpus,
+    read_corpus_leniently,
+    save_corpus,
+    synthetic,
+)
+from concept_icd.errors import InputError
+from concept_icd.records import CodedNote, Note
+
+#: Codes that a detour through numbers would ruin.
+DELICATE = CodedNote(
+    Note("1", "Text.", "007", 71.5, "F", ("furosemide", "vitamin B12")),
+    diagnoses=("001.0", "V10.00", "E888", "038.9", "250.00"),
+    procedures=("04.07", "00.66"),
+    annotations={"A": ("001.0",), "B": ()},
+    split="dev",
+)
+BARE = CodedNote(Note("2", "Text only."))
+
+
+def test_codes_stay_strings(tmp_path):
+    save_corpus(tmp_path / "c", [DELICATE, BARE], seed=3, config={"source": "test"}, inputs={"a": "b"})
+    corpus = load_corpus(tmp_path / "c")
+    assert corpus.notes == (DELICATE, BARE)
+    assert corpus.split("dev") == (DELICATE,)
+    assert corpus.manifest["counts"] == {
+        "notes": 2,
+        "coded_notes": 1,
+        "patients": 1,
+        "diagnosis_codes": 5,
+        "procedure_codes": 2,
+        "labels": 7,
+        "labels_per_coded_note": 7.0,
+        "splits": {"dev": 1, "none": 1},
+    }
+    assert (corpus.manifest["stage"], corpus.manifest["seed"]) == ("prepare", 3)
+    column = pq.ParquetFile(tmp_path / "c" / "notes.parquet").metadata.row_group(0).column(2)
+    assert column.compression == "ZSTD"
+
+
+def test_synthetic_notes_round_trip(tmp_path):
+    notes = synthetic(30, seed=5)
+    save_corpus(tmp_path / "c", notes)
+    assert load_corpus(tmp_path / "c").notes == tuple(notes)
+    assert read_corpus(tmp_path / "c") == notes  # the format is found by the manifest
+    assert read_corpus_leniently(tmp_path / "c", "prepared") == (notes, [])
+    assert corpus_counts(notes)["notes"] == 30
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])), st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
+def test_any_text_round_trips(tmp_path_factory, text, name):
+    coded = CodedNote(Note(name, text, drugs=(name,)), annotations={name: ("486",)})
+    folder = tmp_path_factory.mktemp("store") / "c"
+    save_corpus(folder, [coded])
+    assert load_corpus(folder).notes == (coded,)
+
+
+def test_an_existing_folder_is_kept_unless_overwritten(tmp_path):
+    save_corpus(tmp_path / "c", [DELICATE])
+    with pytest.raises(InputError, match="exists already"):
+        save_corpus(tmp_path / "c", [BARE])
+    assert load_corpus(tmp_path / "c").notes == (DELICATE,)
+    save_corpus(tmp_path / "c", [BARE], overwrite=True)
+    assert load_corpus(tmp_path / "c").notes == (BARE,)
+    assert [path.name for path in tmp_path.iterdir()] == ["c"]  # nothing half-written beside it
+
+
+def test_no_notes_write_nothing(tmp_path):
+    with pytest.raises(InputError, match="there are no notes"):
+        save_corpus(tmp_path / "c", [])
+    assert not any(tmp_path.iterdir())
+
+
+def test_damage_is_noticed(tmp_path):
+    folder = tmp_path / "c"
+    save_corpus(folder, [DELICATE])
+    with pytest.raises(InputError, match=r"has no manifest\.json"):
+        load_corpus(tmp_path)
+    notes = folder / "notes.parquet"
+    data = notes.read_bytes()
+    for damaged in (data[:-9], data[:100] + b"\0" + data[101:], b""):
+        notes.write_bytes(damaged)
+        with pytest.raises(InputError, match=r"notes\.parquet is missing or not the one of the manifest"):
+            load_corpus(folder)
+    notes.unlink()
+    with pytest.raises(InputError, match="missing"):
+        load_corpus(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"format_version": 99}, "has corpus format 99, this version of concept-icd reads 1"),
+        ({"stage": "fit"}, "was written by `fit`, not by `prepare`"),
+        ({"files": {}}, "not the one of the manifest"),
+    ],
+)
+def test_another_version_or_stage_says_so(tmp_path, change, sentence):
+    save_corpus(tmp_path / "c", [DELICATE])
+    manifest = tmp_path / "c" / "manifest.json"
+    write_json(manifest, read_json(manifest) | change)
+    with pytest.raises(InputError, match=sentence):
+        load_corpus(tmp_path / "c")
+    manifest.write_text(json.dumps(change)[:-1])
+    with pytest.raises(InputError, match="not valid JSON"):
+        load_corpus(tmp_path / "c")
+
+
+def test_formats_are_found_and_named(tmp_path):
+    with pytest.raises(InputError, match="did you mean 'jsonl'"):
+        read_corpus(tmp_path, "json")
+    with pytest.raises(InputError, match="no such file or folder"):
+        read_corpus(tmp_path / "x")
+    (tmp_path / "n.jsonl").write_text('{"note_id": "a", "text": "x"}\n')
+    assert read_corpus(tmp_path / "n.jsonl")[0].note.note_id == "a"
+    (tmp_path / "n.txt").write_text("x")
+    assert read_corpus(tmp_path)[0].note.note_id == "n.txt"
+    assert read_corpus(tmp_path / "n.txt")[0].note.note_id == "n.txt"
