@@ -122,8 +122,8 @@ class _Writer:
 
     def _story(self) -> list[str]:
         complaint = self._line(self.principal, "complaint", whole=False)
-        if len(self.chronic) > 1 and self.dice.chance(0.5):
-            known = self.dice.shuffled(self.chronic)[: self.dice.pick((1, 2, 2))]
+        known = self.dice.shuffled([e for e in self.chronic if e.plain])[: self.dice.pick((1, 2, 2))]
+        if known and self.dice.chance(0.5):
             opening = self._frame(
                 "opening_with_history", complaint=complaint, others=" and ".join(self._name(e) for e in known)
             )
