@@ -193,7 +193,7 @@ class ConceptCoder:
         found = {
             "concept-icd": __version__,
             "coder": self.hash[:12],
-            "model": self.model.name,
+            "model": str(self.model),
             "prompt": f"{self.prompt.name}@{self.prompt.hash[:12]}",
             "concepts": self.concepts.hash[:12],
             "heads_fitted_on": "out-of-fold scores" if self.out_of_fold else "IN-SAMPLE scores",

@@ -42,6 +42,10 @@ class ModelReference:
         folder = Path(adapter) if adapter is not None else None
         return cls(str(model), fingerprint_of(model), folder, _adapter_sha256(folder) if folder else None)
 
+    def __str__(self) -> str:
+        """The name as results carry it: of a folder its last part and the fingerprint, never where it lies."""
+        return self.name if self.fingerprint is None else f"{Path(self.name).name}@{self.fingerprint[:12]}"
+
     def check(self) -> None:
         """Checks that model and adapter are still those that were referred to.
 

@@ -104,19 +104,29 @@ def fit_aggregator(
 
 
 def fit_aggregators(
-    logits: np.ndarray, gold: np.ndarray, cover: np.ndarray, levels: Sequence[str], strengths: Sequence[Strength]
+    logits: np.ndarray,
+    gold: np.ndarray,
+    cover: np.ndarray,
+    levels: Sequence[str],
+    strengths: Sequence[Strength],
+    *,
+    tolerance: float = 1e-10,
 ) -> list[Aggregator]:
-    """One aggregator per strength; the shared model is fitted once and each fit starts from the one before it."""
+    """One aggregator per strength; the shared model is fitted once and each fit starts from the one before it.
+
+    Args:
+        tolerance: relative change of the objective at which a fit ends; to compare strengths, 1e-7 does.
+    """
     scores, gold, cover = logits.astype(np.float64), gold.astype(np.float64), np.asarray(cover, dtype=bool)
     mean, scale = scores.mean(axis=0), scores.std(axis=0)
     scale[scale < 1e-6] = 1.0  # a constant concept says nothing: x = 0
     x = (scores - mean) / scale
-    shared, bias = _fit_shared(x, mean, scale, max(float(scores.std()), 1e-6), gold, cover, levels)
+    shared, bias = _fit_shared(x, mean, scale, max(float(scores.std()), 1e-6), gold, cover, levels, tolerance)
     offset = x @ shared + bias
     own, fitted = np.zeros((x.shape[1] + 1, gold.shape[1])), []
     for strength in strengths:
         penalty = np.where(cover, strength.path, strength.other)
-        own = _fit_own(x, offset, gold, np.vstack([penalty, np.full(gold.shape[1], BIAS_PENALTY)]), own)
+        own = _fit_own(x, offset, gold, np.vstack([penalty, np.full(gold.shape[1], BIAS_PENALTY)]), own, tolerance)
         fitted.append(Aggregator(mean, scale, shared + own[:-1], bias + own[-1]))
     return fitted
 
@@ -129,6 +139,7 @@ def _fit_shared(
     gold: np.ndarray,
     cover: np.ndarray,
     levels: Sequence[str],
+    tolerance: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     """w0, shape (concepts, codes), and b0, shape (codes,)."""
     notes, codes = gold.shape
@@ -154,14 +165,16 @@ def _fit_shared(
         value = _log_loss(z, target) + 0.5 * float(penalty @ v**2)
         return value, features.T @ (expit(z) - target) + penalty * v
 
-    v = _solve(loss, np.zeros(features.shape[1]))
+    v = _solve(loss, np.zeros(features.shape[1]), tolerance)
     weights = np.zeros_like(cover, dtype=np.float64)
     for value, m in zip(v, maps, strict=False):
         weights += value * m
     return weights, np.stack(shifts, axis=-1) @ v
 
 
-def _fit_own(x: np.ndarray, offset: np.ndarray, gold: np.ndarray, penalty: np.ndarray, start: np.ndarray) -> np.ndarray:
+def _fit_own(
+    x: np.ndarray, offset: np.ndarray, gold: np.ndarray, penalty: np.ndarray, start: np.ndarray, tolerance: float
+) -> np.ndarray:
     """d over e, shape (concepts + 1, codes): all codes at once, since their problems share x."""
     free = np.isfinite(penalty)
     lam = penalty[free]
@@ -177,7 +190,7 @@ def _fit_own(x: np.ndarray, offset: np.ndarray, gold: np.ndarray, penalty: np.nd
         return _log_loss(z, gold) + 0.5 * float(u @ u), gradient[free] / root + u
 
     solution = np.zeros_like(penalty)
-    solution[free] = _solve(loss, start[free] * root) / root
+    solution[free] = _solve(loss, start[free] * root, tolerance) / root
     return solution
 
 
@@ -186,7 +199,7 @@ def _log_loss(z: np.ndarray, target: np.ndarray) -> float:
     return float(np.logaddexp(0.0, z).sum() - np.vdot(target, z))
 
 
-def _solve(loss, start: np.ndarray) -> np.ndarray:  # type: ignore[no-untyped-def]
+def _solve(loss, start: np.ndarray, tolerance: float) -> np.ndarray:  # type: ignore[no-untyped-def]
     """The minimum of a smooth convex function that returns (value, gradient)."""
-    options = {"maxiter": 1000, "maxcor": 20, "ftol": 1e-10, "gtol": 1e-4}
+    options = {"maxiter": 1000, "maxcor": 20, "ftol": tolerance, "gtol": 1e-4}
     return np.asarray(minimize(loss, start, jac=True, method="L-BFGS-B", options=options).x)

@@ -27,8 +27,9 @@ from concept_icd.heads.ranker import ProbabilityRanker
 from concept_icd.heads.threshold import Threshold, choose_threshold
 
 FORMAT = 1
+#: Tried in turn. Neighbours differ little in what they predict, so that a coarse grid is enough.
 PATH_STRENGTHS = (100.0, 30.0, 10.0, 3.0, 1.0)
-OTHER_STRENGTHS = (1000.0, 300.0, 100.0, 30.0, 10.0)
+OTHER_STRENGTHS = (1000.0, 200.0, 40.0)
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,7 @@ class Heads:
         weights = Path(folder) / "heads.safetensors"
         with writing(weights):
             save_file(self._tensors(), weights)
+            weights.chmod(0o644)  # safetensors writes for the owner alone
         write_json(Path(folder) / "heads.json", {**self._settings(), "sha256": sha256(weights)})
 
     def _tensors(self) -> dict[str, np.ndarray]:
@@ -187,7 +189,7 @@ def fit_heads(
         odds = [np.zeros(gold.shape) for _ in strengths]
         for f in np.unique(fold):
             out = fold == f
-            fitted = fit_aggregators(logits[~out], gold[~out], cover, levels, strengths)
+            fitted = fit_aggregators(logits[~out], gold[~out], cover, levels, strengths, tolerance=1e-7)
             for one, aggregator in zip(odds, fitted, strict=True):
                 one[out] = aggregator.log_odds(logits[out])
         return odds
