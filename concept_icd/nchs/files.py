@@ -33,10 +33,10 @@ def read_text(path: Path) -> str:
                 data = archive.read(names[0])
         elif data[:2] == b"\x1f\x8b":
             data = gzip.decompress(data)
+    except (zipfile.BadZipFile, gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise InputError(f"{path} is damaged: {error}") from error
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    except (zipfile.BadZipFile, EOFError, zlib.error) as error:
-        raise InputError(f"{path} is damaged: {error}") from error
     if data.startswith(b"{\\rtf"):
         return data.decode("cp1252", "replace")
     try:
