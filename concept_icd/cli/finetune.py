@@ -11,7 +11,7 @@ EXAMPLE = "concept-icd finetune --config synthetic-tiny --corpus runs/corpus --o
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of accelerate; everything else goes to the tuning options as it stands."""
     parser.add_argument(
-        "--accelerate-config", metavar="NAME", help="accelerate preset: single_gpu, multi_gpu, fsdp, zero2, zero3 or a file"
+        "--accelerate-config", metavar="NAME", help="accelerate preset (cpu, single_gpu, multi_gpu) or a file of your own"
     )
     parser.add_argument(
         "options",

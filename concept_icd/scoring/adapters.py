@@ -58,9 +58,10 @@ def score_corpus(
             "tune with folds or a holdout, or pass --in-sample and accept that heads cannot be fitted on the scores"
         )
     settings = {
-        "model": {name: ModelReference.of(model, tuned / name).hash for name in sorted(groups)},
-        "concepts": concepts.hash,
-        "prompt": prompt.hash,
+        "model": model,
+        "adapter": str(tuned / ADAPTER),
+        "weights": {name: ModelReference.of(model, tuned / name).hash for name in sorted(groups)},
+        "load_in_4bit": bool(scorer.get("load_in_4bit")),
         "max_length": scorer.get("max_length"),
         "out_of_fold": not leaked,
     }
@@ -68,4 +69,4 @@ def score_corpus(
         (group, partial(PackedScorer.from_pretrained, model, tuned / name, prompt, **scorer))
         for name, group in sorted(groups.items())
     ]
-    fill_store(folder, jobs, concepts.concepts, settings=settings, shard_notes=shard_notes)
+    fill_store(folder, jobs, concepts, prompt, settings=settings, shard_notes=shard_notes)

@@ -1,6 +1,7 @@
 """The score matrix on disk: Parquet shards that appear whole, so that a killed run goes on where it stopped.
 
     OUT/scoring.json          what is being scored, by hash: a run with anything else is refused
+    OUT/concepts.json         the columns    OUT/prompt.yaml  the words around note and concept
     OUT/shards/00000.parquet  note_id, truncated, logits (float32 per concept), each with its own checksum
     OUT/failures.json         notes that could not be scored: id and reason
     OUT/manifest.json         when all is done
@@ -20,11 +21,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from concept_icd.artifacts import MANIFEST, new_file, read_json, read_manifest, write_json, write_manifest
+from concept_icd.concepts import ConceptSet
 from concept_icd.errors import InputError
 from concept_icd.progress import progress_bar
+from concept_icd.prompts import PromptTemplate
 from concept_icd.records import Concept, Note
 from concept_icd.scoring.scores import ConceptScores
 
+CONCEPTS, PROMPT = "concepts.json", "prompt.yaml"
 _SETTINGS, _FAILURES, _SHARDS = "scoring.json", "failures.json", "shards"
 
 
@@ -44,7 +48,8 @@ class Scorer(Protocol):
 def fill_store(
     folder: str | Path,
     jobs: Iterable[tuple[Sequence[Note], Any]],
-    concepts: Sequence[Concept],
+    concepts: ConceptSet,
+    prompt: PromptTemplate,
     *,
     settings: Mapping[str, Any],
     shard_notes: int = 256,
@@ -54,7 +59,7 @@ def fill_store(
     Args:
         jobs: pairs of notes and a function without arguments that makes the scorer for them. It is called only when
             some of its notes are missing.
-        settings: what decides the scores (hashes of model, adapter, prompt, concepts), plus "out_of_fold".
+        settings: what else decides the scores (model, weights, longest prompt), plus "out_of_fold".
 
     Raises:
         InputError: the store was begun with other settings, or the disk is full. What is scored stays.
@@ -62,7 +67,10 @@ def fill_store(
     start, folder = time.monotonic(), Path(folder)
     if (folder / MANIFEST).is_file():
         raise InputError(f"{folder} is complete; name another folder or delete it to score again")
+    settings = {**settings, "concepts": concepts.hash, "prompt": prompt.hash}
     _begin(folder, settings)
+    concepts.save(folder / CONCEPTS)
+    prompt.save(folder / PROMPT)
     done = {row["note_id"] for shard in _shards(folder) for row in shard.select(["note_id"]).to_pylist()}
     failures: dict[str, str] = {}
     jobs = [(list(notes), make) for notes, make in jobs]
@@ -73,7 +81,7 @@ def fill_store(
             missing = [note for note in notes if note.note_id not in done and note.note_id not in failures]
             if not missing:
                 continue
-            stream = make_scorer().iter_scores(missing, concepts)
+            stream = make_scorer().iter_scores(missing, concepts.concepts)
             while shard := list(islice(stream, shard_notes)):
                 _write_shard(folder, shard)
                 bar.advance(len(shard))
