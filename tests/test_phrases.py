@@ -148,7 +148,7 @@ def tiny_model(chat_template: str | None = None) -> tuple[Any, Any]:
         "Phrases:\n- edema\n- crackles\n",
     ] * 20
     trained = ByteLevelBPETokenizer()
-    trained.train_from_iterator(lines, vocab_size=400, min_frequency=1, special_tokens=["<s>", "</s>"])
+    trained.train_from_iterator(lines, vocab_size=600, min_frequency=1, special_tokens=["<s>", "</s>"])
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=trained._tokenizer, bos_token="<s>", eos_token="</s>")
     tokenizer.chat_template = chat_template
     torch.manual_seed(3)
