@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps({**result.to_dict(), "codes": result.to_dict()["codes"][: args.top]}, ensure_ascii=False))
     else:
-        _print(result, args.top or 10, coder)
+        print_result(result, args.top or 10, coder)
     return 0
 
 
@@ -123,7 +123,8 @@ def _list_failures(failures: Sequence[Failure], path: Path) -> None:
     print(f"concept-icd: {len(failures)} notes cannot be coded{more}, listed in {path}", file=sys.stderr)
 
 
-def _print(result: CodingResult, top: int, coder: ConceptCoder) -> None:
+def print_result(result: CodingResult, top: int, coder: ConceptCoder) -> None:
+    """A table of the first `top` codes, what accepted them, and what was not read."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

@@ -1,0 +1,55 @@
+"""`concept-icd demo`: the whole pipeline, small, with nothing but the package."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from concept_icd.cli import run as run_verb
+
+HELP = "run the whole pipeline on synthetic notes with the shipped tiny model, then code sample notes (minutes)"
+EXAMPLE = "concept-icd demo"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Where to, and how many notes."""
+    parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder of all stages (default: runs/demo)")
+    parser.add_argument("--notes", type=int, default=500, help="synthetic notes (default: 500)")
+    parser.add_argument("--seed", type=int, default=0, help="of everything (default: 0)")
+    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="real reports instead: the folder of the CMC 2007 files")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the pipeline, codes the samples, and ends by naming the report."""
+    from rich.console import Console
+
+    from concept_icd.cli.code import print_result
+    from concept_icd.coder import ConceptCoder
+    from concept_icd.corpora import read_cmc2007, read_text_folder, synthetic
+    from concept_icd.errors import InputError
+    from concept_icd.pipeline import run_pipeline
+    from concept_icd.resources import resource
+
+    if args.notes < 100:
+        raise InputError(f"--notes {args.notes}: the demo needs at least 100 to learn from")
+    real = args.data_dir is not None
+    out = args.out.with_name(f"{args.out.name}-cmc2007") if real and args.out == Path("runs/demo") else args.out
+    config = "cmc2007-tiny" if real else "synthetic-tiny"
+    report = run_pipeline(
+        read_cmc2007(args.data_dir) if real else synthetic(args.notes, args.seed),
+        out,
+        ["--config", config],
+        title="CMC 2007 radiology reports" if real else "Demo on synthetic discharge summaries",
+        seed=args.seed,
+        command=f"concept-icd demo{' --data-dir DIR' if real else f' --notes {args.notes}'} --seed {args.seed}",
+    )
+    coder = ConceptCoder.from_pretrained(out / "coder")
+    samples = read_text_folder(resource("examples/radiology" if real else "examples/discharge"))
+    console = Console(stderr=False)
+    for sample in samples[:2]:
+        console.rule(sample.note.note_id)
+        print(sample.note.text[:400].strip() + (" [...]" if len(sample.note.text) > 400 else ""))
+        print_result(coder.code(sample.note, top_concepts=3), 5, coder)
+    print(f"code a note of yours: concept-icd code NOTE.txt --coder {out / 'coder'}")
+    run_verb.print_figures(report)
+    return 0

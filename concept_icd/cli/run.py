@@ -1,0 +1,50 @@
+"""`concept-icd run`: all stages on one corpus."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = "run all stages on one corpus: tune, score out of fold, fit, evaluate, report (resumes where it stopped)"
+EXAMPLE = "concept-icd run --corpus CMC_FOLDER --config cmc2007-tiny --out runs/cmc2007"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Corpus, config, output; what stands after -- goes to the tuning options."""
+    parser.add_argument("--corpus", type=Path, required=True, help="a prepared folder, or any corpus `prepare` reads")
+    parser.add_argument("--format", help="of the corpus: cmc2007, jsonl, text or prepared (default: by what is there)")
+    parser.add_argument("--config", default="cmc2007-tiny", help="tuning config: a shipped name or a YAML file")
+    parser.add_argument("--out", type=Path, required=True, help="folder of all stages")
+    parser.add_argument("--seed", type=int, default=0, help="of the split, the folds and the tuning (default: 0)")
+    parser.add_argument("options", nargs="*", help="after --: tuning options that override the config")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs what is not done yet, prints the figures and names the report."""
+    from concept_icd.corpora import read_corpus
+    from concept_icd.pipeline import run_pipeline
+
+    report = run_pipeline(
+        read_corpus(args.corpus, args.format),
+        args.out,
+        ["--config", args.config, *args.options],
+        title=f"{args.corpus.resolve().name}: {args.config}",
+        seed=args.seed,
+        command=f"concept-icd run --corpus {args.corpus.name} --config {args.config} --seed {args.seed}",
+    )
+    print_figures(report)
+    return 0
+
+
+def print_figures(report: Path) -> None:
+    """The figures that people look for first, with their intervals, and where the report is."""
+    from concept_icd.artifacts import read_json
+
+    results = read_json(report.with_name("results.json"))
+    counts = results["counts"]
+    print(f"test: {counts['notes']} notes, {counts['codes']} codes, {counts['gold_labels']} gold labels")
+    for name in ("micro_f1", "macro_f1", "macro_f1_caml", "micro_auc", "precision_at_5", "map"):
+        interval = results["intervals"].get(name)
+        span = f"  [{interval['low']:.3f}, {interval['high']:.3f}]" if interval else ""
+        print(f"  {name:<16}{results['figures'][name]:.3f}{span}")
+    print(f"report: {report}")
