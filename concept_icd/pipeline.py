@@ -31,6 +31,7 @@ from concept_icd.records import CodedNote
 from concept_icd.report import Results, evaluate, write_report
 from concept_icd.scoring.scores import ConceptScores
 from concept_icd.scoring.store import CONCEPTS, PROMPT, load_scores
+from concept_icd.tuning.folder import ADAPTER
 
 
 def run_pipeline(
@@ -115,7 +116,7 @@ def fit_coder(
     chosen = [note_id for note_id in scores.note_ids if note_id in wanted]
     if not chosen:
         raise InputError(f"{scored} holds no score of a note of the split {split or '(any)'}")
-    return ConceptCoder.fit(
+    coder = ConceptCoder.fit(
         scores.select(chosen),
         notes,
         ConceptSet.load(scored / CONCEPTS),
@@ -126,6 +127,10 @@ def fit_coder(
         options=options,
         allow_in_sample=allow_in_sample,
     )
+    made_by = settings["weights"].get(ADAPTER)
+    if model is adapter is None and made_by not in (None, coder.model.hash):
+        raise InputError(f"{coder.model.adapter} has changed since {scored} was scored with it: score again")
+    return coder
 
 
 def evaluate_coder(
@@ -163,9 +168,9 @@ def evaluate_coder(
         patients=groups if any(by_id[i].note.patient_id for i in chosen.note_ids) else None,
         decisions=accepted,
         threshold_source=f"{coder.heads.threshold.value:.3f}: {coder.heads.threshold.source}",
-        label_set=f"the {len(counts)} codes of the training notes; {outside} gold codes of the {split} notes lie outside",
+        label_set=f"the {len(counts)} codes of the training notes; {outside} gold codes of {split} notes lie outside",
         train_counts=counts,
-        titles={code: load_ontology(coder.classification).title(code) for code in counts},
+        titles={code: load_ontology(coder.classification).resolve(code).title for code in counts},
         seed=seed,
         extra={
             "levels": _levels(coder.concepts, chosen, by_id),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import random
+import shutil
 from pathlib import Path
 
 import pytest
@@ -20,8 +20,6 @@ from concept_icd.tuning.folder import ADAPTER, CONCEPTS, FOLDS, PROMPT
 @pytest.fixture(scope="module")
 def runs(fitted, llama, llama_adapter, tmp_path_factory) -> Path:
     """corpus/, tuned/ and scores/ of the fitted coder's notes; two test notes are in the corpus and in the scores."""
-    import shutil
-
     root = tmp_path_factory.mktemp("runs")
     notes = [*fitted.train, *fitted.test[:2]]
     save_corpus(root / "corpus", notes)
@@ -37,7 +35,7 @@ def runs(fitted, llama, llama_adapter, tmp_path_factory) -> Path:
 
 
 def fit(runs: Path, out: Path, *more: str) -> int:
-    folders = [part for name in ("corpus", "tuned", "scores") for part in (f"--{name}", str(runs / name))]
+    folders = [part for name in ("corpus", "scores") for part in (f"--{name}", str(runs / name))]
     return main(["fit", *folders, "--out", str(out), *more])
 
 
@@ -46,8 +44,10 @@ def test_the_folders_of_the_stages_become_a_coder(fitted, runs, tmp_path, capsys
     assert "micro-F1" in capsys.readouterr().out
     coder = ConceptCoder.from_pretrained(tmp_path / "coder")
     assert coder.heads.ranker.frequency.sum() == sum(len(coded.codes) for coded in fitted.train)  # train alone
+    assert coder.heads.threshold.source == "5-fold cross-validation on 80 notes, micro-F1"
     manifest = read_manifest(tmp_path / "coder", "fit")
-    assert (manifest["config"]["notes"], manifest["config"]["splits"]) == (80, ["train"])
+    assert manifest["inputs"]["concepts"] == fitted.coder.concepts.hash
+    assert manifest["config"]["features"] == "auto"
     text = "Cough and fever."
     ours, theirs = coder.code(text), fitted.coder.code(text)
     assert [c.code for c in ours.codes] == [c.code for c in theirs.codes]
@@ -75,14 +75,12 @@ def test_options_reach_the_heads(runs, tmp_path):
 
 
 def test_scores_that_are_not_out_of_fold_are_refused(fitted, runs, tmp_path, capsys):
-    import shutil
-
     tuned = shutil.copytree(runs / "tuned", tmp_path / "tuned")
     config = read_manifest(tuned)["config"]
     seen = [coded.note.note_id for coded in fitted.train]
     write_manifest(tuned, "finetune", inputs={}, config=config, seed=0, seconds=0.0, seen=seen)
     score_corpus([coded.note for coded in fitted.train], tuned, tmp_path / "scores", in_sample=True)
-    inputs = ["--tuned", str(tuned), "--scores", str(tmp_path / "scores")]
+    inputs = ["--scores", str(tmp_path / "scores")]
     assert fit(runs, tmp_path / "coder", *inputs) == 2
     assert "not out-of-fold" in capsys.readouterr().err
     assert not (tmp_path / "coder").exists()
@@ -96,8 +94,9 @@ def test_scores_that_are_not_out_of_fold_are_refused(fitted, runs, tmp_path, cap
     [
         (["--corpus", "{tmp}/none"], "none has no manifest.json"),
         (["--scores", "{tmp}/none"], "none has no manifest.json"),
-        (["--tuned", "{runs}/scores"], "was written by `score`, not by `finetune`"),
-        (["--splits", "dev"], "in the splits dev"),
+        (["--scores", "{runs}/tuned"], "was written by `finetune`, not by `score`"),
+        (["--adapter", "{runs}/corpus"], "is not a LoRA adapter"),
+        (["--split", "dev"], "split dev"),
         (["--folds", "1"], "--folds 1: at least 2"),
         (["--out", "{tmp}"], "exists already"),
     ],
@@ -110,17 +109,15 @@ def test_wrong_arguments_exit_2_and_leave_nothing(runs, tmp_path, capsys, argume
     assert list(tmp_path.iterdir()) == []
 
 
-def test_another_prompt_or_adapter_than_that_of_the_scores_is_refused(runs, llama, tmp_path, capsys):
-    import shutil
-
+def test_an_adapter_that_changed_since_the_scores_is_refused(fitted, runs, tmp_path, capsys):
     tuned = shutil.copytree(runs / "tuned", tmp_path / "tuned")
-    dataclasses.replace(PromptTemplate.load(), after_note="\n\nTopic:").save(tuned / PROMPT)
-    assert fit(runs, tmp_path / "coder", "--tuned", str(tuned)) == 2
-    assert "another prompt" in capsys.readouterr().err
-    PromptTemplate.load().save(tuned / PROMPT)
+    score_corpus([coded.note for coded in fitted.train], tuned, tmp_path / "scores")
     weights = tuned / ADAPTER / "adapter_model.safetensors"
     content = bytearray(weights.read_bytes())
-    content[-random.Random(0).randrange(1, 200)] ^= 1
+    content[-7] ^= 1
     weights.write_bytes(content)
-    assert fit(runs, tmp_path / "coder", "--tuned", str(tuned)) == 2
-    assert "another adapter" in capsys.readouterr().err
+    assert fit(runs, tmp_path / "coder", "--scores", str(tmp_path / "scores")) == 2
+    assert "has changed since" in capsys.readouterr().err
+    # Named on purpose, another adapter is the user's own decision.
+    named = ["--adapter", str(tuned / ADAPTER)]
+    assert fit(runs, tmp_path / "coder", "--scores", str(tmp_path / "scores"), *named) == 0
