@@ -146,6 +146,7 @@ def tiny_model(chat_template: str | None = None) -> tuple[Any, Any]:
         "cough and fever, rales on the left",
         "1. chest pain\n2. dyspnea\n",
         "Phrases:\n- edema\n- crackles\n",
+        "crackles",
     ] * 20
     trained = ByteLevelBPETokenizer()
     trained.train_from_iterator(lines, vocab_size=600, min_frequency=1, special_tokens=["<s>", "</s>"])

@@ -26,7 +26,7 @@ _BLANKS = ("{title}", "{path}", "{count}")
 _BULLET = re.compile(r"^\s*(?:[-*•·–—]+|\(?\d{1,2}[.):]|\(?[a-h][.)])\s*")
 #: Lines that talk to the user instead of naming a phrase.
 _CHATTER = re.compile(
-    r"(?i)^(sure|here (are|is)|of course|certainly|okay|ok|note|answer|phrases?|certainly|i (am|can|will|hope)|as an|"
+    r"(?i)^(sure|here (are|is)|of course|certainly|okay|ok|note|answer|phrases?|i (am|can|will|hope)|as an|"
     r"the following|please|let me|these|in summary|example)\b"
 )
 
@@ -63,7 +63,11 @@ def propose_phrases(
     proposed: dict[str, list[str]] = {}
     for batch in track(batches, len(batches), "asking for phrases", "batches"):
         inputs = tokenizer(
-            [texts[row] for row in batch], return_tensors="pt", padding=True, return_token_type_ids=False
+            [texts[row] for row in batch],
+            return_tensors="pt",
+            padding=True,
+            return_token_type_ids=False,
+            add_special_tokens=not tokenizer.chat_template,  # a chat template writes its own
         )
         with torch.inference_mode():
             output = model.generate(
