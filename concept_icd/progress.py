@@ -12,9 +12,13 @@ T = TypeVar("T")
 
 
 @contextmanager
-def progress_bar(total: int, label: str, unit: str = "notes") -> Iterator[ProgressBar]:
-    """Shows how far `total` units of work have come; call `.advance(n)` on what it yields."""
-    bar = ProgressBar(total, label, unit)
+def progress_bar(total: int, label: str, unit: str = "notes", done: int = 0) -> Iterator[ProgressBar]:
+    """Shows how far `total` units of work have come; call `.advance(n)` on what it yields.
+
+    Args:
+        done: units that an earlier run did.
+    """
+    bar = ProgressBar(total, label, unit, done)
     try:
         yield bar
     finally:
@@ -24,8 +28,9 @@ def progress_bar(total: int, label: str, unit: str = "notes") -> Iterator[Progre
 class ProgressBar:
     """See `progress_bar`. Plain lines come every 10 seconds and at the end, so that logs stay short."""
 
-    def __init__(self, total: int, label: str, unit: str) -> None:
-        self.total, self.label, self.unit, self.done = total, label, unit, 0
+    def __init__(self, total: int, label: str, unit: str, done: int = 0) -> None:
+        self.total, self.label, self.unit, self.done = total, label, unit, done
+        self._earlier, self._remark = done, ""
         self._start = self._last = time.monotonic()
         self._rich = None
         if sys.stderr.isatty():
@@ -34,17 +39,25 @@ class ProgressBar:
 
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit))
             self._rich = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True))
-            self._task = self._rich.add_task(label, total=total)
+            self._task = self._rich.add_task(label, total=total, completed=done)
             self._rich.start()
 
     def advance(self, amount: int = 1) -> None:
+        """Counts units that are done."""
         self.done += amount
         if self._rich is not None:
             self._rich.update(self._task, completed=self.done)
         elif time.monotonic() - self._last > 10:
             self._line()
 
+    def remark(self, text: str) -> None:
+        """What stands beside the count from now on, such as a loss."""
+        self._remark = text
+        if self._rich is not None:
+            self._rich.update(self._task, description=f"{self.label}, {text}")
+
     def close(self) -> None:
+        """Leaves the last state on the screen or in the log."""
         if self._rich is not None:
             self._rich.stop()
         else:
@@ -52,9 +65,11 @@ class ProgressBar:
 
     def _line(self) -> None:
         self._last = time.monotonic()
-        seconds = self._last - self._start
-        eta = f", about {seconds / self.done * (self.total - self.done):.0f} s left" if 0 < self.done < self.total else ""
-        print(f"{self.label}: {self.done}/{self.total} {self.unit}, {seconds:.0f} s{eta}", file=sys.stderr, flush=True)
+        seconds, here = self._last - self._start, self.done - self._earlier
+        parts = [f"{self.label}: {self.done}/{self.total} {self.unit}", f"{seconds:.0f} s"]
+        if here and self.done < self.total:
+            parts.append(f"about {seconds / here * (self.total - self.done):.0f} s left")
+        print(", ".join([*parts, *filter(None, [self._remark])]), file=sys.stderr, flush=True)
 
 
 def track(items: Iterable[T], total: int, label: str, unit: str = "notes") -> Iterator[T]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-pytest_plugins = ["tests.fitted_coder"]
+pytest_plugins = ["tests.fitted_coder", "tests.small_disk"]
 ROOT = Path(__file__).resolve().parent.parent
 
 

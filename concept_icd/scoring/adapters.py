@@ -63,6 +63,7 @@ def score_corpus(
         "weights": {name: ModelReference.of(model, tuned / name).hash for name in sorted(groups)},
         "load_in_4bit": bool(scorer.get("load_in_4bit")),
         "max_length": scorer.get("max_length"),
+        "dtype": scorer.get("dtype"),
         "out_of_fold": not leaked,
     }
     jobs = [

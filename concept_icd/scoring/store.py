@@ -1,18 +1,22 @@
 """The score matrix on disk: Parquet shards that appear whole, so that a killed run goes on where it stopped.
 
-    OUT/scoring.json          what is being scored, by hash: a run with anything else is refused
-    OUT/concepts.json         the columns    OUT/prompt.yaml  the words around note and concept
-    OUT/shards/00000.parquet  note_id, truncated, logits (float32 per concept), each with its own checksum
-    OUT/failures.json         notes that could not be scored: id and reason
-    OUT/manifest.json         when all is done
+OUT/scoring.json          what is being scored, by hash: a run with anything else is refused
+OUT/concepts.json         the columns    OUT/prompt.yaml  the words around note and concept
+OUT/shards/00000.parquet  note_id, truncated, logits (float32 per concept), each with its own checksum. Which notes
+                          a shard holds follows from the settings, so that a resumed run batches them as an
+                          unbroken one would and gives the same bits.
+OUT/failures.json         notes that could not be scored: id and reason
+OUT/manifest.json         when all is done
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,6 +26,7 @@ import pyarrow.parquet as pq
 
 from concept_icd.artifacts import MANIFEST, new_file, read_json, read_manifest, write_json, write_manifest
 from concept_icd.concepts import ConceptSet
+from concept_icd.corpora.reading import flaw
 from concept_icd.errors import InputError
 from concept_icd.progress import progress_bar
 from concept_icd.prompts import PromptTemplate
@@ -67,24 +72,29 @@ def fill_store(
     start, folder = time.monotonic(), Path(folder)
     if (folder / MANIFEST).is_file():
         raise InputError(f"{folder} is complete; name another folder or delete it to score again")
+    jobs = [(list(notes), make) for notes, make in jobs]
+    notes = sorted((note for group, _ in jobs for note in group), key=lambda note: note.note_id)
+    if len({note.note_id for note in notes}) < len(notes):
+        raise InputError("two notes have the same id; a score belongs to one note")
     settings = {**settings, "concepts": concepts.hash, "prompt": prompt.hash}
+    settings |= {"notes": _notes_hash(notes), "shard_notes": shard_notes}
     _begin(folder, settings)
     concepts.save(folder / CONCEPTS)
     prompt.save(folder / PROMPT)
-    done = {row["note_id"] for shard in _shards(folder) for row in shard.select(["note_id"]).to_pylist()}
-    failures: dict[str, str] = {}
-    jobs = [(list(notes), make) for notes, make in jobs]
-    with progress_bar(sum(len(notes) for notes, _ in jobs), "scoring") as bar:
-        bar.advance(len(done))
-        for notes, make_scorer in jobs:
-            failures |= {note.note_id: "the note is empty" for note in notes if not note.text.strip()}
-            missing = [note for note in notes if note.note_id not in done and note.note_id not in failures]
-            if not missing:
-                continue
-            stream = make_scorer().iter_scores(missing, concepts.concepts)
-            while shard := list(islice(stream, shard_notes)):
-                _write_shard(folder, shard)
-                bar.advance(len(shard))
+    failures = {note.note_id: reason for note in notes if (reason := flaw(note.text))}
+    plan = _plan(folder, jobs, failures, shard_notes)
+    missing = [shard for shard in plan if _read_shard(shard.path) is None]
+    total = len(notes) - len(failures)
+    with progress_bar(total, "scoring", done=total - sum(len(shard.notes) for shard in missing)) as bar:
+        for make_scorer, shards in groupby(missing, key=lambda shard: shard.make_scorer):
+            scorer = make_scorer()
+            for shard in shards:
+                rows = []
+                for scores in scorer.iter_scores(shard.notes, concepts.concepts):
+                    rows.append(scores)
+                    bar.advance()
+                _write_shard(shard.path, rows)
+            del scorer  # two large models do not fit at once
     write_json(folder / _FAILURES, failures)
     write_manifest(
         folder,
@@ -93,8 +103,9 @@ def fill_store(
         config=dict(settings),
         seed=None,
         seconds=time.monotonic() - start,
-        notes=sum(len(notes) for notes, _ in jobs),
+        notes=len(notes),
         failures=len(failures),
+        shards=len(plan),
     )
 
 
@@ -107,22 +118,24 @@ def load_scores(folder: str | Path) -> ConceptScores:
     folder = Path(folder)
     if not (folder / MANIFEST).is_file() and (folder / _SETTINGS).is_file():
         raise InputError(f"{folder} is not complete; run the same `concept-icd score` again, it goes on where it was")
-    settings = read_manifest(folder, "score")["config"]
-    shards = _shards(folder)
-    rows = sum(shard.num_rows for shard in shards)
-    failures = read_failures(folder)
-    if rows + len(failures) != read_manifest(folder)["notes"]:
-        raise InputError(f"{folder} lacks notes that it once had: delete its {MANIFEST} and score again")
+    manifest = read_manifest(folder, "score")
+    shards = []
+    for number in range(manifest["shards"]):
+        path = _shard_path(folder, number)
+        if (shard := _read_shard(path)) is None:
+            again = f"delete {folder / MANIFEST} and run the same `concept-icd score` again, it scores only this part"
+            raise InputError(f"{path} is missing or damaged: {again}")
+        shards.append(shard)
     if not shards:
         raise InputError(f"{folder} holds no scored note")
     table = pa.concat_tables(shards).sort_by("note_id")
     logits = np.stack([np.asarray(row.values, dtype=np.float32) for row in table.column("logits")])
     return ConceptScores(
         note_ids=tuple(table.column("note_id").to_pylist()),
-        concept_hash=settings["concepts"],
+        concept_hash=manifest["config"]["concepts"],
         logits=logits,
         truncated=tuple(table.column("truncated").to_pylist()),
-        out_of_fold=bool(settings["out_of_fold"]),
+        out_of_fold=bool(manifest["config"]["out_of_fold"]),
     )
 
 
@@ -132,17 +145,48 @@ def read_failures(folder: str | Path) -> dict[str, str]:
     return failures
 
 
+@dataclass(frozen=True)
+class _Shard:
+    path: Path
+    notes: list[Note]
+    make_scorer: Any
+
+
+def _plan(folder: Path, jobs: Iterable[tuple[list[Note], Any]], failures: Mapping[str, str], size: int) -> list[_Shard]:
+    """Every shard of the store. Notes of like length stand together, since they are scored together."""
+    plan: list[_Shard] = []
+    for notes, make_scorer in jobs:
+        scorable = [note for note in notes if note.note_id not in failures]
+        scorable.sort(key=lambda note: (len(note.text), note.note_id))
+        for start in range(0, len(scorable), size):
+            plan.append(_Shard(_shard_path(folder, len(plan)), scorable[start : start + size], make_scorer))
+    return plan
+
+
 def _begin(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Records the settings, or checks that a store which is resumed has the same; clears what a kill left behind."""
     record = folder / _SETTINGS
-    if record.is_file():
-        if (earlier := read_json(record)) != dict(settings):
-            changed = [key for key in settings if earlier.get(key) != settings[key]]
-            raise InputError(f"{folder} was begun with another {' and '.join(changed)}; name another folder")
-    else:
+    if not record.is_file():
         write_json(record, dict(settings))
+    elif (earlier := read_json(record)) != dict(settings):
+        changed = [key for key in settings if earlier.get(key) != settings[key]]
+        raise InputError(f"{folder} was begun with other settings ({', '.join(changed)}); name another folder")
+    for leftover in (*folder.glob(".*-*"), *(folder / _SHARDS).glob(".*-*")):
+        leftover.unlink()
 
 
-def _write_shard(folder: Path, shard: Sequence[_Scored]) -> None:
+def _notes_hash(notes: Iterable[Note]) -> str:
+    digest = hashlib.sha256()
+    for note in notes:
+        digest.update(json.dumps([note.note_id, note.text]).encode())
+    return digest.hexdigest()
+
+
+def _shard_path(folder: Path, number: int) -> Path:
+    return folder / _SHARDS / f"{number:05d}.parquet"
+
+
+def _write_shard(path: Path, shard: Sequence[_Scored]) -> None:
     """Writes a shard under its checksum; the name comes last, so that a shard is whole or not there."""
     table = pa.table(
         {
@@ -151,27 +195,18 @@ def _write_shard(folder: Path, shard: Sequence[_Scored]) -> None:
             "logits": pa.array([scores.logits for scores in shard], pa.list_(pa.float32())),
         }
     )
-    (folder / _SHARDS).mkdir(exist_ok=True)
-    taken = [int(path.name.split(".")[0]) for path in (folder / _SHARDS).glob("*.parquet*")]
-    number = max(taken, default=-1) + 1
     table = table.replace_schema_metadata({"sha256": _digest(table)})
-    with new_file(folder / _SHARDS / f"{number:05d}.parquet") as staging:
+    with new_file(path) as staging:
         pq.write_table(table, staging, compression="zstd")
 
 
-def _shards(folder: Path) -> list[pa.Table]:
-    """The sound shards; a damaged one is set aside under another name and its notes count as missing."""
-    sound = []
-    for path in sorted((folder / _SHARDS).glob("*.parquet")):
-        try:
-            table = pq.read_table(path)
-            if (table.schema.metadata or {}).get(b"sha256", b"").decode() == _digest(table):
-                sound.append(table)
-                continue
-        except (OSError, pa.ArrowInvalid):
-            pass
-        path.replace(path.with_suffix(".parquet.damaged"))
-    return sound
+def _read_shard(path: Path) -> pa.Table | None:
+    """The shard, or None where it is missing or damaged."""
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowException):
+        return None
+    return table if (table.schema.metadata or {}).get(b"sha256", b"").decode() == _digest(table) else None
 
 
 def _digest(table: pa.Table) -> str:

@@ -1,0 +1,121 @@
+"""A note is scored by an adapter that has not seen it, and the folder says so truthfully."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import peft
+import pytest
+import torch
+import transformers
+
+from concept_icd.artifacts import read_manifest, write_json, write_manifest
+from concept_icd.concepts import ConceptSet
+from concept_icd.errors import InputError
+from concept_icd.ontology import load_ontology
+from concept_icd.prompts import PromptTemplate
+from concept_icd.records import CodedNote
+from concept_icd.scoring.adapters import score_corpus
+from concept_icd.scoring.packed import PackedScorer
+from concept_icd.scoring.store import load_scores
+from concept_icd.tuning.folder import ADAPTER, CONCEPTS, FOLDS, PROMPT
+from tests.fitted_coder import CODES, make_notes
+
+TRAIN, NEW = make_notes(9, 0, "train"), make_notes(3, 1, "new")
+FOLD_OF = {note.note_id: f"fold-{number % 2}" for number, note in enumerate(TRAIN)}
+
+
+def build_adapter(model: Path, folder: Path, seed: int) -> None:
+    base = transformers.AutoModelForCausalLM.from_pretrained(model)
+    tuned = peft.get_peft_model(base, peft.LoraConfig(r=2, target_modules=["q_proj", "down_proj"]))
+    torch.manual_seed(seed)
+    for name, parameter in tuned.named_parameters():
+        if "lora_" in name:
+            torch.nn.init.normal_(parameter, std=0.3)
+    tuned.save_pretrained(str(folder))
+
+
+def tuned_folder(folder: Path, model: Path, blind: dict[str, str], seen: list[str]) -> Path:
+    """What a tuning run leaves, with adapters that differ clearly."""
+    folder.mkdir()
+    for seed, name in enumerate(sorted({ADAPTER, *blind.values()})):
+        build_adapter(model, folder / name, seed)
+    ConceptSet.expand(CODES, load_ontology("icd9cm")).save(folder / CONCEPTS)
+    PromptTemplate.load().save(folder / PROMPT)
+    write_json(folder / FOLDS, blind)
+    config = {"model_name_or_path": str(model), "load_in_4bit": False}
+    write_manifest(folder, "finetune", inputs={}, config=config, seed=0, seconds=0.0, seen=seen)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folds(llama, tmp_path_factory) -> Path:
+    """Nine training notes in two folds."""
+    return tuned_folder(tmp_path_factory.mktemp("folds") / "tuned", llama, FOLD_OF, list(FOLD_OF))
+
+
+def expected(tuned: Path, model: Path, name: str, notes) -> np.ndarray:
+    scorer = PackedScorer.from_pretrained(model, tuned / name, PromptTemplate.load(tuned / PROMPT))
+    return scorer.score(notes, ConceptSet.load(tuned / CONCEPTS)).logits
+
+
+def test_each_training_note_is_scored_by_the_adapter_of_its_fold(folds, llama, tmp_path):
+    score_corpus([*TRAIN, *NEW], folds, tmp_path / "s")
+    scores = load_scores(tmp_path / "s")
+    assert scores.out_of_fold
+    assert len(scores) == 12
+    by_name = {name: expected(folds, llama, name, [*TRAIN, *NEW]) for name in (ADAPTER, "fold-0", "fold-1")}
+    for row, note in enumerate([*TRAIN, *NEW]):
+        found = scores.select([note.note_id]).logits[0]
+        distances = {name: np.abs(logits[row] - found).max() for name, logits in by_name.items()}
+        own = FOLD_OF.get(note.note_id, ADAPTER)
+        assert distances.pop(own) < 1e-4
+        assert min(distances.values()) > 0.05
+
+
+def test_notes_that_every_adapter_saw_are_refused_or_marked(llama, tmp_path):
+    """A holdout of three notes: the six others were seen by the only adapter."""
+    held = {note.note_id: ADAPTER for note in TRAIN[:3]}
+    seen = [note.note_id for note in TRAIN[3:]]
+    tuned = tuned_folder(tmp_path / "tuned", llama, held, seen)
+    with pytest.raises(InputError, match=r"6 notes \(first: train-3, train-4, train-5\) were seen by every adapter"):
+        score_corpus([*TRAIN, *NEW], tuned, tmp_path / "s")
+    assert not (tmp_path / "s").exists()
+    score_corpus([*TRAIN, *NEW], tuned, tmp_path / "s", in_sample=True)
+    assert not load_scores(tmp_path / "s").out_of_fold
+    score_corpus([*TRAIN[:3], *NEW], tuned, tmp_path / "held")
+    assert load_scores(tmp_path / "held").out_of_fold
+    # In sample or not is a setting: the one is not resumed as the other.
+    (tmp_path / "s" / "manifest.json").unlink()
+    with pytest.raises(InputError, match=r"other settings .*out_of_fold"):
+        score_corpus([*TRAIN[:3], *NEW], tuned, tmp_path / "s")
+
+
+def test_an_exchanged_adapter_or_length_is_another_setting(folds, llama, tmp_path):
+    tuned = tuned_folder(tmp_path / "tuned", llama, FOLD_OF, list(FOLD_OF))
+    score_corpus(TRAIN, tuned, tmp_path / "s")
+    (tmp_path / "s" / "manifest.json").unlink()
+    with pytest.raises(InputError, match=r"other settings \(max_length\)"):
+        score_corpus(TRAIN, tuned, tmp_path / "s", max_length=100)
+    with pytest.raises(InputError, match=r"other settings \(dtype\)"):
+        score_corpus(TRAIN, tuned, tmp_path / "s", dtype="bfloat16")
+    build_adapter(llama, tuned / "fold-1", seed=9)
+    with pytest.raises(InputError, match=r"other settings \(weights\)"):
+        score_corpus(TRAIN, tuned, tmp_path / "s")
+
+
+def test_gold_codes_cannot_come_in(folds, tmp_path):
+    with pytest.raises(TypeError, match="gold codes must not reach it"):
+        score_corpus([CodedNote(TRAIN[0], ("486",))], folds, tmp_path / "s")
+
+
+def test_what_is_no_finished_tuning_run_is_refused(folds, tmp_path):
+    (tmp_path / "begun").mkdir()
+    with pytest.raises(InputError, match=r"begun has no manifest\.json: .* incomplete"):
+        score_corpus(NEW, tmp_path / "begun", tmp_path / "s")
+    score_corpus(NEW, folds, tmp_path / "s")
+    assert read_manifest(tmp_path / "s", "score")["config"]["adapter"] == str(folds / ADAPTER)
+    with pytest.raises(InputError, match="was written by `score`, not by `finetune`"):
+        score_corpus(NEW, tmp_path / "s", tmp_path / "t")
+    assert not (tmp_path / "t").exists()
