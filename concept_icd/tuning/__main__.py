@@ -11,13 +11,9 @@ from concept_icd.errors import InputError
 def main(argv: Sequence[str]) -> int:
     """Parses options and tunes; exit code 2 and one sentence for bad input."""
     try:
-        try:
-            from concept_icd.tuning.config import parse_options
-            from concept_icd.tuning.finetune import finetune
-        except ImportError as error:
-            from concept_icd.errors import MissingExtraError
+        from concept_icd.tuning.config import parse_options
+        from concept_icd.tuning.finetune import finetune
 
-            raise MissingExtraError(error.name or "trl", "train") from error
         out = finetune(parse_options(argv))
     except InputError as error:
         print(f"concept-icd finetune: {error}", file=sys.stderr)

@@ -13,10 +13,14 @@ from typing import Any
 
 import torch
 import yaml
-from trl import ModelConfig, SFTConfig, TrlParser
 
-from concept_icd.errors import InputError, did_you_mean
+from concept_icd.errors import InputError, MissingExtraError, did_you_mean
 from concept_icd.resources import resource
+
+try:
+    from trl import ModelConfig, SFTConfig, TrlParser
+except ImportError as error:
+    raise MissingExtraError(error.name or "trl", "train") from error
 
 
 @dataclass
@@ -73,7 +77,7 @@ class TuningConfig(SFTConfig):
     """TRL's training options; the defaults that differ are private, short on disk and right for packed sequences."""
 
     output_dir: str | None = field(default=None, metadata={"help": "Folder of the adapters."})
-    report_to: None | str | list[str] = field(default="none", metadata={"help": "Trackers; none by default."})
+    report_to: str | list[str] | None = field(default="none", metadata={"help": "Trackers; none by default."})
     max_length: int | None = field(default=None, metadata={"help": "Most tokens of a prompt; default: the model's."})
     learning_rate: float = field(default=2e-4, metadata={"help": "Peak learning rate."})
     logging_steps: float = field(default=10, metadata={"help": "Steps between loss lines."})

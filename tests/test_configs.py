@@ -1,0 +1,74 @@
+"""Every shipped config is one that its reader takes: tuning configs by the tuning options, presets by accelerate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from concept_icd.errors import InputError
+
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+TUNING = sorted(CONFIGS.glob("*.yaml"))
+PRESETS = sorted((CONFIGS / "accelerate").glob("*.yaml"))
+
+
+def name(path: Path) -> str:
+    return path.stem
+
+
+def parse(config: str | Path, tmp_path: Path, *more: str):  # type: ignore[no-untyped-def]
+    from concept_icd.tuning.config import parse_options
+
+    return parse_options(["--config", str(config), "--corpus", "c", "--output_dir", str(tmp_path / "tuned"), *more])
+
+
+def test_there_are_configs_for_the_cpu_and_for_large_models() -> None:
+    assert {"synthetic-tiny", "cmc2007-tiny", "discharge-llama3-8b"} <= set(map(name, TUNING))
+    assert {"cpu", "single_gpu", "multi_gpu"} <= set(map(name, PRESETS))
+
+
+@pytest.mark.parametrize("path", TUNING, ids=name)
+def test_tuning_options_are_those_of_the_file(path: Path, tmp_path: Path) -> None:
+    concepts, training, model = parse(path, tmp_path)
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert model.model_name_or_path == content["model_name_or_path"]
+    assert (model.use_peft, model.lora_r, model.lora_target_modules) == (
+        True,
+        content["lora_r"],
+        content["lora_target_modules"],
+    )
+    assert concepts.negative_share == content["negative_share"]
+    assert training.learning_rate == content["learning_rate"]
+    assert training.report_to in ("none", [])  # nothing leaves the machine
+    assert concepts.folds >= 2 or concepts.holdout > 0  # heads need scores of notes that an adapter did not see
+
+
+@pytest.mark.parametrize("path", TUNING, ids=name)
+def test_bare_name_finds_the_shipped_file_and_a_flag_wins(path: Path, tmp_path: Path) -> None:
+    assert parse(path.stem, tmp_path, "--lora_r", "3")[2].lora_r == 3
+
+
+@pytest.mark.parametrize(("wrong", "right"), [("learnig_rate", "learning_rate"), ("fold", "folds"), ("lora", "lora_r")])
+def test_unknown_key_names_the_nearest(wrong: str, right: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"model_name_or_path: tiny\n{wrong}: 1\n", encoding="utf-8")
+    with pytest.raises(InputError) as caught:
+        parse(path, tmp_path)
+    assert str(caught.value) == f"the config {path} has an unknown key {wrong!r} (did you mean {right!r}?)"
+
+
+def test_config_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"configs/no-such\.yaml is missing|cannot read the config"):
+        parse("no-such", tmp_path)
+
+
+@pytest.mark.parametrize("path", PRESETS, ids=name)
+def test_accelerate_takes_the_preset(path: Path) -> None:
+    from accelerate.commands.config.config_args import load_config_from_file
+
+    config = load_config_from_file(str(path))
+    assert config.use_cpu is (path.stem == "cpu")
+    assert config.num_processes == yaml.safe_load(path.read_text(encoding="utf-8"))["num_processes"]
+    assert config.mixed_precision == ("no" if path.stem == "cpu" else "bf16")
