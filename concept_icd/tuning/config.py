@@ -77,7 +77,8 @@ class TuningConfig(SFTConfig):
     """TRL's training options; the defaults that differ are private, short on disk and right for packed sequences."""
 
     output_dir: str | None = field(default=None, metadata={"help": "Folder of the adapters."})
-    report_to: str | list[str] | None = field(default="none", metadata={"help": "Trackers; none by default."})
+    # The parser takes a union's second type where None comes first.
+    report_to: None | str | list[str] = field(default="none", metadata={"help": "Trackers."})  # noqa: RUF036
     max_length: int | None = field(default=None, metadata={"help": "Most tokens of a prompt; default: the model's."})
     learning_rate: float = field(default=2e-4, metadata={"help": "Peak learning rate."})
     logging_steps: float = field(default=10, metadata={"help": "Steps between loss lines."})
