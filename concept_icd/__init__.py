@@ -10,9 +10,13 @@ Importing the package imports neither torch nor transformers; the names below lo
 from __future__ import annotations
 
 import importlib
+import logging
 from typing import Any
 
 __version__ = "0.1.0"
+
+# When bitsandbytes is imported (peft does so), it looks for an optional CPU kernel and warns where there is none.
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 _LAZY = {
     "CodedNote": "concept_icd.records",

@@ -5,6 +5,9 @@ Nothing is downloaded unless the name is one of a model hub; no remote code runs
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,11 +65,10 @@ def load_model(
     if load_in_4bit:
         options |= {"quantization_config": quantization(kind), "device_map": device}
     path = resolve(name)
-    if path == str(TINY):  # read in no time: a bar would only be noise
-        transformers.utils.logging.disable_progress_bar()
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(path)
-        model = transformers.AutoModelForCausalLM.from_pretrained(path, **options)
+        with _bar_on_terminal(path):
+            tokenizer = transformers.AutoTokenizer.from_pretrained(path)
+            model = transformers.AutoModelForCausalLM.from_pretrained(path, **options)
     except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
         raise InputError(f"cannot load the base model {str(name)!r}: {_first_sentence(error)}") from error
     if adapter is not None:
@@ -90,6 +92,21 @@ def quantization(compute_dtype: torch.dtype) -> Any:
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=compute_dtype,
     )
+
+
+@contextmanager
+def _bar_on_terminal(path: str) -> Iterator[None]:
+    """Leaves transformers its progress bar on a terminal, where it shows something: not for the tiny model."""
+    from transformers.utils import logging
+
+    silence = logging.is_progress_bar_enabled() and (path == str(TINY) or not sys.stderr.isatty())
+    if silence:
+        logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if silence:
+            logging.enable_progress_bar()
 
 
 def _with_adapter(model: Any, name: str | Path, adapter: str | Path, *, merge: bool) -> Any:

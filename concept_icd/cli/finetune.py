@@ -4,38 +4,40 @@ from __future__ import annotations
 
 import argparse
 
-HELP = "tune LoRA adapters on a prepared corpus (relaunches itself through accelerate)"
+HELP = "tune LoRA adapters on a prepared corpus; options are those of scripts/finetune.py, see its --help"
 EXAMPLE = "concept-icd finetune --config synthetic-tiny --corpus runs/corpus --output_dir runs/tuned"
+#: What the tuning parses itself.
+PASSES_OPTIONS_ON = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of accelerate; everything else goes to the tuning options as it stands."""
     parser.add_argument(
-        "--accelerate-config", metavar="NAME", help="accelerate preset (cpu, single_gpu, multi_gpu) or a file of your own"
-    )
-    parser.add_argument(
-        "options",
-        nargs=argparse.REMAINDER,
-        help="options as for scripts/finetune.py: --config FILE.yaml and any option of it; see its --help",
+        "--accelerate-config",
+        metavar="NAME",
+        help="run through `accelerate launch` with a preset (cpu, single_gpu, multi_gpu) or a file of your own; "
+        "by default one process, or one a GPU where there are several",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Starts `accelerate launch -m concept_icd.tuning` with the options; one CPU process where there is no GPU."""
+    """Tunes in this process, or starts `accelerate launch -m concept_icd.tuning` where one is not enough."""
     import subprocess
     import sys
     from pathlib import Path
 
-    from concept_icd.resources import resource
+    import torch
 
-    launch = [sys.executable, "-m", "accelerate.commands.launch"]
+    from concept_icd.resources import resource
+    from concept_icd.tuning.__main__ import main
+
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--quiet"]
     if args.accelerate_config:
         file = Path(args.accelerate_config)
         launch += ["--config_file", str(file if file.suffix else resource(f"configs/accelerate/{file}.yaml"))]
+    elif (gpus := torch.cuda.device_count()) > 1:
+        launch += ["--multi_gpu", "--num_machines", "1", "--num_processes", str(gpus)]
+        launch += ["--mixed_precision", "no", "--dynamo_backend", "no"]
     else:
-        import torch
-
-        launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-        launch += ["--num_processes", str(max(1, torch.cuda.device_count()))]
-        launch += [] if torch.cuda.is_available() else ["--cpu"]
-    return subprocess.run([*launch, "-m", "concept_icd.tuning", *args.options], check=False).returncode
+        return main(args.others)
+    return subprocess.run([*launch, "-m", "concept_icd.tuning", *args.others], check=False).returncode

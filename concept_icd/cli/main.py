@@ -1,6 +1,7 @@
 """The `concept-icd` command: one module a verb, imported only when its verb (or the help) is asked for.
 
 A verb's module has `HELP` (one line), `EXAMPLE` (a command that runs), `add_arguments(parser)` and `run(args) -> int`.
+Where `PASSES_OPTIONS_ON` is true, `args.others` holds the options that the parser does not know.
 Heavy imports stand inside `run`. Exit codes: 0 done, 1 done but some notes failed, 2 bad input.
 """
 
@@ -20,7 +21,10 @@ VERBS = ("ontology", "prepare", "finetune", "score", "fit", "evaluate", "code", 
 
 def main(argv: list[str] | None = None) -> int:
     """Runs a verb; an `InputError` becomes one line on stderr and exit code 2."""
-    args = _parser().parse_args(argv)
+    parser = _parser()
+    args, args.others = parser.parse_known_args(argv)
+    if args.others and not args.passes_options_on:
+        parser.error(f"unrecognized arguments: {' '.join(args.others)}")
     try:
         return int(args.run(args))
     except InputError as error:
@@ -52,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         module.add_arguments(sub)
-        sub.set_defaults(run=module.run)
+        sub.set_defaults(run=module.run, passes_options_on=getattr(module, "PASSES_OPTIONS_ON", False))
     return parser
 
 

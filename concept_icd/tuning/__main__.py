@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -16,7 +17,8 @@ def main(argv: Sequence[str]) -> int:
 
         out = finetune(parse_options(argv))
     except InputError as error:
-        print(f"concept-icd finetune: {error}", file=sys.stderr)
+        if os.environ.get("RANK", "0") == "0":  # every process comes here; one tells
+            print(f"concept-icd finetune: {error}", file=sys.stderr)
         return 2
     print(out)
     return 0

@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 import yaml
@@ -91,6 +91,9 @@ class TuningConfig(SFTConfig):
         if not torch.cuda.is_available():
             self.use_cpu, self.bf16 = True, False
         self.remove_unused_columns = False
+        if self.ddp_find_unused_parameters is None:
+            self.ddp_find_unused_parameters = False  # LoRA leaves none
+        self.disable_tqdm = True  # the trainer shows its own progress
         self.dataset_kwargs = {"skip_prepare_dataset": True}
         super().__post_init__()
 
@@ -106,12 +109,21 @@ def parse_options(argv: Sequence[str]) -> Options:
         InputError: the file is missing or not YAML, a key is unknown or has a wrong value, or a required one is
             missing.
     """
-    arguments = list(argv)
-    if "--config" in arguments[:-1]:
+    arguments = [part for word in argv for part in (word.split("=", 1) if word.startswith("--config=") else [word])]
+    if "--config" in arguments:
         place = arguments.index("--config") + 1
+        if place == len(arguments):
+            raise InputError("--config needs the name of a YAML file")
         arguments[place] = str(_checked_config(arguments[place]))
+    parser = TrlParser(_CLASSES)
+    parser.error = _refuse  # argparse would print the usage of 200 options first
+    known = _known_options()
+    for word in arguments:
+        flag = word.split("=")[0]
+        if flag.startswith("--") and flag[2:].replace("-", "_").removeprefix("no_") not in known:
+            raise InputError(f"there is no option {flag}{did_you_mean(flag[2:], known)}")
     try:
-        parsed: Options = TrlParser(_CLASSES).parse_args_and_config(arguments)
+        parsed: Options = parser.parse_args_and_config(arguments)
     except (TypeError, ValueError) as error:
         raise InputError(f"the options do not fit together: {' '.join(str(error).split())}") from error
     if not parsed[1].output_dir:
@@ -134,6 +146,14 @@ def make_options(**values: Any) -> Options:
     return tuple(cls(**parts[cls]) for cls in _CLASSES)  # type: ignore[return-value]
 
 
+def _known_options() -> set[str]:
+    return {f.name for cls in _CLASSES for f in dataclasses.fields(cls)} | {"config", "env", "help"}
+
+
+def _refuse(message: str) -> NoReturn:
+    raise InputError(message)
+
+
 def _checked_config(name: str) -> Path:
     """The path of a config file, a shipped one also by its bare name; its keys are known ones."""
     path = Path(name)
@@ -147,7 +167,7 @@ def _checked_config(name: str) -> Path:
         raise InputError(f"the config {path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise InputError(f"the config {path} must be a mapping of options to values")
-    known = {f.name for cls in _CLASSES for f in dataclasses.fields(cls)} | {"env"}
+    known = _known_options()
     for key in content:
         if key not in known:
             raise InputError(f"the config {path} has an unknown key {key!r}{did_you_mean(str(key), known)}")

@@ -14,14 +14,23 @@ import dataclasses
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
 
-from concept_icd.artifacts import hash_of, new_folder, read_json, read_manifest, sha256, write_json, write_manifest
+from concept_icd.artifacts import (
+    new_folder,
+    read_json,
+    read_manifest,
+    sha256,
+    write_json,
+    write_manifest,
+    writing,
+)
 from concept_icd.base_model import load_model
 from concept_icd.concepts import ConceptSet
 from concept_icd.corpora import load_corpus
@@ -68,8 +77,8 @@ def finetune(options: Options) -> Path:
     concepts, prompt = concepts_of(arguments, notes), PromptTemplate.load(arguments.prompt)
     folds = _folds(notes, arguments, training.seed)
     config = _config(options)
-    with PartialState().main_process_first():
-        _begin(out, config, concepts, prompt, folds)
+    corpus_hash = sha256(Path(arguments.corpus) / "notes.parquet")
+    _on_main(lambda: _begin(out, config, concepts, prompt, folds, corpus_hash))
     for name, kept_out in _adapters(folds):
         if not (out / name / "adapter_config.json").is_file():
             _log(f"adapter {name}: {sum(note.note.note_id not in kept_out for note in notes)} notes")
@@ -84,7 +93,6 @@ def finetune(options: Options) -> Path:
             )
     if PartialState().is_main_process:
         shutil.rmtree(out / "checkpoints", ignore_errors=True)
-        corpus_hash = sha256(Path(arguments.corpus) / "notes.parquet")
         write_manifest(
             out,
             "finetune",
@@ -133,21 +141,27 @@ def tune_adapter(
         arguments.positive_share,
         arguments.negative_share,
     )
-    trainer = ConceptTrainer(
-        model=loaded.model,
-        args=training,
-        train_dataset=Dataset.from_dict(training_rows(notes, concepts, tokens, arguments.soft_targets)),
-        data_collator=collator,
-        processing_class=loaded.tokenizer,
-        peft_config=get_peft_config(model),
-        yes_id=tokens.yes_id,
-        no_id=tokens.no_id,
-        offset=collator.sampling_offset,
-    )
+    rows = training_rows(notes, concepts, tokens, arguments.soft_targets)
+    try:
+        trainer = ConceptTrainer(
+            model=loaded.model,
+            args=training,
+            train_dataset=Dataset.from_dict(rows),
+            data_collator=collator,
+            processing_class=loaded.tokenizer,
+            peft_config=get_peft_config(model),
+            yes_id=tokens.yes_id,
+            no_id=tokens.no_id,
+            offset=collator.sampling_offset,
+            label=f"tuning {out.name}",
+        )
+    except ValueError as error:  # such as LoRA modules that the model lacks
+        raise InputError(f"the options do not fit the model: {' '.join(str(error).split())}") from error
     checkpoint = get_last_checkpoint(training.output_dir) if Path(str(training.output_dir)).is_dir() else None
     if checkpoint:
         _log(f"resuming from {checkpoint}")
-    trainer.train(resume_from_checkpoint=checkpoint)
+    with writing(out):
+        trainer.train(resume_from_checkpoint=checkpoint)
     # Every process takes part in gathering the weights; only the main one writes. Not `save_model`: that would leave a
     # pickle of the training options beside the adapter.
     weights = trainer.accelerator.get_state_dict(trainer.model)
@@ -188,12 +202,15 @@ def concepts_of(arguments: ConceptArguments, notes: Sequence[CodedNote]) -> Conc
 def _folds(notes: Sequence[CodedNote], arguments: ConceptArguments, seed: int) -> dict[str, str]:
     """Note id -> the adapter that has not seen it; notes that every adapter saw are left out."""
     groups = [note.note.patient_id or note.note.note_id for note in notes]
+    if (arguments.folds or arguments.holdout) and len(set(groups)) < 2:
+        raise InputError("the notes are of one patient, so none can be kept from an adapter: set folds to 0")
     if arguments.folds:
         fold_of = group_folds(groups, arguments.folds, seed)
         return {note.note.note_id: f"fold-{fold}" for note, fold in zip(notes, fold_of, strict=True)}
     if arguments.holdout:
         names = sorted(set(groups))
-        kept = set(np.random.default_rng(seed).permutation(names)[: max(1, round(arguments.holdout * len(names)))])
+        count = min(max(1, round(arguments.holdout * len(names))), len(names) - 1)
+        kept = set(np.random.default_rng(seed).permutation(names)[:count])
         return {note.note.note_id: ADAPTER for note, group in zip(notes, groups, strict=True) if group in kept}
     return {}
 
@@ -211,23 +228,47 @@ def _config(options: Options) -> dict[str, Any]:
     return config | {name: getattr(training, name) for name in _DECISIVE}
 
 
-def _begin(out: Path, config: dict[str, Any], concepts: ConceptSet, prompt: PromptTemplate, folds: dict[str, str]) -> None:
+def _begin(
+    out: Path,
+    config: dict[str, Any],
+    concepts: ConceptSet,
+    prompt: PromptTemplate,
+    folds: dict[str, str],
+    corpus_hash: str,
+) -> None:
     """Writes what all adapters share, or checks that a run which is resumed has the same options."""
     if (out / "manifest.json").is_file():
         read_manifest(out, "finetune")
         raise InputError(f"{out} is finished; name another folder or delete it to tune again")
-    run = {"config": config, "concepts": concepts.hash, "prompt": prompt.hash, "base": fingerprint_of(config["model_name_or_path"])}
+    base = fingerprint_of(config["model_name_or_path"])
+    made_of = {"corpus": corpus_hash, "concepts": concepts.hash, "prompt": prompt.hash, "base model": base}
     record = out / "run.json"
     if record.is_file():
-        if (earlier := read_json(record)) != run:
-            changed = [key for key in config if earlier["config"].get(key) != config[key]] or ["the corpus"]
+        earlier = read_json(record)
+        changed = [key for key in config if earlier["config"].get(key) != config[key]]
+        changed += [f"the {key} itself" for key in made_of if earlier["made_of"].get(key) != made_of[key]]
+        started = (out / ADAPTER).is_dir() or any(out.glob("checkpoints/*/checkpoint-*"))
+        if changed and started:
             raise InputError(f"{out} was begun with other options ({', '.join(changed)}); name another folder")
-        return
+        if not changed:
+            return
+    concepts.save(out / CONCEPTS)
+    prompt.save(out / PROMPT)
+    write_json(out / FOLDS, folds)
+    write_json(record, {"config": config, "made_of": made_of})
+
+
+def _on_main(work: Callable[[], None]) -> None:
+    """Runs `work` on the main process while the others wait; its InputError is raised on all of them."""
+    told: list[str | None] = [None]
     if PartialState().is_main_process:
-        concepts.save(out / CONCEPTS)
-        prompt.save(out / PROMPT)
-        write_json(out / FOLDS, folds)
-        write_json(record, run)
+        try:
+            work()
+        except InputError as error:
+            told = [str(error)]
+    broadcast_object_list(told)
+    if told[0] is not None:
+        raise InputError(told[0])
 
 
 def _log(line: str) -> None:

@@ -6,8 +6,10 @@ from typing import Any
 
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
+from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 from trl import SFTTrainer
 
+from concept_icd.progress import ProgressBar
 from concept_icd.tuning.examples import NO_ANSWER
 
 
@@ -24,23 +26,65 @@ def answer_loss(margins: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return binary_cross_entropy_with_logits(margins[asked].float(), targets[asked], reduction="sum")
 
 
+class StepProgress(TrainerCallback):
+    """Steps done, time left and the last loss, shown as all long work of this package is."""
+
+    def __init__(self, label: str) -> None:
+        self.label, self.bar = label, None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Starts the bar, on the main process alone."""
+        if state.is_world_process_zero:
+            self.bar = ProgressBar(state.max_steps, self.label, "steps", done=state.global_step)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Counts the optimiser's step."""
+        if self.bar:
+            self.bar.advance()
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        """Takes the mean loss since the last one."""
+        if self.bar and "loss" in (logs or {}):
+            self.bar.remark(f"loss {float(logs['loss']):.4f}")
+
+    def close(self) -> None:
+        """Ends the bar, also after an error."""
+        if self.bar:
+            self.bar.close()
+            self.bar = None
+
+
 class ConceptTrainer(SFTTrainer):
     """Trains the answers of packed questions.
 
     Args:
         yes_id, no_id: the answer tokens. offset: see `PackedCollator.sampling_offset`.
+        label: what the progress is called.
 
     The mean runs over the questions of the whole optimiser step, across gradient accumulation and devices, as if each
     were a prompt of its own.
     """
 
-    def __init__(self, *args: Any, yes_id: int, no_id: int, offset: float, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, yes_id: int, no_id: int, offset: float, label: str = "tuning", **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
+        self.remove_callback(PrinterCallback)
+        self.remove_callback(ProgressCallback)
+        self._progress = StepProgress(label)
+        self.add_callback(self._progress)
         self.yes_id, self.no_id, self.offset = yes_id, no_id, offset
         # Trainer then counts the answers of a step and leaves the division to compute_loss ...
         self.model_accepts_loss_kwargs = True
         # ... and counts all columns: these labels stand where the logits are, not one token later.
         self._loss_shifts_labels = False
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """Trains, with progress."""
+        try:
+            return super().train(*args, **kwargs)
+        finally:
+            self._progress.close()
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
