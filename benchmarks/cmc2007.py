@@ -1,0 +1,221 @@
+"""CMC 2007: the concept pipeline and TF-IDF + linear SVM in the same 5 folds, 3 seeds.
+
+    python benchmarks/cmc2007.py --data-dir DIR --work runs/bench-cmc2007 --out benchmarks/results/cmc2007.json
+
+Only the 978 coded reports are used (the challenge's test codes are held back). Every fold runs the whole pipeline on
+its own training reports: adapters for out-of-fold scores, the final adapter, heads, threshold; the held-out reports
+are coded once. A seed's figures pool the 978 held-out decisions; codes that a fold's training reports do not have
+count as missed. Folds run side by side (`--jobs`), each on one thread, and a killed run goes on where it stopped.
+The base model has seen the reports' text without codes (see its card), not their codes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import datetime
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from concept_icd import metrics
+from concept_icd.artifacts import git_commit, read_json, versions, write_json
+from concept_icd.coder import gold_matrix
+from concept_icd.corpora import read_cmc2007
+from concept_icd.folds import group_folds
+from concept_icd.records import CodedNote
+
+FIGURES = ("micro_f1", "micro_precision", "micro_recall", "macro_f1", "macro_f1_present", "macro_f1_caml",
+           "exact_match", "micro_auc", "macro_auc", "map", "precision_at_5", "rank_errors_at_100")  # fmt: skip
+#: A code is rare when at most this many of the 978 reports have it.
+RARE = 6
+
+
+def reports(folder: Path) -> list[CodedNote]:
+    return [note for note in read_cmc2007(folder) if note.codes]
+
+
+def split(notes: list[CodedNote], seed: int, fold: int, folds: int) -> list[CodedNote]:
+    """The reports with splits: one fold is test, the others train."""
+    fold_of = group_folds([note.note.note_id for note in notes], folds, seed)
+    return [dataclasses.replace(n, split="test" if f == fold else "train") for n, f in zip(notes, fold_of, strict=True)]
+
+
+def run_fold(notes: list[CodedNote], folder: Path, seed: int, config: str, options: list[str]) -> None:
+    """The pipeline and the baseline on one fold; leaves predictions.jsonl and svm.json."""
+    from concept_icd.models.tfidf import TfidfSvm
+    from concept_icd.pipeline import run_pipeline
+
+    title = f"CMC 2007, {folder.name}"
+    run_pipeline(notes, folder, ["--config", config, *options], title=title, seed=seed)
+    train, test = ([note for note in notes if note.split == name] for name in ("train", "test"))
+    codes = sorted({code for note in train for code in note.codes})
+    gold, groups = gold_matrix([note.note.note_id for note in train], train, codes)
+    model = TfidfSvm.fit([note.note.text for note in train], gold, groups, seed=seed)
+    probabilities = model.predict_proba([note.note.text for note in test])
+    accepted = model.threshold.accept(probabilities)
+    rows = {
+        note.note.note_id: {
+            code: [float(p), bool(a)] for code, p, a in zip(codes, probabilities[row], accepted[row], strict=True)
+        }
+        for row, note in enumerate(test)
+    }
+    write_json(folder / "svm.json", rows)
+
+
+def collect(notes: list[CodedNote], folders: list[Path], codes: list[str]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """System -> probabilities and decisions of all reports, (notes, codes), from the folds' files."""
+    row_of = {note.note.note_id: row for row, note in enumerate(notes)}
+    column_of = {code: column for column, code in enumerate(codes)}
+    shape = (len(notes), len(codes))
+    systems = {name: (np.zeros(shape), np.zeros(shape, dtype=bool)) for name in ("concepts", "tfidf_svm")}
+    for folder in folders:
+        for line in (folder / "evaluation" / "predictions.jsonl").read_text().splitlines():
+            record = json.loads(line)
+            for code in record["codes"]:
+                place = row_of[record["note_id"]], column_of[code["code"]]
+                systems["concepts"][0][place], systems["concepts"][1][place] = code["probability"], code["accepted"]
+        for note_id, row in read_json(folder / "svm.json").items():
+            for code, (probability, accepted) in row.items():
+                place = row_of[note_id], column_of[code]
+                systems["tfidf_svm"][0][place], systems["tfidf_svm"][1][place] = probability, accepted
+    return systems
+
+
+def figures_of(gold: np.ndarray, probabilities: np.ndarray, accepted: np.ndarray) -> dict[str, float]:
+    found = metrics.decision_metrics(gold, accepted) | metrics.area_metrics(gold, probabilities)
+    found |= metrics.ranking_metrics(gold, probabilities)
+    rare = gold.sum(axis=0) <= RARE
+    return {name: found[name] for name in FIGURES} | {
+        "rare_micro_f1": metrics.decision_metrics(gold[:, rare], accepted[:, rare])["micro_f1"],
+        "rare_macro_f1": metrics.decision_metrics(gold[:, rare], accepted[:, rare])["macro_f1"],
+    }
+
+
+def paired_difference(gold: np.ndarray, a: list[np.ndarray], b: list[np.ndarray], draws: int = 2000) -> dict[str, float]:
+    """Bootstrap over reports of the mean over seeds of micro-F1(a) - micro-F1(b); 95 % interval."""
+
+    def counts(accepted: np.ndarray) -> np.ndarray:
+        """(notes, 3): true positives, accepted, gold."""
+        return np.stack([(accepted & gold).sum(1), accepted.sum(1), gold.sum(1)], axis=1)
+
+    pairs = [(counts(x), counts(y)) for x, y in zip(a, b, strict=True)]
+
+    def difference(rows: np.ndarray) -> float:
+        def f1(table: np.ndarray) -> float:
+            tp, accepted, positives = table[rows].sum(axis=0)
+            return 2 * tp / (accepted + positives)
+
+        return float(np.mean([f1(x) - f1(y) for x, y in pairs]))
+
+    rng = np.random.default_rng(0)
+    drawn = [difference(rng.integers(len(gold), size=len(gold))) for _ in range(draws)]
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    return {"difference": difference(np.arange(len(gold))), "low": float(low), "high": float(high), "draws": draws}
+
+
+def summarise(notes: list[CodedNote], work: Path, seeds: list[int], folds: int) -> dict[str, Any]:
+    codes = sorted({code for note in notes for code in note.codes})
+    gold, _ = gold_matrix([note.note.note_id for note in notes], notes, codes)
+    per_seed = [collect(notes, [work / f"seed-{s}-fold-{f}" for f in range(folds)], codes) for s in seeds]
+    systems: dict[str, Any] = {}
+    for name in per_seed[0]:
+        rows = [figures_of(gold, *systems_of[name]) for systems_of in per_seed]
+        systems[name] = {
+            figure: {
+                "mean": float(np.mean([row[figure] for row in rows])),
+                "sd": float(np.std([row[figure] for row in rows], ddof=1)) if len(rows) > 1 else None,
+                "seeds": [row[figure] for row in rows],
+            }
+            for figure in rows[0]
+        }
+    levels: dict[str, dict[str, list[float]]] = {}
+    for seed in seeds:
+        for fold in range(folds):
+            found = read_json(work / f"seed-{seed}-fold-{fold}" / "evaluation" / "results.json")["extra"]["levels"]
+            for level, values in found.items():
+                for figure, value in values.items():
+                    levels.setdefault(level, {}).setdefault(figure, []).append(value)
+    concepts, svm = ([systems_of[name][1] for systems_of in per_seed] for name in ("concepts", "tfidf_svm"))
+    return {
+        "notes": len(notes),
+        "codes": len(codes),
+        "gold_labels": int(gold.sum()),
+        "rare_codes": int((gold.sum(axis=0) <= RARE).sum()),
+        "systems": systems,
+        "micro_f1_concepts_minus_svm": paired_difference(gold, concepts, svm),
+        "levels_mean_over_folds": {
+            level: {figure: float(np.mean([v for v in values if v is not None])) for figure, values in table.items()}
+            for level, table in levels.items()
+        },
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-dir", type=Path, required=True)
+    parser.add_argument("--work", type=Path, default=Path("runs/bench-cmc2007"))
+    parser.add_argument("--config", default="cmc2007-tiny")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--only", metavar="SEED,FOLD", help="one fold, in this process")
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--options", default="", help="tuning options that override the config, as one string")
+    args = parser.parse_args()
+    notes = reports(args.data_dir)
+    if args.only:
+        seed, fold = map(int, args.only.split(","))
+        folder = args.work / f"seed-{seed}-fold-{fold}"
+        run_fold(split(notes, seed, fold, args.folds), folder, seed, args.config, args.options.split())
+        return
+    start = time.monotonic()
+    todo = [(s, f) for s in args.seeds for f in range(args.folds)]
+    todo = [task for task in todo if not (args.work / "seed-{}-fold-{}".format(*task) / "svm.json").is_file()]
+    running: list[tuple[Any, tuple[int, int]]] = []
+    args.work.mkdir(parents=True, exist_ok=True)
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": "4294967296",
+                                "MALLOC_TRIM_THRESHOLD_": "4294967296"}  # fmt: skip
+    command = [sys.executable, __file__, "--data-dir", str(args.data_dir), "--work", str(args.work)]
+    command += ["--config", args.config, "--folds", str(args.folds), f"--options={args.options}"]
+    while todo or running:
+        while todo and len(running) < args.jobs:
+            task = todo.pop(0)
+            log = (args.work / "seed-{}-fold-{}.log".format(*task)).open("a")
+            own = [*command, "--only", "{},{}".format(*task)]
+            running.append((subprocess.Popen(own, env=environment, stderr=log, stdout=log), task))
+        time.sleep(1)
+        for process, task in [pair for pair in running if pair[0].poll() is not None]:
+            running.remove((process, task))
+            if process.returncode:
+                sys.exit(f"seed {task[0]}, fold {task[1]} failed: see its log in {args.work}")
+            print(f"seed {task[0]}, fold {task[1]} done, {len(todo) + len(running)} left, "
+                  f"{(time.monotonic() - start) / 60:.0f} min", file=sys.stderr, flush=True)  # fmt: skip
+    summary = summarise(notes, args.work, args.seeds, args.folds)
+    record = {
+        "command": "python benchmarks/cmc2007.py " + " ".join(sys.argv[1:]).replace(str(args.data_dir), "DIR"),
+        "date": datetime.date.today().isoformat(),
+        "machine": f"{os.cpu_count()} cores, float32, no GPU; {args.jobs} folds side by side, one thread each",
+        "minutes": round((time.monotonic() - start) / 60, 1),
+        "commit": git_commit(),
+        "versions": versions(),
+        "seeds": args.seeds,
+        "folds": args.folds,
+        "config": (Path(__file__).parent.parent / "configs" / f"{args.config}.yaml").read_text().splitlines(),
+        **summary,
+    }
+    for name, figures in summary["systems"].items():
+        print(name, {k: f"{v['mean']:.4f} +- {v['sd'] or 0:.4f}" for k, v in figures.items()})
+    print(summary["micro_f1_concepts_minus_svm"])
+    if args.out:
+        write_json(args.out, record)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,165 @@
+"""Packed scoring against one prompt per question: time, memory, and the same scores.
+
+    python benchmarks/packed_scoring.py --out benchmarks/results/packed_scoring.json
+
+A random Llama of about 100 M parameters, float32; a note of 1,500 tokens; 150 questions, once of 20 tokens each and once
+as short as the package's own template makes them. All ways take turns in one run, round after round, so that a noisy
+machine is noisy for all of them; figures are ratios of the medians over rounds. Memory is the resident set's peak
+above the loaded weights, of a process that does nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from common import VOCABULARY, peak_bytes, random_llama, record, timed
+
+from concept_icd.artifacts import write_json
+from concept_icd.concepts import ConceptSet
+from concept_icd.ontology import load_ontology
+from concept_icd.prompts import EncodedNote, PromptTemplate
+from concept_icd.scoring.packed import PackedScorer
+from concept_icd.scoring.packing import chunk_questions
+
+
+@dataclass
+class Case:
+    """A note and its questions, as token ids."""
+
+    name: str
+    note: list[int]
+    questions: list[list[int]]
+
+    @property
+    def packed_tokens(self) -> int:
+        return len(self.note) + sum(map(len, self.questions))
+
+    @property
+    def plain_tokens(self) -> int:
+        return sum(len(self.note) + len(question) for question in self.questions)
+
+    @property
+    def token_ratio(self) -> float:
+        """What sharing the note could save at most, by token count."""
+        return self.plain_tokens / self.packed_tokens
+
+
+def build_cases(scorer: PackedScorer, note_tokens: int, questions: int, seed: int) -> list[Case]:
+    """Random tokens of the stated lengths, and questions as long as the template's over real titles."""
+    rng = np.random.default_rng(seed)
+
+    def draw(length: int) -> list[int]:
+        return rng.integers(3, VOCABULARY, length).tolist()
+
+    note = draw(note_tokens)
+    long = [draw(20) for _ in range(questions)]
+    ontology = load_ontology("icd9cm")
+    diagnoses = ontology.codes("diagnosis")
+    texts = [concept.text for concept in ConceptSet.expand(diagnoses[:: len(diagnoses) // 75], ontology).concepts]
+    lengths = [len(scorer.tokens.encode_question(texts[i])) for i in rng.choice(len(texts), questions, replace=False)]
+    short = [draw(length) for length in lengths]
+    return [Case("20-token questions", note, long), Case("the template's own questions", note, short)]
+
+
+@torch.inference_mode()
+def score_packed(scorer: PackedScorer, case: Case) -> np.ndarray:
+    chunks = list(chunk_questions(case.questions, scorer.chunk_tokens))
+    return scorer._score_batch([EncodedNote("n", tuple(case.note), None)], chunks)[0]
+
+
+@torch.inference_mode()
+def score_plain(scorer: PackedScorer, case: Case, which: range) -> list[float]:
+    """One prompt a question, as a generic library scores it: the last position's logits."""
+    scores = []
+    for i in which:
+        ids = torch.tensor([[*case.note, *case.questions[i]]])
+        logits = scorer.model(ids, logits_to_keep=1, use_cache=False).logits[0, -1]
+        scores.append(float(logits[scorer.tokens.yes_id] - logits[scorer.tokens.no_id]))
+    return scores
+
+
+@torch.inference_mode()
+def plain_forward(scorer: PackedScorer, case: Case) -> None:
+    """An ordinary causal forward pass over as many tokens: the floor."""
+    ids = torch.zeros((1, case.packed_tokens), dtype=torch.long)
+    scorer.model(ids, logits_to_keep=1, use_cache=False)
+
+
+def measure(case: Case, scorer: PackedScorer, rounds: int) -> dict[str, Any]:
+    """Rounds in which every way has its turn; a round's plain prompts are a share of all 150."""
+    score_packed(scorer, case)
+    plain_forward(scorer, case)
+    shares = np.array_split(np.arange(len(case.questions)), rounds)
+    packed, floor, per_prompt, gaps = [], [], [], []
+    for number, share in enumerate(shares, start=1):
+        seconds, scores = timed(score_packed, scorer, case)
+        packed.append(seconds)
+        floor.append(timed(plain_forward, scorer, case)[0])
+        seconds, plain = timed(score_plain, scorer, case, share)
+        per_prompt.append(seconds / len(share))
+        gaps.append(np.abs(np.array(plain) - scores[share]).max())
+        print(f"{case.name}: round {number}/{rounds}: packed {packed[-1]:.1f} s, plain forward {floor[-1]:.1f} s, "
+              f"one prompt {per_prompt[-1]:.2f} s", file=sys.stderr, flush=True)  # fmt: skip
+    speed_up = statistics.median(p * len(case.questions) / q for p, q in zip(per_prompt, packed, strict=True))
+    return {
+        "note_tokens": len(case.note),
+        "questions": len(case.questions),
+        "question_tokens_mean": round(float(np.mean([len(q) for q in case.questions])), 2),
+        "token_ratio": round(case.token_ratio, 1),
+        "speed_up": round(speed_up, 1),
+        "share_of_token_ratio": round(speed_up / case.token_ratio, 3),
+        "packed_over_plain_forward": round(
+            statistics.median(q / f for q, f in zip(packed, floor, strict=True)), 3
+        ),
+        "packed_seconds": [round(s, 2) for s in packed],
+        "plain_forward_seconds": [round(s, 2) for s in floor],
+        "seconds_per_plain_prompt": [round(s, 3) for s in per_prompt],
+        "largest_score_gap": float(max(gaps)),
+        "score_spread": float(np.ptp(scores)),
+    }
+
+
+def memory_of(way: str, layers: int, note_tokens: int, questions: int, seed: int) -> Callable[[], Any]:
+    """Loads the model; the function returned scores a note."""
+    scorer = PackedScorer(random_llama(layers, seed), PromptTemplate.load())
+    case = build_cases(scorer, note_tokens, questions, seed)[0]
+    return lambda: score_packed(scorer, case) if way == "packed" else score_plain(scorer, case, range(2))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--note-tokens", type=int, default=1500)
+    parser.add_argument("--questions", type=int, default=150)
+    parser.add_argument("--layers", type=int, default=12)
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--chunk-tokens", type=int, default=512)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path)
+    args = parser.parse_args()
+    scorer = PackedScorer(random_llama(args.layers, args.seed), PromptTemplate.load(), chunk_tokens=args.chunk_tokens)
+    cases = build_cases(scorer, args.note_tokens, args.questions, args.seed)
+    sizes = (args.layers, args.note_tokens, args.questions, args.seed)
+    result = record("packed_scoring.py", args.seed) | {
+        "rounds": args.rounds,
+        "parameters": sum(parameter.numel() for parameter in scorer.model.parameters()),
+        "chunk_tokens": args.chunk_tokens,
+        "cases": {case.name: measure(case, scorer, args.rounds) for case in cases},
+        "peak_bytes_above_weights": {way: peak_bytes(memory_of, way, *sizes) for way in ("packed", "plain")},
+    }
+    print(json.dumps(result["cases"], indent=2))
+    print("peak bytes above the weights:", result["peak_bytes_above_weights"])
+    if args.out:
+        write_json(args.out, result)
+
+
+if __name__ == "__main__":
+    main()

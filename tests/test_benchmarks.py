@@ -1,0 +1,49 @@
+"""The benchmark scripts run, small, and say what their figures need."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT
+
+
+def run(script, *arguments, out):
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(ROOT / "benchmarks" / script), *map(str, arguments), "--out", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=out.parent, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    result = json.loads(out.read_text())
+    assert {"command", "date", "machine", "versions"} <= set(result)
+    return result
+
+
+@pytest.mark.slow
+def test_packed_scoring(tmp_path):
+    sizes = ("--layers", 1, "--note-tokens", 100, "--questions", 12, "--rounds", 2)
+    result = run("packed_scoring.py", *sizes, out=tmp_path / "scoring.json")
+    for case in result["cases"].values():
+        assert case["largest_score_gap"] < 1e-4 < case["score_spread"]
+    assert result["peak_bytes_above_weights"]["packed"] > 0
+
+
+@pytest.mark.slow
+def test_packed_training(tmp_path):
+    sizes = ("--layers", 1, "--note-tokens", 60, "--questions", 6, "--rounds", 1)
+    result = run("packed_training.py", *sizes, out=tmp_path / "training.json")
+    assert result["largest_loss_gap"] < 1e-5
+    assert result["pairs_per_second"]["packed"] > 0
+
+
+@pytest.mark.slow
+def test_cmc2007(shared_data, tmp_path):
+    """One seed, two folds, three steps an adapter: the whole cross-validation, on the real reports."""
+    result = run(
+        "cmc2007.py", "--data-dir", shared_data / "cmc2007", "--work", tmp_path / "work", "--seeds", 0, "--folds", 2,
+        "--options", "--max_steps 3 --folds 2", out=tmp_path / "cmc.json",
+    )  # fmt: skip
+    assert (result["notes"], result["codes"], result["gold_labels"]) == (978, 45, 1218)
+    assert 0.7 < result["systems"]["tfidf_svm"]["micro_f1"]["mean"] < 0.9
+    assert str(shared_data) not in (tmp_path / "cmc.json").read_text()
