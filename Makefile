@@ -4,10 +4,12 @@ VENV ?= .venv
 # Of the tests: processes of one thread each, and anything else for pytest.
 WORKERS ?= 2
 PYTEST_ARGS ?=
+# Of the benchmarks: the public corpora (CONTRIBUTING.md).
+CONCEPT_ICD_DATA ?= ../shared/data
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-BENCHMARKS := $(patsubst benchmarks/%.py,bench-%,$(filter-out benchmarks/_%,$(wildcard benchmarks/*.py)))
+BENCHMARKS := $(patsubst benchmarks/%.py,bench-%,$(shell grep -ls __main__ benchmarks/*.py))
 
 .PHONY: help setup demo test lint format bench clean $(BENCHMARKS)
 
@@ -17,7 +19,7 @@ help:
 	@echo "make lint     ruff and mypy"
 	@echo "make format   ruff's formatter"
 	@echo "make setup    the virtual environment $(VENV) alone (PYTHON=python3.11)"
-	@echo "make bench    the benchmarks there are; each is a target"
+	@echo "make bench    names the targets of the benchmarks (BENCH_ARGS='--rounds 3')"
 	@echo "make clean    removes $(VENV) and caches, never runs/"
 
 setup: $(INSTALLED)
@@ -48,6 +50,7 @@ format: $(INSTALLED)
 bench:
 	@printf '%s\n' $(BENCHMARKS)
 
+bench-cmc2007: BENCH_ARGS ?= --data-dir $(CONCEPT_ICD_DATA)/cmc2007
 $(BENCHMARKS): bench-%: $(INSTALLED)
 	$(BIN)/python benchmarks/$*.py --out benchmarks/results/$*.json $(BENCH_ARGS)
 
