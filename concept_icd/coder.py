@@ -19,6 +19,7 @@ from concept_icd.artifacts import hash_of
 from concept_icd.concepts import ConceptSet
 from concept_icd.corpora.reading import flaw
 from concept_icd.errors import InputError
+from concept_icd.evidence import with_evidence
 from concept_icd.heads.fitting import HeadOptions, Heads, fit_heads
 from concept_icd.model_reference import ModelReference
 from concept_icd.ontology import Ontology, load_ontology
@@ -103,16 +104,22 @@ class ConceptCoder:
             raise InputError("the scores are of another concept set than the coder's: score the notes with this coder")
         return self.heads.predict_proba(scores.logits)
 
-    def code(self, note: Note | str, top_concepts: int = 5) -> CodingResult:
+    def code(self, note: Note | str, top_concepts: int = 5, evidence: bool = False) -> CodingResult:
         """Ranks every code of the set for one note, given as a record or as plain text.
+
+        Args:
+            evidence: also find the sentences that carry each accepted code (`concept_icd.evidence`), which scores the
+                note once more per sentence.
 
         Raises:
             InputError: the note is empty, or the model cannot be loaded.
         """
         record = Note("note", note) if isinstance(note, str) else note
-        return next(self.code_batch([record], top_concepts=top_concepts))
+        return next(self.code_batch([record], top_concepts=top_concepts, evidence=evidence))
 
-    def code_batch(self, notes: Sequence[Note], *, top_concepts: int = 5, batch: int = BATCH) -> Iterator[CodingResult]:
+    def code_batch(
+        self, notes: Sequence[Note], *, top_concepts: int = 5, evidence: bool = False, batch: int = BATCH
+    ) -> Iterator[CodingResult]:
         """Codes the notes in order, some at a time.
 
         Raises:
@@ -122,7 +129,9 @@ class ConceptCoder:
             if reason := flaw(note.text):
                 raise InputError(f"note {note.note_id!r}: {reason}")
         for start in range(0, len(notes), batch):
-            yield from self.results(self.scorer.score(notes[start : start + batch], self.concepts), top_concepts)
+            part = notes[start : start + batch]
+            for note, result in zip(part, self.results(self.scorer.score(part, self.concepts), top_concepts), strict=True):
+                yield with_evidence(self, note, result) if evidence else result
 
     def results(self, scores: ConceptScores, top_concepts: int = 5) -> Iterator[CodingResult]:
         """Ranked codes from concept scores that are there already.

@@ -35,6 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", help="where the coder's base model is now, if it has moved")
     parser.add_argument("--top", type=int, help="codes to print (default: 10 in a table, all in JSON)")
     parser.add_argument("--concepts", type=int, default=3, help="concepts to name for each code (default: %(default)s)")
+    found = "also find the sentences that carry each accepted code (scores the note once more per sentence)"
+    parser.add_argument("--evidence", action="store_true", help=found)
     parser.add_argument("--json", action="store_true", help="print the note's result as JSON")
 
 
@@ -52,11 +54,11 @@ def run(args: argparse.Namespace) -> int:
         return _code_corpus(args)
     note = _read_note(args.note)  # before the coder, which takes seconds to load
     coder = _load(args)
-    result = coder.code(note, top_concepts=args.concepts)
+    result = coder.code(note, top_concepts=args.concepts, evidence=args.evidence)
     if args.json:
         print(json.dumps({**result.to_dict(), "codes": result.to_dict()["codes"][: args.top]}, ensure_ascii=False))
     else:
-        print_result(result, args.top or 10, coder)
+        print_result(result, note.text, args.top or 10, coder)
     return 0
 
 
@@ -97,7 +99,7 @@ def _code_corpus(args: argparse.Namespace) -> int:
         raise InputError(f"{args.corpus} holds no note that can be read" + (f": see {listing}" if failures else ""))
     notes = [entry.note for entry in coded][: args.limit]  # from here on without gold codes
     with new_file(args.out) as staging, staging.open("w", encoding="utf-8") as file:
-        results = coder.code_batch(notes, top_concepts=args.concepts)
+        results = coder.code_batch(notes, top_concepts=args.concepts, evidence=args.evidence)
         for result in track(results, total=len(notes), label="coding"):
             record = result.to_dict()
             record["codes"] = record["codes"][: args.top]
@@ -123,8 +125,8 @@ def _list_failures(failures: Sequence[Failure], path: Path) -> None:
     print(f"concept-icd: {len(failures)} notes cannot be coded{more}, listed in {path}", file=sys.stderr)
 
 
-def print_result(result: CodingResult, top: int, coder: ConceptCoder) -> None:
-    """A table of the first `top` codes, what accepted them, and what was not read."""
+def print_result(result: CodingResult, text: str, top: int, coder: ConceptCoder) -> None:
+    """A table of the first `top` codes with their evidence in `text`, what accepted them, and what was not read."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -138,7 +140,7 @@ def print_result(result: CodingResult, top: int, coder: ConceptCoder) -> None:
         table.add_row(
             Text(f"{'✓ ' if code.accepted else ''}{code.rank}"),
             Text(code.code, style="bold" if code.accepted else ""),
-            Text.assemble(code.title, "\n", (" > ".join(code.path), "dim")),
+            Text.assemble(code.title, "\n", (" > ".join(code.path), "dim"), *_evidence(code, text)),
             Text(f"{code.probability:.1%}"),
             Text(_concepts(code)),
         )
@@ -153,6 +155,10 @@ def print_result(result: CodingResult, top: int, coder: ConceptCoder) -> None:
     if result.truncated:
         console.print(f"Not all was read: {result.truncated}", style="yellow", markup=False)
     console.print("Suggestions, to be validated by a professional coder.", style="dim")
+
+
+def _evidence(code: RankedCode, text: str) -> list[tuple[str, str]]:
+    return [(f"\n“{' '.join(text[start:end].split())}”", "italic") for start, end in code.evidence]
 
 
 def _concepts(code: RankedCode) -> str:

@@ -16,7 +16,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder of all stages (default: runs/demo)")
     parser.add_argument("--notes", type=int, default=500, help="synthetic notes (default: 500)")
     parser.add_argument("--seed", type=int, default=0, help="of everything (default: 0)")
-    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="real reports instead: the folder of the CMC 2007 files")
+    parser.add_argument(
+        "--data-dir", type=Path, metavar="DIR", help="real reports instead: the folder of the CMC 2007 files"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -49,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     for sample in samples[:2]:
         console.rule(sample.note.note_id)
         print(sample.note.text[:400].strip() + (" [...]" if len(sample.note.text) > 400 else ""))
-        print_result(coder.code(sample.note, top_concepts=3), 5, coder)
+        print_result(coder.code(sample.note, top_concepts=3, evidence=True), sample.note.text, 5, coder)
     print(f"code a note of yours: concept-icd code NOTE.txt --coder {out / 'coder'}")
     run_verb.print_figures(report)
     return 0
