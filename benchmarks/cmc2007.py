@@ -98,7 +98,9 @@ def figures_of(gold: np.ndarray, probabilities: np.ndarray, accepted: np.ndarray
     }
 
 
-def paired_difference(gold: np.ndarray, a: list[np.ndarray], b: list[np.ndarray], draws: int = 2000) -> dict[str, float]:
+def paired_difference(
+    gold: np.ndarray, a: list[np.ndarray], b: list[np.ndarray], draws: int = 2000
+) -> dict[str, float]:
     """Bootstrap over reports of the mean over seeds of micro-F1(a) - micro-F1(b); 95 % interval."""
 
     def counts(accepted: np.ndarray) -> np.ndarray:

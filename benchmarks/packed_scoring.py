@@ -2,7 +2,7 @@
 
     python benchmarks/packed_scoring.py --out benchmarks/results/packed_scoring.json
 
-A random Llama of about 100 M parameters, float32; a note of 1,500 tokens; 150 questions, once of 20 tokens each and once
+A random Llama of about 100 M parameters, float32; a note of 1,500 tokens; 150 questions, once of 20 tokens each, once
 as short as the package's own template makes them. All ways take turns in one run, round after round, so that a noisy
 machine is noisy for all of them; figures are ratios of the medians over rounds. Memory is the resident set's peak
 above the loaded weights, of a process that does nothing else.
@@ -117,9 +117,7 @@ def measure(case: Case, scorer: PackedScorer, rounds: int) -> dict[str, Any]:
         "token_ratio": round(case.token_ratio, 1),
         "speed_up": round(speed_up, 1),
         "share_of_token_ratio": round(speed_up / case.token_ratio, 3),
-        "packed_over_plain_forward": round(
-            statistics.median(q / f for q, f in zip(packed, floor, strict=True)), 3
-        ),
+        "packed_over_plain_forward": round(statistics.median(q / f for q, f in zip(packed, floor, strict=True)), 3),
         "packed_seconds": [round(s, 2) for s in packed],
         "plain_forward_seconds": [round(s, 2) for s in floor],
         "seconds_per_plain_prompt": [round(s, 3) for s in per_prompt],

@@ -30,7 +30,9 @@ from concept_icd.tuning.trainer import answer_loss
 YES, NO = 5, 6
 
 
-def build(layers: int, note_tokens: int, questions: int, seed: int) -> tuple[Any, list[int], list[list[int]], torch.Tensor]:
+def build(
+    layers: int, note_tokens: int, questions: int, seed: int
+) -> tuple[Any, list[int], list[list[int]], torch.Tensor]:
     """The model with fresh LoRA weights, a note, questions of 6 to 14 tokens, and their answers."""
     config = peft.LoraConfig(r=16, lora_alpha=32, target_modules=["q_proj", "v_proj"])
     model = peft.get_peft_model(random_llama(layers, seed).model, config).train()

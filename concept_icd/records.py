@@ -135,6 +135,7 @@ class CodingResult:
 
     @property
     def accepted(self) -> tuple[RankedCode, ...]:
+        """The codes that reached the coder's threshold, first-ranked first."""
         return tuple(code for code in self.codes if code.accepted)
 
     @property
@@ -143,6 +144,7 @@ class CodingResult:
         return next((code for code in self.accepted if code.kind == "diagnosis"), None)
 
     def top(self, k: int) -> tuple[RankedCode, ...]:
+        """The first `k` codes."""
         return self.codes[:k]
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """Tunes LoRA adapters; run it through accelerate, which spreads it over the GPUs there are.
 
-    accelerate launch scripts/finetune.py --config configs/synthetic-tiny.yaml --corpus runs/corpus --output_dir runs/tuned
-    accelerate launch --config_file configs/accelerate/multi_gpu.yaml scripts/finetune.py --config configs/discharge-llama3-8b.yaml \
+    accelerate launch scripts/finetune.py --config configs/synthetic-tiny.yaml \
         --corpus runs/corpus --output_dir runs/tuned
+    accelerate launch --config_file configs/accelerate/multi_gpu.yaml \
+        scripts/finetune.py --config configs/discharge-llama3-8b.yaml --corpus runs/corpus --output_dir runs/tuned
 """
 
 import sys

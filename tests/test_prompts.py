@@ -43,7 +43,7 @@ def test_a_wrong_template_is_refused(changes, sentence):
 
 def test_an_unknown_key_names_the_nearest(tmp_path):
     (tmp_path / "p.yaml").write_text("before_notes: x\n")
-    with pytest.raises(InputError, match="unknown key 'before_notes' .did you mean 'before_note'"):
+    with pytest.raises(InputError, match=r"unknown key 'before_notes' .did you mean 'before_note'"):
         PromptTemplate.load(tmp_path / "p.yaml")
 
 

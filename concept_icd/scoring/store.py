@@ -72,8 +72,8 @@ def fill_store(
     start, folder = time.monotonic(), Path(folder)
     if (folder / MANIFEST).is_file():
         raise InputError(f"{folder} is complete; name another folder or delete it to score again")
-    jobs = [(list(notes), make) for notes, make in jobs]
-    notes = sorted((note for group, _ in jobs for note in group), key=lambda note: note.note_id)
+    groups = [(list(notes), make) for notes, make in jobs]
+    notes = sorted((note for group, _ in groups for note in group), key=lambda note: note.note_id)
     if len({note.note_id for note in notes}) < len(notes):
         raise InputError("two notes have the same id; a score belongs to one note")
     settings = {**settings, "concepts": concepts.hash, "prompt": prompt.hash}
@@ -82,7 +82,7 @@ def fill_store(
     concepts.save(folder / CONCEPTS)
     prompt.save(folder / PROMPT)
     failures = {note.note_id: reason for note in notes if (reason := flaw(note.text))}
-    plan = _plan(folder, jobs, failures, shard_notes)
+    plan = _plan(folder, groups, failures, shard_notes)
     missing = [shard for shard in plan if _read_shard(shard.path) is None]
     total = len(notes) - len(failures)
     with progress_bar(total, "scoring", done=total - sum(len(shard.notes) for shard in missing)) as bar:

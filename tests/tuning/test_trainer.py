@@ -84,7 +84,7 @@ def trainer_of(model: Path, out: Path, batch_size: int, accumulation: int, **opt
     from datasets import Dataset
     from trl import get_peft_config
 
-    arguments, training, lora = make_options(
+    _, training, lora = make_options(
         corpus="none",
         output_dir=str(out),
         per_device_train_batch_size=batch_size,
@@ -117,7 +117,7 @@ def trainer_of(model: Path, out: Path, batch_size: int, accumulation: int, **opt
 
 @pytest.mark.slow
 def test_a_step_is_the_mean_over_its_questions_however_it_is_accumulated(llama, tmp_path):
-    """SGD steps of one batch of three and of three batches of one move the weights alike, as does the plain gradient."""
+    """SGD steps of one batch of three and of three of one move the weights alike, as does the plain gradient."""
     moved = {}
     for batch_size, accumulation in ((3, 1), (1, 3)):
         trainer = trainer_of(llama, tmp_path / str(batch_size), batch_size, accumulation)
