@@ -76,7 +76,7 @@ def _losses(coder: ConceptCoder, note: Note, spans: list[Span], accepted: list[i
     for scores in coder.scorer.iter_scores(notes, [coder.concepts.concepts[k] for k in asked]):
         logits = np.zeros(len(coder.concepts), dtype=np.float32)
         logits[asked] = scores.logits
-        log_odds[int(scores.note_id)] = coder.heads.contributions(logits)[np.ix_(asked, accepted)].sum(axis=0)
+        log_odds[int(scores.note_id)] = coder.heads.contributions(logits)[asked][:, accepted].sum(axis=0)
     return log_odds[0] - log_odds[1:]
 
 

@@ -32,7 +32,9 @@ def commands(program: str) -> list[list[str]]:
 def test_command_parses(arguments: list[str]) -> None:
     from concept_icd.cli.main import _parser
 
-    assert callable(_parser().parse_args(arguments).run)
+    args, others = _parser().parse_known_args(arguments)
+    assert callable(args.run)
+    assert not others or args.passes_options_on
 
 
 def test_parser_refuses_what_is_not_there() -> None:

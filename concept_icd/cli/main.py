@@ -22,9 +22,10 @@ VERBS = ("ontology", "prepare", "finetune", "score", "fit", "evaluate", "code", 
 def main(argv: list[str] | None = None) -> int:
     """Runs a verb; an `InputError` becomes one line on stderr and exit code 2."""
     parser = _parser()
-    args, args.others = parser.parse_known_args(argv)
-    if args.others and not args.passes_options_on:
-        parser.error(f"unrecognized arguments: {' '.join(args.others)}")
+    args, others = parser.parse_known_args(argv)
+    args.others = others
+    if others and not args.passes_options_on:
+        parser.error(f"unrecognized arguments: {' '.join(others)}")
     try:
         return int(args.run(args))
     except InputError as error:

@@ -48,13 +48,13 @@ class TfidfSvm:
         for fold in range(fold_of.max() + 1):
             train, rest = np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)
             features = _features()
-            x = features.fit_transform([texts[i] for i in train])
-            x_rest = features.transform([texts[i] for i in rest])
+            x = features.fit_transform([texts[i] for i in train.tolist()])
+            x_rest = features.transform([texts[i] for i in rest.tolist()])
             for c in cs:
                 held_out[c][rest] = _margins(_machines(x, gold[train], c, seed), x_rest)
         source = f"{folds}-fold cross-validated micro-F1 on the training notes"
         choices = {c: choose_threshold(gold, _squash(held_out[c]), at_least_one=None, source=source) for c in cs}
-        best = max(cs, key=lambda c: choices[c].micro_f1)
+        best = max(cs, key=lambda c: choices[c].micro_f1 or 0.0)
         features = _features()
         x = features.fit_transform(texts)
         return cls(features, tuple(_machines(x, gold, best, seed)), best, choices[best])

@@ -30,7 +30,8 @@ class StepProgress(TrainerCallback):
     """Steps done, time left and the last loss, shown as all long work of this package is."""
 
     def __init__(self, label: str) -> None:
-        self.label, self.bar = label, None
+        self.label = label
+        self.bar: ProgressBar | None = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Starts the bar, on the main process alone."""
