@@ -130,7 +130,8 @@ class ConceptCoder:
                 raise InputError(f"note {note.note_id!r}: {reason}")
         for start in range(0, len(notes), batch):
             part = notes[start : start + batch]
-            for note, result in zip(part, self.results(self.scorer.score(part, self.concepts), top_concepts), strict=True):
+            results = self.results(self.scorer.score(part, self.concepts), top_concepts)
+            for note, result in zip(part, results, strict=True):
                 yield with_evidence(self, note, result) if evidence else result
 
     def results(self, scores: ConceptScores, top_concepts: int = 5) -> Iterator[CodingResult]:

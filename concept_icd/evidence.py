@@ -3,14 +3,16 @@
     loss(s, c) = log-odds(c | note) - log-odds(c | note without sentence s)
 
 Evidence of c are the sentence with the largest loss and those that lose at least half as much; none where leaving out
-a sentence lowers nothing. A note of one sentence is its own evidence. Erasure in place of attention: it says what the answer depends on (Li, Monroe and Jurafsky,
-2016, "Understanding neural networks through representation erasure"). It knows a coder and the text, never gold codes.
+a sentence lowers nothing. A note of one sentence is its own evidence. Erasure in place of attention: it says what the
+answer depends on (Li, Monroe and Jurafsky, 2016, "Understanding neural networks through representation erasure"). It
+knows a coder and the text, never gold codes.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,7 +35,7 @@ def sentence_spans(text: str) -> list[Span]:
     cuts = [0, *(match.end() for match in _END.finditer(text)), len(text)]
     spans: list[Span] = []
     start: int | None = None
-    for left, right in zip(cuts, cuts[1:], strict=False):
+    for left, right in pairwise(cuts):
         piece = text[left:right]
         if not piece.strip():
             continue
@@ -58,10 +60,8 @@ def with_evidence(coder: ConceptCoder, note: Note, result: CodingResult) -> Codi
     accepted = [coder.concepts.codes.index(code.code) for code in result.accepted]
     if not accepted or not spans:
         return result
-    if len(spans) == 1:
-        losses = np.ones((1, len(accepted)))
-    else:
-        losses = _losses(coder, note, spans, accepted)
+    alone = len(spans) == 1
+    losses = np.ones((1, len(accepted))) if alone else _losses(coder, note, spans, accepted)
     found = {coder.concepts.codes[c]: _evidence(spans, losses[:, i]) for i, c in enumerate(accepted)}
     codes = tuple(replace(code, evidence=found.get(code.code, ())) for code in result.codes)
     return replace(result, codes=codes)
