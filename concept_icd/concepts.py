@@ -42,7 +42,7 @@ class ConceptSet:
         cls,
         codes: Iterable[str],
         ontology: Ontology,
-        levels: Sequence[Level] = NODE_LEVELS,
+        levels: Sequence[str] = NODE_LEVELS,
         phrases: Mapping[str, Sequence[str]] | None = None,
         aliases: Mapping[str, str] | None = None,
     ) -> ConceptSet:
