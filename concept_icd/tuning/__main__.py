@@ -11,16 +11,18 @@ from concept_icd.errors import InputError
 
 def main(argv: Sequence[str]) -> int:
     """Parses options and tunes; exit code 2 and one sentence for bad input."""
+    tells = os.environ.get("RANK", "0") == "0"  # of several processes, the first
     try:
         from concept_icd.tuning.config import parse_options
         from concept_icd.tuning.finetune import finetune
 
         out = finetune(parse_options(argv))
     except InputError as error:
-        if os.environ.get("RANK", "0") == "0":  # every process comes here; one tells
+        if tells:
             print(f"concept-icd finetune: {error}", file=sys.stderr)
         return 2
-    print(out)
+    if tells:
+        print(out)
     return 0
 
 

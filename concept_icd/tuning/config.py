@@ -88,6 +88,8 @@ class TuningConfig(SFTConfig):
     gradient_checkpointing: bool = field(default=False, metadata={"help": "Trade time for memory."})
 
     def __post_init__(self) -> None:
+        if not self.output_dir:
+            raise InputError("name the folder of the adapters with --output_dir")
         if not torch.cuda.is_available():
             self.use_cpu, self.bf16 = True, False
         self.remove_unused_columns = False
@@ -126,8 +128,6 @@ def parse_options(argv: Sequence[str]) -> Options:
         parsed: Options = parser.parse_args_and_config(arguments)
     except (TypeError, ValueError) as error:
         raise InputError(f"the options do not fit together: {' '.join(str(error).split())}") from error
-    if not parsed[1].output_dir:
-        raise InputError("name the folder of the adapters with --output_dir")
     return parsed
 
 

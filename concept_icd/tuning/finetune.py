@@ -122,11 +122,13 @@ def tune_adapter(
         InputError: no notes, or options that do not fit the model.
     """
     from datasets import Dataset
+    from transformers import set_seed
     from transformers.trainer_utils import get_last_checkpoint
     from trl import get_peft_config
 
     if not notes:
         raise InputError("there are no notes to tune an adapter on")
+    set_seed(training.seed)  # before LoRA draws its first weights: they must not hang on the adapter tuned before
     loaded = load_model(
         str(model.model_name_or_path),
         dtype=model.dtype if model.dtype not in (None, "auto") else None,
