@@ -190,11 +190,12 @@ class ConceptCoder:
         return [
             {
                 "code": code,
-                "kind": ontology.kind(code),
-                "title": ontology.resolve(code).title,
-                "path": ontology.path(code),
+                "kind": ontology.kind(meant),
+                "title": ontology.resolve(meant).title,
+                "path": ontology.path(meant),
             }
             for code in self.concepts.codes
+            for meant in [self.concepts.meaning(code)]
         ]
 
     @cached_property

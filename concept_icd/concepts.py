@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -32,10 +32,12 @@ class ConceptSet:
     Attributes:
         codes: the label set; strings of the corpus, even where they are no codes of the ontology (see `expand`).
         concepts: each with a key of its own.
+        aliases: label -> the code that it means, for the labels that are not the code themselves.
     """
 
     codes: tuple[str, ...]
     concepts: tuple[Concept, ...]
+    aliases: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @classmethod
     def expand(
@@ -88,7 +90,8 @@ class ConceptSet:
             if (phrase.text.lower(), phrase.codes) not in said
         ]
         concepts.sort(key=lambda concept: LEVELS.index(concept.level))  # stable: within a level, in label order
-        return cls(labels, tuple(concepts))
+        used = {label: code for label, code in (aliases or {}).items() if label in labels and label != code}
+        return cls(labels, tuple(concepts), used)
 
     def __post_init__(self) -> None:
         if len(self._positions) != len(self.concepts):
@@ -129,6 +132,10 @@ class ConceptSet:
         """Hex digest of codes, keys, levels, texts and coverage, in order: the identity of a score matrix's columns."""
         return hash_of(self._to_dict())
 
+    def meaning(self, label: str) -> str:
+        """The code of the ontology that a label means: mostly the label itself."""
+        return self.aliases.get(label, label)
+
     def weak_labels(self, codes: Iterable[str]) -> NDArray[np.float32]:
         """(concepts,): 1.0 where a concept covers one of a note's gold codes. Codes outside the set are ignored."""
         labels = np.zeros(len(self.concepts), dtype=np.float32)
@@ -162,15 +169,17 @@ class ConceptSet:
             concepts = tuple(
                 Concept(item["key"], item["level"], item["text"], tuple(item["codes"])) for item in record["concepts"]
             )
-            loaded, written = cls(tuple(record["codes"]), concepts), record["hash"]
-        except (AttributeError, KeyError, TypeError) as error:
+            loaded = cls(tuple(record["codes"]), concepts, dict(record.get("aliases", {})))
+            written = record["hash"]
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(f"{path} is not a concept set that concept-icd wrote") from error
         if loaded.hash != written:
             raise InputError(f"{path} was changed after it was written; expand the code set again")
         return loaded
 
     def _to_dict(self) -> dict[str, object]:
-        return {"codes": self.codes, "concepts": [asdict(concept) for concept in self.concepts]}
+        record: dict[str, object] = {"codes": self.codes, "concepts": [asdict(concept) for concept in self.concepts]}
+        return record | {"aliases": dict(self.aliases)} if self.aliases else record
 
     @cached_property
     def _positions(self) -> dict[str, int]:

@@ -170,7 +170,9 @@ def evaluate_coder(
         threshold_source=f"{coder.heads.threshold.value:.3f}: {coder.heads.threshold.source}",
         label_set=f"the {len(counts)} codes of the training notes; {outside} gold codes of {split} notes lie outside",
         train_counts=counts,
-        titles={code: load_ontology(coder.classification).resolve(code).title for code in counts},
+        titles={
+            code: load_ontology(coder.classification).resolve(coder.concepts.meaning(code)).title for code in counts
+        },
         seed=seed,
         extra={
             "levels": _levels(coder.concepts, chosen, by_id),

@@ -101,6 +101,16 @@ def test_gold_of_test_notes_moves_no_prediction(fitted):
     assert ConceptCoder.fit(train_scores, other, fitted.coder.concepts, **fitted.arguments).hash != again.hash
 
 
+def test_a_spoilt_label_is_told_as_the_code_it_means(fitted):
+    labels = ["48.6" if code == "486" else code for code in CODES]
+    concepts = ConceptSet.expand(labels, load_ontology("icd9cm"), aliases={"48.6": "486"})
+    coder = dataclasses.replace(fitted.coder, concepts=concepts)
+    scores = dataclasses.replace(fitted.scores.select(["test-0"]), concept_hash=concepts.hash)
+    pneumonia = next(code for code in next(coder.results(scores)).codes if code.code == "48.6")
+    assert (pneumonia.kind, pneumonia.path) == ("diagnosis", ("460-519", "480-488", "486"))
+    assert pneumonia.title == load_ontology("icd9cm").title("486")
+
+
 def test_in_sample_scores_are_refused_or_stamped(fitted):
     scores = dataclasses.replace(fitted.scores, out_of_fold=False)
     coded = fitted.train + fitted.test

@@ -133,6 +133,19 @@ def test_aliases_give_spoilt_labels_their_meaning():
     assert concepts.weak_labels(["40.7"]).all()
 
 
+def test_aliases_are_kept_and_hashed(tmp_path):
+    aliases = {"40.7": "04.07", "486": "486", "99.9": "99.99"}
+    concepts = ConceptSet.expand(["40.7", "486"], ontology, aliases=aliases)
+    assert concepts.aliases == {"40.7": "04.07"}  # only those of the set that say something
+    assert (concepts.meaning("40.7"), concepts.meaning("486")) == ("04.07", "486")
+    concepts.save(tmp_path / "c.json")
+    assert ConceptSet.load(tmp_path / "c.json") == concepts
+    text = (tmp_path / "c.json").read_text()
+    (tmp_path / "c.json").write_text(text.replace('"40.7": "04.07"', '"40.7": "04.06"'))
+    with pytest.raises(InputError, match="was changed after it was written"):
+        ConceptSet.load(tmp_path / "c.json")
+
+
 def test_retired_labels_keep_their_string_and_take_the_nearest_title():
     concepts = ConceptSet.expand(["36.01"], ontology)
     assert concepts.codes == ("36.01",)
