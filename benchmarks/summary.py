@@ -1,0 +1,123 @@
+"""Writes benchmarks/README.md from benchmarks/results/*.json, so that no figure is copied by hand.
+
+python benchmarks/summary.py
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+FIGURES = {
+    "micro_f1": "micro-F1",
+    "macro_f1": "macro_f1",
+    "macro_f1_present": "macro_f1_present",
+    "macro_f1_caml": "macro_f1_caml",
+    "exact_match": "exact match",
+    "micro_auc": "micro-AUC",
+    "map": "MAP",
+    "rare_micro_f1": "micro-F1, rare codes",
+}
+LEVELS = ("chapter", "section", "category", "subcategory", "code")
+
+
+def cmc2007(result: dict[str, Any]) -> list[str]:
+    names = {"concepts": "concept pipeline, tiny model", "tfidf_svm": "TF-IDF + linear SVM"}
+    difference = result["micro_f1_concepts_minus_svm"]
+    sign = f"{difference['difference']:+.4f} [{difference['low']:+.4f}, {difference['high']:+.4f}]"
+    return [
+        "## CMC 2007: real radiology reports",
+        "",
+        f"{result['notes']} reports, {result['codes']} codes, {result['gold_labels']} labels; {result['folds']}-fold "
+        f"cross-validation, seeds {', '.join(map(str, result['seeds']))}: mean and standard deviation over seeds. "
+        "Everything (adapters, out-of-fold scores, heads, threshold; for the SVM its regularisation and threshold) is "
+        f"chosen inside the training folds. Rare: at most 6 reports ({result['rare_codes']} codes). The base model was "
+        "pre-trained on these reports' text, among other text, without their codes.",
+        "",
+        f"| | {' | '.join(FIGURES.values())} |",
+        f"|---|{'---|' * len(FIGURES)}",
+        *(
+            f"| {names[name]} | " + " | ".join(f"{f[k]['mean']:.4f} ± {f[k]['sd'] or 0:.4f}" for k in FIGURES) + " |"
+            for name, f in result["systems"].items()
+        ),
+        "",
+        f"Micro-F1, concepts minus SVM, same reports: {sign} (95 %, {difference['draws']} draws over reports, "
+        "mean over seeds).",
+        "",
+        "Concept scores by level, before any head (mean over folds and seeds, held-out reports):",
+        "",
+        "| level | concepts | micro-AUC | macro-AUC | micro average precision |",
+        "|---|---|---|---|---|",
+        *(
+            f"| {level} | {row['concepts']:.0f} | {row['micro_auc']:.3f} | {row['macro_auc']:.3f} | "
+            f"{row['micro_average_precision']:.3f} |"
+            for level, row in ((name, result["levels_mean_over_folds"][name]) for name in LEVELS)
+        ),
+        "",
+    ]
+
+
+def packed_scoring(result: dict[str, Any]) -> list[str]:
+    peak = result["peak_bytes_above_weights"]
+    return [
+        "## Packed scoring against one prompt per question",
+        "",
+        f"Random Llama, {result['parameters'] / 1e6:.0f} M parameters (12 layers x 768), float32; medians over "
+        f"{result['rounds']} rounds in which all ways take turns.",
+        "",
+        "| | tokens a question | token count allows | faster than one prompt a question | share of what tokens allow | "
+        "time / plain forward over as many tokens | largest score gap |",
+        "|---|---|---|---|---|---|---|",
+        *(
+            f"| {case['note_tokens']}-token note, {case['questions']} questions: {name} | "
+            f"{case['question_tokens_mean']} | {case['token_ratio']}x | **{case['speed_up']}x** | "
+            f"{case['share_of_token_ratio']:.0%} | {case['packed_over_plain_forward']} | "
+            f"{case['largest_score_gap']:.0e} |"
+            for name, case in result["cases"].items()
+        ),
+        "",
+        f"Peak memory above the weights: packed {peak['packed'] / 2**20:.0f} MiB, one prompt at a time "
+        f"{peak['plain'] / 2**20:.0f} MiB.",
+        "",
+    ]
+
+
+def packed_training(result: dict[str, Any]) -> list[str]:
+    pairs, peak = result["pairs_per_second"], result["peak_bytes_above_weights"]
+    return [
+        "## Packed tuning against one prompt per question",
+        "",
+        f"LoRA (rank 16, q and v) on the same model; a {result['note_tokens']}-token note and {result['questions']} "
+        f"questions ({result['question_tokens']} tokens), forward and backward.",
+        "",
+        "| | (note, concept) pairs a second | peak memory above the weights |",
+        "|---|---|---|",
+        f"| packed | {pairs['packed']} | {peak['packed'] / 2**30:.1f} GiB |",
+        f"| one prompt a question, gradients accumulated | {pairs['plain']} | {peak['plain'] / 2**30:.1f} GiB |",
+        "",
+        f"**{result['speed_up']}x** (token count allows {result['token_ratio']}x); losses differ by "
+        f"{result['largest_loss_gap']:.0e} at most.",
+        "",
+    ]
+
+
+def main() -> None:
+    about = "Written by `python benchmarks/summary.py` from `results/*.json`, which hold every figure and version."
+    lines = ["# Benchmarks", "", about, ""]
+    for name, section in (
+        ("cmc2007", cmc2007),
+        ("packed_scoring", packed_scoring),
+        ("packed_training", packed_training),
+    ):
+        path = HERE / "results" / f"{name}.json"
+        if path.is_file():
+            result = json.loads(path.read_text())
+            took = f", {result['minutes']:.0f} minutes" if "minutes" in result else ""
+            lines += [*section(result), f"`{result['command']}` ({result['date']}, {result['machine']}{took})", ""]
+    (HERE / "README.md").write_text("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
