@@ -72,3 +72,14 @@ def test_accelerate_takes_the_preset(path: Path) -> None:
     assert config.use_cpu is (path.stem == "cpu")
     assert config.num_processes == yaml.safe_load(path.read_text(encoding="utf-8"))["num_processes"]
     assert config.mixed_precision == ("no" if path.stem == "cpu" else "bf16")
+
+
+@pytest.mark.parametrize(
+    "option",
+    [{"load_in_8bit": True}, {"bnb_4bit_quant_type": "fp4"}, {"lora_target_modules": ["lm_head"]}, {"use_peft": False}],
+)
+def test_an_option_that_scorers_could_not_follow_is_refused(option: dict[str, object], tmp_path: Path) -> None:
+    from concept_icd.tuning.config import make_options
+
+    with pytest.raises(InputError):
+        make_options(corpus="c", output_dir=str(tmp_path), **option)

@@ -70,6 +70,17 @@ class LoraModelConfig(ModelConfig):
     use_peft: bool = field(default=True, metadata={"help": "LoRA; always on."})
     lora_r: int = field(default=32, metadata={"help": "Rank."})
     lora_alpha: int = field(default=32, metadata={"help": "Scale: alpha / r."})
+    use_bnb_nested_quant: bool = field(default=True, metadata={"help": "Double quantisation; always on in 4 bits."})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        # Scorers load a base in full precision or in NF4, from its main branch: nothing else is trained either.
+        fixed = {"use_peft": True, "load_in_8bit": False, "bnb_4bit_quant_type": "nf4", "use_bnb_nested_quant": True}
+        for name, value in (fixed | {"model_revision": "main", "attn_implementation": None}).items():
+            if getattr(self, name) != value:
+                raise InputError(f"{name} is always {value} here; take it out of the options")
+        if "lm_head" in (self.lora_target_modules or []) or self.lora_modules_to_save:
+            raise InputError("LoRA leaves the LM head and whole modules alone: scorers share them with the base model")
 
 
 @dataclass
@@ -85,6 +96,7 @@ class TuningConfig(SFTConfig):
     save_strategy: str = field(default="epoch", metadata={"help": "When to write a checkpoint to resume from."})
     save_total_limit: int | None = field(default=1, metadata={"help": "Checkpoints kept."})
     train_sampling_strategy: str = field(default="group_by_length", metadata={"help": "Less padding."})
+    ddp_find_unused_parameters: bool | None = field(default=False, metadata={"help": "LoRA leaves none."})
     gradient_checkpointing: bool = field(default=False, metadata={"help": "Trade time for memory."})
 
     def __post_init__(self) -> None:
@@ -93,8 +105,6 @@ class TuningConfig(SFTConfig):
         if not torch.cuda.is_available():
             self.use_cpu, self.bf16 = True, False
         self.remove_unused_columns = False
-        if self.ddp_find_unused_parameters is None:
-            self.ddp_find_unused_parameters = False  # LoRA leaves none
         self.disable_tqdm = True  # the trainer shows its own progress
         self.dataset_kwargs = {"skip_prepare_dataset": True}
         super().__post_init__()

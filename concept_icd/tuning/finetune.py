@@ -132,7 +132,7 @@ def tune_adapter(
     loaded = load_model(
         str(model.model_name_or_path),
         dtype=model.dtype if model.dtype not in (None, "auto") else None,
-        device="cpu" if training.use_cpu else None,
+        device=str(training.device),  # of this process
         load_in_4bit=model.load_in_4bit,
     )
     limit = min(training.max_length or loaded.max_length, loaded.max_length)
