@@ -17,7 +17,7 @@ STATE, MOMENTS = "state.json", "optimizer.safetensors"
 def new_optimizers(model: Any, learning_rate: float, weight_decay: float) -> list[torch.optim.Optimizer]:
     """Muon (Jordan 2024) for the matrices inside the layers, AdamW for the embedding and the norms.
 
-    With Muon, finding words again was learnt in half the steps that AdamW alone took.
+    In a trial on lists of random words, finding a word again was learnt with Muon in half the steps of AdamW alone.
     """
     matrices: list[torch.nn.Parameter] = []
     others: list[torch.nn.Parameter] = []
