@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import errno
 import hashlib
 import importlib.metadata
 import json
@@ -11,10 +12,12 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError
 
 from concept_icd.errors import InputError
 
@@ -51,6 +54,8 @@ def new_file(path: str | Path) -> Iterator[Path]:
     target = Path(path)
     with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
+        if target.is_dir():  # told before the work, not after it
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     staging = target.with_name(f".{target.name}-{os.getpid()}")
     try:
         with writing(target):
@@ -61,12 +66,26 @@ def new_file(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
+def begun_folder(path: Path, holds_work: Callable[[], bool]) -> Iterator[None]:
+    """For a folder that grows and can be resumed: a new one goes away again if bad input comes before any work."""
+    new = not path.exists()
+    try:
+        yield
+    except InputError:
+        if new and not holds_work():
+            shutil.rmtree(path, ignore_errors=True)
+        raise
+
+
+@contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Turns an operating-system error while writing `path` (disk full, no permission) into one sentence."""
     try:
         yield
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+    except SafetensorError as error:
+        raise InputError(f"cannot write {path}: {error}") from error
 
 
 def write_json(path: str | Path, value: Any) -> None:

@@ -60,6 +60,10 @@ def load_model(
     import transformers
 
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"cannot use the device {device!r}: {_first_sentence(error)}") from error
     kind = getattr(torch, dtype or ("float32" if device == "cpu" else "bfloat16"))
     options: dict[str, Any] = {"dtype": kind, "attn_implementation": "sdpa"}
     if load_in_4bit:

@@ -55,16 +55,22 @@ def run_pipeline(
     """
     from concept_icd.scoring.adapters import score_corpus
     from concept_icd.tuning.config import parse_options
-    from concept_icd.tuning.finetune import finetune
+    from concept_icd.tuning.finetune import changed_options, finetune
 
     out = Path(out)
     corpus, tuned, scored = out / "corpus", out / "tuned", out / "scores"
+    own = ["--corpus", str(corpus), "--output_dir", str(tuned), "--seed", str(seed)]
+    options = parse_options([*tuning_options, *own])
+    notes = with_test_split(notes, seed)
     if _begin("1/5 corpus", corpus):
-        save_corpus(corpus, with_test_split(notes, seed), seed=seed)
+        save_corpus(corpus, notes, seed=seed)
     coded = load_corpus(corpus).notes
+    if list(coded) != notes:
+        raise InputError(f"{corpus} holds other notes or splits than these; name another folder")
     if _begin("2/5 tune", tuned):
-        own = ["--corpus", str(corpus), "--output_dir", str(tuned), "--seed", str(seed)]
-        finetune(parse_options([*tuning_options, *own]))
+        finetune(options)
+    elif changed := changed_options(read_manifest(tuned, "finetune")["config"], options):
+        raise InputError(f"{tuned} was tuned with other options ({', '.join(changed)}); name another folder")
     if _begin("3/5 score", scored):
         score_corpus([note.note for note in coded if note.codes], tuned, scored)
     scores = load_scores(scored)

@@ -57,10 +57,10 @@ class ProgressBar:
             self._rich.update(self._task, description=f"{self.label}, {text}")
 
     def close(self) -> None:
-        """Leaves the last state on the screen or in the log."""
+        """Leaves the last state on the screen, or in the log that all is done."""
         if self._rich is not None:
             self._rich.stop()
-        else:
+        elif self.done >= self.total:  # after an error, the error has the last word
             self._line()
 
     def _line(self) -> None:

@@ -153,6 +153,16 @@ def test_killed_in_any_stage_the_same_command_ends_as_an_unbroken_run(whole, lla
     assert predictions(out) == predictions(whole)
 
 
+@pytest.mark.slow
+def test_other_notes_or_options_are_not_taken_for_these(whole, llama):
+    before = moments(whole)
+    with pytest.raises(InputError, match="corpus holds other notes or splits"):
+        run_pipeline(some_notes()[:-1], whole, options(llama), title="A test")
+    with pytest.raises(InputError, match=r"tuned with other options \(lora_r\); name another folder"):
+        run_pipeline(some_notes(), whole, [*options(llama), "--lora_r", "4"], title="A test")
+    assert moments(whole) == before
+
+
 def test_without_splits_a_fifth_of_the_patients_is_kept_for_the_test():
     notes = [dataclasses.replace(coded, split=None) for coded in some_notes()]
     split = with_test_split([*notes, CodedNote(Note("uncoded", "no codes"))], seed=0)

@@ -110,10 +110,11 @@ def _code_corpus(args: argparse.Namespace) -> int:
 
 def _list_failures(failures: Sequence[Failure], path: Path) -> None:
     """Writes and prints the notes that could not be read; without any, a list of an earlier run goes away."""
-    from concept_icd.artifacts import new_file
+    from concept_icd.artifacts import new_file, writing
 
     if not failures:
-        path.unlink(missing_ok=True)
+        with writing(path):
+            path.unlink(missing_ok=True)
         return
     with new_file(path) as staging, staging.open("w", encoding="utf-8") as file:
         for failure in failures:

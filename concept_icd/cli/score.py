@@ -30,6 +30,8 @@ def run(args: argparse.Namespace) -> int:
     from concept_icd.scoring.adapters import score_corpus
     from concept_icd.scoring.store import read_failures
 
+    if args.limit is not None and args.limit < 1:
+        raise InputError(f"--limit {args.limit}: a number from 1 up is needed")
     notes = [coded.note for coded in load_corpus(args.corpus).notes if not args.splits or coded.split in args.splits]
     notes = notes[: args.limit]
     if not notes:

@@ -24,7 +24,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from concept_icd.artifacts import MANIFEST, new_file, read_json, read_manifest, write_json, write_manifest
+from concept_icd.artifacts import MANIFEST, begun_folder, new_file, read_json, read_manifest, write_json, write_manifest
 from concept_icd.concepts import ConceptSet
 from concept_icd.corpora.reading import flaw
 from concept_icd.errors import InputError
@@ -78,35 +78,36 @@ def fill_store(
         raise InputError("two notes have the same id; a score belongs to one note")
     settings = {**settings, "concepts": concepts.hash, "prompt": prompt.hash}
     settings |= {"notes": _notes_hash(notes), "shard_notes": shard_notes}
-    _begin(folder, settings)
-    concepts.save(folder / CONCEPTS)
-    prompt.save(folder / PROMPT)
-    failures = {note.note_id: reason for note in notes if (reason := flaw(note.text))}
-    plan = _plan(folder, groups, failures, shard_notes)
-    missing = [shard for shard in plan if _read_shard(shard.path) is None]
-    total = len(notes) - len(failures)
-    with progress_bar(total, "scoring", done=total - sum(len(shard.notes) for shard in missing)) as bar:
-        for make_scorer, shards in groupby(missing, key=lambda shard: shard.make_scorer):
-            scorer = make_scorer()
-            for shard in shards:
-                rows = []
-                for scores in scorer.iter_scores(shard.notes, concepts.concepts):
-                    rows.append(scores)
-                    bar.advance()
-                _write_shard(shard.path, rows)
-            del scorer  # two large models do not fit at once
-    write_json(folder / _FAILURES, failures)
-    write_manifest(
-        folder,
-        "score",
-        inputs={},
-        config=dict(settings),
-        seed=None,
-        seconds=time.monotonic() - start,
-        notes=len(notes),
-        failures=len(failures),
-        shards=len(plan),
-    )
+    with begun_folder(folder, lambda: _holds_scores(folder)):
+        _begin(folder, settings)
+        concepts.save(folder / CONCEPTS)
+        prompt.save(folder / PROMPT)
+        failures = {note.note_id: reason for note in notes if (reason := flaw(note.text))}
+        plan = _plan(folder, groups, failures, shard_notes)
+        missing = [shard for shard in plan if _read_shard(shard.path) is None]
+        total = len(notes) - len(failures)
+        with progress_bar(total, "scoring", done=total - sum(len(shard.notes) for shard in missing)) as bar:
+            for make_scorer, shards in groupby(missing, key=lambda shard: shard.make_scorer):
+                scorer = make_scorer()
+                for shard in shards:
+                    rows = []
+                    for scores in scorer.iter_scores(shard.notes, concepts.concepts):
+                        rows.append(scores)
+                        bar.advance()
+                    _write_shard(shard.path, rows)
+                del scorer  # two large models do not fit at once
+        write_json(folder / _FAILURES, failures)
+        write_manifest(
+            folder,
+            "score",
+            inputs={},
+            config=dict(settings),
+            seed=None,
+            seconds=time.monotonic() - start,
+            notes=len(notes),
+            failures=len(failures),
+            shards=len(plan),
+        )
 
 
 def load_scores(folder: str | Path) -> ConceptScores:
@@ -164,15 +165,20 @@ def _plan(folder: Path, jobs: Iterable[tuple[list[Note], Any]], failures: Mappin
 
 
 def _begin(folder: Path, settings: Mapping[str, Any]) -> None:
-    """Records the settings, or checks that a store which is resumed has the same; clears what a kill left behind."""
+    """Records the settings, or checks that a store which holds scores has the same; clears what a kill left behind."""
     record = folder / _SETTINGS
-    if not record.is_file():
-        write_json(record, dict(settings))
-    elif (earlier := read_json(record)) != dict(settings):
-        changed = [key for key in settings if earlier.get(key) != settings[key]]
+    earlier = read_json(record) if record.is_file() else {}
+    changed = [key for key in settings if earlier.get(key) != settings[key]]
+    if changed and _holds_scores(folder):
         raise InputError(f"{folder} was begun with other settings ({', '.join(changed)}); name another folder")
+    if changed:
+        write_json(record, dict(settings))
     for leftover in (*folder.glob(".*-*"), *(folder / _SHARDS).glob(".*-*")):
         leftover.unlink()
+
+
+def _holds_scores(folder: Path) -> bool:
+    return any((folder / _SHARDS).glob("*.parquet"))
 
 
 def _notes_hash(notes: Iterable[Note]) -> str:

@@ -14,7 +14,7 @@ import dataclasses
 import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 
 from concept_icd.artifacts import (
+    begun_folder,
     new_folder,
     read_json,
     read_manifest,
@@ -34,17 +35,18 @@ from concept_icd.artifacts import (
 from concept_icd.base_model import load_model
 from concept_icd.concepts import ConceptSet
 from concept_icd.corpora import load_corpus
+from concept_icd.corpora.reading import decode
 from concept_icd.errors import InputError
 from concept_icd.folds import group_folds
 from concept_icd.model_reference import fingerprint_of
-from concept_icd.ontology import load_ontology
+from concept_icd.ontology import Ontology, load_ontology
 from concept_icd.phrases import read_phrase_file
 from concept_icd.prompts import PromptTemplate, TokenizedPrompt
 from concept_icd.records import CodedNote
 from concept_icd.tuning.config import ConceptArguments, LoraModelConfig, Options, TuningConfig
 from concept_icd.tuning.examples import PackedCollator, training_rows
 from concept_icd.tuning.folder import ADAPTER, CONCEPTS, FOLDS, PROMPT
-from concept_icd.tuning.trainer import ConceptTrainer
+from concept_icd.tuning.trainer import ConceptTrainer, last_checkpoint
 
 #: TRL's options that decide the result: a run is not resumed with others.
 _DECISIVE = (
@@ -76,33 +78,33 @@ def finetune(options: Options) -> Path:
     notes = notes_to_learn_from(load_corpus(arguments.corpus).notes, arguments.splits)
     concepts, prompt = concepts_of(arguments, notes), PromptTemplate.load(arguments.prompt)
     folds = _folds(notes, arguments, training.seed)
-    config = _config(options)
     corpus_hash = sha256(Path(arguments.corpus) / "notes.parquet")
-    _on_main(lambda: _begin(out, config, concepts, prompt, folds, corpus_hash))
-    for name, kept_out in _adapters(folds):
-        if not (out / name / "adapter_config.json").is_file():
-            _log(f"adapter {name}: {sum(note.note.note_id not in kept_out for note in notes)} notes")
-            tune_adapter(
-                [note for note in notes if note.note.note_id not in kept_out],
-                concepts,
-                prompt,
-                dataclasses.replace(training, output_dir=str(out / "checkpoints" / name)),
-                model,
-                arguments,
-                out / name,
+    with begun_folder(out, lambda: _holds_work(out)):
+        _on_main(lambda: _begin(out, options, concepts, prompt, folds, corpus_hash))
+        for name, kept_out in _adapters(folds):
+            if not (out / name / "adapter_config.json").is_file():
+                _log(f"adapter {name}: {sum(note.note.note_id not in kept_out for note in notes)} notes")
+                tune_adapter(
+                    [note for note in notes if note.note.note_id not in kept_out],
+                    concepts,
+                    prompt,
+                    dataclasses.replace(training, output_dir=str(out / "checkpoints" / name)),
+                    model,
+                    arguments,
+                    out / name,
+                )
+        if PartialState().is_main_process:
+            shutil.rmtree(out / "checkpoints", ignore_errors=True)
+            write_manifest(
+                out,
+                "finetune",
+                inputs={"corpus": corpus_hash, "concepts": concepts.hash, "prompt": prompt.hash},
+                config=decisive_options(options),
+                seed=training.seed,
+                seconds=time.monotonic() - start,
+                notes=len(notes),
+                seen=[note.note.note_id for note in notes if folds.get(note.note.note_id) != ADAPTER],
             )
-    if PartialState().is_main_process:
-        shutil.rmtree(out / "checkpoints", ignore_errors=True)
-        write_manifest(
-            out,
-            "finetune",
-            inputs={"corpus": corpus_hash, "concepts": concepts.hash, "prompt": prompt.hash},
-            config=config,
-            seed=training.seed,
-            seconds=time.monotonic() - start,
-            notes=len(notes),
-            seen=[note.note.note_id for note in notes if folds.get(note.note.note_id) != ADAPTER],
-        )
     PartialState().wait_for_everyone()
     return out
 
@@ -123,7 +125,6 @@ def tune_adapter(
     """
     from datasets import Dataset
     from transformers import set_seed
-    from transformers.trainer_utils import get_last_checkpoint
     from trl import get_peft_config
 
     if not notes:
@@ -159,10 +160,10 @@ def tune_adapter(
         )
     except ValueError as error:  # such as LoRA modules that the model lacks
         raise InputError(f"the options do not fit the model: {' '.join(str(error).split())}") from error
-    checkpoint = get_last_checkpoint(training.output_dir) if Path(str(training.output_dir)).is_dir() else None
+    checkpoint = last_checkpoint(Path(str(training.output_dir)))
     if checkpoint:
         _log(f"resuming from {checkpoint}")
-    with writing(out):
+    with writing(Path(str(training.output_dir))):
         trainer.train(resume_from_checkpoint=checkpoint)
     # Every process takes part in gathering the weights; only the main one writes. Not `save_model`: that would leave a
     # pickle of the training options beside the adapter.
@@ -191,14 +192,25 @@ def concepts_of(arguments: ConceptArguments, notes: Sequence[CodedNote]) -> Conc
     """The concept set of the label set: the codes of a file, or those of the notes, sorted."""
     ontology = load_ontology(arguments.classification)
     if arguments.codes:
-        path = Path(arguments.codes)
-        if not path.is_file():
-            raise InputError(f"cannot read the label set {path}: no such file")
-        codes = tuple(dict.fromkeys(line.strip() for line in path.read_text().splitlines() if line.strip()))
+        codes = _read_labels(Path(arguments.codes), ontology)
     else:
         codes = tuple(sorted({code for note in notes for code in note.codes}))
     phrases = read_phrase_file(arguments.phrases) if arguments.phrases else None
     return ConceptSet.expand(codes, ontology, levels=tuple(arguments.levels), phrases=phrases)
+
+
+def _read_labels(path: Path, ontology: Ontology) -> tuple[str, ...]:
+    try:
+        lines = decode(path.read_bytes()).splitlines()
+    except OSError as error:
+        raise InputError(f"cannot read the label set {path}: {error.strerror or error}") from error
+    labels = {line.strip(): number for number, line in reversed([*enumerate(lines, 1)]) if line.strip()}
+    for label, number in labels.items():
+        try:
+            ontology.resolve(label)
+        except InputError:  # without its words: the file may be a note, named by mistake
+            raise InputError(f"{path}, line {number}: not a dotted {ontology.name} code") from None
+    return tuple(sorted(labels, key=labels.__getitem__))
 
 
 def _folds(notes: Sequence[CodedNote], arguments: ConceptArguments, seed: int) -> dict[str, str]:
@@ -223,16 +235,21 @@ def _adapters(folds: dict[str, str]) -> list[tuple[str, set[str]]]:
     return [(name, {note for note, blind in folds.items() if blind == name}) for name in names]
 
 
-def _config(options: Options) -> dict[str, Any]:
+def decisive_options(options: Options) -> dict[str, Any]:
     """The options that decide the result, as plain values."""
     arguments, training, model = options
     config = dataclasses.asdict(arguments) | dataclasses.asdict(model)
     return config | {name: getattr(training, name) for name in _DECISIVE}
 
 
+def changed_options(earlier: Mapping[str, Any], options: Options) -> list[str]:
+    """Names of the options that decide the result and are not those of an earlier run."""
+    return [name for name, value in decisive_options(options).items() if earlier.get(name) != value]
+
+
 def _begin(
     out: Path,
-    config: dict[str, Any],
+    options: Options,
     concepts: ConceptSet,
     prompt: PromptTemplate,
     folds: dict[str, str],
@@ -242,15 +259,15 @@ def _begin(
     if (out / "manifest.json").is_file():
         read_manifest(out, "finetune")
         raise InputError(f"{out} is finished; name another folder or delete it to tune again")
+    config = decisive_options(options)
     base = fingerprint_of(config["model_name_or_path"])
     made_of = {"corpus": corpus_hash, "concepts": concepts.hash, "prompt": prompt.hash, "base model": base}
     record = out / "run.json"
     if record.is_file():
         earlier = read_json(record)
-        changed = [key for key in config if earlier["config"].get(key) != config[key]]
+        changed = changed_options(earlier["config"], options)
         changed += [f"the {key} itself" for key in made_of if earlier["made_of"].get(key) != made_of[key]]
-        started = (out / ADAPTER).is_dir() or any(out.glob("checkpoints/*/checkpoint-*"))
-        if changed and started:
+        if changed and _holds_work(out):
             raise InputError(f"{out} was begun with other options ({', '.join(changed)}); name another folder")
         if not changed:
             return
@@ -258,6 +275,10 @@ def _begin(
     prompt.save(out / PROMPT)
     write_json(out / FOLDS, folds)
     write_json(record, {"config": config, "made_of": made_of})
+
+
+def _holds_work(out: Path) -> bool:
+    return (out / ADAPTER).is_dir() or any(out.glob("checkpoints/*/checkpoint-*"))
 
 
 def _on_main(work: Callable[[], None]) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from torch.nn.functional import binary_cross_entropy_with_logits
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 from trl import SFTTrainer
@@ -24,6 +28,22 @@ def answer_loss(margins: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """
     asked = targets != NO_ANSWER
     return binary_cross_entropy_with_logits(margins[asked].float(), targets[asked], reduction="sum")
+
+
+def last_checkpoint(folder: Path) -> str | None:
+    """The last checkpoint in `folder` that is whole; one that a kill cut short goes away.
+
+    The trainer's state is what it writes last.
+    """
+    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    for path in reversed(found):
+        try:
+            json.loads((path / "trainer_state.json").read_text())
+            return str(path)
+        except (OSError, ValueError):
+            if PartialState().is_main_process:
+                shutil.rmtree(path)
+    return None
 
 
 class StepProgress(TrainerCallback):
@@ -81,9 +101,19 @@ class ConceptTrainer(SFTTrainer):
         self._loss_shifts_labels = False
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
-        """Trains, with progress."""
+        """Trains, with progress.
+
+        Raises:
+            OSError: a checkpoint cannot be written.
+        """
         try:
             return super().train(*args, **kwargs)
+        except RuntimeError as error:
+            if any(
+                sign in str(error) for sign in ("inline_container", "iostream error")
+            ):  # how torch tells a full disk
+                raise OSError(f"no space left, or the disk fails ({str(error)[:80]})") from error
+            raise
         finally:
             self._progress.close()
 

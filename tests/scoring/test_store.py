@@ -180,6 +180,17 @@ def test_what_cannot_be_scored_is_listed(llama, tmp_path):
         load_scores(tmp_path / "none")
 
 
+def test_bad_input_before_the_first_score_leaves_nothing_and_binds_nothing(llama, tmp_path):
+    with pytest.raises(InputError, match="cannot load the base model"):
+        fill(tmp_path / "s", tmp_path / "none")
+    assert not (tmp_path / "s").exists()
+    (tmp_path / "s").mkdir()
+    with pytest.raises(InputError, match="cannot load the base model"):
+        fill(tmp_path / "s", tmp_path / "none", model="none")
+    fill(tmp_path / "s", llama, NOTES[:3])
+    assert len(load_scores(tmp_path / "s")) == 3
+
+
 def test_one_id_is_one_note(llama, tmp_path):
     with pytest.raises(InputError, match="two notes have the same id"):
         fill(tmp_path / "s", llama, [NOTES[0], Note("note-0", "something else")])

@@ -166,8 +166,10 @@ def test_a_begun_run_takes_no_other_options_corpus_or_model(corpus, llama, qwen3
 
 def test_a_mistaken_option_can_be_mended_in_the_same_folder(corpus, llama, tmp_path, capsys):
     out = tmp_path / "t"
+    out.mkdir()
     same = {"folds": 0, "max_steps": 1}
     assert main(flags(corpus, llama, out, lora_target_modules="q_prj v_prj", **same)) == 2
+    assert (out / "run.json").exists()
     assert "not found in the base model" in capsys.readouterr().err
     assert main(flags(corpus, llama, out, lora_target_modules="q_proj v_proj", **same)) == 0
     assert "q_proj" in (out / ADAPTER / "adapter_config.json").read_text()
@@ -202,7 +204,7 @@ def test_a_bad_config_is_one_line(corpus, llama, tmp_path, capsys, config, sente
     assert len(lines) == 1
     assert lines[0].startswith("concept-icd finetune: ")
     assert sentence in lines[0]
-    assert not (tmp_path / "t" / ADAPTER).exists()
+    assert not (tmp_path / "t").exists()
 
 
 @pytest.mark.parametrize(
@@ -274,6 +276,9 @@ def test_a_killed_run_goes_on_from_its_checkpoint_to_the_same_weights(corpus, ll
             child.send_signal(signal.SIGKILL)
         assert not (out / "manifest.json").exists()
         assert not (out / moment.split("/")[0]).exists()
+    cut_short = out / "checkpoints" / "fold-1" / "checkpoint-9000"
+    cut_short.mkdir()
+    (cut_short / "adapter_model.safetensors").write_bytes(b"half of it")
     finished = (out / ADAPTER / "adapter_model.safetensors").stat().st_mtime_ns
     with process(flags(corpus, llama, out, **options)) as child:
         _, err = child.communicate()
