@@ -64,6 +64,7 @@ def copy(stages, tmp_path) -> Path:
     return tmp_path / "stages"
 
 
+@pytest.mark.slow
 def test_a_note_of_a_million_characters_is_coded_and_says_what_was_not_read(stages, tmp_path):
     note = tmp_path / "long.txt"
     note.write_text(f"{SECRET} cough and fever. " * 50_000)
@@ -266,6 +267,7 @@ def test_a_full_disk_is_one_line_and_nothing_half_written(stages, small_disk, ca
     assert [path.name for path in small_disk.iterdir()] == ["ballast"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spare", [0, 100_000, 250_000])
 def test_tuning_and_scoring_on_a_full_disk_go_on_when_there_is_space(stages, llama, small_disk, capsys, spare):
     d = small_disk
@@ -290,6 +292,7 @@ def test_tuning_and_scoring_on_a_full_disk_go_on_when_there_is_space(stages, lla
     assert main(score.split()) == 0
 
 
+@pytest.mark.slow
 def test_a_batch_with_bad_notes_codes_the_others_in_the_real_command(stages, tmp_path):
     notes = tmp_path / "notes.jsonl"
     good = [json.dumps({"note_id": c.note.note_id, "text": c.note.text}) for c in synthetic(notes=2, seed=5)]

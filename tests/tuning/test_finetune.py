@@ -247,6 +247,7 @@ def test_notes_of_one_patient_cannot_be_folded(llama, tmp_path):
     finetune(parse_options(flags(tmp_path / "c", llama, tmp_path / "t", folds=0, max_steps=1)))
 
 
+@pytest.mark.slow
 def test_what_a_run_says_is_short_and_holds_no_note(corpus, llama, tmp_path):
     with process(flags(corpus, llama, tmp_path / "t", folds=0, logging_steps=1)) as child:
         out, err = child.communicate()
@@ -267,7 +268,7 @@ def wait_for(child: subprocess.Popen[str], path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_killed_run_goes_on_from_its_checkpoint_to_the_same_weights(corpus, llama, tmp_path):
-    options = {"max_steps": -1, "num_train_epochs": 5, "lora_dropout": 0.1, "per_device_train_batch_size": 4}
+    options = {"max_steps": -1, "num_train_epochs": 3, "lora_dropout": 0.1, "per_device_train_batch_size": 4}
     out, whole = tmp_path / "t", tmp_path / "whole"
     # Once in the final adapter, once in the second fold, whose checkpoint is the later one then.
     for moment in ("adapter/checkpoint-6", "fold-1/checkpoint-3"):
@@ -285,9 +286,9 @@ def test_a_killed_run_goes_on_from_its_checkpoint_to_the_same_weights(corpus, ll
     assert child.returncode == 0, err
     checkpoint = re.search(r"resuming from .*fold-1.checkpoint-(\d+)\n", err)
     assert checkpoint, err
-    assert 3 <= int(checkpoint[1]) < 15
+    assert 3 <= int(checkpoint[1]) < 9
     assert "adapter adapter" not in err
-    assert "tuning fold-1: 15/15 steps" in err
+    assert "tuning fold-1: 9/9 steps" in err
     assert (out / ADAPTER / "adapter_model.safetensors").stat().st_mtime_ns == finished
     assert not (out / "checkpoints").exists()
     with process(flags(corpus, llama, whole, **options)) as child:
