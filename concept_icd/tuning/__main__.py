@@ -12,6 +12,7 @@ from concept_icd.errors import InputError
 def main(argv: Sequence[str]) -> int:
     """Parses options and tunes; exit code 2 and one sentence for bad input."""
     tells = os.environ.get("RANK", "0") == "0"  # of several processes, the first
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in concept_icd.cli.main
     try:
         from concept_icd.tuning.config import parse_options
         from concept_icd.tuning.finetune import finetune
