@@ -21,8 +21,9 @@ VERBS = ("ontology", "phrases", "prepare", "finetune", "score", "fit", "evaluate
 
 def main(argv: list[str] | None = None) -> int:
     """Runs a verb; an `InputError` becomes one line on stderr and exit code 2."""
-    # Where other programs share the cores, threads that spin while they wait make torch several times slower.
+    # Where other programs share the cores, threads that spin while they wait make torch and NumPy many times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
     parser = _parser()
     args, others = parser.parse_known_args(argv)
     args.others = others
