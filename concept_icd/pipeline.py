@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from concept_icd import metrics
-from concept_icd.artifacts import MANIFEST, new_file, read_manifest, write_manifest
+from concept_icd.artifacts import MANIFEST, new_file, read_manifest, sha256, write_manifest
 from concept_icd.coder import ConceptCoder, gold_matrix
 from concept_icd.concepts import ConceptSet
 from concept_icd.corpora import load_corpus, save_corpus
@@ -63,7 +64,7 @@ def run_pipeline(
     options = parse_options([*tuning_options, *own])
     notes = with_test_split(notes, seed)
     if _begin("1/5 corpus", corpus):
-        save_corpus(corpus, notes, seed=seed)
+        save_corpus(corpus, notes, seed=seed, config={"title": title})
     coded = load_corpus(corpus).notes
     if list(coded) != notes:
         raise InputError(f"{corpus} holds other notes or splits than these; name another folder")
@@ -75,7 +76,11 @@ def run_pipeline(
         score_corpus([note.note for note in coded if note.codes], tuned, scored)
     scores = load_scores(scored)
     if _begin("4/5 fit", out / "coder"):
-        fit_coder(scored, coded, "train").save_pretrained(out / "coder", overwrite=True, seed=seed)
+        start = time.monotonic()
+        coder = fit_coder(scored, coded, "train")
+        inputs = {"scores": sha256(scored / MANIFEST), "corpus": sha256(corpus / MANIFEST)}
+        seconds = time.monotonic() - start
+        coder.save_pretrained(out / "coder", overwrite=True, inputs=inputs, seed=seed, seconds=seconds)
     if _begin("5/5 evaluate", out / "evaluation"):
         coder = ConceptCoder.from_pretrained(out / "coder")
         evaluate_coder(coder, scores, coded, out / "evaluation", title=title, seed=seed, command=command)
@@ -154,6 +159,7 @@ def evaluate_coder(
 
     Gold codes come in only after every probability and decision stands.
     """
+    start = time.monotonic()
     wanted = {note.note.note_id for note in notes if note.split == split}
     chosen = scores.select([note_id for note_id in scores.note_ids if note_id in wanted])
     if not len(chosen):
@@ -191,7 +197,10 @@ def evaluate_coder(
     with new_file(folder / "predictions.jsonl") as staging, staging.open("w", encoding="utf-8") as file:
         for prediction in predictions:
             file.write(json.dumps(prediction.to_dict(), ensure_ascii=False) + "\n")
-    write_manifest(folder, "evaluate", inputs={"coder": coder.hash}, config={"split": split}, seed=seed, seconds=0.0)
+    seconds = time.monotonic() - start
+    write_manifest(
+        folder, "evaluate", inputs={"coder": coder.hash}, config={"split": split}, seed=seed, seconds=seconds
+    )
     return results
 
 
