@@ -34,7 +34,9 @@ def cmc2007(result: dict[str, Any]) -> list[str]:
         f"cross-validation, seeds {', '.join(map(str, result['seeds']))}: mean and standard deviation over seeds. "
         "Everything (adapters, out-of-fold scores, heads, threshold; for the SVM its regularisation and threshold) is "
         f"chosen inside the training folds. Rare: at most 6 reports ({result['rare_codes']} codes). The base model was "
-        "pre-trained on these reports' text, among other text, without their codes.",
+        "pre-trained on these reports' text, among other text, and on questions that the classification's index raises "
+        "about it; it never saw their codes. Learning rate and epochs were set after two trials on one fold of another "
+        "split of the same reports.",
         "",
         f"| | {' | '.join(FIGURES.values())} |",
         f"|---|{'---|' * len(FIGURES)}",
