@@ -16,7 +16,7 @@ import yaml
 from concept_icd.artifacts import hash_of, new_file
 from concept_icd.errors import InputError, did_you_mean
 from concept_icd.records import Note
-from concept_icd.resources import resource
+from concept_icd.resources import read_yaml
 
 _CONCEPT = "{concept}"
 
@@ -57,15 +57,7 @@ class PromptTemplate:
         Raises:
             InputError: no such file, or a key that is missing, unknown or of the wrong form.
         """
-        path = Path(name_or_path)
-        if path.suffix not in (".yaml", ".yml"):
-            path = resource(f"prompts/{name_or_path}.yaml")
-        try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise InputError(f"cannot read prompt {path}: {error.strerror}") from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise InputError(f"prompt {path} is not valid YAML: {' '.join(str(error).split())}") from error
+        path, content = read_yaml("prompts", name_or_path)
         return cls._from_dict(content, path)
 
     @classmethod

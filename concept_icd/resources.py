@@ -7,6 +7,7 @@ are the top-level folders `<name>` beside the package.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from concept_icd.errors import InputError
 
@@ -23,3 +24,25 @@ def resource(name: str) -> Path:
         if (root / name).exists():
             return root / name
     raise InputError(f"{name} is missing from this installation of concept-icd; reinstall it")
+
+
+def read_yaml(folder: str, name_or_path: str | Path) -> tuple[Path, Any]:
+    """A YAML file by its path, or a shipped one of `folder` ("prompts", "configs") by its bare name.
+
+    Returns:
+        The path that was read, and what it holds.
+
+    Raises:
+        InputError: no such file, or it is not YAML.
+    """
+    import yaml
+
+    path = Path(name_or_path)
+    if path.suffix not in (".yaml", ".yml"):
+        path = resource(f"{folder}/{name_or_path}.yaml")
+    try:
+        return path, yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error

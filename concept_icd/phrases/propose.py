@@ -10,13 +10,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from concept_icd.errors import InputError
 from concept_icd.ontology import Ontology
 from concept_icd.phrases.texts import phrase_key
 from concept_icd.progress import track
-from concept_icd.resources import resource
+from concept_icd.resources import read_yaml
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -113,15 +111,7 @@ def load_proposal_prompt(name_or_path: str | Path) -> str:
     Raises:
         InputError: no such file, no YAML, another key than `name` and `prompt`, or a blank that is missing.
     """
-    path = Path(name_or_path)
-    if path.suffix not in (".yaml", ".yml"):
-        path = resource(f"prompts/{name_or_path}.yaml")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read prompt {path}: {error.strerror or error}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"prompt {path} is not valid YAML") from error
+    path, content = read_yaml("prompts", name_or_path)
     if not isinstance(content, dict) or set(content) != {"name", "prompt"} or not isinstance(content["prompt"], str):
         raise InputError(f"prompt {path} must have the keys name and prompt, both strings, and no other")
     for blank in _BLANKS:

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
-import yaml
 
 from concept_icd.errors import InputError, MissingExtraError, did_you_mean
-from concept_icd.resources import resource
+from concept_icd.resources import read_yaml
 
 try:
     from trl import ModelConfig, SFTConfig, TrlParser
@@ -166,15 +165,7 @@ def _refuse(message: str) -> NoReturn:
 
 def _checked_config(name: str) -> Path:
     """The path of a config file, a shipped one also by its bare name; its keys are known ones."""
-    path = Path(name)
-    if not path.suffix:
-        path = resource(f"configs/{name}.yaml")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read the config {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"the config {path} is not valid YAML: {' '.join(str(error).split())}") from error
+    path, content = read_yaml("configs", name)
     if not isinstance(content, dict):
         raise InputError(f"the config {path} must be a mapping of options to values")
     known = _known_options()
