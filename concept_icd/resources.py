@@ -37,12 +37,12 @@ def read_yaml(folder: str, name_or_path: str | Path) -> tuple[Path, Any]:
     """
     import yaml
 
-    path = Path(name_or_path)
+    path, kind = Path(name_or_path), folder.removesuffix("s")
     if path.suffix not in (".yaml", ".yml"):
         path = resource(f"{folder}/{name_or_path}.yaml")
     try:
         return path, yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+        raise InputError(f"cannot read the {kind} {path}: {error.strerror or error}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+        raise InputError(f"the {kind} {path} is not valid YAML: {' '.join(str(error).split())}") from error
