@@ -1,1 +1,1 @@
-"""TODO"""
+"""The `concept-icd` command: `main` finds the verb, one module a verb."""

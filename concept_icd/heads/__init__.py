@@ -1,1 +1,1 @@
-"""TODO"""
+"""The light heads over concept scores: aggregator, calibration, threshold, ranker. They know nothing of text or models."""
