@@ -1,1 +1,1 @@
-"""The light heads over concept scores: aggregator, calibration, threshold, ranker. They know nothing of text or models."""
+"""The light heads over concept scores: aggregator, calibration, threshold, ranker. They know nothing of text."""
