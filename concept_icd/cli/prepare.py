@@ -39,11 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Reads the whole corpus, then writes the folder; the first note that cannot be read is an InputError."""
-    from concept_icd.corpora import corpus_counts, save_corpus
+    from concept_icd.corpora import save_corpus
 
     started = time.monotonic()
     notes = _read(args)
-    save_corpus(
+    counts = save_corpus(
         args.out,
         notes,
         inputs={} if args.source == "synthetic" else {args.path.name: _hash(args.path)},
@@ -52,7 +52,6 @@ def run(args: argparse.Namespace) -> int:
         seconds=time.monotonic() - started,
         overwrite=args.overwrite,
     )
-    counts = corpus_counts(notes)
     if args.json:
         print(json.dumps({"folder": str(args.out), "counts": counts}))
     else:

@@ -18,7 +18,7 @@ from concept_icd.corpora import cmc2007, jsonl, text
 from concept_icd.corpora.cmc2007 import read_cmc2007
 from concept_icd.corpora.jsonl import read_jsonl
 from concept_icd.corpora.reading import Entry, Failure, leniently, strictly
-from concept_icd.corpora.store import Corpus, corpus_counts, load_corpus, save_corpus
+from concept_icd.corpora.store import Corpus, load_corpus, save_corpus
 from concept_icd.corpora.synthetic_notes import synthetic, synthetic_codes
 from concept_icd.corpora.text import read_text_folder
 from concept_icd.errors import InputError, did_you_mean
@@ -28,7 +28,6 @@ __all__ = [
     "FORMATS",
     "Corpus",
     "Failure",
-    "corpus_counts",
     "load_corpus",
     "read_cmc2007",
     "read_corpus",

@@ -5,20 +5,26 @@ Codes are strings in every column, so that "001.0" and "04.07" come back as they
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from concept_icd.artifacts import new_folder, read_manifest, sha256, write_manifest
 from concept_icd.errors import InputError
 from concept_icd.records import CodedNote, Note
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 NOTES = "notes.parquet"
 #: Raised when the columns change, so that an older package says so instead of misreading.
 FORMAT_VERSION = 1
+#: Notes that are turned into a row group, and back, at a time: a corpus of 50,000 long notes stays small in memory.
+ROWS = 1000
 
 
 @dataclass(frozen=True)
@@ -28,41 +34,84 @@ class Corpus:
     notes: tuple[CodedNote, ...]
     manifest: Mapping[str, Any]
 
+    @property
+    def label_set(self) -> tuple[str, ...] | None:
+        """The labels that predictions are measured on, where the corpus fixes them (a benchmark's), or None."""
+        labels = self.manifest.get("label_set")
+        return None if labels is None else tuple(labels)
+
+    @property
+    def aliases(self) -> dict[str, str]:
+        """Label -> the code that it means, for the labels that are not spelled as their code."""
+        return dict(self.manifest.get("aliases") or {})
+
+    @property
+    def task(self) -> str | None:
+        """The name of the benchmark that the corpus was prepared for, or None."""
+        task: str | None = self.manifest.get("task")
+        return task
+
     def split(self, name: str) -> tuple[CodedNote, ...]:
         """The notes of one split: "train", "dev" or "test"."""
         return tuple(note for note in self.notes if note.split == name)
 
 
-def corpus_counts(notes: Sequence[CodedNote]) -> dict[str, Any]:
-    """Notes (all, with codes), patients, distinct codes, labels and notes per split ("none": no split)."""
-    coded = sum(bool(note.codes) for note in notes)
-    labels = sum(len(note.codes) for note in notes)
-    return {
-        "notes": len(notes),
-        "coded_notes": coded,
-        "patients": len({note.note.patient_id for note in notes} - {None}),
-        "diagnosis_codes": len({code for note in notes for code in note.diagnoses}),
-        "procedure_codes": len({code for note in notes for code in note.procedures}),
-        "labels": labels,
-        "labels_per_coded_note": round(labels / coded, 3) if coded else 0.0,
-        "splits": dict(sorted(Counter(note.split or "none" for note in notes).items())),
-    }
+class CorpusCounts:
+    """Counts notes as they pass."""
+
+    def __init__(self) -> None:
+        self._notes = self._coded = self._labels = 0
+        self._patients: set[str] = set()
+        self._diagnoses: set[str] = set()
+        self._procedures: set[str] = set()
+        self._splits: Counter[str] = Counter()
+
+    def counting(self, notes: Iterable[CodedNote]) -> Iterator[CodedNote]:
+        """The same notes, counted."""
+        for note in notes:
+            self._notes += 1
+            self._coded += bool(note.codes)
+            self._labels += len(note.codes)
+            if note.note.patient_id is not None:
+                self._patients.add(note.note.patient_id)
+            self._diagnoses.update(note.diagnoses)
+            self._procedures.update(note.procedures)
+            self._splits[note.split or "none"] += 1
+            yield note
+
+    def to_dict(self) -> dict[str, Any]:
+        """Notes (all, with codes), patients, distinct codes, labels, and notes per split ("none": no split)."""
+        return {
+            "notes": self._notes,
+            "coded_notes": self._coded,
+            "patients": len(self._patients),
+            "diagnosis_codes": len(self._diagnoses),
+            "procedure_codes": len(self._procedures),
+            "labels": self._labels,
+            "labels_per_coded_note": round(self._labels / self._coded, 3) if self._coded else 0.0,
+            "splits": dict(sorted(self._splits.items())),
+        }
 
 
 def save_corpus(
     folder: str | Path,
-    notes: Sequence[CodedNote],
+    notes: Iterable[CodedNote],
     *,
     inputs: Mapping[str, str] | None = None,
     config: Mapping[str, Any] | None = None,
     seed: int | None = None,
     seconds: float = 0.0,
     overwrite: bool = False,
-) -> None:
-    """Writes the folder, by rename.
+    label_set: Sequence[str] | None = None,
+    aliases: Mapping[str, str] | None = None,
+    task: str | None = None,
+    checks: Sequence[Mapping[str, Any]] | None = None,
+) -> dict[str, Any]:
+    """Writes the folder, by rename, reading `notes` once and holding few of them; returns its counts.
 
     Args:
         inputs: what was read (name -> SHA-256). config: the resolved options. seconds: time of reading.
+        label_set, aliases, task: see `Corpus`. checks: what was compared with published counts, and what came out.
 
     Raises:
         InputError: no notes, or the folder exists and `overwrite` is False.
@@ -70,8 +119,6 @@ def save_corpus(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    if not notes:
-        raise InputError(f"there are no notes to write to {folder}")
     strings = pa.list_(pa.string())
     schema = pa.schema(
         [
@@ -87,6 +134,34 @@ def save_corpus(
             ("split", pa.string()),
         ]
     )
+    counts = CorpusCounts()
+    rest = counts.counting(notes)
+    with new_folder(folder, overwrite=overwrite) as staging:
+        with pq.ParquetWriter(staging / NOTES, schema, compression="zstd") as writer:
+            while rows := list(itertools.islice(rest, ROWS)):
+                writer.write_table(_table(rows, schema))
+        if not counts.to_dict()["notes"]:
+            raise InputError(f"there are no notes to write to {folder}")
+        benchmark = {"label_set": label_set and list(label_set), "aliases": aliases and dict(aliases), "task": task}
+        write_manifest(
+            staging,
+            "prepare",
+            inputs=inputs or {},
+            config=config or {},
+            seed=seed,
+            seconds=seconds,
+            format_version=FORMAT_VERSION,
+            counts=counts.to_dict(),
+            **{name: value for name, value in benchmark.items() if value},
+            **({"checks": [dict(check) for check in checks]} if checks else {}),
+            files={NOTES: sha256(staging / NOTES)},
+        )
+    return counts.to_dict()
+
+
+def _table(notes: Sequence[CodedNote], schema: pa.Schema) -> pa.Table:
+    import pyarrow as pa
+
     rows = [
         {
             "note_id": coded.note.note_id,
@@ -102,19 +177,7 @@ def save_corpus(
         }
         for coded in notes
     ]
-    with new_folder(folder, overwrite=overwrite) as staging:
-        pq.write_table(pa.Table.from_pylist(rows, schema=schema), staging / NOTES, compression="zstd")
-        write_manifest(
-            staging,
-            "prepare",
-            inputs=inputs or {},
-            config=config or {},
-            seed=seed,
-            seconds=seconds,
-            format_version=FORMAT_VERSION,
-            counts=corpus_counts(notes),
-            files={NOTES: sha256(staging / NOTES)},
-        )
+    return pa.Table.from_pylist(rows, schema=schema)
 
 
 def load_corpus(folder: str | Path) -> Corpus:
@@ -135,7 +198,9 @@ def load_corpus(folder: str | Path) -> Corpus:
 
     import pyarrow.parquet as pq
 
-    return Corpus(tuple(_coded_note(row) for row in pq.read_table(path).to_pylist()), manifest)
+    with pq.ParquetFile(path) as file:
+        rows = (row for batch in file.iter_batches(ROWS) for row in batch.to_pylist())
+        return Corpus(tuple(_coded_note(row) for row in rows), manifest)
 
 
 def _coded_note(row: dict[str, Any]) -> CodedNote:

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from concept_icd.artifacts import read_json, write_json
 from concept_icd.corpora import (
-    corpus_counts,
     load_corpus,
     read_corpus,
     read_corpus_leniently,
     save_corpus,
     synthetic,
 )
+from concept_icd.corpora.store import ROWS
 from concept_icd.errors import InputError
 from concept_icd.records import CodedNote, Note
 
@@ -52,11 +52,36 @@ def test_codes_stay_strings(tmp_path):
 
 def test_synthetic_notes_round_trip(tmp_path):
     notes = synthetic(30, seed=5)
-    save_corpus(tmp_path / "c", notes)
+    assert save_corpus(tmp_path / "c", notes)["notes"] == 30
     assert load_corpus(tmp_path / "c").notes == tuple(notes)
     assert read_corpus(tmp_path / "c") == notes  # the format is found by the manifest
     assert read_corpus_leniently(tmp_path / "c", "prepared") == (notes, [])
-    assert corpus_counts(notes)["notes"] == 30
+
+
+def test_more_notes_than_a_row_group_are_streamed_and_round_trip(tmp_path):
+    notes = [CodedNote(Note(str(number), "Text.", str(number % 7)), ("486",)) for number in range(2 * ROWS + 1)]
+    counts = save_corpus(tmp_path / "c", iter(notes))
+    assert (counts["notes"], counts["patients"], counts["labels"]) == (2 * ROWS + 1, 7, 2 * ROWS + 1)
+    assert pq.ParquetFile(tmp_path / "c" / "notes.parquet").num_row_groups == 3
+    assert load_corpus(tmp_path / "c").notes == tuple(notes)
+
+
+def test_a_benchmark_carries_its_labels_and_what_they_mean(tmp_path):
+    checks = [{"name": "test stays", "found": 1, "published": 142, "ok": False, "why": "small"}]
+    save_corpus(
+        tmp_path / "c",
+        [DELICATE],
+        label_set=["001.0", "40.7"],
+        aliases={"40.7": "04.07"},
+        task="mimic3-rare50",
+        checks=checks,
+    )
+    corpus = load_corpus(tmp_path / "c")
+    assert (corpus.label_set, corpus.aliases, corpus.task) == (("001.0", "40.7"), {"40.7": "04.07"}, "mimic3-rare50")
+    assert corpus.manifest["checks"] == checks
+    save_corpus(tmp_path / "plain", [DELICATE])
+    plain = load_corpus(tmp_path / "plain")
+    assert (plain.label_set, plain.aliases, plain.task) == (None, {}, None)
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])), st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
