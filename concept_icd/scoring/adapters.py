@@ -43,15 +43,13 @@ def score_corpus(
     if manifest["config"]["load_in_4bit"]:
         scorer = {"load_in_4bit": True} | scorer
     concepts, prompt = ConceptSet.load(tuned / CONCEPTS), PromptTemplate.load(tuned / PROMPT)
-    blind: dict[str, str] = read_json(tuned / FOLDS)
-    seen = set(manifest["seen"])
     groups: dict[str, list[Note]] = {}
     leaked = []
-    for note in require_notes(notes):
-        name = blind.get(note.note_id, ADAPTER)
-        if name == ADAPTER and note.note_id in seen:
+    notes = require_notes(notes)
+    for note, name in zip(notes, adapters_of(notes, tuned), strict=True):
+        if name is None:
             leaked.append(note.note_id)
-        groups.setdefault(name, []).append(note)
+        groups.setdefault(name or ADAPTER, []).append(note)
     if leaked and not in_sample:
         raise InputError(
             f"{len(leaked)} notes (first: {', '.join(leaked[:3])}) were seen by every adapter of {tuned}: "
@@ -71,3 +69,14 @@ def score_corpus(
         for name, group in sorted(groups.items())
     ]
     fill_store(folder, jobs, concepts, prompt, settings=settings, shard_notes=shard_notes)
+
+
+def adapters_of(notes: Sequence[Note], tuned: str | Path) -> list[str | None]:
+    """For each note the adapter of a tuning run that was not tuned on it; None where all of them were.
+
+    The final adapter scores every note that is not a training note.
+    """
+    seen = set(read_manifest(tuned, "finetune")["seen"])
+    blind: dict[str, str] = read_json(Path(tuned) / FOLDS)
+    names = [(note.note_id, blind.get(note.note_id, ADAPTER)) for note in notes]
+    return [None if name == ADAPTER and note_id in seen else name for note_id, name in names]

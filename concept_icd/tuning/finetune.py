@@ -75,8 +75,9 @@ def finetune(options: Options) -> Path:
     arguments, training, model = options
     start = time.monotonic()
     out = Path(str(training.output_dir))
-    notes = notes_to_learn_from(load_corpus(arguments.corpus).notes, arguments.splits)
-    concepts, prompt = concepts_of(arguments, notes), PromptTemplate.load(arguments.prompt)
+    corpus = load_corpus(arguments.corpus)
+    notes = notes_to_learn_from(corpus.notes, arguments.splits)
+    concepts, prompt = concepts_of(arguments, notes, corpus.aliases), PromptTemplate.load(arguments.prompt)
     folds = _folds(notes, arguments, training.seed)
     corpus_hash = sha256(Path(arguments.corpus) / "notes.parquet")
     with begun_folder(out, lambda: _holds_work(out)):
@@ -188,15 +189,22 @@ def notes_to_learn_from(notes: Sequence[CodedNote], splits: Sequence[str]) -> li
     return chosen
 
 
-def concepts_of(arguments: ConceptArguments, notes: Sequence[CodedNote]) -> ConceptSet:
-    """The concept set of the label set: the codes of a file, or those of the notes, sorted."""
+def concepts_of(
+    arguments: ConceptArguments, notes: Sequence[CodedNote], aliases: Mapping[str, str] | None = None
+) -> ConceptSet:
+    """The concept set of the label set: the codes of a file, or those of the notes, sorted.
+
+    Args:
+        aliases: of the corpus, for labels that are not spelled as the code that they mean.
+    """
     ontology = load_ontology(arguments.classification)
     if arguments.codes:
         codes = _read_labels(Path(arguments.codes), ontology)
     else:
         codes = tuple(sorted({code for note in notes for code in note.codes}))
     phrases = read_phrase_file(arguments.phrases) if arguments.phrases else None
-    return ConceptSet.expand(codes, ontology, levels=tuple(arguments.levels), phrases=phrases)
+    meant = {label: code for label, code in (aliases or {}).items() if label in codes}
+    return ConceptSet.expand(codes, ontology, levels=tuple(arguments.levels), phrases=phrases, aliases=meant)
 
 
 def _read_labels(path: Path, ontology: Ontology) -> tuple[str, ...]:
