@@ -134,11 +134,14 @@ class ConceptCoder:
             for note, result in zip(part, results, strict=True):
                 yield with_evidence(self, note, result) if evidence else result
 
-    def results(self, scores: ConceptScores, top_concepts: int = 5) -> Iterator[CodingResult]:
+    def results(
+        self, scores: ConceptScores, top_concepts: int = 5, top_codes: int | None = None
+    ) -> Iterator[CodingResult]:
         """Ranked codes from concept scores that are there already.
 
         Args:
             top_concepts: how many concepts to name for each code, those that added most to its log-odds first.
+            top_codes: the first codes of each note alone; None: every code of the set.
         """
         probabilities = self.predict_proba(scores)
         accepted, order = self.heads.threshold.accept(probabilities), self.heads.ranker.rank(probabilities)
@@ -152,7 +155,7 @@ class ConceptCoder:
                     concepts=carried[column],
                     **self._about_codes[column],
                 )
-                for rank, column in enumerate(order[row], start=1)
+                for rank, column in enumerate(order[row][:top_codes], start=1)
             )
             yield CodingResult(note_id, ranked, scores.truncated[row], self.versions)
 

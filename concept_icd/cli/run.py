@@ -21,11 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs what is not done yet, prints the figures and names the report."""
-    from concept_icd.corpora import read_corpus
+    from concept_icd.corpora import format_of, read_corpus
     from concept_icd.pipeline import run_pipeline
 
+    prepared = (args.format or format_of(args.corpus)) == "prepared"
     report = run_pipeline(
-        read_corpus(args.corpus, args.format),
+        args.corpus if prepared else read_corpus(args.corpus, args.format),
         args.out,
         ["--config", args.config, *args.options],
         title=f"{args.corpus.resolve().name}: {args.config}",

@@ -1,0 +1,174 @@
+"""Measures a coder on the scored notes of a split. Gold codes come in only after every probability and decision stands.
+
+Beside the coder stand two rows that are no systems to compare with: what training frequency alone gives, and what
+perfect answers would give (the oracle bound). Published results that look like the second row exist; naming it is the
+way to tell them apart.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from concept_icd import metrics
+from concept_icd.artifacts import new_file, write_manifest
+from concept_icd.coder import ConceptCoder, gold_matrix
+from concept_icd.concepts import ConceptSet
+from concept_icd.corpora import Corpus
+from concept_icd.errors import InputError
+from concept_icd.heads.fitting import Heads, fit_heads
+from concept_icd.ontology import load_ontology
+from concept_icd.records import CodedNote
+from concept_icd.report import Results, evaluate, write_report
+from concept_icd.scoring.scores import ConceptScores
+
+DUMMY = "training frequency (dummy)"
+ORACLE = "oracle concepts (gold codes answer every question but the codes' own: a bound, not a result)"
+#: Above this many codes a line of predictions.jsonl holds the first `FEW` codes of a note.
+MANY, FEW = 500, 100
+
+
+def evaluate_coder(
+    coder: ConceptCoder,
+    scores: ConceptScores,
+    corpus: Corpus,
+    folder: Path,
+    *,
+    title: str,
+    split: str = "test",
+    seed: int = 0,
+    command: str | None = None,
+) -> Results:
+    """Measures a coder and writes results, report and predictions.
+
+    The label set is the corpus's; where it names none, the codes of the coder. A label that the coder does not know
+    (it occurs in no training note) has probability 0.
+
+    Raises:
+        InputError: no scored note belongs to the split.
+    """
+    start = time.monotonic()
+    wanted = {note.note.note_id for note in corpus.split(split)}
+    chosen = scores.select([note_id for note_id in scores.note_ids if note_id in wanted])
+    if not len(chosen):
+        raise InputError(f"no scored note belongs to the split {split!r}")
+    labels = corpus.label_set or coder.concepts.codes
+    probabilities, accepted = _over(labels, coder.heads, coder.predict_proba(chosen))
+
+    gold, patients = gold_matrix(chosen.note_ids, corpus.notes, labels)
+    training = corpus.split("train")
+    counts = _counts(training, labels)
+    ontology = load_ontology(coder.classification)
+    results = evaluate(
+        gold,
+        probabilities,
+        labels,
+        chosen.note_ids,
+        patients=patients if any(note.note.patient_id for note in corpus.split(split)) else None,
+        decisions=accepted,
+        threshold_source=f"{coder.heads.threshold.value:.3f}: {coder.heads.threshold.source}",
+        label_set=_label_set(corpus, labels, len(coder.concepts.codes), chosen.note_ids),
+        train_counts=counts,
+        titles={code: ontology.resolve(corpus.aliases.get(code, code)).title for code in labels},
+        seed=seed,
+        extra={
+            "levels": _levels(coder.concepts, chosen, corpus),
+            "systems": {
+                DUMMY: _dummy(gold, counts, labels),
+                ORACLE: _oracle(coder.concepts, training, corpus, gold, labels, chosen.note_ids),
+            },
+            "coder": dict(coder.versions),
+            "train_notes": len(training),
+        },
+        command=command,
+    )
+    write_report(results, folder, title=title, overwrite=True)
+    _write_predictions(coder, chosen, folder / "predictions.jsonl")
+    seconds = time.monotonic() - start
+    write_manifest(
+        folder, "evaluate", inputs={"coder": coder.hash}, config={"split": split}, seed=seed, seconds=seconds
+    )
+    return results
+
+
+def _over(labels: Sequence[str], heads: Heads, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities and decisions of a coder's codes laid out over a label set, (notes, labels) each."""
+    place = {label: number for number, label in enumerate(labels)}
+    columns = [place[code] for code in heads.codes]
+    wide, accepted = np.zeros((2, len(probabilities), len(labels)))
+    wide[:, columns], accepted[:, columns] = probabilities, heads.threshold.accept(probabilities)
+    return wide, accepted.astype(bool)
+
+
+def _label_set(corpus: Corpus, labels: Sequence[str], known: int, note_ids: Sequence[str]) -> str:
+    if corpus.label_set is not None:
+        unknown = f"; {len(labels) - known} of them in no training note" if known < len(labels) else ""
+        return f"the {len(labels)} labels of {corpus.task or 'the corpus'}{unknown}"
+    inside, wanted = set(labels), set(note_ids)
+    outside = sum(code not in inside for note in corpus.notes if note.note.note_id in wanted for code in note.codes)
+    return f"the {len(labels)} codes of the training notes; {outside} gold codes of the notes measured lie outside"
+
+
+def _counts(notes: Sequence[CodedNote], labels: Sequence[str]) -> dict[str, int]:
+    counts = dict.fromkeys(labels, 0)
+    for note in notes:
+        for code in note.codes:
+            if code in counts:
+                counts[code] += 1
+    return counts
+
+
+def _levels(concepts: ConceptSet, scores: ConceptScores, corpus: Corpus) -> Any:
+    by_id = {note.note.note_id: note for note in corpus.notes}
+    truth = np.stack([concepts.weak_labels(by_id[note_id].codes) for note_id in scores.note_ids])
+    return metrics.level_metrics(scores.logits, truth, [concept.level for concept in concepts.concepts])
+
+
+def _dummy(gold: np.ndarray, counts: dict[str, int], labels: Sequence[str]) -> dict[str, float]:
+    """Every note gets the codes' training frequencies."""
+    frequency = np.array([counts[code] for code in labels], dtype=float) / max(1, max(counts.values()))
+    same = np.tile(frequency, (len(gold), 1))
+    return _figures(gold, same, same >= 0.5)
+
+
+def _oracle(
+    concepts: ConceptSet,
+    training: Sequence[CodedNote],
+    corpus: Corpus,
+    gold: np.ndarray,
+    labels: Sequence[str],
+    note_ids: Sequence[str],
+) -> dict[str, float]:
+    """Heads that are fitted, and measured, on the gold answers to the questions about ancestors and phrases.
+
+    The published artefacts of CEC lie close to such a row (Fatemi et al. 2025, released files): their concept answers
+    are consistent with gold codes having reached the questions of the test notes.
+    """
+    asked = [row for row, concept in enumerate(concepts.concepts) if concept.level != "code"]
+    by_id = {note.note.note_id: note for note in corpus.notes}
+
+    def answers(notes: Sequence[CodedNote]) -> np.ndarray:
+        return np.stack([concepts.weak_labels(note.codes)[asked] for note in notes]) * 20 - 10
+
+    truth, patients = gold_matrix([note.note.note_id for note in training], training, concepts.codes)
+    levels = [concepts.concepts[row].level for row in asked]
+    heads = fit_heads(answers(training), truth, concepts.cover[asked], levels, concepts.codes, groups=patients)
+    probabilities = heads.predict_proba(answers([by_id[note_id] for note_id in note_ids]))
+    return _figures(gold, *_over(labels, heads, probabilities))
+
+
+def _figures(gold: np.ndarray, probabilities: np.ndarray, accepted: np.ndarray) -> dict[str, float]:
+    areas = metrics.area_metrics(gold, probabilities)
+    return metrics.decision_metrics(gold, accepted) | areas | metrics.ranking_metrics(gold, probabilities)
+
+
+def _write_predictions(coder: ConceptCoder, scores: ConceptScores, path: Path) -> None:
+    few = FEW if len(coder.concepts.codes) > MANY else None
+    with new_file(path) as staging, staging.open("w", encoding="utf-8") as file:
+        for prediction in coder.results(scores, top_codes=few):
+            file.write(json.dumps(prediction.to_dict(), ensure_ascii=False) + "\n")
