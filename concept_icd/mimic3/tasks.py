@@ -110,7 +110,9 @@ _TASKS = (
         "published",
         "the fixed 50 rare labels of KEPT",
         RARE50,
-        aliases={"40.7": "04.07", "52.0": "05.20", "77.7": "07.77"},
+        # The one billable code each that yields the label, see `labels`: 40.7 lost a leading zero; 52.0 was raw 0052,
+        # then "52.", then a decimal number; 77.7 lost its last zero. 05.20 and 07.77 are no codes. KEPT names none.
+        aliases={"40.7": "04.07", "52.0": "00.52", "77.7": "77.70"},
         stays={"train": 249, "dev": 20, "test": 142},
         labels=50,
         source="Yang et al. 2022 (KEPT), its repository",
