@@ -28,6 +28,8 @@ from concept_icd.records import CodedNote, CodingResult, ConceptContribution, No
 from concept_icd.scoring.scores import ConceptScores
 
 if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
     from concept_icd.scoring.packed import PackedScorer
 
 #: Notes that are scored together by `code_batch`.
@@ -146,35 +148,28 @@ class ConceptCoder:
         probabilities = self.predict_proba(scores)
         accepted, order = self.heads.threshold.accept(probabilities), self.heads.ranker.rank(probabilities)
         for row, note_id in enumerate(scores.note_ids):
-            carried = self._carried(scores.logits[row], top_concepts)
+            added = self.heads.contributions(scores.logits[row])
             ranked = tuple(
                 RankedCode(
                     rank=rank,
                     probability=float(probabilities[row, column]),
                     accepted=bool(accepted[row, column]),
-                    concepts=carried[column],
+                    concepts=self._carried(added, column, scores.logits[row], top_concepts),
                     **self._about_codes[column],
                 )
                 for rank, column in enumerate(order[row][:top_codes], start=1)
             )
             yield CodingResult(note_id, ranked, scores.truncated[row], self.versions)
 
-    def _carried(self, logits: np.ndarray, top: int) -> list[tuple[ConceptContribution, ...]]:
-        """For each code the `top` concepts with a weight for it, by falling contribution."""
-        contributions = self.heads.contributions(logits)
-        used = self.heads.aggregator.weights != 0
-        order = np.argsort(np.where(used, -contributions, np.inf), axis=0, kind="stable")[:top]
+    def _carried(self, added: csr_array, column: int, logits: np.ndarray, top: int) -> tuple[ConceptContribution, ...]:
+        """The `top` concepts that a code looks at, by falling contribution."""
+        part = slice(added.indptr[column], added.indptr[column + 1])
+        found, values = added.indices[part], added.data[part]
         concepts = self.concepts.concepts
-        return [
-            tuple(
-                ConceptContribution(
-                    concepts[k].key, concepts[k].level, concepts[k].text, float(logits[k]), float(contributions[k, c])
-                )
-                for k in order[:, c]
-                if used[k, c]
-            )
-            for c in range(len(self.concepts.codes))
-        ]
+        return tuple(
+            ConceptContribution(concepts[k].key, concepts[k].level, concepts[k].text, float(logits[k]), float(value))
+            for k, value in ((found[i], values[i]) for i in np.argsort(-values, kind="stable")[:top])
+        )
 
     @cached_property
     def scorer(self) -> PackedScorer:

@@ -27,7 +27,7 @@ from concept_icd.model_reference import ADAPTER_FILES, ModelReference
 from concept_icd.prompts import PromptTemplate
 
 #: Raised when the folder's form changes, so that another version says so instead of misreading.
-FORMAT = 1
+FORMAT = 2
 
 
 def write_coder(

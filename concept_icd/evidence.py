@@ -69,14 +69,14 @@ def with_evidence(coder: ConceptCoder, note: Note, result: CodingResult) -> Codi
 
 def _losses(coder: ConceptCoder, note: Note, spans: list[Span], accepted: list[int]) -> np.ndarray:
     """(sentences, accepted codes): log-odds that each code loses without each sentence."""
-    asked = np.flatnonzero((coder.heads.aggregator.weights[:, accepted] != 0).any(axis=1))
+    asked = np.unique(coder.heads.aggregator.weights[accepted].indices)
     texts = [note.text, *(note.text[:start] + note.text[end:] for start, end in spans)]
     notes = [replace(note, note_id=str(number), text=text) for number, text in enumerate(texts)]
     log_odds = np.empty((len(notes), len(accepted)))
     for scores in coder.scorer.iter_scores(notes, [coder.concepts.concepts[k] for k in asked]):
         logits = np.zeros(len(coder.concepts), dtype=np.float32)
         logits[asked] = scores.logits
-        log_odds[int(scores.note_id)] = coder.heads.contributions(logits)[asked][:, accepted].sum(axis=0)
+        log_odds[int(scores.note_id)] = coder.heads.contributions(logits)[accepted].sum(axis=1)
     return log_odds[0] - log_odds[1:]
 
 

@@ -18,7 +18,10 @@ them are linear in \(x\), so the shared model is itself a weight per (concept, c
 
 A penalty \(\lambda\) says that a weight strays from the shared model by about \(1/\sqrt\lambda\) before any data
 is seen: a code with one or two notes stays with the shared model, a frequent one goes its own way. Both problems
-are convex and are solved by L-BFGS. \(w_{ck} x_{nk}\) is what concept \(k\) added to the log-odds of code \(c\).
+are convex. \(w_{ck} x_{nk}\) is what concept \(k\) added to the log-odds of code \(c\).
+
+With an infinite \(\lambda_\mathrm{other}\) a code looks only at the handful of concepts that cover it, and thousands of
+codes over thousands of concepts take minutes and little memory: weights are stored for those concepts alone.
 
 The aggregator knows nothing of text, models or thresholds.
 """
@@ -27,17 +30,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize
-from scipy.special import expit
+from scipy.sparse import csr_array
 
-from concept_icd.records import LEVELS
-
-#: Penalty of each weight of the shared model but its intercept. Pairs are many, so that it hardly matters.
-SHARED_PENALTY = 1.0
-#: Penalty of a code's own intercept e_c.
-BIAS_PENALTY = 1.0
+from concept_icd.heads.own_weights import fit_on_all, fit_on_path
+from concept_icd.heads.shared_model import BLOCK, ScoreStatistics, fit_shared
 
 
 @dataclass(frozen=True)
@@ -59,12 +58,13 @@ class Aggregator:
 
     Attributes:
         mean, scale: of each concept's score over the training notes, float64, shape (concepts,).
-        weights: w, float64, shape (concepts, codes). bias: b, float64, shape (codes,).
+        weights: w, float64, sparse, shape (codes, concepts): a code's row stores the concepts that it looks at.
+        bias: b, float64, shape (codes,).
     """
 
     mean: np.ndarray
     scale: np.ndarray
-    weights: np.ndarray
+    weights: csr_array
     bias: np.ndarray
 
     def standardise(self, logits: np.ndarray) -> np.ndarray:
@@ -73,32 +73,34 @@ class Aggregator:
 
     def log_odds(self, logits: np.ndarray) -> np.ndarray:
         """Log-odds of the codes, float64, shape (notes, codes), from scores of shape (notes, concepts)."""
-        return self.standardise(logits) @ self.weights + self.bias
+        odds = np.empty((len(logits), len(self.bias)))
+        for start in range(0, len(logits), BLOCK):
+            x = self.standardise(logits[start : start + BLOCK])
+            odds[start : start + BLOCK] = (self.weights @ x.T).T + self.bias
+        return odds
 
-    def contributions(self, logits: np.ndarray) -> np.ndarray:
+    def contributions(self, logits: np.ndarray) -> csr_array:
         """What each concept adds to the log-odds of each code in one note, relative to the mean training note.
 
         Args:
             logits: scores of one note, shape (concepts,).
 
         Returns:
-            w * x, shape (concepts, codes); with the bias they sum to `log_odds`.
+            w * x, sparse as `weights`, shape (codes, concepts); with the bias a row sums to the code's `log_odds`.
         """
-        return self.weights * self.standardise(logits)[:, None]
+        x = self.standardise(logits)
+        return _like(self.weights, self.weights.data * x[self.weights.indices])
 
 
 def fit_aggregator(
-    logits: np.ndarray,
-    gold: np.ndarray,
-    cover: np.ndarray,
-    levels: Sequence[str],
-    strength: Strength | None = None,
+    logits: np.ndarray, gold: np.ndarray, cover: Any, levels: Sequence[str], strength: Strength | None = None
 ) -> Aggregator:
     """Fits the shared model, then each code's own part.
 
     Args:
         logits: out-of-fold concept scores, shape (notes, concepts). gold: 0/1, shape (notes, codes).
-        cover: which concept covers which code, bool, shape (concepts, codes). levels: of the concepts.
+        cover: which concept covers which code, bool, shape (concepts, codes), sparse or not.
+        levels: of the concepts.
     """
     return fit_aggregators(logits, gold, cover, levels, [strength or Strength()])[0]
 
@@ -106,100 +108,40 @@ def fit_aggregator(
 def fit_aggregators(
     logits: np.ndarray,
     gold: np.ndarray,
-    cover: np.ndarray,
+    cover: Any,
     levels: Sequence[str],
     strengths: Sequence[Strength],
     *,
-    tolerance: float = 1e-10,
+    rows: np.ndarray | None = None,
+    quick: bool = False,
 ) -> list[Aggregator]:
     """One aggregator per strength; the shared model is fitted once and each fit starts from the one before it.
 
     Args:
-        tolerance: relative change of the objective at which a fit ends; to compare strengths, 1e-7 does.
+        rows: the notes to fit on; None: all.
+        quick: less exactly, but exactly enough to compare strengths.
     """
-    scores, gold, cover = logits.astype(np.float64), gold.astype(np.float64), np.asarray(cover, dtype=bool)
-    mean, scale = scores.mean(axis=0), scores.std(axis=0)
-    scale[scale < 1e-6] = 1.0  # a constant concept says nothing: x = 0
-    x = (scores - mean) / scale
-    shared, bias = _fit_shared(x, mean, scale, max(float(scores.std()), 1e-6), gold, cover, levels, tolerance)
-    offset = x @ shared + bias
-    own, fitted = np.zeros((x.shape[1] + 1, gold.shape[1])), []
-    for strength in strengths:
-        penalty = np.where(cover, strength.path, strength.other)
-        own = _fit_own(x, offset, gold, np.vstack([penalty, np.full(gold.shape[1], BIAS_PENALTY)]), own, tolerance)
-        fitted.append(Aggregator(mean, scale, shared + own[:-1], bias + own[-1]))
-    return fitted
+    rows = np.arange(len(gold)) if rows is None else rows
+    gold, cover = np.asarray(gold, dtype=bool), csr_array(csr_array(cover, dtype=bool).T)
+    cover.eliminate_zeros()
+    cover.sort_indices()
+    statistics = ScoreStatistics.of(logits, rows)
+    shared = fit_shared(logits, gold, rows, statistics, cover, levels, 1e-5 if quick else 1e-9)
+    if all(np.isinf(strength.other) for strength in strengths):
+        options = (1e-4, np.float32) if quick else (1e-9, np.float64)
+        penalties = [strength.path for strength in strengths]
+        pairs = fit_on_path(logits, gold, rows, statistics, cover, shared, penalties, *options)
+        fitted = [(_like(cover, weights), bias) for weights, bias in pairs]
+    else:
+        dense = cover.toarray().T
+        penalties = [np.where(dense, strength.path, strength.other) for strength in strengths]
+        x = (logits[rows] - statistics.mean) / statistics.scale
+        weights = _like(cover, shared[0]).toarray().T
+        found = fit_on_all(x, gold[rows], weights, shared[1], penalties, 1e-7 if quick else 1e-10)
+        fitted = [(csr_array(weights.T), bias) for weights, bias in found]
+    return [Aggregator(statistics.mean, statistics.scale, weights, bias) for weights, bias in fitted]
 
 
-def _fit_shared(
-    x: np.ndarray,
-    mean: np.ndarray,
-    scale: np.ndarray,
-    unit: float,
-    gold: np.ndarray,
-    cover: np.ndarray,
-    levels: Sequence[str],
-    tolerance: float,
-) -> tuple[np.ndarray, np.ndarray]:
-    """w0, shape (concepts, codes), and b0, shape (codes,)."""
-    notes, codes = gold.shape
-    at_level = np.array(levels)
-    # Feature f of the pair (n, c) is x[n] @ maps[f][:, c] + shifts[f][c].
-    maps, shifts = [], []
-    for level in LEVELS:
-        members = cover & (at_level == level)[:, None]
-        if members.any():
-            share = members / np.maximum(members.sum(axis=0), 1)
-            maps += [share, share * scale[:, None] / unit]
-            shifts += [np.zeros(codes), mean @ share / unit]
-    frequency = (gold.sum(axis=0) + 0.5) / (notes + 1.0)
-    shifts += [np.log(frequency / (1 - frequency)), np.ones(codes)]
-    features = np.stack([x @ m for m in maps] + [np.zeros((notes, codes))] * 2, axis=-1) + np.stack(shifts, axis=-1)
-    features = features.reshape(notes * codes, -1)
-    target = gold.reshape(-1)
-    penalty = np.full(features.shape[1], SHARED_PENALTY)
-    penalty[-1] = 0.0  # the intercept is free
-
-    def loss(v: np.ndarray) -> tuple[float, np.ndarray]:
-        z = features @ v
-        value = _log_loss(z, target) + 0.5 * float(penalty @ v**2)
-        return value, features.T @ (expit(z) - target) + penalty * v
-
-    v = _solve(loss, np.zeros(features.shape[1]), tolerance)
-    weights = np.zeros_like(cover, dtype=np.float64)
-    for value, m in zip(v, maps, strict=False):
-        weights += value * m
-    return weights, np.stack(shifts, axis=-1) @ v
-
-
-def _fit_own(
-    x: np.ndarray, offset: np.ndarray, gold: np.ndarray, penalty: np.ndarray, start: np.ndarray, tolerance: float
-) -> np.ndarray:
-    """d over e, shape (concepts + 1, codes): all codes at once, since their problems share x."""
-    free = np.isfinite(penalty)
-    lam = penalty[free]
-    # In units of 1/sqrt(penalty) the problem is round, and L-BFGS takes few steps.
-    root = np.sqrt(lam)
-    full = np.zeros_like(penalty)
-
-    def loss(u: np.ndarray) -> tuple[float, np.ndarray]:
-        full[free] = u / root
-        z = offset + x @ full[:-1] + full[-1]
-        residual = expit(z) - gold
-        gradient = np.vstack([x.T @ residual, residual.sum(axis=0)])
-        return _log_loss(z, gold) + 0.5 * float(u @ u), gradient[free] / root + u
-
-    solution = np.zeros_like(penalty)
-    solution[free] = _solve(loss, start[free] * root, tolerance) / root
-    return solution
-
-
-def _log_loss(z: np.ndarray, target: np.ndarray) -> float:
-    """Minus the log-likelihood of 0/1 targets under log-odds z, summed."""
-    return float(np.logaddexp(0.0, z).sum() - np.vdot(target, z))
-
-
-def _solve(loss, start: np.ndarray, tolerance: float) -> np.ndarray:  # type: ignore[no-untyped-def]
-    """The minimum of a smooth convex function that returns (value, gradient)."""
-    options = {"maxiter": 1000, "maxcor": 20, "ftol": tolerance, "gtol": 1e-4}
-    return np.asarray(minimize(loss, start, jac=True, method="L-BFGS-B", options=options).x)
+def _like(pattern: csr_array, data: np.ndarray) -> csr_array:
+    """Other numbers in the same places."""
+    return csr_array((data, pattern.indices, pattern.indptr), shape=pattern.shape)

@@ -11,11 +11,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.optimize import minimize
 from scipy.special import expit
+
+from concept_icd.heads.newton import logistic, minimise
 
 Method = Literal["platt", "temperature", "none"]
 METHODS: tuple[Method, ...] = ("platt", "temperature", "none")
+#: Pairs that are looked at together: bounds the memory that float64 takes.
+BLOCK = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class Calibration:
     intercept: float = 0.0
 
     def probabilities(self, log_odds: np.ndarray) -> np.ndarray:
-        """Probabilities, float64, of log-odds of any shape."""
+        """Probabilities of log-odds of any shape, of the type of the log-odds."""
         return np.asarray(expit(self.slope * log_odds + self.intercept))
 
 
@@ -42,14 +45,18 @@ def fit_calibration(log_odds: np.ndarray, gold: np.ndarray, method: Method = "pl
     """
     if method == "none":
         return Calibration()
-    z, y = log_odds.reshape(-1).astype(np.float64), gold.reshape(-1).astype(np.float64)
+    z, y = log_odds.reshape(-1), gold.reshape(-1)
+    unknowns = 2 if method == "platt" else 1
+    penalty = np.full((1, unknowns), 1e-6)  # of no weight, but where z is constant and the two are one
 
-    def loss(ab: np.ndarray) -> tuple[float, np.ndarray]:
-        intercept = ab[1] if method == "platt" else 0.0
-        scaled = ab[0] * z + intercept
-        residual = expit(scaled) - y
-        gradient = np.array([residual @ z, residual.sum() if method == "platt" else 0.0])
-        return float(np.logaddexp(0.0, scaled).sum() - y @ scaled) / len(z), gradient / len(z)
+    def objective(point: np.ndarray, which: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        parts = []
+        for start in range(0, len(z), BLOCK):
+            part, target = z[start : start + BLOCK].astype(np.float64), y[start : start + BLOCK].astype(np.float64)
+            features = np.stack([part, np.ones_like(part)][:unknowns])
+            parts.append(logistic(features[None], np.zeros((1, 1)), target[None], penalty)(point, which))
+        value, gradient, hessian = (sum(values) for values in zip(*parts, strict=True))
+        return value, gradient, hessian
 
-    slope, intercept = minimize(loss, np.array([1.0, 0.0]), jac=True, method="L-BFGS-B", options={"gtol": 1e-9}).x
+    slope, intercept = [*minimise(objective, np.array([[1.0, 0.0][:unknowns]]), tolerance=1e-6)[0], 0.0][:2]
     return Calibration(float(slope), float(intercept)) if slope > 0 else Calibration()

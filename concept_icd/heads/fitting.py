@@ -1,6 +1,7 @@
 """All the heads of a coder, fitted together from out-of-fold concept scores and gold codes.
 
 1. The strength of the aggregator is chosen by cross-validation inside the notes given, patients kept together.
+   Log losses are summed as they come; the log-odds of all notes are held once, for the strength that was chosen.
 2. The log-odds of the held-out notes at that strength fit the calibration,
 3. and, calibrated, the threshold.
 4. The aggregator is fitted again on all the notes.
@@ -17,19 +18,26 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from concept_icd.artifacts import hash_of, read_json, sha256, write_json, writing
 from concept_icd.errors import InputError
 from concept_icd.folds import group_folds
 from concept_icd.heads.aggregator import Aggregator, Strength, fit_aggregator, fit_aggregators
 from concept_icd.heads.calibration import Calibration, Method, fit_calibration
+from concept_icd.heads.newton import log_loss
 from concept_icd.heads.ranker import ProbabilityRanker
+from concept_icd.heads.shared_model import BLOCK
 from concept_icd.heads.threshold import Threshold, choose_threshold
 
-FORMAT = 1
+#: 2: the weights are sparse.
+FORMAT = 2
 #: Tried in turn. Neighbours differ little in what they predict, so that a coarse grid is enough.
 PATH_STRENGTHS = (100.0, 30.0, 10.0, 3.0, 1.0)
 OTHER_STRENGTHS = (1000.0, 200.0, 40.0)
+#: With more concepts x codes than this, "auto" tries path features alone: a weight for every concept and code would
+#: take hours (the 50 codes of MIMIC-III-50 with a few hundred concepts are far below, its 8,922 codes far above).
+MAX_ALL = 200_000
 
 
 @dataclass(frozen=True)
@@ -38,7 +46,8 @@ class HeadOptions:
 
     Attributes:
         features: "path" lets a code's own weights use the concepts that cover it; "all" every concept;
-            "auto" whichever has the lower cross-validated log loss.
+            "auto" whichever has the lower cross-validated log loss, and "path" with more than `MAX_ALL` = 200,000
+            concepts x codes.
         calibration: see `fit_calibration`. at_least_one: see `choose_threshold`; None lets the notes decide.
         folds: of the cross-validation. seed: of the folds.
     """
@@ -75,8 +84,8 @@ class Heads:
         """Calibrated probabilities, float64, shape (notes, codes), from scores of shape (notes, concepts)."""
         return self.calibration.probabilities(self.aggregator.log_odds(logits))
 
-    def contributions(self, logits: np.ndarray) -> np.ndarray:
-        """Log-odds that each concept adds to each code of one note, shape (concepts, codes), after calibration."""
+    def contributions(self, logits: np.ndarray) -> csr_array:
+        """Log-odds that each concept adds to each code of one note, after calibration; see `Aggregator`."""
         return self.calibration.slope * self.aggregator.contributions(logits)
 
     @property
@@ -99,7 +108,8 @@ class Heads:
 
     def _tensors(self) -> dict[str, np.ndarray]:
         a = self.aggregator
-        tensors = {"mean": a.mean, "scale": a.scale, "weights": a.weights, "bias": a.bias}
+        w = {"data": a.weights.data, "indices": a.weights.indices, "indptr": a.weights.indptr}
+        tensors = {"mean": a.mean, "scale": a.scale, "bias": a.bias, **w}
         # save_file writes the memory as it lies, so that it must lie in rows.
         return {name: np.ascontiguousarray(t) for name, t in {**tensors, "frequency": self.ranker.frequency}.items()}
 
@@ -134,9 +144,11 @@ class Heads:
                 raise InputError(f"{weights} is damaged (its checksum is not the one in heads.json): fit it again")
             tensors = load_file(weights)
             codes, concepts = tuple(settings["codes"]), settings["concepts"]
-            aggregator = Aggregator(*(tensors[name] for name in ("mean", "scale", "weights", "bias")))
-            if aggregator.weights.shape != (concepts, len(codes)) or aggregator.bias.shape != (len(codes),):
+            size = len(codes), concepts
+            if [tensors[name].shape for name in ("mean", "scale", "bias")] != [size[1:], size[1:], size[:1]]:
                 raise InputError(f"{weights} does not have the sizes that heads.json names: fit the coder again")
+            sparse = csr_array(tuple(tensors[name] for name in ("data", "indices", "indptr")), shape=size)
+            aggregator = Aggregator(tensors["mean"], tensors["scale"], sparse, tensors["bias"])
             strength = {key: float("inf") if value is None else value for key, value in settings["strength"].items()}
             return cls(
                 aggregator,
@@ -148,7 +160,7 @@ class Heads:
             )
         except OSError as error:
             raise InputError(f"cannot read {weights}: {error.strerror or error}: fit the coder again") from error
-        except (SafetensorError, KeyError, TypeError) as error:
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"{folder} holds damaged heads ({type(error).__name__} on loading): fit it again"
             ) from error
@@ -157,7 +169,7 @@ class Heads:
 def fit_heads(
     logits: np.ndarray,
     gold: np.ndarray,
-    cover: np.ndarray,
+    cover: Any,
     levels: Sequence[str],
     codes: Sequence[str],
     *,
@@ -168,46 +180,49 @@ def fit_heads(
 
     Args:
         logits: out-of-fold concept scores, shape (notes, concepts). gold: 0/1, shape (notes, codes).
-        cover: which concept covers which code, bool, shape (concepts, codes). levels: of the concepts.
+        cover: which concept covers which code, bool, shape (concepts, codes), sparse or not. levels: of the concepts.
         codes: names of the columns. groups: the patient of each note; each note alone where None.
 
     Raises:
         InputError: shapes that do not fit, a score that is not a number, fewer than two groups, or no positive pair.
     """
     options = options or HeadOptions()
-    logits, gold, cover = np.asarray(logits), np.asarray(gold).astype(bool), np.asarray(cover, dtype=bool)
-    if logits.shape != (len(gold), len(cover)) or cover.shape[1] != gold.shape[1] or len(levels) != len(cover):
+    logits, gold, cover = np.asarray(logits), np.asarray(gold, dtype=bool), csr_array(cover, dtype=bool)
+    if (
+        logits.shape != (len(gold), cover.shape[0])
+        or gold.shape[1:] != cover.shape[1:]
+        or len(levels) != cover.shape[0]
+    ):
         raise InputError(f"scores {logits.shape}, gold {gold.shape} and concepts x codes {cover.shape} do not fit")
-    if not np.isfinite(logits).all():
-        raise InputError(f"the scores of note {int(np.argwhere(~np.isfinite(logits))[0, 0]) + 1} are not all finite")
+    for number, row in enumerate(logits, start=1):
+        if not np.isfinite(row).all():
+            raise InputError(f"the scores of note {number} are not all finite")
     fold = group_folds(groups if groups is not None else range(len(gold)), options.folds, options.seed)
     if len(set(fold.tolist())) < 2:
         raise InputError("the heads need notes of at least two patients to be cross-validated")
 
-    def held_out(strengths: list[Strength]) -> list[np.ndarray]:
-        """For each strength the log-odds of every note by an aggregator that did not see it."""
-        odds = [np.zeros(gold.shape) for _ in strengths]
-        for f in np.unique(fold):
-            out = fold == f
-            fitted = fit_aggregators(logits[~out], gold[~out], cover, levels, strengths, tolerance=1e-7)
-            for one, aggregator in zip(odds, fitted, strict=True):
-                one[out] = aggregator.log_odds(logits[out])
-        return odds
+    folds = [(np.flatnonzero(fold != f), np.flatnonzero(fold == f)) for f in np.unique(fold)]
+    tried: list[tuple[float, Strength, list[Aggregator]]] = []
 
-    tried: list[tuple[float, Strength, np.ndarray]] = []
+    def try_all(strengths: list[Strength]) -> None:
+        """The log loss per pair of each strength on held-out notes, and the aggregators of the folds."""
+        fitted = [fit_aggregators(logits, gold, cover, levels, strengths, rows=i, quick=True) for i, _ in folds]
+        for strength, per_fold in zip(strengths, zip(*fitted, strict=True), strict=True):
+            held_out = zip(per_fold, folds, strict=True)
+            loss = sum(_log_loss(aggregator, logits, gold, out) for aggregator, (_, out) in held_out)
+            tried.append((loss / gold.size, strength, list(per_fold)))
 
-    def try_all(strengths: list[Strength]) -> Strength:
-        for strength, odds in zip(strengths, held_out(strengths), strict=True):
-            tried.append((float(np.mean(np.logaddexp(0.0, odds) - gold * odds)), strength, odds))
-        return min(tried[-len(strengths) :], key=lambda entry: entry[0])[1]
+    def best_of(candidates: Sequence[tuple[float, Strength, list[Aggregator]]]) -> tuple[Strength, list[Aggregator]]:
+        return min(candidates, key=lambda entry: entry[0])[1:]
 
-    best = try_all([Strength(path=value) for value in PATH_STRENGTHS])
-    candidates = tried
-    if options.features != "path":
-        path_only = list(tried)
-        try_all([Strength(path=best.path, other=value) for value in OTHER_STRENGTHS])
-        candidates = tried if options.features == "auto" else tried[len(path_only) :]
-    _, strength, odds = min(candidates, key=lambda entry: entry[0])
+    try_all([Strength(path=value) for value in PATH_STRENGTHS])
+    strength, per_fold = best_of(tried)
+    if options.features == "all" or (options.features == "auto" and np.prod(cover.shape) <= MAX_ALL):
+        try_all([Strength(path=strength.path, other=value) for value in OTHER_STRENGTHS])
+        strength, per_fold = best_of(tried if options.features == "auto" else tried[len(PATH_STRENGTHS) :])
+    odds = np.empty(gold.shape, dtype=np.float32)
+    for aggregator, (_, out) in zip(per_fold, folds, strict=True):
+        odds[out] = aggregator.log_odds(logits[out])
 
     calibration = fit_calibration(odds, gold, options.calibration)
     source = f"{len(set(fold.tolist()))}-fold cross-validation on {len(gold)} notes, micro-F1"
@@ -221,6 +236,12 @@ def fit_heads(
     ranker = ProbabilityRanker(tuple(codes), gold.sum(axis=0).astype(np.int64))
     aggregator = fit_aggregator(logits, gold, cover, levels, strength)
     return Heads(aggregator, calibration, threshold, ranker, strength, figures)
+
+
+def _log_loss(aggregator: Aggregator, logits: np.ndarray, gold: np.ndarray, rows: np.ndarray) -> float:
+    """Summed over the pairs of these notes, some notes at a time."""
+    parts = np.array_split(rows, len(rows) // BLOCK + 1)
+    return sum(log_loss(aggregator.log_odds(logits[part]), gold[part]) for part in parts)
 
 
 def _finite(value: float) -> float | None:

@@ -30,10 +30,5 @@ class ProbabilityRanker:
 
 def rank_codes(probabilities: np.ndarray, frequency: np.ndarray, codes: Sequence[str]) -> np.ndarray:
     """See `ProbabilityRanker.rank`."""
-    alphabetical = np.argsort(np.argsort(np.array(codes)))
-    keys = (alphabetical, -frequency)
-    return (
-        np.stack([np.lexsort((*keys, -row)) for row in probabilities])
-        if len(probabilities)
-        else (np.zeros(probabilities.shape, dtype=np.int64))
-    )
+    among_equals = np.lexsort((np.array(codes), -frequency))
+    return among_equals[np.argsort(-probabilities[:, among_equals], axis=1, kind="stable")]

@@ -38,7 +38,7 @@ def test_contributions_sum_to_the_calibrated_log_odds(world, heads):
     scores, _ = world.draw(1, seed=3)
     p = heads.predict_proba(scores)[0]
     base = heads.calibration.slope * heads.aggregator.bias + heads.calibration.intercept
-    assert heads.contributions(scores[0]).sum(axis=0) + base == pytest.approx(np.log(p / (1 - p)))
+    assert heads.contributions(scores[0]).sum(axis=1) + base == pytest.approx(np.log(p / (1 - p)))
 
 
 def test_features_of_other_concepts_are_taken_only_where_they_help(world):
@@ -70,7 +70,7 @@ def test_notes_of_one_patient_do_not_vouch_for_each_other(world):
         (lambda folder: (folder / "heads.json").write_text("{"), "not valid JSON"),
         (lambda folder: (folder / "heads.json").write_text("[]"), "format None"),
         (lambda folder: _truncate(folder / "heads.safetensors"), "damaged"),
-        (lambda folder: _edit(folder, format=99), "format 99, this version reads 1"),
+        (lambda folder: _edit(folder, format=99), "format 99, this version reads 2"),
         (lambda folder: _edit(folder, concepts=3), "sizes"),
         (lambda folder: _edit(folder, threshold=None), "damaged"),
     ],
