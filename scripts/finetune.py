@@ -3,7 +3,7 @@
     accelerate launch scripts/finetune.py --config configs/synthetic-tiny.yaml \
         --corpus runs/corpus --output_dir runs/tuned
     accelerate launch --config_file configs/accelerate/multi_gpu.yaml \
-        scripts/finetune.py --config configs/discharge-llama3-8b.yaml --corpus runs/corpus --output_dir runs/tuned
+        scripts/finetune.py --config configs/mimic3-50.yaml --corpus runs/corpus --output_dir runs/tuned
 """
 
 import sys

@@ -25,8 +25,30 @@ def parse(config: str | Path, tmp_path: Path, *more: str):  # type: ignore[no-un
 
 
 def test_there_are_configs_for_the_cpu_and_for_large_models() -> None:
-    assert {"synthetic-tiny", "cmc2007-tiny", "discharge-llama3-8b"} <= set(map(name, TUNING))
-    assert {"cpu", "single_gpu", "multi_gpu"} <= set(map(name, PRESETS))
+    assert {"synthetic-tiny", "cmc2007-tiny"} <= set(map(name, TUNING))
+    assert {"mimic3-50", "mimic3-rare50", "mimic3-full", "mimic3-clean"} <= set(map(name, TUNING))
+    assert {"cpu", "single_gpu", "multi_gpu", "fsdp", "deepspeed_zero2", "deepspeed_zero3"} == set(map(name, PRESETS))
+
+
+@pytest.mark.parametrize(
+    ("preset", "kind", "section", "settings"),
+    [
+        ("fsdp", "FSDP", "fsdp_config", {"fsdp_version": 2, "fsdp_reshard_after_forward": True}),
+        ("deepspeed_zero2", "DEEPSPEED", "deepspeed_config", {"zero_stage": 2}),
+        ("deepspeed_zero3", "DEEPSPEED", "deepspeed_config", {"zero_stage": 3}),
+    ],
+)
+def test_sharded_presets_name_their_sharding_in_words_that_accelerate_knows(preset, kind, section, settings):
+    """The sharding itself needs GPUs."""
+    from accelerate.commands.config.config_args import load_config_from_file
+    from accelerate.commands.launch import launch_command_parser
+
+    config = load_config_from_file(str(CONFIGS / "accelerate" / f"{preset}.yaml"))
+    written = getattr(config, section)
+    assert config.distributed_type == kind
+    assert written.items() >= settings.items()
+    known = {action.dest for action in launch_command_parser()._actions}
+    assert set(written) <= known
 
 
 @pytest.mark.parametrize("path", TUNING, ids=name)
