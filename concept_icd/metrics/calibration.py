@@ -65,24 +65,26 @@ def equal_count_bins(gold: Bools, probabilities: Floats, bins: int) -> Reliabili
     """Pairs in order of probability, cut into `bins` of equal count; ties share the bin of their first."""
     _require_bins(bins)
     ordered = np.sort(probabilities)  # of values, not of indices: ten times faster on 50 million pairs
-    starts = np.flatnonzero(np.diff(ordered, prepend=-1.0))  # first of each tie
-    first = np.repeat(starts, np.diff(starts, append=ordered.size))
-    first_of_positives = np.searchsorted(ordered, probabilities[gold], side="left")
-    return _summarise(first * bins // ordered.size, ordered, first_of_positives * bins // ordered.size, bins)
+    cuts = -(-np.arange(bins) * ordered.size // bins)  # bin b would start at ceil(b N / bins),
+    cuts = cuts[cuts < ordered.size]
+    value = ordered[cuts]
+    inside_tie = np.searchsorted(ordered, value, side="left") < cuts  # but where that splits a tie, after the tie
+    starts = np.where(inside_tie, np.searchsorted(ordered, value, side="right"), cuts)
+    starts = np.unique(starts[starts < ordered.size])
+    pairs = np.diff(starts, append=ordered.size)
+    bin_of_positives = np.searchsorted(ordered[starts], probabilities[gold], side="right") - 1
+    accuracy = np.bincount(bin_of_positives, minlength=starts.size) / pairs
+    return ReliabilityBins(np.add.reduceat(ordered, starts) / pairs, accuracy, pairs)
 
 
 def equal_width_bins(gold: Bools, probabilities: Floats, bins: int) -> ReliabilityBins:
     """Bins [0, 1/bins), [1/bins, 2/bins), ...; the last also holds 1. Both (pairs,)."""
     _require_bins(bins)
     bin_of = np.minimum((probabilities * bins).astype(np.int64), bins - 1)
-    return _summarise(bin_of, probabilities, bin_of[gold], bins)
-
-
-def _summarise(bin_of: Ints, probabilities: Floats, bin_of_positives: Ints, bins: int) -> ReliabilityBins:
     pairs = np.bincount(bin_of, minlength=bins)
     filled = pairs > 0
     confidence = np.bincount(bin_of, weights=probabilities, minlength=bins)[filled] / pairs[filled]
-    accuracy = np.bincount(bin_of_positives, minlength=bins)[filled] / pairs[filled]
+    accuracy = np.bincount(bin_of[gold], minlength=bins)[filled] / pairs[filled]
     return ReliabilityBins(confidence, accuracy, pairs[filled])
 
 

@@ -1,6 +1,7 @@
 r"""Metrics of the order of a note's codes. With P gold codes at ranks r_1 < ... < r_P:
 
     precision_at_k = |{j: r_j <= k}| / k              recall_at_k = |{j: r_j <= k}| / P
+    precision_ceiling_at_k = min(P, k) / k            (the highest precision_at_k that the gold codes allow)
     r_precision    = |{j: r_j <= P}| / P              map         = 1/P  sum_j  j / r_j
     coverage       = r_P                              (how far down to read for every gold code)
     ndcg           = sum_j 1/log2(1 + r_j)  /  sum_{j=1..P} 1/log2(1 + j)
@@ -47,6 +48,7 @@ def note_ranking(ranks: GoldRanks, ks: Iterable[int]) -> dict[str, Floats]:
     for k in ks:
         hits = ranks.sums(ranks.rank <= k)
         values[f"precision_at_{k}"] = hits / k
+        values[f"precision_ceiling_at_{k}"] = np.minimum(count, k) / k
         values[f"recall_at_{k}"] = hits / count
     values["r_precision"] = ranks.sums(ranks.rank <= ranks.count[ranks.note]) / count
     values["map"] = ranks.sums(ranks.position / ranks.rank) / count

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss
 
@@ -72,6 +73,20 @@ def test_equal_width_equals_a_slow_reading(case):
     assert found["ece_equal_width"] == pytest.approx(sum(n * gap for n, gap in gaps) / len(pairs))
     assert found["mce_equal_width"] == pytest.approx(max(gap for _, gap in gaps))
     assert found["brier"] == pytest.approx(brier_score_loss(gold.ravel(), probabilities.ravel(), pos_label=1))
+
+
+@given(tied(), st.integers(1, 40))
+def test_bins_of_equal_count_equal_a_slow_reading(case, bins):
+    gold, probabilities = case
+    members: dict[int, list[int]] = {}
+    ordered = sorted(probabilities.ravel())
+    for pair, p in enumerate(probabilities.ravel()):  # a pair goes where the first of its tie goes
+        members.setdefault(ordered.index(p) * bins // len(ordered), []).append(pair)
+    inside = [members[b] for b in sorted(members)]
+    found = equal_count_bins(gold.ravel().astype(bool), probabilities.ravel(), bins)
+    assert found.pairs.tolist() == [len(pairs) for pairs in inside]
+    assert list(found.accuracy) == pytest.approx([gold.ravel()[pairs].mean() for pairs in inside])
+    assert list(found.confidence) == pytest.approx([probabilities.ravel()[pairs].mean() for pairs in inside])
 
 
 def test_at_least_one_bin():

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from concept_icd.metrics import bootstrap_intervals, classification_metrics, headline_intervals, ranking_metrics
+from concept_icd.metrics.intervals import draw_weights
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,7 @@ def test_the_draws_do_not_depend_on_the_chunks(matrices, monkeypatch):
     gold, probabilities, patients = matrices
     arguments = (gold, probabilities, probabilities >= 0.4, None, patients, 50)
     whole = headline_intervals(*arguments)
-    monkeypatch.setattr("concept_icd.metrics.intervals._CHUNK", 500)  # eight draws at once
+    monkeypatch.setattr("concept_icd.metrics.intervals._CHUNK", 56)  # eight draws at once
     chunked = headline_intervals(*arguments)
     for name, interval in whole.items():
         assert chunked[name] == pytest.approx(interval), name
@@ -86,11 +87,21 @@ def test_draws_without_the_metric_are_not_counted():
     assert found["map"]["draws"] == found["micro_auc"]["draws"]
 
 
-def test_the_aucs_take_fewer_draws_on_large_matrices(matrices, monkeypatch):
+def test_long_work_says_how_far_it_is(matrices):
     gold, probabilities, _ = matrices
-    monkeypatch.setattr("concept_icd.metrics.intervals._AREA_BUDGET", 100)
-    found = headline_intervals(gold, probabilities, probabilities > 0.4, draws=150)
-    assert (found["micro_f1"]["draws"], found["micro_auc"]["draws"], found["macro_auc"]["draws"]) == (150, 100, 100)
+    done: list[int] = []
+    found = headline_intervals(gold, probabilities, probabilities > 0.4, draws=20, advance=done.append)
+    assert sum(done) == 2 * gold.sum()
+    assert found["micro_auc"]["draws"] == found["macro_auc"]["draws"] == 20
+
+
+def test_a_seed_names_its_draws(matrices):
+    gold, _, patients = matrices
+    weights = draw_weights(patients, len(gold), draws=3, seed=7)
+    random = np.random.default_rng(7)
+    one_by_one = [random.multinomial(30, [1 / 30] * 30) for _ in range(3)]  # 30 patients of two notes
+    assert (weights[:, ::2] == one_by_one).all()
+    assert (weights[:, 1::2] == one_by_one).all()
 
 
 def test_the_same_seed_gives_the_same_interval(matrices):

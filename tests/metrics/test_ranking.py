@@ -27,6 +27,24 @@ def test_one_note_by_hand():
     assert [found[f"rank_errors_at_{r}"] for r in (25, 50, 75, 100)] == [0, 1, 1, 5]
 
 
+def test_the_ceiling_of_precision_is_what_the_gold_codes_allow():
+    # Notes with 1, 4 and no gold codes: the first 5 codes hold at most 1/5 and 4/5, the first 2 at most 1/2 and 1.
+    gold, scores = np.zeros((3, 10), int), np.vstack([SCORES] * 3)
+    gold[0, 9] = 1
+    gold[1] = GOLD[0]
+    found = ranking_metrics(gold, scores, ks=[2, 5])
+    assert found["precision_ceiling_at_5"] == pytest.approx((1 / 5 + 4 / 5) / 2)
+    assert found["precision_ceiling_at_2"] == pytest.approx((1 / 2 + 2 / 2) / 2)
+
+
+@given(tied())
+def test_the_ceiling_is_the_precision_of_a_perfect_order(case):
+    gold, scores = case
+    perfect, found = ranking_metrics(gold, gold, ks=[1, 3]), ranking_metrics(gold, scores, ks=[1, 3])
+    for k in (1, 3):
+        assert found[f"precision_ceiling_at_{k}"] == pytest.approx(perfect[f"precision_at_{k}"], nan_ok=True)
+
+
 def test_the_ideal_gain_at_k_stops_at_k():
     assert ranking_metrics(np.ones((1, 6), int), np.arange(6.0)[None], ks=[3])["ndcg_at_3"] == 1.0
 
@@ -44,14 +62,6 @@ def test_of_two_tied_codes_the_first_column_is_read_first():
 
 def test_codes_without_a_score_may_be_minus_infinity():
     assert ranking_metrics([[0, 1, 0]], [[-np.inf, -5.0, -np.inf]])["coverage"] == 1
-
-
-def test_many_notes_are_ordered_in_chunks(monkeypatch):
-    random = np.random.default_rng(0)
-    gold, scores = random.random((50, 20)) < 0.2, random.random((50, 20))
-    whole = ranking_metrics(gold, scores)
-    monkeypatch.setattr("concept_icd.metrics.ranks._CHUNK", 60)  # three notes at once
-    assert ranking_metrics(gold, scores) == whole
 
 
 @given(distinct())
