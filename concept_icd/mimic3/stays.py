@@ -1,0 +1,81 @@
+"""Who was admitted: patient, age, sex and drugs of each stay. It knows nothing of notes or codes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from concept_icd.mimic3.tables import Tables, load, require_ids
+
+if TYPE_CHECKING:
+    import duckdb
+
+#: Ages above this are 90.0: MIMIC-III moves these patients' births 300 years back.
+OLDEST = 89
+
+
+@dataclass(frozen=True)
+class Stay:
+    """An admission.
+
+    Attributes:
+        patient_id: SUBJECT_ID.
+        age: whole years at admission, 90.0 above 89; None where a date is missing. sex: "F", "M" or None.
+        drugs: different DRUG names of PRESCRIPTIONS, in alphabetical order.
+    """
+
+    patient_id: str
+    age: float | None
+    sex: str | None
+    drugs: tuple[str, ...] = ()
+
+
+def read_stays(connection: duckdb.DuckDBPyConnection, tables: Tables) -> dict[str, Stay]:
+    """HADM_ID -> stay, for every admission, in the order of the ids' numbers.
+
+    Raises:
+        InputError: a table cannot be read, or ids are no whole numbers.
+    """
+    for name in ("ADMISSIONS", "PATIENTS"):
+        load(connection, tables[name], f"CREATE TABLE {name.lower()} AS SELECT * FROM {tables[name].rows}")
+    require_ids(connection, tables["ADMISSIONS"], ("hadm_id", "subject_id"))
+    require_ids(connection, tables["PATIENTS"], ("subject_id",))
+    rows = connection.execute(f"""
+        SELECT
+            hadm_id,
+            any_value(subject_id),
+            any_value(
+                CASE WHEN years > {OLDEST} THEN 90.0 WHEN years >= 0 THEN years::DOUBLE END
+            ),
+            any_value(CASE WHEN upper(gender) IN ('F', 'M') THEN upper(gender) END)
+        FROM (
+            SELECT
+                admissions.hadm_id, admissions.subject_id, gender,
+                date_sub('year', try_cast(dob AS TIMESTAMP)::DATE, try_cast(admittime AS TIMESTAMP)::DATE) AS years
+            FROM admissions LEFT JOIN patients USING (subject_id)
+        )
+        WHERE hadm_id IS NOT NULL
+        GROUP BY hadm_id
+        ORDER BY hadm_id::BIGINT, hadm_id
+    """).fetchall()
+    drugs = _drugs(connection, tables)
+    return {stay: Stay(patient, age, sex, drugs.get(stay, ())) for stay, patient, age, sex in rows}
+
+
+def _drugs(connection: duckdb.DuckDBPyConnection, tables: Tables) -> Mapping[str, tuple[str, ...]]:
+    table = tables.get("PRESCRIPTIONS")
+    if table is None:
+        return {}
+    load(connection, table, f"CREATE TABLE prescriptions AS SELECT DISTINCT hadm_id, drug FROM {table.rows}")
+    require_ids(connection, table)
+    rows = connection.execute("""
+        SELECT hadm_id, list(drug ORDER BY drug) FROM prescriptions
+        WHERE hadm_id IS NOT NULL AND drug IS NOT NULL GROUP BY hadm_id
+    """)
+    found: dict[str, tuple[str, ...]] = {}
+    while piece := rows.fetchmany(1000):
+        # A few thousand names, millions of times: each is held once.
+        found.update((stay, tuple(map(sys.intern, names))) for stay, names in piece)
+    return found
