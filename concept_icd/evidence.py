@@ -3,14 +3,15 @@
     loss(s, c) = log-odds(c | note) - log-odds(c | note without sentence s)
 
 Evidence of c are the sentence with the largest loss and those that lose at least half as much; none where leaving out
-a sentence lowers nothing. A note of one sentence is its own evidence. Erasure in place of attention: it says what the
-answer depends on (Li, Monroe and Jurafsky, 2016, "Understanding neural networks through representation erasure"). It
-knows a coder and the text, never gold codes.
+a sentence lowers nothing. Of a note that is too long, "note" is the text that was read. A note of one sentence is its
+own evidence. Erasure in place of attention: it says what the answer depends on (Li, Monroe and Jurafsky, 2016,
+"Understanding neural networks through representation erasure"). It knows a coder and the text, never gold codes.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -56,21 +57,25 @@ def with_evidence(coder: ConceptCoder, note: Note, result: CodingResult) -> Codi
 
     Only the concepts that weigh on an accepted code are asked again.
     """
-    spans = sentence_spans(note.text)
+    read = coder.scorer.text_read(note, coder.concepts.concepts)
+    spans = [(start + a, start + b) for start, end in read for a, b in sentence_spans(note.text[start:end])]
     accepted = [coder.concepts.codes.index(code.code) for code in result.accepted]
     if not accepted or not spans:
         return result
     alone = len(spans) == 1
-    losses = np.ones((1, len(accepted))) if alone else _losses(coder, note, spans, accepted)
+    losses = np.ones((1, len(accepted))) if alone else _losses(coder, note, read, spans, accepted)
     found = {coder.concepts.codes[c]: _evidence(spans, losses[:, i]) for i, c in enumerate(accepted)}
     codes = tuple(replace(code, evidence=found.get(code.code, ())) for code in result.codes)
     return replace(result, codes=codes)
 
 
-def _losses(coder: ConceptCoder, note: Note, spans: list[Span], accepted: list[int]) -> np.ndarray:
+def _losses(
+    coder: ConceptCoder, note: Note, read: Sequence[Span], spans: list[Span], accepted: list[int]
+) -> np.ndarray:
     """(sentences, accepted codes): log-odds that each code loses without each sentence."""
     asked = np.unique(coder.heads.aggregator.weights[accepted].indices)
-    texts = [note.text, *(note.text[:start] + note.text[end:] for start, end in spans)]
+    # Leaving out a sentence of the text that was read lets nothing else of a long note in.
+    texts = [_text_without(note.text, read, left_out) for left_out in [(0, 0), *spans]]
     notes = [replace(note, note_id=str(number), text=text) for number, text in enumerate(texts)]
     log_odds = np.empty((len(notes), len(accepted)))
     for scores in coder.scorer.iter_scores(notes, [coder.concepts.concepts[k] for k in asked]):
@@ -78,6 +83,15 @@ def _losses(coder: ConceptCoder, note: Note, spans: list[Span], accepted: list[i
         logits[asked] = scores.logits
         log_odds[int(scores.note_id)] = coder.heads.contributions(logits)[accepted].sum(axis=1)
     return log_odds[0] - log_odds[1:]
+
+
+def _text_without(text: str, read: Sequence[Span], left_out: Span) -> str:
+    """The text that was read without one span of it; parts that do not end with a blank are set apart by a line."""
+    kept = ""
+    for start, end in read:
+        kept += "\n" if kept and not kept[-1].isspace() else ""
+        kept += text[start : max(start, min(end, left_out[0]))] + text[min(end, max(start, left_out[1])) : end]
+    return kept
 
 
 def _evidence(spans: list[Span], losses: np.ndarray) -> tuple[Span, ...]:

@@ -153,7 +153,9 @@ def fit_coder(
         model=model or settings["model"],
         adapter=adapter or settings["adapter"],
         prompt=PromptTemplate.load(scored / PROMPT),
-        scorer_settings={name: settings[name] for name in ("max_length", "load_in_4bit")},
+        scorer_settings={
+            name: settings[name] for name in ("max_length", "load_in_4bit", "note_text") if name in settings
+        },
         options=options,
         allow_in_sample=allow_in_sample,
     )

@@ -6,8 +6,10 @@ tokenised apart and joined as ids, so a packed forward pass, a plain one and vLL
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,10 @@ from concept_icd.artifacts import hash_of, new_file
 from concept_icd.errors import InputError, did_you_mean
 from concept_icd.records import Note
 from concept_icd.resources import read_yaml
+from concept_icd.sections import STANDARD, keep_sections, split_sections, what_was_cut
 
+#: What is read of a note that is too long: its beginning, or its most useful sections (`concept_icd.sections`).
+NOTE_TEXTS = ("whole", "sections")
 _CONCEPT = "{concept}"
 
 
@@ -99,11 +104,25 @@ class EncodedNote:
 
     Attributes:
         ids: before_note + note + after_note. truncated: None, or one sentence on what was not read.
+        read: the characters of the note's text that were read, as spans (start, end) in order.
     """
 
     note_id: str
     ids: tuple[int, ...]
     truncated: str | None
+    read: tuple[tuple[int, int], ...] = ()
+
+
+def checked_note_text(note_text: str) -> str:
+    """The option as it is; training, scoring and coding share it.
+
+    Raises:
+        InputError: it is none of `NOTE_TEXTS`.
+    """
+    if note_text not in NOTE_TEXTS:
+        known = " or ".join(NOTE_TEXTS)
+        raise InputError(f"note_text must be {known}, it is {note_text!r}{did_you_mean(str(note_text), NOTE_TEXTS)}")
+    return note_text
 
 
 class TokenizedPrompt:
@@ -111,18 +130,21 @@ class TokenizedPrompt:
 
     Args:
         max_length: tokens of the longest prompt (note and one question) that the model may be given.
+        note_text: one of `NOTE_TEXTS`.
 
     Raises:
-        InputError: the tokenizer has no pair of single-token answers for this template.
+        InputError: the tokenizer has no pair of single-token answers for this template, or an unknown `note_text`.
     """
 
-    def __init__(self, template: PromptTemplate, tokenizer: Any, max_length: int) -> None:
+    def __init__(self, template: PromptTemplate, tokenizer: Any, max_length: int, note_text: str = "whole") -> None:
         self.template, self.tokenizer, self.max_length = template, tokenizer, max_length
+        self.note_text = checked_note_text(note_text)
         self.yes_id, self.no_id = self._answer_ids()
         before = list(tokenizer(template.before_note)["input_ids"])
         if before and before[-1] == tokenizer.eos_token_id:  # some tokenizers end every text
             before.pop()
         self._before, self._after = before, self._ids(template.after_note)
+        self._line_break = self._ids("\n")
 
     def _ids(self, text: str) -> list[int]:
         return list(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
@@ -144,7 +166,9 @@ class TokenizedPrompt:
     def encode_note(self, note: Note, question_tokens: int) -> EncodedNote:
         """Tokens of the shared part, with room left for a question of `question_tokens` tokens.
 
-        A note that is too long loses its end: the start of a note is kept up to the last token that fits.
+        A note that fits is read as it stands. Of one that is too long, "whole" reads the start up to the last token
+        that fits; "sections" reads the most useful sections, in the note's own order, and the start of a note without
+        a heading of those sections.
 
         Raises:
             InputError: the note is empty, or the question alone leaves no room for it.
@@ -158,11 +182,43 @@ class TokenizedPrompt:
             )
         encoded = self.tokenizer(note.text, add_special_tokens=False, verbose=False, return_offsets_mapping=True)
         ids: Sequence[int] = encoded["input_ids"]
-        truncated = None
+        truncated, read = None, [(0, len(note.text))]
         if len(ids) > room:
-            end = encoded["offset_mapping"][room - 1][1]
-            truncated = (
-                f"the note's end was not read: {room:,} of {len(ids):,} tokens fit "
-                f"(characters 0 to {end:,} of {len(note.text):,})"
-            )
-        return EncodedNote(note.note_id, (*self._before, *ids[:room], *self._after), truncated)
+            offsets = encoded["offset_mapping"]
+            selected = self._sections_that_fit(note.text, ids, offsets, room) if self.note_text == "sections" else None
+            if selected:
+                ids, truncated, read = selected
+            else:
+                end = offsets[room - 1][1]
+                truncated = (
+                    f"the note's end was not read: {room:,} of {len(ids):,} tokens fit "
+                    f"(characters 0 to {end:,} of {len(note.text):,})"
+                )
+                ids, read = ids[:room], [(0, end)]
+        return EncodedNote(note.note_id, (*self._before, *ids, *self._after), truncated, tuple(read))
+
+    def _sections_that_fit(
+        self, text: str, ids: Sequence[int], offsets: Sequence[tuple[int, int]], room: int
+    ) -> tuple[list[int], str | None, list[tuple[int, int]]] | None:
+        """Tokens of the sections that fit, what was left out, and the spans read; None without standard sections.
+
+        A section that is cut ends with a line break, so that the next heading does not run on from its last word.
+        """
+        sections = split_sections(text)
+        if not any(section.name in STANDARD for section in sections):
+            return None
+        # A token belongs to the section of its last character: a leading blank is the end of what came before.
+        firsts = [0, *(bisect_left(offsets, s.start, key=lambda span: span[1] - 1) for s in sections[1:]), len(ids)]
+        sizes = [end - first for first, end in pairwise(firsts)]
+        kept = keep_sections(sections, sizes, room, len(self._line_break))
+        chosen: list[int] = []
+        read: list[tuple[int, int]] = []
+        for section, first, size, count in zip(sections, firsts, sizes, kept, strict=False):
+            if not count:
+                continue
+            cut = count < size
+            chosen += [*ids[first : first + count], *(self._line_break if cut else ())]
+            end = offsets[first + count - 1][1] if cut else section.end
+            joins = read and read[-1][1] == section.start
+            read[-1:] = [(read[-1][0], end)] if joins else [*read[-1:], (section.start, end)]
+        return (chosen, what_was_cut(sections, sizes, kept, self.max_length), read) if chosen else None

@@ -16,7 +16,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--splits", nargs="+", metavar="SPLIT", help="only the notes of these splits")
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N notes, to try things out")
     parser.add_argument("--in-sample", action="store_true", help="score notes that every adapter has seen all the same")
-    parser.add_argument("--max-length", type=int, metavar="TOKENS", help="longest prompt; default: the model's")
+    parser.add_argument("--max-length", type=int, metavar="TOKENS", help="longest prompt; default: the tuning's")
+    kept = "of a note that is too long, read its beginning (whole) or its most useful sections; default: the tuning's"
+    parser.add_argument("--note-text", choices=["whole", "sections"], help=kept)
     parser.add_argument("--device", help="cpu, cuda, cuda:1, ...; default: a GPU where there is one")
     parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], help="default: float32 on a CPU")
 
@@ -36,7 +38,12 @@ def run(args: argparse.Namespace) -> int:
     notes = notes[: args.limit]
     if not notes:
         raise InputError(f"{args.corpus} has no notes in the splits {', '.join(args.splits or ['(any)'])}")
-    scorer = {"max_length": args.max_length, "device": args.device, "dtype": args.dtype}
+    scorer = {
+        "max_length": args.max_length,
+        "note_text": args.note_text,
+        "device": args.device,
+        "dtype": args.dtype,
+    }
     score_corpus(notes, args.tuned, args.out, in_sample=args.in_sample, **scorer)
     failures = read_failures(args.out)
     for note_id, reason in failures.items():

@@ -33,15 +33,19 @@ def score_corpus(
 
     Args:
         in_sample: score training notes that no adapter is blind to all the same; heads will refuse the result.
-        scorer: goes to `PackedScorer.from_pretrained`.
+        scorer: goes to `PackedScorer.from_pretrained`; max_length and note_text are those of the tuning by default.
 
     Raises:
         InputError: the run is not complete, or a note was seen by every adapter and `in_sample` is False.
     """
     manifest, tuned = read_manifest(tuned, "finetune"), Path(tuned)
-    model = manifest["config"]["model_name_or_path"]
-    if manifest["config"]["load_in_4bit"]:
+    tuning: dict[str, Any] = manifest["config"]
+    model: str = tuning["model_name_or_path"]
+    if tuning["load_in_4bit"]:
         scorer = {"load_in_4bit": True} | scorer
+    # A note is read as it was in tuning, unless the caller says otherwise.
+    scorer["max_length"] = scorer.get("max_length") or tuning.get("max_length")
+    scorer["note_text"] = scorer.get("note_text") or tuning.get("note_text", "whole")
     concepts, prompt = ConceptSet.load(tuned / CONCEPTS), PromptTemplate.load(tuned / PROMPT)
     groups: dict[str, list[Note]] = {}
     leaked = []
@@ -60,7 +64,8 @@ def score_corpus(
         "adapter": str(tuned / ADAPTER),
         "weights": {name: ModelReference.of(model, tuned / name).hash for name in sorted(groups)},
         "load_in_4bit": bool(scorer.get("load_in_4bit")),
-        "max_length": scorer.get("max_length"),
+        "max_length": scorer["max_length"],
+        "note_text": scorer["note_text"],
         "dtype": scorer.get("dtype"),
         "out_of_fold": not leaked,
     }

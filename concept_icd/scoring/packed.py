@@ -21,7 +21,7 @@ from concept_icd.base_model import LoadedModel, load_model
 from concept_icd.concepts import ConceptSet
 from concept_icd.errors import InputError
 from concept_icd.progress import progress_bar
-from concept_icd.prompts import EncodedNote, PromptTemplate, TokenizedPrompt
+from concept_icd.prompts import EncodedNote, PromptTemplate, TokenizedPrompt, checked_note_text
 from concept_icd.records import Concept, Note, require_notes
 from concept_icd.scoring.packing import NOTE, PADDING, QuestionChunk, chunk_questions, visible
 from concept_icd.scoring.scores import ConceptScores
@@ -40,6 +40,7 @@ class PackedScorer:
     """Scores concepts of notes with a (LoRA-tuned) causal LM of Hugging Face transformers.
 
     Args:
+        max_length, note_text: see `TokenizedPrompt`; by default the longest prompt is the model's.
         chunk_tokens: question tokens per forward pass. More of them waste attention between questions, fewer of them
             waste calls.
         batch_tokens: tokens (notes and their chunk) per forward pass when short notes are batched.
@@ -51,12 +52,13 @@ class PackedScorer:
         prompt: PromptTemplate,
         *,
         max_length: int | None = None,
+        note_text: str = "whole",
         chunk_tokens: int = 512,
         batch_tokens: int = 8192,
     ) -> None:
         self.model, self.prompt = loaded.model, prompt
         self.max_length = min(max_length or loaded.max_length, loaded.max_length)
-        self.tokens = TokenizedPrompt(prompt, loaded.tokenizer, self.max_length)
+        self.tokens = TokenizedPrompt(prompt, loaded.tokenizer, self.max_length, note_text)
         self.chunk_tokens, self.batch_tokens = chunk_tokens, batch_tokens
         self._decoder = _decoder(self.model)
 
@@ -68,14 +70,22 @@ class PackedScorer:
         prompt: PromptTemplate | str | Path = "concept",
         *,
         max_length: int | None = None,
+        note_text: str = "whole",
         chunk_tokens: int = 512,
         batch_tokens: int = 8192,
         **loading: Any,
     ) -> PackedScorer:
         """Loads model, adapter and prompt; `loading` goes to `concept_icd.base_model.load_model`."""
         template = prompt if isinstance(prompt, PromptTemplate) else PromptTemplate.load(prompt)
-        loaded = load_model(model, adapter, **loading)
-        return cls(loaded, template, max_length=max_length, chunk_tokens=chunk_tokens, batch_tokens=batch_tokens)
+        checked_note_text(note_text)  # before minutes of loading
+        return cls(
+            load_model(model, adapter, **loading),
+            template,
+            max_length=max_length,
+            note_text=note_text,
+            chunk_tokens=chunk_tokens,
+            batch_tokens=batch_tokens,
+        )
 
     def score(self, notes: Sequence[Note], concepts: ConceptSet, *, progress: bool = False) -> ConceptScores:
         """Scores every concept of every note.
@@ -113,6 +123,11 @@ class PackedScorer:
         for batch in _batches(encoded, widest, self.batch_tokens):
             for note, row in zip(batch, self._score_batch(batch, chunks), strict=True):
                 yield NoteScores(note.note_id, row, note.truncated)
+
+    def text_read(self, note: Note, concepts: Sequence[Concept]) -> tuple[tuple[int, int], ...]:
+        """The spans of the note's text that are read when these concepts are asked."""
+        longest = max((len(self.tokens.encode_question(concept.text)) for concept in concepts), default=0)
+        return self.tokens.encode_note(note, longest).read
 
     @torch.inference_mode()
     def _score_batch(self, batch: Sequence[EncodedNote], chunks: Sequence[QuestionChunk]) -> np.ndarray:

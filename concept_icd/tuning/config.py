@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import torch
 
 from concept_icd.errors import InputError, MissingExtraError, did_you_mean
+from concept_icd.prompts import checked_note_text
 from concept_icd.resources import read_yaml
 
 try:
@@ -44,6 +45,11 @@ class ConceptArguments:
     )
     phrases: str | None = field(default=None, metadata={"help": "Phrase file: JSON, phrases per code (as in CEC)."})
     prompt: str = field(default="concept", metadata={"help": "Prompt template: a name or a YAML file."})
+    note_text: str = field(
+        default="whole",
+        metadata={"help": "What is read of a note that is too long: its beginning (whole) or its sections, the most "
+                          "useful first (sections)."},
+    )  # fmt: skip
     positive_share: float = field(default=1.0, metadata={"help": "Share of a note's true concepts that is asked."})
     negative_share: float = field(default=0.1, metadata={"help": "Share of the false concepts that is asked."})
     soft_targets: float = field(default=0.0, metadata={"help": "Weight of the annotators' votes in the targets."})
@@ -51,6 +57,7 @@ class ConceptArguments:
     holdout: float = field(default=0.0, metadata={"help": "Instead of folds: share of notes kept for the heads."})
 
     def __post_init__(self) -> None:
+        checked_note_text(self.note_text)
         if self.folds == 1 or self.folds < 0:
             raise InputError(f"folds must be 0 or at least 2, it is {self.folds}")
         if not 0 <= self.holdout < 1:

@@ -138,7 +138,7 @@ def tune_adapter(
         load_in_4bit=model.load_in_4bit,
     )
     limit = min(training.max_length or loaded.max_length, loaded.max_length)
-    tokens = TokenizedPrompt(prompt, loaded.tokenizer, limit)
+    tokens = TokenizedPrompt(prompt, loaded.tokenizer, limit, arguments.note_text)
     collator = PackedCollator(
         [tokens.encode_question(concept.text) for concept in concepts.concepts],
         loaded.tokenizer.pad_token_id or 0,
