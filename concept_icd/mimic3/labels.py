@@ -34,13 +34,16 @@ _SHAPES = {shape.kind: shape for shape in ICD9CM}
 def exact_code(raw: str, kind: Kind) -> str:
     """The dotted code of a cell of DIAGNOSES_ICD or PROCEDURES_ICD; zeros are kept, the code need not exist.
 
+    A code that has its dot stays as it is.
+
     >>> exact_code("4019", "diagnosis"), exact_code("E8889", "diagnosis"), exact_code("0407", "procedure")
     ('401.9', 'E888.9', '04.07')
 
     Raises:
         InputError: it has not the shape of such a code.
     """
-    code = _SHAPES[kind].add_dot(raw.strip().upper())
+    code = raw.strip().upper()
+    code = code if "." in code else _SHAPES[kind].add_dot(code)
     if not _SHAPES[kind].dotted.fullmatch(code):
         raise InputError(f"{raw!r} is no ICD-9-CM {kind} code")
     return code
@@ -173,5 +176,4 @@ def recount_in_words(
 def _published_spellings(code: str) -> set[str]:
     if len(code.partition(".")[0]) > 2:
         return {code}
-    raw = code.replace(".", "")
-    return {published_label(raw, "procedure", as_decimal=as_decimal) for as_decimal in (False, True)}
+    return {published_label(code, "procedure", as_decimal=as_decimal) for as_decimal in (False, True)}

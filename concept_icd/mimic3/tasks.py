@@ -24,12 +24,12 @@ class Task:
     Attributes:
         title: how papers call it.
         lists: the admission lists it needs, see `splits`; None: every stay, no splits.
-        spelling: "exact" keeps the zeros of a procedure code (04.07), "published" drops them as CAML did (40.7).
+        spelling: "exact" keeps a procedure's zeros (04.07, 93.90), "published" is CAML's (40.7, 93.9); see `labels`.
         rule: in words, where the label set comes from.
-        codes: the fixed label set (diagnoses first, each kind sorted), or None where it is counted or not limited.
+        codes: the fixed label set (diagnoses first, each kind sorted), or None where it is counted.
         aliases: label -> the code that it means, for fixed labels that are spelled unlike it.
-        stays: published number of stays of "train", "dev" and "test"; empty where nothing is published.
-        labels: published size of the label set, or None.
+        stays: published number of stays with a code in "train", "dev" and "test"; empty where nothing is published.
+        labels: published size of the label set; None: not published, or not verified.
         source: where the numbers come from.
     """
 
@@ -76,7 +76,10 @@ RARE50 = _codes(
     procedures="17.36 34.71 38.47 40.7 52.0 53.02 77.7",
 )
 
-_CAML = "Mullenbach et al. 2018 (CAML), admission lists and preprocessing of its repository"
+# Numbers of stays: lines of the published lists, which Edin et al. 2023 ship again. CAML's train_full has 47,723, of
+# which Edin's copy leaves out the 4 stays without any code; nothing in the lists stands twice.
+_CAML = "Mullenbach et al. 2018 (CAML): admission lists and notebook of its repository"
+_CAML_FULL = f"{_CAML}; papers print 47,723 training stays, 4 of them have no code"
 _STAYS_50 = {"train": 8066, "dev": 1573, "test": 1729}
 _STAYS_FULL = {"train": 47719, "dev": 1631, "test": 3372}
 
@@ -86,7 +89,7 @@ _TASKS = (
         "MIMIC-III-50",
         "caml-50",
         "published",
-        "the fixed 50 labels of CAML",
+        "the fixed 50 labels of CAML: the most frequent of all rows of stays with a summary",  # printed in its notebook
         MIMIC3_50,
         stays=_STAYS_50,
         labels=50,
@@ -97,7 +100,8 @@ _TASKS = (
         "MIMIC-III-50, recounted",
         "caml-50",
         "exact",
-        "the 50 codes that most stays have, each counted once a stay, leading zeros kept",
+        "the 50 codes that most stays with a summary have, each counted once a stay, spelled exactly; the stays of the "
+        "published lists, even the few that have none of these codes",
         None,
         stays=_STAYS_50,
         labels=50,
@@ -108,45 +112,48 @@ _TASKS = (
         "MIMIC-III-rare50",
         "kept-rare50",
         "published",
-        "the fixed 50 rare labels of KEPT",
+        "the fixed 50 rare labels of KEPT, inside the lists of CAML-full",
         RARE50,
         # The one billable code each that yields the label, see `labels`: 40.7 lost a leading zero; 52.0 was raw 0052,
         # then "52.", then a decimal number; 77.7 lost its last zero. 05.20 and 07.77 are no codes. KEPT names none.
         aliases={"40.7": "04.07", "52.0": "00.52", "77.7": "77.70"},
         stays={"train": 249, "dev": 20, "test": 142},
         labels=50,
-        source="Yang et al. 2022 (KEPT), its repository",
+        source="Yang et al. 2022 (KEPT): ids and labels of its repository",
     ),
     Task(
         "mimic3-full",
         "MIMIC-III-full",
         "caml-full",
         "published",
-        "every code of the listed stays, procedure codes without their leading zeros",
+        "every code of the listed stays, procedures spelled as two readings as numbers left them (see labels)",
         None,
         stays=_STAYS_FULL,
         labels=8922,
-        source=_CAML,
+        source=_CAML_FULL,
     ),
     Task(
         "mimic3-full-recounted",
         "MIMIC-III-full, recounted",
         "caml-full",
         "exact",
-        "every code of the listed stays, leading zeros kept",
+        "every code of the listed stays, spelled exactly",
         None,
         stays=_STAYS_FULL,
-        source=_CAML,
+        # Not verified. The 9,017 that circulate are the codes of both whole tables (6,985 + 2,032), all stays included.
+        labels=None,
+        source=_CAML_FULL,
     ),
     Task(
         "mimic3-clean",
         "MIMIC-III clean",
         "edin-clean",
         "exact",
-        "codes of at least 10 stays, leading zeros kept",
+        "codes of at least 10 of the stays that have a summary and a code, spelled exactly",
         None,
         stays={"train": 38401, "dev": 5577, "test": 8734},
-        source="Edin et al. 2023, its repository",
+        labels=3681,  # the labels of its released PLM-ICD checkpoint (target2index.json)
+        source="Edin et al. 2023: splits, preprocessing and checkpoints of its repository",
     ),
     Task("mimic3-tables", "MIMIC-III tables, without notes", None, "exact", "every code of every stay", None),
 )
