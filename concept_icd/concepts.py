@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,9 @@ from concept_icd.errors import InputError, did_you_mean
 from concept_icd.ontology import Ontology
 from concept_icd.phrases import phrase_key
 from concept_icd.records import LEVELS, Concept, Level
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 NODE_LEVELS: tuple[Level, ...] = ("chapter", "section", "category", "subcategory", "code")
 
@@ -59,10 +63,12 @@ class ConceptSet:
             codes: the label set, in the order to keep.
             levels: which levels of ancestors to add ("code": nothing more than the labels).
             phrases: code -> phrases. The code may be an inner node: its phrases cover every label below it.
-            aliases: label -> the code that it means, for labels that data have spoilt ("40.7", once "04.07").
+            aliases: label -> the code that it means, for labels that data have spoilt: "40.7", once "04.07"; "66.",
+                once "00.66". Like a label, the code may be retired: its nearest ancestor then speaks for it.
 
         Raises:
-            InputError: a label is malformed, repeated or in no chapter; a level or an alias is unknown; no labels.
+            InputError: a label or what it means is malformed, in no chapter or there twice; a level is unknown; no
+                labels.
         """
         labels = tuple(codes)
         means = _check(labels, ontology, levels, aliases or {})
@@ -90,7 +96,7 @@ class ConceptSet:
             if (phrase.text.lower(), phrase.codes) not in said
         ]
         concepts.sort(key=lambda concept: LEVELS.index(concept.level))  # stable: within a level, in label order
-        used = {label: code for label, code in (aliases or {}).items() if label in labels and label != code}
+        used = {label: code for label, code in (aliases or {}).items() if label in means and label != code}
         return cls(labels, tuple(concepts), used)
 
     def __post_init__(self) -> None:
@@ -110,13 +116,15 @@ class ConceptSet:
             raise InputError(f"the concept set has no {key!r}{did_you_mean(key, self._positions)}")
         return self._positions[key]
 
-    @cached_property
-    def cover(self) -> NDArray[np.bool_]:
-        """(concepts, codes): True where a concept covers a code. Dense; `rows` is the same, sparse."""
-        cover = np.zeros((len(self.concepts), len(self.codes)), dtype=bool)
-        for column, code in enumerate(self.codes):
-            cover[list(self.rows[code]), column] = True
-        return cover
+    @property
+    def cover(self) -> csr_array:
+        """(concepts, codes), bool, sparse: True where a concept covers a code."""
+        from scipy.sparse import csr_array
+
+        column = {code: number for number, code in enumerate(self.codes)}
+        indices = [column[code] for concept in self.concepts for code in concept.codes]
+        starts = np.cumsum([0, *(len(concept.codes) for concept in self.concepts)])
+        return csr_array((np.ones(len(indices), dtype=bool), indices, starts), shape=(len(self), len(self.codes)))
 
     @cached_property
     def rows(self) -> dict[str, tuple[int, ...]]:
@@ -217,8 +225,10 @@ def _check(
         if level not in NODE_LEVELS:
             raise InputError(f"{level!r} is no level{did_you_mean(level, NODE_LEVELS)}")
     for label, code in aliases.items():
-        if code not in ontology:
-            raise InputError(f"the alias of {label!r} names {code!r}, which is not in {ontology.name}")
+        try:
+            ontology.resolve(code)
+        except InputError as error:
+            raise InputError(f"the alias of {label!r} names no code: {error}") from error
     meant_by: dict[str, str] = {}
     for label in labels:
         code = aliases.get(label, label)
@@ -239,8 +249,9 @@ def _phrase_concepts(
             key = phrase_key(text)
             texts.setdefault(key, " ".join(text.split()))
             covered.setdefault(key, set()).update(below[owner])
+    position = {label: number for number, label in enumerate(labels)}
     return [
-        Concept(f"phrase:{key}", "phrase", text, tuple(label for label in labels if label in covered[key]))
+        Concept(f"phrase:{key}", "phrase", text, tuple(sorted(covered[key], key=position.__getitem__)))
         for key, text in texts.items()
         if key
     ]

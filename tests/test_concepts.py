@@ -42,7 +42,7 @@ def test_every_ancestor_is_one_concept_however_many_codes_lie_below():
 def test_the_cover_matrix_and_the_path_of_a_code():
     concepts = ConceptSet.expand(["428.0", "428.21"], ontology)
     assert concepts.cover.dtype == bool
-    assert concepts.cover.tolist() == [
+    assert concepts.cover.toarray().tolist() == [
         [True, True],
         [True, True],
         [True, True],
@@ -92,8 +92,9 @@ def test_weak_labels_equal_the_product_with_the_cover(codes, data):
     gold = data.draw(st.lists(st.sampled_from(codes), unique=True))
     product = concepts.cover @ np.array([code in gold for code in codes], dtype=int) > 0
     assert concepts.weak_labels(gold).tolist() == product.astype(float).tolist()
-    for code in codes:
-        assert set(concepts.on_path(code)) == set(np.flatnonzero(concepts.cover[:, codes.index(code)]))
+    cover = concepts.cover.toarray()
+    for column, code in enumerate(codes):
+        assert set(concepts.on_path(code)) == set(np.flatnonzero(cover[:, column]))
 
 
 def test_a_phrase_of_two_codes_is_one_concept_and_of_an_inner_node_covers_all_below():
@@ -131,6 +132,18 @@ def test_aliases_give_spoilt_labels_their_meaning():
     assert concepts.concepts[-1].key == "code:40.7"
     assert concepts.concepts[-1].text == ontology.title("04.07")
     assert concepts.weak_labels(["40.7"]).all()
+
+
+def test_labels_that_are_no_codes_are_known_by_what_they_mean():
+    """Procedures 00.66 and 00.01 as numbers print them; and a code that was retired, spelled as another label."""
+    concepts = ConceptSet.expand(
+        ["66.", "1.", "3.61"], ontology, aliases={"66.": "00.66", "1.": "00.01", "3.61": "36.01"}
+    )
+    assert keys(concepts)[-3:] == ["code:66.", "code:1.", "code:3.61"]
+    assert concepts.concepts[concepts.index("code:66.")].text == node_text(ontology, "00.66")
+    assert concepts.concepts[concepts.index("code:3.61")].text == ontology.title("36.0")  # 36.01 is retired
+    assert concepts.concepts[concepts.on_path("3.61")[0]].key == "chapter:35-39"
+    assert concepts.meaning("3.61") == "36.01"
 
 
 def test_aliases_are_kept_and_hashed(tmp_path):
@@ -206,6 +219,9 @@ def test_a_changed_or_foreign_file_is_refused(tmp_path):
         (["V99.1"], {}, "no chapter"),
         (["428.0"], {"levels": ("chapters",)}, "did you mean 'chapter'"),
         (["40.7"], {"aliases": {"40.7": "4.07"}}, "alias of '40.7'"),
+        (["66."], {}, "no dotted"),
+        (["66."], {"aliases": {"66.": "V99.1"}}, "alias of '66.' names no code"),
+        (["36.01", "3.61"], {"aliases": {"3.61": "36.01"}}, "mean the same code"),
         (["40.7", "04.07"], {"aliases": {"40.7": "04.07"}}, "mean the same code"),
     ],
 )
