@@ -16,7 +16,20 @@ from concept_icd import __version__
 from concept_icd.errors import InputError
 
 #: In the order of the flow.
-VERBS = ("ontology", "phrases", "synth", "prepare", "finetune", "score", "fit", "evaluate", "code", "run", "demo")
+VERBS = (
+    "doctor",
+    "ontology",
+    "phrases",
+    "synth",
+    "prepare",
+    "finetune",
+    "score",
+    "fit",
+    "evaluate",
+    "code",
+    "run",
+    "demo",
+)
 
 
 def main(argv: list[str] | None = None) -> int:

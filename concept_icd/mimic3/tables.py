@@ -88,7 +88,7 @@ def find_tables(folder: Path, notes: bool = True) -> dict[str, Table]:
             continue
         path = files.get(f"{name.lower()}.csv") or files.get(f"{name.lower()}.csv.gz")
         if path is not None:
-            found[name] = Table(name, path, _header(path, columns))
+            found[name] = Table(name, path, read_header(path, columns))
     needed = [name for name in COLUMNS if name not in OPTIONAL and (notes or name != "NOTEEVENTS")]
     if missing := [name for name in needed if name not in found]:
         raise InputError(_told_missing(folder, missing, files))
@@ -221,8 +221,12 @@ def _bar_of(connection: duckdb.DuckDBPyConnection, label: str, shown: bool) -> I
         bar.advance(100 - bar.done)
 
 
-def _header(path: Path, needed: Sequence[str]) -> tuple[str, ...]:
-    """The names of the columns, in lower case."""
+def read_header(path: Path, needed: Sequence[str]) -> tuple[str, ...]:
+    """The names of a table's columns, in lower case.
+
+    Raises:
+        InputError: the file is unreadable, lacks a needed column, or is a table of MIMIC-IV.
+    """
     try:
         with gzip.open(path, "rt", encoding="utf-8-sig") if _is_gzip(path) else path.open(encoding="utf-8-sig") as file:
             line = file.readline()
