@@ -160,7 +160,8 @@ def published_in_words(splits: Splits, lists: Lists) -> str:
     others = [split for split, same in published(splits, lists).items() if not same]
     if not others:
         return "The admission lists are the published ones."
-    named = ", ".join(f"{split} ({len(splits.ids(split)):,} stays)" for split in others)
+    sizes = {split: len(splits.ids(split)) for split in others}
+    named = ", ".join(f"{split} ({size:,} {'stay' if size == 1 else 'stays'})" for split, size in sizes.items())
     return f"Other admission lists than the published ones: {named}; results are not comparable with published rows."
 
 

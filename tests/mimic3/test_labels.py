@@ -27,6 +27,7 @@ from concept_icd.mimic3.labels import (
 )
 from concept_icd.mimic3.tasks import TASKS
 from concept_icd.ontology import load_ontology
+from concept_icd.records import Kind
 
 #: Stays whose rows are in file order, repeats included.
 STAYS = [["428.0", "93.90", "93.90"], ["428.0", "V58.61"], ["V58.61", "486", "00.66"], ["428.0"]]
@@ -56,16 +57,16 @@ def through_numbers(raw: str) -> tuple[str, str]:
         ("966", "procedure", "96.6"),
     ],
 )
-def test_the_dot_goes_where_the_kind_puts_it_and_zeros_stay(raw: str, kind: str, code: str) -> None:
-    assert exact_code(raw, kind) == code  # type: ignore[arg-type]
+def test_the_dot_goes_where_the_kind_puts_it_and_zeros_stay(raw: str, kind: Kind, code: str) -> None:
+    assert exact_code(raw, kind) == code
     if kind == "diagnosis":
         assert published_label(raw, "diagnosis") == code
 
 
 @pytest.mark.parametrize(("raw", "kind"), [("", "diagnosis"), ("40191x", "diagnosis"), ("7", "procedure")])
-def test_what_has_not_the_shape_of_a_code_is_refused(raw: str, kind: str) -> None:
+def test_what_has_not_the_shape_of_a_code_is_refused(raw: str, kind: Kind) -> None:
     with pytest.raises(InputError, match=f"{re.escape(repr(raw))} is no ICD-9-CM {kind} code"):
-        exact_code(raw, kind)  # type: ignore[arg-type]
+        exact_code(raw, kind)
 
 
 @given(raw_procedures)
