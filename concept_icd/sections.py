@@ -94,7 +94,9 @@ def split_sections(text: str) -> tuple[Section, ...]:
 
     A name may come back later, as in an addendum that repeats a heading. Text without headings is all preamble.
     """
-    marks = [(0, PREAMBLE)] if text else []
+    if not text:
+        return ()
+    marks = [(0, PREAMBLE)]
     for start, name in _headings(text):
         if start == 0:
             marks.clear()
@@ -167,23 +169,16 @@ def _headings(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _heading_at_end(text: str, piece: re.Match[str], begins_line: bool, colon: bool) -> tuple[int, str] | None:
-    """The heading that a piece of a line ends with."""
-    words: list[tuple[str, int]] = []
-    after_stop = False
-    end = piece.start("mark") if piece["mark"] else piece.end()
-    from_here = max(piece.start(), end - _WINDOW)
-    for found in _WORD.finditer(text, from_here, end):
-        word = found[0]
-        if word in (".", "!", "?", ";"):
-            words, after_stop = [], True
-        elif word[0] != "(":
-            words.append(("_" if word[0] == "_" else "and" if word in "&/+" else word, found.start()))
+    """The heading that a piece of a line ends with, if any: where it begins, and its name."""
+    words, from_the_start = _last_words(text, piece)
     joined = " ".join(word.lower() for word, _ in words)
     match = _HEADING.search(joined)
     while match:
         first = joined.count(" ", 0, match.start("all"))
         written = [word for word, _ in words[first:]]
-        alone = begins_line and first == 0 and not after_stop and from_here == piece.start()
+        first_on_line = begins_line and from_the_start and first == 0
+        # After a number or "#" ("2. Disposition:") it is rather an item of the hospital course than a section.
+        alone = first_on_line and not text[piece.start() : words[0][1]].strip()
         if alone and piece["mark"] == ":":
             is_heading = not written[0][0].islower() or _closed_before(text, piece.start())
         elif alone:
@@ -191,12 +186,28 @@ def _heading_at_end(text: str, piece: re.Match[str], begins_line: bool, colon: b
         else:
             if first and words[first - 1][0].lower() in _POINTING:
                 return None
-            is_heading = colon and _capitalised(written) and (len(written) > 1 or first == 0)
+            single = len(written) == 1
+            is_heading = colon and _capitalised(written) and not (single and (first or not written[0].isupper()))
         if is_heading:
             name = next(name for number, name in enumerate(_NAMES) if match[f"h{number}"] is not None)
-            return (piece.start() if alone else words[first][1]), name
+            return (piece.start() if first_on_line else words[first][1]), name
         match = _HEADING.search(joined, match.start("all") + 1)
     return None
+
+
+def _last_words(text: str, piece: re.Match[str]) -> tuple[list[tuple[str, int]], bool]:
+    """The words since the last full stop, each with its place, and whether nothing but they is in the piece."""
+    words: list[tuple[str, int]] = []
+    end = piece.start("mark") if piece["mark"] else piece.end()
+    start = max(piece.start(), end - _WINDOW)
+    from_the_start = start == piece.start()
+    for found in _WORD.finditer(text, start, end):
+        word = found[0]
+        if word in ".!?;":
+            words, from_the_start = [], False
+        elif word[0] != "(":
+            words.append(("_" if word[0] == "_" else "and" if word in "&/+" else word, found.start()))
+    return words, from_the_start
 
 
 def _capitalised(words: Sequence[str]) -> bool:
