@@ -9,11 +9,11 @@ inherited; a diagnosis is the same in both, a procedure went through numbers twi
    131,072 rows, whose types were guessed block by block. A block of procedures alone became decimal numbers: "66."
    came back as 66.0 and 93.90 as 93.9. The block in which the diagnoses end stayed text.
 
-So one code can have two labels: 93.90 has "93.90" and "93.9", each with a part of its stays. That is why LAAT, whose
-codes stay text, finds 93.90 among the 50 most frequent in place of 37.23. What is known of this: step 1 is the
-notebook of CAML's repository, which also prints pandas' warning of mixed types at step 2; the two labels are in the
-list of all labels that PLM-ICD ships (ALL_CODES.txt: "17." and "17.0", "93.90" and "93.9", "96.70" and "96.7"); the
-size of a block is pandas' for five columns. MIMIC-III itself was not at hand to count it again.
+So one code can have two labels: 93.90 has "93.90" and "93.9", each with a part of its stays. It would explain why
+LAAT finds 93.90 among the 50 most frequent in place of CAML's 37.23. What is known: step 1 is the notebook of CAML's
+repository, which also prints pandas' warning of mixed types at step 2; both labels of such codes are in the list of
+all labels that PLM-ICD ships (ALL_CODES.txt: "17." and "17.0", "93.90" and "93.9", "96.70" and "96.7"); the size of a
+block is pandas' for five columns. MIMIC-III itself was not at hand to count it again.
 """
 
 from __future__ import annotations

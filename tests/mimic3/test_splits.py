@@ -59,6 +59,7 @@ def test_the_published_lists_are_known_as_such(shared_data: Path, task: Task) ->
     folder = shared_data / "mimic3_splits"
     if not folder.is_dir():
         pytest.skip(f"the published lists are not at {folder}")
+    assert task.lists is not None
     splits = read_splits(folder, task)
     listed = dict(task.stays) | ({"train": 47723} if task.lists == "caml-full" else {})
     assert {split: len(ids) for split, ids in ids_of(splits).items()} == listed
