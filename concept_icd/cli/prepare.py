@@ -9,10 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from concept_icd.mimic3.tasks import TASKS
+
 if TYPE_CHECKING:
     from concept_icd.records import CodedNote
 
-HELP = "read a corpus (cmc2007, jsonl, text or synthetic) into a folder of notes with gold codes and splits"
+HELP = "read a corpus (cmc2007, jsonl, text, synthetic, mimic3) into a folder of notes with gold codes and splits"
 EXAMPLE = "concept-icd prepare synthetic --notes 200 --seed 0 --out runs/synthetic"
 
 SOURCES = {
@@ -24,7 +26,7 @@ SOURCES = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares one sub-verb a source."""
-    sources = parser.add_subparsers(dest="source", metavar="|".join((*SOURCES, "synthetic")), required=True)
+    sources = parser.add_subparsers(dest="source", metavar="|".join((*SOURCES, "synthetic", "mimic3")), required=True)
     for name, what in SOURCES.items():
         source = sources.add_parser(name, help=what, description=f"Reads {what}.")
         source.add_argument("path", type=Path, metavar="PATH", help=what)
@@ -35,10 +37,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     synthetic.add_argument("--seed", type=int, default=0, help="the same seed gives the same notes (default: 0)")
     synthetic.add_argument("--min-words", type=int, default=0, help="lengthen each note to this many words")
     _add_output(synthetic)
+    what = "a named benchmark of MIMIC-III from its raw tables and the admission lists of its paper"
+    mimic3 = sources.add_parser("mimic3", help=what, description=f"Prepares {what}.")
+    folder = "the folder with the tables (NOTEEVENTS.csv.gz, DIAGNOSES_ICD.csv.gz ...; .csv or .csv.gz)"
+    mimic3.add_argument("--mimic-dir", type=Path, required=True, metavar="DIR", help=folder)
+    tasks = ", ".join(TASKS)
+    mimic3.add_argument("--task", required=True, metavar="NAME", help=f"{tasks} (the last without notes)")
+    lists = "the folder with the admission lists, at any depth: a checkout of the paper's repository, for one"
+    mimic3.add_argument("--splits-dir", type=Path, metavar="DIR", help=lists)
+    memory = "about how much memory the command may take (default: 3GB); more goes through temporary files beside --out"
+    mimic3.add_argument("--memory", default="3GB", metavar="SIZE", help=memory)
+    _add_output(mimic3)
 
 
 def run(args: argparse.Namespace) -> int:
     """Reads the whole corpus, then writes the folder; the first note that cannot be read is an InputError."""
+    if args.source == "mimic3":
+        return _run_mimic3(args)
     from concept_icd.corpora import save_corpus
 
     started = time.monotonic()
@@ -56,6 +71,30 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps({"folder": str(args.out), "counts": counts}))
     else:
         _print(args.out, counts)
+    return 0
+
+
+def _run_mimic3(args: argparse.Namespace) -> int:
+    """A named benchmark; told in words what was found beside what is published."""
+    from concept_icd.mimic3.checks import in_words
+    from concept_icd.mimic3.prepare import bytes_of, prepare_mimic3
+
+    prepared = prepare_mimic3(
+        args.mimic_dir,
+        args.task,
+        args.out,
+        splits_dir=args.splits_dir,
+        memory=bytes_of(args.memory),
+        overwrite=args.overwrite,
+    )
+    if args.json:
+        whole = {"folder": str(args.out), "counts": prepared.counts, "checks": prepared.checks}
+        print(json.dumps(whole | {"reused": prepared.reused}))
+        return 0
+    _print(args.out, dict(prepared.counts))
+    print(*map(in_words, prepared.checks), sep="\n")
+    if prepared.reused:
+        print(f"{args.out} is complete: the same tables, lists and task made it, and nothing was written")
     return 0
 
 

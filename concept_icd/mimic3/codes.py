@@ -7,6 +7,7 @@ label sets.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
@@ -34,15 +35,16 @@ class KindOfCodes:
 
     Attributes:
         by_stay: HADM_ID -> dotted codes in the order of SEQ_NUM (a missing one last), the first of repeats kept.
-        rows: of the table. missing: rows without a code. repeats: rows that repeat a code of their stay.
+        repeats: HADM_ID -> the codes of rows that repeat an earlier one of the stay.
+        rows: of the table. missing: rows without a code.
         odd: what is no code of this kind (left out) -> rows.
         undescribed: dotted codes that the D_ICD table lacks, sorted; None: there is no such table.
     """
 
     by_stay: Mapping[str, tuple[str, ...]]
+    repeats: Mapping[str, tuple[str, ...]]
     rows: int
     missing: int
-    repeats: int
     odd: Mapping[str, int]
     undescribed: tuple[str, ...] | None
 
@@ -106,17 +108,19 @@ def _read_kind(connection: duckdb.DuckDBPyConnection, tables: Tables, kind: Kind
     odd = {code: rows_of[code] for code in sorted(rows_of) if not shape.dotted.fullmatch(dotted[code])}
     if sum(odd.values()) > ODD_SHARE * rows:
         raise InputError(f"{table.path}: {next(iter(odd))!r} and others are no ICD-9-CM {kind} codes")
-    in_order = connection.execute(
-        f"SELECT hadm_id, code FROM {name} WHERE code <> '' ORDER BY hadm_id, place NULLS LAST, rowid"
-    ).fetchall()
-    by_stay = {
-        stay: tuple(dict.fromkeys(dotted[code] for _, code in group if code not in odd))
-        for stay, group in groupby(in_order, key=itemgetter(0))
-    }
-    kept = rows - missing - sum(odd.values())
-    repeats = kept - sum(len(codes) for codes in by_stay.values())
+    in_order = connection.execute(f"""
+        SELECT hadm_id, code FROM {name} WHERE code <> '' AND hadm_id IS NOT NULL
+        ORDER BY hadm_id, place NULLS LAST, rowid
+    """).fetchall()
+    by_stay: dict[str, tuple[str, ...]] = {}
+    repeats: dict[str, tuple[str, ...]] = {}
+    for stay, group in groupby(in_order, key=itemgetter(0)):
+        codes = [dotted[code] for _, code in group if code not in odd]
+        by_stay[stay] = tuple(dict.fromkeys(codes))
+        if len(codes) > len(by_stay[stay]):
+            repeats[stay] = tuple((Counter(codes) - Counter(by_stay[stay])).elements())
     known = frozenset(rows_of) - frozenset(odd)
-    return KindOfCodes(by_stay, rows, missing, repeats, odd, _undescribed(connection, tables, shape, known))
+    return KindOfCodes(by_stay, repeats, rows, missing, odd, _undescribed(connection, tables, shape, known))
 
 
 def _undescribed(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from itertools import groupby
 from operator import itemgetter
@@ -43,12 +43,14 @@ class Gold:
     Attributes:
         label_set: diagnoses first; None: every code is a label. aliases: label -> the code that it means.
         diagnoses, procedures: HADM_ID -> its labels of the set, in billing order.
+        shared: label -> the codes that it is given to, where they are several.
     """
 
     label_set: tuple[str, ...] | None
     aliases: Mapping[str, str]
     diagnoses: Labels
     procedures: Labels
+    shared: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def of(self, stay: str) -> tuple[str, ...]:
         """The labels of a stay: diagnoses in order, then procedures in order."""
@@ -100,7 +102,11 @@ def _as_published(codes: Codes, listed: Collection[str], connection: duckdb.Duck
     counts.update((code, code) for stay in listed for code in codes.diagnoses.by_stay.get(stay, ()))
     procedures = {stay: tuple(dict.fromkeys(label for label, _ in own)) for stay, own in pairs.items()}
     label_set = label_order({label for label, _ in counts})
-    return Gold(label_set, aliases(counts), codes.diagnoses.by_stay, procedures)
+    meanings: dict[str, list[str]] = {}
+    for label, code in sorted(counts):
+        meanings.setdefault(label, []).append(code)
+    shared = {label: tuple(own) for label, own in meanings.items() if len(own) > 1}
+    return Gold(label_set, aliases(counts), codes.diagnoses.by_stay, procedures, shared)
 
 
 def _published_procedures(

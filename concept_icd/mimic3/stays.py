@@ -64,6 +64,12 @@ def read_stays(connection: duckdb.DuckDBPyConnection, tables: Tables) -> dict[st
     return {stay: Stay(patient, age, sex, drugs.get(stay, ())) for stay, patient, age, sex in rows}
 
 
+def count_rows(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
+    """Rows of ADMISSIONS and PATIENTS, after `read_stays`."""
+    tables = ("ADMISSIONS", "PATIENTS")
+    return {name: connection.execute(f"SELECT count(*) FROM {name.lower()}").fetchall()[0][0] for name in tables}
+
+
 def _drugs(connection: duckdb.DuckDBPyConnection, tables: Tables) -> Mapping[str, tuple[str, ...]]:
     table = tables.get("PRESCRIPTIONS")
     if table is None:
