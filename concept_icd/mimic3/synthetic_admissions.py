@@ -10,7 +10,7 @@ from concept_icd.corpora.synthetic_language import Dice
 from concept_icd.mimic3.synthetic_billing import drugs_of, names_of, words
 from concept_icd.mimic3.synthetic_files import Value
 from concept_icd.mimic3.synthetic_stays import Patient, Stay
-from concept_icd.mimic3.synthetic_summaries import pronouns
+from concept_icd.mimic3.synthetic_text import pronouns
 
 INSURANCE = {"Medicare": 5, "Private": 4, "Medicaid": 1, "Government": 0.3, "Self Pay": 0.1}
 ETHNICITY = {
@@ -61,7 +61,7 @@ def prescription_rows(stay: Stay, case: Case, dice: Dice) -> Iterator[tuple[Valu
     if dice.chance(0.15):
         return
     common = words()["common_drugs"].splitlines()
-    drugs = [*(drug.capitalize() for drug in drugs_of(case)), *dice.some(common, 7)] or common[:1]
+    drugs = [*(drug.capitalize() for drug in drugs_of(case.diagnoses)), *dice.some(common, 7)] or common[:1]
     days = (stay.discharged - stay.admitted).days
     for drug in drugs:
         for _ in range(1 + int(3 * dice.roll() * dice.roll())):

@@ -17,7 +17,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from concept_icd.code_shapes import in_range
+from concept_icd.code_shapes import category_of, in_range
 from concept_icd.corpora.synthetic_cases import Case, draw_case
 from concept_icd.corpora.synthetic_cases import Patient as CasePatient
 from concept_icd.corpora.synthetic_knowledge import knowledge
@@ -25,9 +25,13 @@ from concept_icd.corpora.synthetic_language import Dice, Template
 from concept_icd.mimic3.synthetic_stays import Stay
 from concept_icd.mimic3.tasks import RARE50, TASKS
 from concept_icd.ontology import load_ontology
+from concept_icd.records import Kind
 
-#: Codes of the long tail, of each kind: with the others about as many as MIMIC-III-full has.
-TAIL_DIAGNOSES, TAIL_PROCEDURES = 6800, 1950
+#: Codes of the long tail: with the others about as many as MIMIC-III has.
+TAIL: dict[Kind, int] = {"diagnosis": 6800, "procedure": 1950}
+#: Nothing that is known of diseases goes further than this age.
+OLDEST = 95
+RARE = TASKS["mimic3-rare50"]
 #: Adults get no codes of pregnancy, birth and the newborn, nor of one sex alone, from the tail.
 NOT_IN_TAIL = ("600-608", "614-629", "630-679", "760-779", "V20-V39", "65-75")
 
@@ -68,8 +72,8 @@ def retired_codes() -> tuple[str, ...]:
 
 
 def is_procedure(code: str) -> bool:
-    """Two characters before the dot, or four without one: retired and spoilt codes are no entries of the ontology."""
-    return code.partition(".")[0].isdigit() and len(code.partition(".")[0]) == 2
+    """By its two characters before the dot; retired codes are in no ontology."""
+    return len(category_of(code)) == 2
 
 
 def raw_spelling(code: str) -> str:
@@ -77,21 +81,9 @@ def raw_spelling(code: str) -> str:
     return code.replace(".", "")
 
 
-def published_spelling(code: str) -> str:
-    """As the published label sets do: a procedure code went through a number, "04.07" -> "40.7", "00.66" -> "66."."""
-    if not is_procedure(code):
-        return code
-    number = str(int(raw_spelling(code)))
-    return f"{number[:2]}.{number[2:]}"
-
-
+@cache
 def names_of(code: str) -> tuple[Template, ...]:
     """What a note may call the code: names that somebody wrote, or the ontology's title, whole and shortened."""
-    return _names(code)
-
-
-@cache
-def _names(code: str) -> tuple[Template, ...]:
     table = knowledge()
     if code in table.diagnoses or code in table.procedures:
         return table.entity(code).names
@@ -112,31 +104,32 @@ def _short(title: str) -> str:
 
 
 @cache
-def _tail() -> tuple[tuple[str, ...], tuple[str, ...], list[float], list[float]]:
-    """Diagnoses and procedures of the tail, and the running sums of their weights; the same whatever the seed."""
-    ontology, dice = load_ontology(), Dice("tail")
-    known = {*knowledge().codes, *terms(), *RARE50, "04.07", "05.20", "07.77"}
-    kept: list[tuple[str, ...]] = []
-    for kind, count in (("diagnosis", TAIL_DIAGNOSES), ("procedure", TAIL_PROCEDURES)):
-        codes = [c for c in ontology.codes(kind) if c not in known and not _barred(c)]  # type: ignore[arg-type]
-        kept.append(tuple(dice.shuffled(codes)[:count]))
-    return kept[0], kept[1], *([*accumulate(1 / (rank + 15) for rank in range(len(codes)))] for codes in kept)  # type: ignore[return-value]
+def tail(kind: Kind) -> tuple[str, ...]:
+    """The seldom codes of a kind, the most frequent first; the same whatever the seed."""
+    known = {*knowledge().codes, *terms(), *map(code_of_rare, RARE50), *words()["newborn"]["diagnoses"]}
+    codes = [code for code in load_ontology().codes(kind) if code not in known and not _barred(code)]
+    return tuple(Dice(f"tail {kind}").shuffled(codes)[: TAIL[kind]])
 
 
-def frequent_tail(count: int = 20) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The most frequent diagnoses and procedures of the tail."""
-    diagnoses, procedures, *_ = _tail()
-    return diagnoses[:count], procedures[:count]
+@cache
+def _tail_sums(kind: Kind) -> list[float]:
+    """Running sums of the weights of the tail's codes."""
+    return list(accumulate(1 / (rank + 15) for rank in range(len(tail(kind)))))
 
 
-def drugs_of(case: Case) -> dict[str, str]:
-    """Drug -> dose, of the conditions that have drugs."""
+def code_of_rare(label: str) -> str:
+    """The code that a published label of rare50 means."""
+    return RARE.aliases.get(label, label)
+
+
+def drugs_of(codes: Sequence[str]) -> dict[str, str]:
+    """Drug -> dose, for the codes of conditions that have drugs."""
     table = knowledge().diagnoses
-    return {drug: dose for code in case.diagnoses if code in table for drug, dose in table[code].drugs.items()}
+    return {drug: dose for code in codes if code in table for drug, dose in table[code].drugs.items()}
 
 
 def _barred(code: str) -> bool:
-    return any(in_range(code.partition(".")[0], span) for span in NOT_IN_TAIL)
+    return any(in_range(category_of(code), span) for span in NOT_IN_TAIL)
 
 
 def draw_billing(stay: Stay, state: CasePatient, dice: Dice) -> Case:
@@ -147,12 +140,12 @@ def draw_billing(stay: Stay, state: CasePatient, dice: Dice) -> Case:
     """
     if stay.newborn:
         return _newborn(stay, dice)
-    state.age, state.sex = stay.age, stay.patient.sex
+    state.age, state.sex = min(stay.age, OLDEST), stay.patient.sex
     case = draw_case(state, dice, knowledge())
     billing = _Billing(case, dice)
     billing.add_frequent()
     for label in stay.rare:
-        billing.add(TASKS["mimic3-rare50"].aliases.get(label, label), chronic=False)
+        billing.add(code_of_rare(label), chronic=False)
     billing.add_tail()
     return billing.case()
 
@@ -195,12 +188,12 @@ class _Billing:
                         self.add(other, chronic=False)
 
     def add_tail(self) -> None:
-        """Seldom codes, of which the first ranks are not that seldom."""
-        diagnoses, procedures, weights, procedure_weights = _tail()
-        for _ in range(int(9 * self._dice.roll() * self._dice.roll() + self._dice.roll() * 2)):
-            self.add(_pick(diagnoses, weights, self._dice), chronic=self._dice.chance(0.5))
-        for _ in range(int(3.2 * self._dice.roll() * self._dice.roll() + 0.4)):
-            self.add(_pick(procedures, procedure_weights, self._dice), chronic=False)
+        """Seldom codes; the first of the tail are not that seldom."""
+        roll = self._dice.roll
+        for _ in range(int(13 * roll() * roll() + 5 * roll())):
+            self.add(_draw_tail("diagnosis", self._dice), chronic=self._dice.chance(0.5))
+        for _ in range(int(6 * roll() * roll() + 0.7)):
+            self.add(_draw_tail("procedure", self._dice), chronic=False)
 
     def case(self) -> Case:
         """The whole case; now and then an added acute condition is the reason of the stay, and leads the bill."""
@@ -224,11 +217,20 @@ class _Billing:
             procedures=tuple(self._procedures),
             acute=frozenset((*case.acute, principal, case.principal, *self._acute)),
             major=major - {principal},
+            absent=self._not_billed(case.absent),
+            ruled_out=self._not_billed(case.ruled_out),
+            remote=self._not_billed(case.remote),
         )
 
+    def _not_billed(self, decoys: Sequence[str]) -> tuple[str, ...]:
+        """Those that no added code contradicts."""
+        categories = {category_of(code) for code in self._known}
+        return tuple(code for code in decoys if category_of(code) not in categories)
 
-def _pick(codes: Sequence[str], sums: list[float], dice: Dice) -> str:
-    return codes[bisect(sums, dice.roll() * sums[-1])]
+
+def _draw_tail(kind: Kind, dice: Dice) -> str:
+    sums = _tail_sums(kind)
+    return tail(kind)[bisect(sums, dice.roll() * sums[-1])]
 
 
 def _newborn(stay: Stay, dice: Dice) -> Case:

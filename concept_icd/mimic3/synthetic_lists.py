@@ -12,7 +12,6 @@ from pathlib import Path
 
 from concept_icd.corpora.synthetic_language import Dice
 from concept_icd.errors import InputError
-from concept_icd.mimic3.synthetic_billing import published_spelling
 from concept_icd.mimic3.synthetic_files import write_lines
 from concept_icd.mimic3.synthetic_stays import SPLITS, Stay
 from concept_icd.mimic3.tasks import MIMIC3_50, TASKS
@@ -42,7 +41,7 @@ def write_lists(
     for split in SPLITS:
         extra = unknown if split == "train" else []
         here = [stay for stay in listed if stay.patient.split == split]
-        top = [s for s in here if not fifty.isdisjoint(map(published_spelling, billed[s.hadm_id]))]
+        top = [s for s in here if not fifty.isdisjoint(billed[s.hadm_id])]
         _write(folder / f"caml/{split}_full_hadm_ids.csv", [], here, extra)
         _write(folder / f"caml/{split}_50_hadm_ids.csv", [], top[: TASKS["mimic3-50"].stays[split]], extra)
         rare = [stay for stay in here if stay.rare]

@@ -14,7 +14,7 @@ from concept_icd.corpora.synthetic_language import Dice
 from concept_icd.mimic3.synthetic_billing import words
 from concept_icd.mimic3.synthetic_files import Value
 from concept_icd.mimic3.synthetic_stays import Stay
-from concept_icd.mimic3.synthetic_summaries import filled, wrap
+from concept_icd.mimic3.synthetic_text import filled, wrap
 
 PARAGRAPHS, SENTENCES = 500, 4
 

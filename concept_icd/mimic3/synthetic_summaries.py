@@ -8,20 +8,20 @@ with the text beside them; lines wrapped; names and dates replaced by marks such
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from datetime import timedelta
 
 from concept_icd.corpora.synthetic_cases import Case
 from concept_icd.corpora.synthetic_knowledge import Knowledge, knowledge
 from concept_icd.corpora.synthetic_language import Dice, Template, sentence
 from concept_icd.mimic3.synthetic_billing import drugs_of, is_procedure, names_of, words
 from concept_icd.mimic3.synthetic_stays import Stay
+from concept_icd.mimic3.synthetic_text import day, fillers, numbered, pronouns, wrap
 
-#: Width of a line, as in MIMIC-III.
-WIDTH = 78
-#: Pieces of each kind of filler that are made once and used again.
-POOL = 300
 #: Where the filler of a long summary goes, as often as named.
-FILLED = ("labs", "labs", "labs", "course", "course", "instructions", "exam", "story", "followup", "drugs")
+FILLED = (*["labs"] * 4, *["course"] * 3, "instructions", "exam", "story", "drugs", "drugs", "followup")
+#: The same of a newborn, of whom nothing is told that only an adult does.
+FILLED_NEWBORN = ("labs", "labs", "exam")
 SERVICES = ("MEDICINE", "SURGERY", "CARDIOTHORACIC", "NEUROLOGY", "ORTHOPAEDICS", "CCU", "MICU")
 NOTICE = "SYNTHETIC NOTE. Written by a program; it describes no real patient."
 
@@ -35,7 +35,7 @@ class SummaryWriter:
 
     def __init__(self, seed: int, length: int) -> None:
         self._length, self._table = length, knowledge()
-        self._fillers = {sex: _fillers(sex, Dice(f"{seed} filler {sex}"), self._table) for sex in "FM"}
+        self._fillers = {sex: fillers(sex, Dice(f"{seed} filler {sex}"), self._table) for sex in "FM"}
 
     def write(self, stay: Stay, case: Case, dice: Dice) -> str:
         """The text of a report."""
@@ -54,61 +54,6 @@ class SummaryWriter:
         )
 
 
-def pronouns(sex: str) -> dict[str, str]:
-    """The slots of the sentence templates that depend on the patient."""
-    he, him, his, man = ("she", "her", "her", "woman") if sex == "F" else ("he", "him", "his", "man")
-    side, age = "left", "older"
-    return {
-        "he": he,
-        "him": him,
-        "his": his,
-        "man": man,
-        "He": he.title(),
-        "His": his.title(),
-        "side": side,
-        "age": age,
-    }
-
-
-def filled(lines: str, dice: Dice, sex: str, count: int = POOL) -> list[str]:
-    """`count` sentences from templates, one a line; {mark} is a de-identification mark."""
-    templates = [Template.parse(line) for line in lines.splitlines()]
-    marks = [Template.parse(line) for line in words()["marks"].splitlines()]
-    slots = pronouns(sex)
-    return [dice.pick(templates).fill(dice, {**slots, "mark": dice.pick(marks).fill(dice, {})}) for _ in range(count)]
-
-
-def day(moment: datetime) -> str:
-    """A date as MIMIC-III's notes show it: [**2151-7-4**]."""
-    return f"[**{moment.year}-{moment.month}-{moment.day}**]"
-
-
-def wrap(text: str) -> str:
-    """The text with lines of at most `WIDTH` characters, its own line breaks kept."""
-    lines = []
-    for line in text.split("\n"):
-        while len(line) > WIDTH and (end := line.rfind(" ", 1, WIDTH + 1)) > 0:
-            lines.append(line[:end])
-            line = line[end + 1 :]
-        lines.append(line)
-    return "\n".join(lines)
-
-
-def _fillers(sex: str, dice: Dice, table: Knowledge) -> dict[str, list[str]]:
-    """Wrapped pieces of text that carry no code."""
-    slots = pronouns(sex)
-    pools = {}
-    for part in ("story", "course", "instructions", "followup", "exam", "labs"):
-        pools[part] = filled(words()[part], dice, sex)
-    for part, frame in (("course", "course"), ("exam", "findings"), ("instructions", "instructions")):
-        pools[part] += [sentence(dice.pick(table.frames[frame]).fill(dice, slots)) for _ in range(POOL)]
-    pools["course"] = [" ".join(dice.shuffled(pools["course"])[:3]) for _ in range(POOL)]
-    drugs = words()["common_drugs"].splitlines()
-    templates = [Template.parse(line) for line in words()["drug_lines"].splitlines()]
-    pools["drugs"] = [dice.pick(templates).fill(dice, {"name": dice.pick(drugs)}) for _ in range(POOL)]
-    return {part: [wrap(piece) for piece in pieces] for part, pieces in pools.items()}
-
-
 def _admission_lines(stay: Stay) -> str:
     return (
         f"Admission Date:  {day(stay.admitted)}              Discharge Date:   {day(stay.discharged)}\n\n"
@@ -124,15 +69,14 @@ class _Summary:
         age = "[**Age over 90 **]" if stay.age > 89 else str(stay.age)
         side = dice.pick(("left", "right"))
         self.slots = {**pronouns(stay.patient.sex), "age": age, "side": side}
-        self.drugs = drugs_of(case)
-        self.acute = [c for c in case.diagnoses[1:] if c in case.acute]
-        self.before = [c for c in case.diagnoses[1:] if c not in case.acute]
+        self.acute = [code for code in case.diagnoses[1:] if code in case.acute]
+        self.before = [code for code in case.diagnoses[1:] if code not in case.acute and not code.startswith("E")]
 
     def write(self, length: int) -> str:
         parts = self._parts()
         size = sum(len(line) + 1 for lines in parts.values() for line in lines)
         while size < length:
-            part = self.dice.pick(FILLED)
+            part = self.dice.pick(FILLED_NEWBORN if self.stay.newborn else FILLED)
             piece = self.dice.pick(self.fillers[part])
             if part == "labs":
                 seen = self.stay.admitted + timedelta(days=int(self.dice.roll() * self._days))
@@ -142,6 +86,10 @@ class _Summary:
         return self._layout(parts)
 
     @property
+    def _causes(self) -> list[str]:
+        return [code for code in self.case.diagnoses if code.startswith("E")]
+
+    @property
     def _days(self) -> int:
         return (self.stay.discharged - self.stay.admitted).days + 1
 
@@ -149,25 +97,39 @@ class _Summary:
         case, dice = self.case, self.dice
         principal = case.principal
         complaint = self._line(principal, "complaint") or self._name(principal)
+        home, new = self._drugs(self.before), self._drugs((principal, *self.acute))
         done = [f"{self._name(code)} on {day(self.stay.admitted)}" for code in dice.shuffled(case.procedures)]
         return {
             "complaint": [complaint[:1].upper() + complaint[1:]],
             "procedures": done or ["None"],
             "story": [self._story(complaint)],
-            "history": [f"{n}. {self._name(c)}" for n, c in enumerate(dice.shuffled(self.before), 1)] or ["None."],
-            "social": [self._frame("social"), *filter(None, (self._line(c, "social") for c in self.before))],
-            "family": [self._frame("family", c) for c in case.family] or [self._frame("family_none")],
+            "history": numbered(self._history()),
+            "social": self._social(),
+            "family": [self._frame("family", code) for code in case.family] or [self._frame("family_none")],
             "exam": [self._frame("vitals"), *self._findings("findings")],
             "labs": [*self._findings("results"), *(self._frame("absent", c) for c in case.absent)],
             "course": self._course(),
-            "home": [f"{n}. {drug} {dose}" for n, (drug, dose) in enumerate(self.drugs.items(), 1)] or ["None"],
-            "drugs": [f"{n}. {drug} {dose}" for n, (drug, dose) in enumerate(self.drugs.items(), 1)],
+            "home": numbered(home),
+            "drugs": numbered([*home, *(drug for drug in new if " IV" not in drug and drug not in home)]),
             "disposition": ["Expired" if self.stay.died else dice.pick(("Home", "Home With Service", "Extended Care"))],
             "diagnoses": self._diagnoses(),
             "condition": [dice.pick(("Stable.", "Good.", "Fair.", "Mental Status: Clear and coherent."))],
             "instructions": [dice.pick(self.fillers["instructions"])],
             "followup": [dice.pick(self.fillers["followup"])],
         }
+
+    def _history(self) -> list[str]:
+        """What was there before, and what was there long ago and is not coded."""
+        remote = [self._frame("remote_procedure" if is_procedure(c) else "remote", c) for c in self.case.remote]
+        return self.dice.shuffled([*(self._name(code) for code in self.before), *remote])
+
+    def _social(self) -> list[str]:
+        if self.stay.newborn:
+            return ["Lives with both parents."]
+        return [self._frame("social"), *filter(None, (self._line(code, "social") for code in self.before))]
+
+    def _drugs(self, codes: Sequence[str]) -> list[str]:
+        return [f"{drug} {dose}" for drug, dose in drugs_of(codes).items()]
 
     def _story(self, complaint: str) -> str:
         if self.stay.newborn:
@@ -180,7 +142,7 @@ class _Summary:
             f"{self.slots['age']} year old {self.slots['man']} who presents with {complaint}.",
             self._line(self.case.principal, "story"),
             *(self._line(code, "story") for code in self.acute if self.dice.chance(0.5)),
-            *(sentence(self._name(code)) for code in self.case.diagnoses if code.startswith("E")),
+            *(self._line(code, "story") or sentence(self._name(code)) for code in self._causes),
         ]
         return " ".join(filter(None, lines))
 
@@ -227,7 +189,7 @@ class _Summary:
         service = "NEONATOLOGY" if self.stay.newborn else self.dice.pick(SERVICES)
         head = f"{_admission_lines(self.stay)}\n\nService: {service}"
         if dictated:
-            sections = [f"{heading.upper()}:  {wrap(' '.join(parts[part]))}" for part, heading in DICTATED]
+            sections = [wrap(f"{heading.upper()}:  {' '.join(parts[part])}") for part, heading in DICTATED]
             return f"{head}\n\n" + "\n\n".join(sections) + f"\n\n{NOTICE}\n"
         head += "\n\nAllergies:\n" + self.dice.pick(("No known drug allergies", "Penicillins / Codeine", "Sulfa"))
         head += f"\n\nAttending:[**First Name3 (LF) {int(self.dice.roll() * 9000)}**]"

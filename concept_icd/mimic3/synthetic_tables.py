@@ -23,7 +23,7 @@ from concept_icd.corpora.synthetic_cases import Patient as CasePatient
 from concept_icd.corpora.synthetic_language import Dice
 from concept_icd.errors import InputError
 from concept_icd.mimic3.synthetic_admissions import admission_row, patient_row, prescription_rows
-from concept_icd.mimic3.synthetic_billing import draw_billing, frequent_tail, raw_spelling
+from concept_icd.mimic3.synthetic_billing import draw_billing, raw_spelling, tail
 from concept_icd.mimic3.synthetic_files import COLUMNS, TableFile, write_lines
 from concept_icd.mimic3.synthetic_lists import write_lists
 from concept_icd.mimic3.synthetic_notes import OtherNotes
@@ -31,11 +31,19 @@ from concept_icd.mimic3.synthetic_stays import Patient, Stay, draw_patients
 from concept_icd.mimic3.synthetic_summaries import SummaryWriter
 from concept_icd.ontology import load_ontology
 from concept_icd.progress import progress_bar
+from concept_icd.records import Kind
 
 #: Rows of notes other than discharge summaries for each stay, where nobody asks for a number. MIMIC-III has 34.
 NOTES_PER_STAY = 4
 #: Rows of codes and of summaries that are shuffled among each other.
-MIX = {"DIAGNOSES_ICD": 2000, "PROCEDURES_ICD": 2000, "PRESCRIPTIONS": 2000, "ADMISSIONS": 500, "NOTEEVENTS": 200}
+MIX = {
+    "DIAGNOSES_ICD": 2000,
+    "PROCEDURES_ICD": 2000,
+    "PRESCRIPTIONS": 2000,
+    "ADMISSIONS": 500,
+    "PATIENTS": 500,
+    "NOTEEVENTS": 200,
+}
 
 README = """Tables in the shape of MIMIC-III v1.4, written by concept-icd synth mimic3: seed {seed}, {stays} stays.
 No patient, stay, code or note in them is real, and nothing in them comes from MIMIC-III.
@@ -126,13 +134,15 @@ def _write_codes(stay: Stay, case: Case, tables: Mapping[str, TableFile], dice: 
     for name, codes in (("DIAGNOSES_ICD", case.diagnoses), ("PROCEDURES_ICD", case.procedures)):
         number = 0
         repeated = [code for code in codes if dice.chance(0.02)]
-        for code in (*codes, *repeated):
+        last = codes[-1:] if len(codes) > 1 and dice.chance(0.03) else ()  # without a number, so after all others
+        numbered = codes[: len(codes) - len(last)]
+        for code in (*numbered, *(code for code in repeated if code not in last)):
             number += 2 if number and dice.chance(0.01) else 1
             tables[name].write(*ids, number, raw_spelling(code))
         if codes and dice.chance(0.03):
             tables[name].write(*ids, number + 1, None)
-        if codes and dice.chance(0.03):
-            tables[name].write(*ids, None, raw_spelling(dice.pick(codes)))
+        for code in last:
+            tables[name].write(*ids, None, raw_spelling(code))
 
 
 def _write_summary(stay: Stay, case: Case, notes: TableFile, writer: SummaryWriter, dice: Dice) -> None:
@@ -165,14 +175,10 @@ def _write_other_notes(stays: list[Stay], notes: TableFile, seed: int, rows: int
 def _write_dictionaries(tables: Mapping[str, TableFile]) -> None:
     """The billable codes of the ontology with titles; a few frequent codes have no row, a few no long title."""
     ontology = load_ontology()
-    for name, codes, tail in zip(
-        ("D_ICD_DIAGNOSES", "D_ICD_PROCEDURES"),
-        (ontology.codes("diagnosis"), ontology.codes("procedure")),
-        frequent_tail(),
-        strict=True,
-    ):
-        without_row, without_title = tail[2:12:4], tail[4:14:4]
-        for code in codes:
+    kinds: dict[str, Kind] = {"D_ICD_DIAGNOSES": "diagnosis", "D_ICD_PROCEDURES": "procedure"}
+    for name, kind in kinds.items():
+        without_row, without_title = tail(kind)[2:12:4], tail(kind)[4:14:4]
+        for code in ontology.codes(kind):
             if code not in without_row:
                 title = ontology.title(code)
                 tables[name].write(raw_spelling(code), title[:24].strip(), None if code in without_title else title)
