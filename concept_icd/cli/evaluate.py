@@ -1,4 +1,4 @@
-"""`concept-icd evaluate`: scores anybody's predictions against gold codes."""
+"""`concept-icd evaluate`: scores anybody's predictions against gold codes, beside published rows where they compare."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ import json
 import shlex
 import sys
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from concept_icd.errors import InputError
 
 if TYPE_CHECKING:
-    from concept_icd.report import Results
-    from concept_icd.report.predictions import Matrices
+    from concept_icd.mimic3.tasks import Task
+    from concept_icd.report.alignment import Matrices
+    from concept_icd.report.reading import Gold
 
 HELP = "score predictions of any model against gold codes: results.json and report.html"
 EXAMPLE = "concept-icd evaluate --predictions predictions.jsonl --gold gold.jsonl --out runs/evaluation"
@@ -27,15 +29,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--predictions",
         required=True,
         metavar="FILE",
-        help="JSON lines: {note_id, codes: [{code, probability, ...}]} or {note_id, probabilities: {code: p}}",
+        help="JSON lines of `concept-icd code`; a matrix (CSV, Feather, Parquet) with a note's id and a column a code; "
+        "CAML's preds_test.psv or pred_100_scores_test.json; Edin's predictions_test.feather; any gzipped",
     )
     add(
         "--gold",
         required=True,
         metavar="FILE",
-        help="JSON lines: {note_id, codes: [...]} or {note_id, diagnoses: [...], procedures: [...]}, with patient_id",
+        help="a prepared corpus; JSON lines with codes; CSV with HADM_ID and LABELS (CAML's test_50.csv); Edin's",
     )
     add("--out", required=True, metavar="FOLDER", help="a new folder for results.json and report.html")
+    add(
+        "--split",
+        choices=("train", "dev", "test", "all"),
+        help="of a prepared corpus (default: test, where it has one)",
+    )
+    add("--task", metavar="NAME", help="the benchmark, such as mimic3-50: its label set, and the published rows beside")
+    add("--train-stays", type=int, metavar="N", help="how many stays the model was trained on, where no corpus says so")
     chosen = parser.add_mutually_exclusive_group()
     chosen.add_argument(
         "--threshold",
@@ -49,7 +59,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar=("PREDICTIONS", "GOLD"),
         help="choose the threshold with the best micro-F1 on these, which must be other notes (dev)",
     )
-    add("--codes", metavar="FILE", help="the label set, one code a line (default: all codes of gold and predictions)")
+    add(
+        "--codes", metavar="FILE", help="the label set, one code a line (default: of the task, of the corpus, else all)"
+    )
     add("--train-counts", metavar="CORPUS", help="prepared corpus or gold file: how often each code occurs in training")
     add("--only-common", action="store_true", help="leave out notes that are in one file only, and say how many")
     add("--draws", type=int, default=1000, metavar="N", help="bootstrap draws; 0 for no intervals (default 1000)")
@@ -61,18 +73,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Reads, measures, writes and prints."""
-    from concept_icd.artifacts import sha256
+    from concept_icd.mimic3.tasks import TASKS, find_task
     from concept_icd.report import evaluate, write_report
-    from concept_icd.report.predictions import align, read_codes, read_gold, read_predictions
+    from concept_icd.report.alignment import align
+    from concept_icd.report.published import published_rows
+    from concept_icd.report.reading import read_codes, read_gold, read_predictions
 
     _check(args)
+    task = find_task(args.task) if args.task else None
     codes = read_codes(args.codes) if args.codes else None
-    gold = read_gold(args.gold)
-    matrices = align(read_predictions(args.predictions), gold, codes, args.only_common)
-    threshold, decisions, source = _threshold(args, matrices, set(gold))
-    inputs = {"predictions": args.predictions, "gold": args.gold, "codes": args.codes}
-    if args.threshold_from:
-        inputs |= {"dev predictions": args.threshold_from[0], "dev gold": args.threshold_from[1]}
+    gold = read_gold(args.gold, codes or (task and task.codes) or (), args.split)
+    labels, named = _label_set(args, task, codes, gold)
+    predictions = read_predictions(args.predictions, labels or _all_labels(gold))
+    matrices = align(predictions, gold, labels, args.only_common, named)
+    if task and matrices.outside:
+        raise InputError(
+            f"--task {task.name} has another label set: {len(matrices.outside)} labels of the gold or the predictions "
+            f"are not in it, such as {min(matrices.outside)!r}; leave --task out to measure over all of them"
+        )
+    threshold, decisions, source = _threshold(args, matrices, gold)
+    train_counts, train_stays = _training(args, gold)
+    extra: dict[str, Any] = {"coder": dict(predictions.versions)} if predictions.versions else {}
+    benchmark = task.name if task else gold.task
+    if benchmark is not None and benchmark in TASKS:
+        comparison = published_rows(benchmark, matrices.codes, train_stays, len(matrices.note_ids))
+        extra["published"] = comparison.to_dict()
     results = evaluate(
         matrices.gold,
         matrices.probabilities,
@@ -84,18 +109,21 @@ def run(args: argparse.Namespace) -> int:
         threshold=threshold,
         threshold_source=source,
         label_set=matrices.label_set,
-        train_counts=_train_counts(args.train_counts) if args.train_counts else None,
-        titles=_titles(matrices.codes),
+        train_counts=train_counts,
+        titles=_titles(matrices.codes, gold.aliases or (task.aliases if task else {})),
         seed=args.seed,
         draws=args.draws,
-        inputs={name: sha256(path) for name, path in inputs.items() if path},
+        extra=extra,
+        inputs=_inputs(args),
         command=shlex.join(["concept-icd", *sys.argv[1:]]),
     )
     page = write_report(results, args.out, title=args.title, overwrite=args.overwrite)
     if args.json:
         print(json.dumps(results.to_dict(), ensure_ascii=False))
     else:
-        _print_table(results)
+        from concept_icd.report.terminal import print_results
+
+        print_results(results)
         print(f"report: {page}")
     return 0
 
@@ -110,66 +138,112 @@ def _check(args: argparse.Namespace) -> None:
         raise InputError(f"{args.out} exists already; name another folder or pass --overwrite")
 
 
-def _threshold(args: argparse.Namespace, matrices: Matrices, scored: set[str]) -> tuple[float | None, Any, str]:
+def _label_set(
+    args: argparse.Namespace, task: Task | None, codes: Sequence[str] | None, gold: Gold
+) -> tuple[Sequence[str] | None, str]:
+    """The label set (None: all codes that occur), and in words who named it.
+
+    Raises:
+        InputError: a task was named, and the label set is another than its own.
+    """
+    labels = codes or (task and task.codes) or gold.label_set
+    named = "named by the user" if codes else f"of {args.task or gold.task or 'the prepared corpus'}"
+    if task is None:
+        return labels, named
+    if gold.task not in (None, task.name):
+        raise InputError(f"{args.gold} was prepared for {gold.task}, not for {task.name}: another label set")
+    for origin, found in ((args.codes, codes), (args.gold, gold.label_set)):
+        if found and task.codes and set(found) != set(task.codes):
+            shared = len({*found} & {*task.codes})
+            raise InputError(
+                f"{origin} names another label set than {task.name}: {len(found)} labels, {shared} of its "
+                f"{len(task.codes)} among them"
+            )
+    if gold.task is None and (labels is None or (task.labels and len(labels) != task.labels)):
+        count = f"{task.labels:,} labels" if task.labels else "its labels"
+        raise InputError(
+            f"the label set of {task.name} is counted from the data: name a corpus that was prepared for it as --gold, "
+            f"or its {count} as --codes" + (f", not {len(labels):,}" if labels else "")
+        )
+    return labels, named
+
+
+def _all_labels(gold: Gold) -> set[str]:
+    return {label for labels in gold.codes.values() for label in labels}
+
+
+def _threshold(args: argparse.Namespace, matrices: Matrices, gold: Gold) -> tuple[float | None, Any, str]:
     """The threshold or the decisions, and in words where they came from."""
+    if matrices.probabilities is None:
+        if args.threshold is not None or args.threshold_from:
+            raise InputError(f"{args.predictions} holds decisions without probabilities: there is nothing to threshold")
+        return None, matrices.decisions, "the predictions' own decisions"
     if args.threshold is not None:
         return args.threshold, None, "given on the command line"
     if args.threshold_from:
-        from concept_icd.heads.threshold import choose_threshold
-        from concept_icd.report.predictions import align, read_gold, read_predictions
-
-        predictions_path, gold_path = args.threshold_from
-        dev = align(read_predictions(predictions_path), read_gold(gold_path), matrices.codes, args.only_common)
-        shared = scored.intersection(dev.note_ids)
-        if shared:
-            raise InputError(
-                f"{len(shared)} notes of {gold_path} are also in {args.gold}, such as {min(shared)!r}; "
-                "a threshold is never chosen on the notes that it is measured on"
-            )
-        chosen = choose_threshold(dev.gold, dev.probabilities, at_least_one=False)
-        source = f"best micro-F1 ({chosen.micro_f1:.3f}) on {len(dev.note_ids)} other notes, {Path(gold_path).name}"
-        return chosen.value, None, source
+        return _chosen_threshold(args, matrices, gold)
     if matrices.decisions is not None:
         return None, matrices.decisions, "the predictions' own accepted flags"
     return 0.5, None, "default .5, not tuned"
 
 
-def _train_counts(path: str) -> dict[str, int]:
-    """Training notes per code, of a prepared corpus (its train split, where it has splits) or a gold file."""
+def _chosen_threshold(args: argparse.Namespace, matrices: Matrices, gold: Gold) -> tuple[float, None, str]:
+    from concept_icd.heads.threshold import choose_threshold
+    from concept_icd.report.alignment import align
+    from concept_icd.report.reading import read_gold, read_predictions
+
+    predictions_path, gold_path = args.threshold_from
+    dev_gold = read_gold(gold_path, matrices.codes, "dev" if Path(gold_path).is_dir() else None)
+    shared = dev_gold.codes.keys() & gold.codes.keys()
+    if shared:
+        raise InputError(
+            f"{len(shared)} notes of {gold_path} are also in {args.gold}, such as {min(shared)!r}; "
+            "a threshold is never chosen on the notes that it is measured on"
+        )
+    dev = align(read_predictions(predictions_path, matrices.codes), dev_gold, matrices.codes, args.only_common)
+    if dev.probabilities is None:
+        raise InputError(
+            f"{predictions_path} holds decisions without probabilities: no threshold can be chosen on them"
+        )
+    chosen = choose_threshold(dev.gold, dev.probabilities, at_least_one=False)
+    source = f"best micro-F1 ({chosen.micro_f1:.3f}) on {len(dev.note_ids)} other notes, {Path(gold_path).name}"
+    return chosen.value, None, source
+
+
+def _training(args: argparse.Namespace, gold: Gold) -> tuple[dict[str, int] | None, int | None]:
+    """How many training notes have each code, and how many training stays there were; None where nothing says so."""
+    from concept_icd.report.reading import read_gold
+
+    path = args.train_counts or (args.gold if gold.train_stays else None)
+    if path is None:
+        return None, args.train_stays
+    split = None
     if Path(path).is_dir():
-        from concept_icd.corpora import load_corpus
-
-        corpus = load_corpus(path)
-        notes = corpus.split("train") or corpus.notes
-        return dict(Counter(code for note in notes for code in set(note.codes)))
-    from concept_icd.report.predictions import read_gold
-
-    return dict(Counter(code for note in read_gold(path).values() for code in note.codes))
+        split = "train" if read_gold(path, split="all").train_stays else "all"
+    notes = read_gold(path, gold.label_set or (), split).codes.values()
+    stays = args.train_stays or gold.train_stays or len(notes)
+    return dict(Counter(code for codes in notes for code in codes)), stays
 
 
-def _titles(codes: tuple[str, ...]) -> dict[str, str]:
-    """Titles; a retired code gets that of its nearest ancestor."""
+def _titles(labels: Sequence[str], aliases: Mapping[str, str]) -> dict[str, str]:
+    """Titles of what labels mean; a retired code gets that of its nearest ancestor, a label that is no code none."""
     from concept_icd.ontology import load_ontology
 
-    ontology = load_ontology("icd9cm")
-    return {code: ontology.resolve(code).title for code in codes}
+    ontology, titles = load_ontology("icd9cm"), {}
+    for label in labels:
+        try:
+            titles[label] = ontology.resolve(aliases.get(label, label)).title
+        except InputError:
+            continue
+    return titles
 
 
-def _print_table(results: Results) -> None:
-    from rich.console import Console
-    from rich.table import Table
+def _inputs(args: argparse.Namespace) -> dict[str, str]:
+    """SHA-256 of what was read; of a prepared corpus, that of its manifest, which holds those of its files."""
+    from concept_icd.artifacts import MANIFEST, sha256
 
-    from concept_icd.report.definitions import SUMMARY
-
-    counts = results.counts
-    threshold = "" if results.threshold is None else f"p >= {results.threshold:.4g}, "
-    accepted = threshold + results.threshold_source
-    table = Table(title=f"{counts['notes']} notes, {counts['codes']} codes; accepted: {accepted}", title_justify="left")
-    table.add_column("figure")
-    table.add_column("value", justify="right")
-    table.add_column(f"95 % over {results.resampled}", justify="right")
-    for name in SUMMARY:
-        width = results.intervals.get(name)
-        spread = f"{width['low']:.3f} - {width['high']:.3f}" if width else ""
-        table.add_row(name, f"{results.figures[name]:.3f}", spread)
-    Console().print(table)
+    paths = {"predictions": args.predictions, "gold": args.gold, "codes": args.codes, "training": args.train_counts}
+    if args.threshold_from:
+        paths |= {"dev predictions": args.threshold_from[0], "dev gold": args.threshold_from[1]}
+    files = {name: Path(path) for name, path in paths.items() if path}
+    return {name: sha256(path / MANIFEST if path.is_dir() else path) for name, path in files.items()}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 #: group -> metric -> definition.
 DEFINITIONS: dict[str, dict[str, str]] = {
     "Accepted codes": {
@@ -27,6 +30,9 @@ DEFINITIONS: dict[str, dict[str, str]] = {
         "precision_at_5": "share of the first 5 codes that are gold",
         "precision_at_8": "of the first 8",
         "precision_at_15": "of the first 15",
+        "precision_ceiling_at_5": "the highest precision_at_5 that the gold allows: mean of min(gold codes, 5) / 5",
+        "precision_ceiling_at_8": "of precision_at_8",
+        "precision_ceiling_at_15": "of precision_at_15",
         "recall_at_5": "share of the gold codes among the first 5",
         "recall_at_8": "among the first 8",
         "recall_at_15": "among the first 15",
@@ -62,10 +68,34 @@ HEADLINE = (
     *("micro_f1", "macro_f1", "macro_f1_present", "macro_f1_caml"),
     *("micro_auc", "macro_auc", "precision_at_5", "map", "ndcg"),
 )
+#: The columns beside published rows; those after the first three are shown where a published row has them.
+FIELD = (
+    *("micro_f1", "macro_f1", "macro_f1_caml", "macro_f1_present"),
+    *("micro_auc", "macro_auc", "precision_at_5", "precision_at_8", "precision_at_15"),
+)
 #: The rows of the table that the command prints.
 SUMMARY = (
     *("micro_f1", "micro_precision", "micro_recall", "macro_f1", "macro_f1_present", "macro_f1_caml", "exact_match"),
     *("micro_auc", "macro_auc", "micro_average_precision", "macro_average_precision"),
-    *("precision_at_5", "recall_at_8", "r_precision", "map", "ndcg", "rank_errors_at_50", "rank_errors_at_100"),
-    *("ece", "brier"),
+    *("precision_at_5", "precision_at_8", "precision_at_15", "recall_at_8", "r_precision", "map", "ndcg"),
+    *("rank_errors_at_50", "rank_errors_at_100", "ece", "brier"),
 )
+
+
+def ceiling(figures: Mapping[str, float | None], metric: str) -> float | None:
+    """The highest value that the gold codes allow for a precision at k, where it is below 1."""
+    found = figures.get(metric.replace("precision_at_", "precision_ceiling_at_")) if "precision_at_" in metric else None
+    return None if found is None or found >= 1 else found
+
+
+def field_columns(published: Mapping[str, Any]) -> tuple[str, ...]:
+    """The metrics of `FIELD` to show beside these published rows: both macro-F1s always."""
+    found = {metric for row in published["rows"] for metric in row["figures"]}
+    return tuple(metric for metric in FIELD if metric in FIELD[:3] or metric in found)
+
+
+def describe_source(row: Mapping[str, Any]) -> str:
+    """Where a published row is from, how it is known, and its caveat, in words."""
+    accepted = f"; accepted at {row['threshold']}" if row["threshold"] else ""
+    caveat = f". Caveat: {row['caveat']}" if row["caveat"] else ""
+    return f"{row['source']}; {row['known']}{accepted}{caveat}"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from concept_icd.report.charts import calibration_chart, frequency_chart, precision_recall_chart, rank_error_chart
-from concept_icd.report.definitions import DEFINITIONS, HEADLINE
+from concept_icd.report.definitions import DEFINITIONS, HEADLINE, ceiling, describe_source, field_columns
 
 #: Codes in the table of worst codes.
 WORST = 20
@@ -39,9 +39,11 @@ def render_page(results: dict[str, Any], title: str = "Evaluation of ICD-9-CM co
 </head>
 <body>
 <h1>{escape(title)}</h1>
+{_stamps(results)}
 {_facts(results)}
 {_tiles(results)}
 {_systems(results)}
+{_published(results)}
 {_charts(results)}
 {_levels(results)}
 {_worst(results["codes"])}
@@ -50,6 +52,10 @@ def render_page(results: dict[str, Any], title: str = "Evaluation of ICD-9-CM co
 </body>
 </html>
 """
+
+
+def _stamps(results: dict[str, Any]) -> str:
+    return "".join(f"<p class='stamp'>{escape(stamp)}</p>" for stamp in results["stamps"])
 
 
 def _facts(results: dict[str, Any]) -> str:
@@ -78,13 +84,16 @@ def _interval_fact(results: dict[str, Any]) -> str:
 def _tiles(results: dict[str, Any]) -> str:
     tiles = "".join(
         f"<div class='tile'><span>{escape(name)}</span><b>{_number(results['figures'][metric])}</b>"
-        f"<span>{_interval(results, metric)}</span></div>"
+        f"<span>{_interval(results, metric)}{_at_most(results, metric)}</span></div>"
         for metric, name in _TILES.items()
+        if metric in results["figures"]
     )
     return f'<div class="tiles">{tiles}</div>'
 
 
 def _charts(results: dict[str, Any]) -> str:
+    if not results["curves"]:
+        return "<h2>Charts</h2><p class='note'>None: decisions without probabilities have no curves.</p>"
     figures = (
         ("Precision and recall", precision_recall_chart, "All (note, code) pairs; the dot is the accepted set."),
         ("Calibration", calibration_chart, "Ten bins of equal width; 95 % Wilson bars, as if pairs were independent."),
@@ -106,6 +115,25 @@ def _systems(results: dict[str, Any]) -> str:
     body = [[escape(name), *(_number(figures.get(metric)) for metric in HEADLINE)] for name, figures in rows]
     note = "Same notes, same codes. A row that is named a bound or an oracle was given what no system may see."
     return f"<h2>Beside it</h2><p class='note'>{note}</p>" + _table(["system", *HEADLINE], body)
+
+
+def _published(results: dict[str, Any]) -> str:
+    published = results["extra"].get("published")
+    if not published:
+        return ""
+    heading = f"<h2>Published results on {escape(published['task'])}</h2>"
+    if published["refusal"]:
+        return f"{heading}<p class='note'>{escape(published['refusal'])}</p>"
+    columns = field_columns(published)
+    ours = ("these predictions", results["figures"], f"accepted at {results['threshold_source']}")
+    theirs = [(f"{row['system']} {row['year']}", row["figures"], describe_source(row)) for row in published["rows"]]
+    body = [
+        [f"{escape(name)}<br><span class='note'>{escape(source)}</span>", *(_number(figures.get(m)) for m in columns)]
+        for name, figures, source in (ours, *theirs)
+    ]
+    left_out = "".join(f"<p class='note'>{escape(sentence)}</p>" for sentence in published["left_out"])
+    note = "Same label set, same numbers of training and test stays. Other patients' luck is in the intervals above."
+    return f"{heading}<p class='note'>{note}</p>" + _table(["system", *columns], body) + left_out
 
 
 def _levels(results: dict[str, Any]) -> str:
@@ -146,7 +174,8 @@ def _figures(results: dict[str, Any]) -> str:
         for metric, definition in metrics.items():
             rows.append(
                 f"<tr><td><code>{metric}</code></td><td class='number'>{_number(results['figures'].get(metric))}</td>"
-                f"<td class='number'>{_interval(results, metric)}</td><td>{escape(definition)}</td></tr>"
+                f"<td class='number'>{_interval(results, metric)}</td>"
+                f"<td>{escape(definition)}{_at_most(results, metric)}</td></tr>"
             )
     head = (
         "<tr><th>figure</th><th class='number'>value</th><th class='number'>95 % interval</th><th>what it is</th></tr>"
@@ -163,7 +192,7 @@ def _provenance(results: dict[str, Any]) -> str:
         **{f"SHA-256 of {name}": digest for name, digest in results["inputs"].items()},
         "versions": ", ".join(f"{name} {version}" for name, version in results["versions"].items()),
     }
-    known = ("levels", "systems")
+    known = ("levels", "systems", "published")
     facts |= {name: json.dumps(value) for name, value in results["extra"].items() if name not in known}
     rows = ((name, f"<code>{escape(text)}</code>") for name, text in facts.items() if text)
     closing = "<p class='note'>Suggestions are for research and must be validated by a professional coder.</p>"
@@ -188,6 +217,11 @@ def _table(columns: list[str], rows: list[list[str]]) -> str:
 def _interval(results: dict[str, Any], metric: str) -> str:
     interval = results["intervals"].get(metric)
     return f"{_number(interval['low'])} – {_number(interval['high'])}" if interval else ""
+
+
+def _at_most(results: dict[str, Any], metric: str) -> str:
+    highest = ceiling(results["figures"], metric)
+    return "" if highest is None else f" (at most {_number(highest)})"
 
 
 def _number(value: float | None) -> str:

@@ -7,6 +7,7 @@ figures are sums over notes.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,10 +19,17 @@ from numpy.typing import ArrayLike
 from concept_icd import metrics
 from concept_icd.artifacts import git_commit, hash_of, versions
 from concept_icd.metrics.decisions import check_decisions
+from concept_icd.progress import progress_bar
 
 KS = (5, 8, 15)
 #: Recalls of the rank-error curve, in percent.
 CURVE = tuple(range(5, 101, 5))
+NOT_RANKED = "nothing: decisions without probabilities have no areas, no ranks and no calibration"
+IN_SAMPLE = (
+    "IN-SAMPLE: the coder's heads were fitted on scores of notes that the scorer was tuned on; not comparable with "
+    "results from out-of-fold scores"
+)
+_LONG = 10**9  # cells times draws: the intervals take more than a second or so
 
 
 @dataclass(frozen=True)
@@ -32,9 +40,11 @@ class Results:
         figures: metric -> value. intervals: metric -> {"low", "high", "draws"}, 95 %.
         counts: notes, notes_with_gold, patients (None: not known), codes, codes_present, gold_labels, accepted_labels.
         threshold: None where the decisions came with the predictions. threshold_source, label_set, ranked_by: in words.
+        stamps: sentences that belong beside every figure, such as that a coder was fitted on in-sample scores.
         resampled: "patients" or "notes". seed: of the bootstrap. notes_hash: tells whether two results share notes.
         codes: one row per code: code, title, train_count, gold, tp, fp, fn, precision, recall, f1.
-        curves: points of the plots. extra: what the caller adds; "levels" and "systems" are shown as tables.
+        curves: points of the plots. extra: what the caller adds; "levels", "systems" and "published" are shown as
+            tables.
         inputs: name -> SHA-256. versions, git_commit, command: what made it.
     """
 
@@ -55,6 +65,7 @@ class Results:
     versions: dict[str, str] = field(default_factory=versions)
     git_commit: str | None = field(default_factory=git_commit)
     command: str | None = None
+    stamps: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON holds it: NaN and infinity become null."""
@@ -64,7 +75,7 @@ class Results:
 
 def evaluate(
     gold: ArrayLike,
-    probabilities: ArrayLike,
+    probabilities: ArrayLike | None,
     codes: Sequence[str],
     note_ids: Sequence[str],
     *,
@@ -85,7 +96,8 @@ def evaluate(
     """Measures predictions.
 
     Args:
-        gold: 0/1 (notes, codes). probabilities: (notes, codes) in 0..1. codes: dotted, the columns. note_ids: the rows.
+        gold: 0/1 (notes, codes). probabilities: (notes, codes) in 0..1, or None for decisions without them: what needs
+            an order or a probability is then left out. codes: dotted, the columns. note_ids: the rows.
         patients: (notes,) whom each note is about; intervals resample them. None resamples notes.
         scores: the order of the codes, where it is not that of the probabilities (a learned ranker).
         decisions: 0/1 (notes, codes), the accepted codes. None accepts at p >= `threshold` (.5 where that is None).
@@ -93,12 +105,17 @@ def evaluate(
         label_set: in words, where the codes came from. train_counts: code -> training notes that have it.
         titles: code -> title. draws: of the bootstrap; 0 gives no intervals.
         extra: "levels" (from `level_metrics`), "systems" (name -> figures of another system or bound on the same
-            notes); any other key is stored as it is.
+            notes), "published" (`Comparison.to_dict`), "coder" (its versions, which say whether it was fitted on
+            in-sample scores); any other key is stored as it is.
 
     Raises:
-        ValueError: matrices that are no such matrices, names that do not fit them, a threshold without its source.
+        ValueError: matrices that are no such matrices, names that do not fit them, a threshold without its source,
+            neither probabilities nor decisions.
     """
-    truth, values = metrics.check_pair(gold, probabilities, probabilities=True)
+    if probabilities is None and decisions is None:
+        raise ValueError("without probabilities there must be decisions")
+    soft = decisions if probabilities is None else probabilities
+    truth, values = metrics.check_pair(gold, np.asarray(soft), probabilities=True)
     if truth.shape != (len(note_ids), len(codes)):
         raise ValueError(f"gold has shape {truth.shape}, but there are {len(note_ids)} notes and {len(codes)} codes")
     if len(set(note_ids)) < len(note_ids) or len(set(codes)) < len(codes):
@@ -110,15 +127,14 @@ def evaluate(
         decisions = values >= threshold
     truth, accepted = check_decisions(truth, decisions)
     order = values if scores is None else np.asarray(scores, dtype=np.float64)
-    figures = metrics.decision_metrics(truth, accepted) | metrics.area_metrics(truth, values)
-    figures |= metrics.ranking_metrics(truth, order, KS)
-    interpolated = metrics.rank_errors_at_recall(truth, order, mode="interp")
-    figures |= {name.replace("_at_", "_interp_at_"): value for name, value in interpolated.items()}
-    figures |= metrics.calibration_metrics(truth, values)
-    intervals = metrics.headline_intervals(truth, values, accepted, order, patients, draws, seed, KS) if draws else {}
+    figures = metrics.decision_metrics(truth, accepted)
+    if probabilities is not None:
+        figures |= _soft_figures(truth, values, order)
+    ranked_by = "probability" if scores is None else "the predictions' own ranks"
+    intervals = _intervals(truth, values, accepted, order, patients, draws, seed) if draws else {}
     return Results(
         figures=figures,
-        intervals=intervals,
+        intervals={name: interval for name, interval in intervals.items() if name in figures},
         counts={
             "notes": len(note_ids),
             "notes_with_gold": int(truth.any(axis=1).sum()),
@@ -131,16 +147,45 @@ def evaluate(
         threshold=threshold,
         threshold_source=threshold_source or "default .5, not tuned",
         label_set=label_set or f"{len(codes)} codes, as given",
-        ranked_by="probability" if scores is None else "the predictions' own ranks",
+        ranked_by=NOT_RANKED if probabilities is None else ranked_by,
         resampled="notes" if patients is None else "patients",
         seed=seed,
         notes_hash=hash_of(sorted(note_ids)),
         codes=_code_rows(truth, accepted, codes, train_counts, titles),
-        curves=_curves(truth, values, order),
+        curves={} if probabilities is None else _curves(truth, values, order),
         extra=dict(extra or {}),
         inputs=dict(inputs or {}),
         command=command,
+        stamps=_stamps(extra or {}),
     )
+
+
+def _intervals(
+    gold: Any, probabilities: Any, accepted: Any, order: Any, patients: Any, draws: int, seed: int
+) -> dict[str, dict[str, float]]:
+    """With a progress bar, where it takes more than a moment."""
+    find = functools.partial(
+        metrics.headline_intervals, gold, probabilities, accepted, order, patients, draws, seed, KS
+    )
+    if draws * gold.size < _LONG:
+        return find()
+    with progress_bar(2 * int(gold.sum()), f"intervals from {draws} draws", "gold codes") as bar:
+        return find(advance=bar.advance)
+
+
+def _soft_figures(gold: Any, probabilities: Any, order: Any) -> dict[str, float]:
+    """What needs probabilities, or an order of the codes."""
+    figures = metrics.area_metrics(gold, probabilities) | metrics.ranking_metrics(gold, order, KS)
+    interpolated = metrics.rank_errors_at_recall(gold, order, mode="interp")
+    figures |= {name.replace("_at_", "_interp_at_"): value for name, value in interpolated.items()}
+    return figures | metrics.calibration_metrics(gold, probabilities)
+
+
+def _stamps(extra: Mapping[str, Any]) -> list[str]:
+    """A coder's versions (`ConceptCoder.versions`) say what its heads were fitted on."""
+    if "IN-SAMPLE" in str(extra.get("coder", {}).get("heads_fitted_on", "")):
+        return [IN_SAMPLE]
+    return []
 
 
 def _code_rows(

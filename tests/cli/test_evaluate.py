@@ -126,7 +126,7 @@ def test_bad_options_are_told_and_leave_nothing(files, arguments, message):
 
 def test_a_missing_note_stops_unless_only_common_notes_are_asked_for(files):
     write(files / "short.jsonl", [{"note_id": n, "probabilities": PROBABILITIES[n]} for n in "abc"])
-    with pytest.raises(InputError, match="1 of the 4 notes of the gold file are not in the predictions: 'd'"):
+    with pytest.raises(InputError, match="1 of the 4 notes of the gold are not in the predictions: 'd'"):
         run(files, predictions="short.jsonl")
     assert run(files, "--only-common", predictions="short.jsonl")["counts"]["notes"] == 3
 

@@ -1,12 +1,13 @@
+"""JSON lines and text in general; what the other forms have of their own stands in test_forms.py."""
+
 import json
 
-import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from concept_icd.errors import InputError
-from concept_icd.report.predictions import align, read_codes, read_gold, read_predictions
+from concept_icd.report.reading import read_codes, read_gold, read_predictions
 
 
 def lines(path, *records):
@@ -25,9 +26,23 @@ def test_both_forms_of_predictions_mean_the_same(tmp_path):
     )
     mapped = lines(tmp_path / "b", {"note_id": "n", "probabilities": {"428.0": 0.9, "401.9": 0.2}})
     for path in (listed, mapped):
-        note = read_predictions(path)["n"]
-        assert note.codes == ("428.0", "401.9")
-        assert note.probabilities.tolist() == [0.9, 0.2]
+        found = read_predictions(path)
+        assert (found.note_ids, found.codes) == (("n",), ("428.0", "401.9"))
+        assert found.probabilities.tolist() == [[0.9, 0.2]]
+
+
+def test_a_code_that_a_line_does_not_name_has_probability_0_and_is_known_to_be_unnamed(tmp_path):
+    found = read_predictions(
+        lines(
+            tmp_path / "p",
+            {"note_id": "a", "codes": [entry("428.0", 0.9, rank=1, accepted=True)]},
+            {"note_id": "b", "codes": [entry("401.9", 0.4, rank=1, accepted=False)]},
+        )
+    )
+    assert found.probabilities.tolist() == [[0.9, 0], [0, 0.4]]
+    assert found.named.tolist() == [[True, False], [False, True]]
+    assert found.scores.tolist() == [[-1, -float("inf")], [-float("inf"), -1]]
+    assert found.accepted.tolist() == [[True, False], [False, False]]
 
 
 def test_gold_in_either_form_keeps_leading_zeros(tmp_path):
@@ -37,74 +52,41 @@ def test_gold_in_either_form_keeps_leading_zeros(tmp_path):
         {"note_id": "b", "diagnoses": ["0030", "V3001"], "procedures": ["0407"]},
         {"note_id": "c", "codes": []},
     )
-    gold = read_gold(path)
-    assert gold["a"].codes == ("003.0", "04.07")
-    assert gold["b"].codes == ("003.0", "V30.01", "04.07")
-    assert gold["c"].codes == ()
-
-
-def test_alignment_by_hand(tmp_path):
-    gold = read_gold(
-        lines(
-            tmp_path / "gold",
-            {"note_id": "b", "patient_id": "p", "codes": ["428.0"]},
-            {"note_id": "a", "patient_id": "q", "codes": ["401.9", "99.04"]},
-        )
-    )
-    predictions = read_predictions(
-        lines(
-            tmp_path / "predictions",
-            {
-                "note_id": "a",
-                "codes": [entry("401.9", 0.3, rank=1, accepted=True), entry("428.0", 0.6, rank=2, accepted=False)],
-            },
-            {"note_id": "b", "codes": [entry("428.0", 0.8, rank=1, accepted=True)]},
-        )
-    )
-    found = align(predictions, gold)
-    assert found.note_ids == ("b", "a")
-    assert found.codes == ("401.9", "428.0", "99.04")
-    assert found.gold.tolist() == [[0, 1, 0], [1, 0, 1]]
-    assert found.probabilities.tolist() == [[0, 0.8, 0], [0.3, 0.6, 0]]
-    assert found.scores.tolist() == [[-np.inf, -1, -np.inf], [-1, -2, -np.inf]]
-    assert found.decisions.tolist() == [[False, True, False], [True, False, False]]
-    assert found.patients == ("p", "q")
-    assert found.label_set == "the 3 codes that occur in the gold or in the predictions"
-
-
-def test_a_named_label_set_says_what_it_leaves_out(tmp_path):
-    gold = read_gold(lines(tmp_path / "gold", {"note_id": "a", "codes": ["401.9", "99.04"]}))
-    predictions = read_predictions(
-        lines(tmp_path / "p", {"note_id": "a", "probabilities": {"428.0": 0.6, "V30.01": 1}})
-    )
-    codes = read_codes(lines(tmp_path / "codes", "# the set", "428.0", "", "9904"[:2] + ".04"))
-    found = align(predictions, gold, codes)
-    assert (found.codes, found.gold.tolist()) == (("428.0", "99.04"), [[False, True]])
-    assert "1 gold and 1 predicted" in found.label_set
-    assert (found.scores, found.decisions, found.patients) == (None, None, None)
+    assert read_gold(path).codes == {"a": ("003.0", "04.07"), "b": ("003.0", "V30.01", "04.07"), "c": ()}
 
 
 def test_ranks_count_only_where_they_are_an_order(tmp_path):
     twice = {"note_id": "a", "codes": [entry("428.0", 0.6, rank=1), entry("99.04", 0.7, rank=1)]}
-    assert read_predictions(lines(tmp_path / "p", twice))["a"].ranks is None
+    assert read_predictions(lines(tmp_path / "p", twice)).scores is None
     endless = {"note_id": "a", "codes": [entry("428.0", 0.6, rank=10**40)]}
-    assert read_predictions(lines(tmp_path / "p", endless))["a"].ranks is None
+    assert read_predictions(lines(tmp_path / "p", endless)).scores is None
 
 
-def test_notes_of_one_file_only_are_counted_and_named(tmp_path):
-    gold = read_gold(lines(tmp_path / "gold", *({"note_id": f"g{n}", "codes": ["428.0"]} for n in range(5))))
-    predictions = read_predictions(lines(tmp_path / "p", {"note_id": "g4", "probabilities": {}}))
-    with pytest.raises(
-        InputError, match=r"4 of the 5 notes of the gold file are not in the predictions: 'g0', 'g1', 'g2'"
-    ):
-        align(predictions, gold)
-    with pytest.raises(InputError, match="1 of the 1 notes of the predictions"):
-        align(read_predictions(lines(tmp_path / "q", {"note_id": "x", "probabilities": {}})), {})
-    common = align(predictions, gold, only_common=True)
-    assert common.note_ids == ("g4",)
-    assert "left out: 4 gold notes without predictions, 0 without gold" in common.label_set
-    with pytest.raises(InputError, match="no note is in both"):
-        align(predictions, {"other": gold["g0"]}, only_common=True)
+def test_what_a_coder_says_of_itself_is_kept_and_in_sample_is_never_lost(tmp_path):
+    def line(note, fitted):
+        return {"note_id": note, "codes": [], "versions": {"coder": "abc", "heads_fitted_on": fitted}}
+
+    mixed = lines(tmp_path / "p", line("a", "out-of-fold scores"), line("b", "IN-SAMPLE scores"), line("c", "x"))
+    assert read_predictions(mixed).versions == {"coder": "abc", "heads_fitted_on": "IN-SAMPLE scores"}
+
+
+def test_labels_of_a_set_are_taken_as_they_are_spelled_and_junk_is_not(tmp_path):
+    spoilt = lines(tmp_path / "p", {"note_id": "a", "probabilities": {"66.": 0.5, "40.7": 0.4, "V3001": 0.3}})
+    assert read_predictions(spoilt, ["66.", "40.7", "V30.01"]).codes == ("66.", "40.7", "V30.01")
+    with pytest.raises(InputError, match=r"line 1: '66\.' is no"):
+        read_predictions(spoilt)
+    gold = lines(tmp_path / "g", {"note_id": "a", "codes": ["66.", "banana"]})
+    with pytest.raises(InputError, match="'banana' is no"):
+        read_gold(gold, ["66."])
+
+
+def test_a_label_set_may_hold_spoilt_labels_and_joined_ones(tmp_path):
+    path = lines(tmp_path / "codes", "# the set", "428.0", "", "34.71;34.71", " 66. ; 7.", "V3001")
+    assert read_codes(path) == ("428.0", "34.71", "66.", "7.", "V30.01")
+    with pytest.raises(InputError, match="codes, line 2: 'x' is no"):
+        read_codes(lines(tmp_path / "codes", "428.0", "x"))
+    with pytest.raises(InputError, match="names no code"):
+        read_codes(lines(tmp_path / "codes", "# nothing"))
 
 
 GOOD = {"note_id": "a", "probabilities": {"428.0": 0.5}}
@@ -148,7 +130,7 @@ def test_a_bad_line_of_predictions_is_told(tmp_path, line, message):
         ({"note_id": "b", "codes": [4280]}, "line 2: a code is text in quotes, not 4280"),
         ({"note_id": "b", "diagnoses": ["99.04"]}, "line 2: '99.04' is no"),
         ({"note_id": "b", "codes": [], "patient_id": 3}, "line 2: patient_id is text"),
-        ({"note_id": "b", "codes": [], "patient_id": "p"}, "1 of 2 lines have a patient_id"),
+        ({"note_id": "b", "codes": [], "patient_id": "p"}, "1 of 2 notes have a patient_id"),
     ],
 )
 def test_a_bad_line_of_gold_is_told(tmp_path, line, message):
@@ -168,36 +150,47 @@ def test_files_that_are_no_text_are_told(tmp_path):
     (tmp_path / "latin").write_bytes('{"note_id": "a", "codes": []}\n{"note_id": "é"}'.encode("latin-1"))
     with pytest.raises(InputError, match="line 2 is not UTF-8"):
         read_gold(tmp_path / "latin")
-    with pytest.raises(InputError, match="codes, line 2: 'x' is no"):
-        read_codes(lines(tmp_path / "codes", "428.0", "x"))
 
 
 def test_a_byte_order_mark_is_no_part_of_the_line(tmp_path):
     path = tmp_path / "gold"
     path.write_bytes(b"\xef\xbb\xbf" + json.dumps({"note_id": "a", "codes": []}).encode())
-    assert list(read_gold(path)) == ["a"]
+    assert list(read_gold(path).codes) == ["a"]
 
 
-@given(
-    st.recursive(
-        st.none() | st.booleans() | st.floats() | st.text(),
-        lambda inner: (
-            st.lists(inner)
-            | st.dictionaries(
-                st.sampled_from(
-                    ["note_id", "codes", "probabilities", "code", "probability", "rank", "accepted", "kind"]
-                ),
-                inner,
-            )
-        ),
-    )
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text(),
+    lambda inner: (
+        st.lists(inner)
+        | st.dictionaries(
+            st.sampled_from(["note_id", "codes", "probabilities", "code", "probability", "rank", "accepted", "kind"]),
+            inner,
+        )
+    ),
 )
+
+
+@given(JSON)
 def test_whatever_json_a_line_holds_it_is_read_or_told(tmp_path_factory, value):
     path = lines(tmp_path_factory.getbasetemp() / "fuzz.jsonl", json.dumps(value))
-    for read in (read_predictions, read_gold):
+    for read in (lambda: read_predictions(path).note_ids, lambda: read_gold(path).codes):
         told = ""
         try:
-            assert set(read(path)) == {value["note_id"]}
+            assert set(read()) == {value["note_id"]}
         except InputError as error:
             told = str(error)
         assert "fuzz.jsonl" in told or not told
+
+
+@settings(deadline=None)  # the first matrix imports Arrow
+@given(st.sampled_from(["csv", "psv", "tsv", "json"]), st.text() | JSON.map(json.dumps) | st.just("id|428.0\nb|"))
+def test_whatever_another_file_holds_it_is_read_or_told(tmp_path_factory, ending, text):
+    path = tmp_path_factory.getbasetemp() / f"fuzz.{ending}"
+    path.write_text(text, encoding="utf-8", errors="replace")
+    for read in (read_predictions, read_gold):
+        told = ""
+        try:
+            read(path)
+        except InputError as error:
+            told = str(error)
+        assert "fuzz" in told or not told

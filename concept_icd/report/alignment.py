@@ -1,0 +1,142 @@
+"""Predictions and gold laid out as matrices of the same notes over one label set."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from concept_icd.errors import InputError
+from concept_icd.metrics.inputs import Bools, Floats, Ints
+from concept_icd.report.reading import Gold, Predictions
+
+
+@dataclass(frozen=True)
+class Matrices:
+    """Predictions and gold of the same notes over the same codes.
+
+    Attributes:
+        gold: bool (notes, codes). probabilities: (notes, codes), or None where the predictions are mere decisions.
+        scores: minus the rank, or None where the predictions have no ranks.
+        decisions: bool (notes, codes), or None where the predictions have no accepted flags.
+        patients: (notes,), or None. label_set: in words, where the codes come from and what was left out.
+        outside: labels that the gold or the predictions name outside of the label set.
+    """
+
+    note_ids: tuple[str, ...]
+    codes: tuple[str, ...]
+    gold: Bools
+    probabilities: NDArray[np.floating[Any]] | None
+    scores: Floats | None
+    decisions: Bools | None
+    patients: tuple[str, ...] | None
+    label_set: str
+    outside: frozenset[str]
+
+
+def align(
+    predictions: Predictions,
+    gold: Gold,
+    codes: Sequence[str] | None = None,
+    only_common: bool = False,
+    named: str = "named by the user",
+) -> Matrices:
+    """Lays both out over one label set, notes in the order of the gold, codes sorted as strings.
+
+    Args:
+        codes: the label set; None takes every code of either. named: in words, who named it.
+        only_common: leave out notes of one side only.
+
+    Raises:
+        InputError: a note is on one side only (count and first three), or no note is on both.
+    """
+    row_of = {note_id: row for row, note_id in enumerate(predictions.note_ids) if note_id not in gold.others}
+    note_ids = _common_notes(row_of, gold, only_common)
+    rows = np.array([row_of[note_id] for note_id in note_ids])
+    gold_codes = {code for note_id in note_ids for code in gold.codes[note_id]}
+    columns = tuple(sorted(gold_codes | _named_codes(predictions, rows) if codes is None else codes))
+    if not columns:
+        raise InputError("neither the predictions nor the gold names a code")
+
+    place = {code: column for column, code in enumerate(columns)}
+    truth = np.zeros((len(note_ids), len(columns)), dtype=bool)
+    for row, note_id in enumerate(note_ids):
+        truth[row, [place[code] for code in gold.codes[note_id] if code in place]] = True
+    kept = np.array([code in place for code in predictions.codes], dtype=bool)
+    source = np.flatnonzero(kept)
+    target = np.array([place[predictions.codes[column]] for column in source], dtype=np.int64)
+
+    def over(matrix: NDArray[Any] | None, empty: float) -> Any:
+        if matrix is None:
+            return None
+        wide = np.full(truth.shape, empty, dtype=matrix.dtype)
+        wide[:, target] = matrix[np.ix_(rows, source)]
+        return wide
+
+    inside, outside = (_named_pairs(predictions, rows, these) for these in (kept, ~kept))
+    gold_outside = sum(len(gold.codes[note_id]) for note_id in note_ids) - int(truth.sum())
+    gaps = truth.size - inside if predictions.probabilities is not None else 0
+    words = [
+        f"the {len(columns)} codes that occur in the gold or in the predictions" if codes is None else "",
+        f"{len(columns)} codes {named}" if codes is not None else "",
+        f"{gold_outside} gold and {outside} predicted (note, code) pairs outside of them are left out"
+        if gold_outside or outside
+        else "",
+        f"{gaps:,} of {truth.size:,} pairs are not named by the predictions: probability 0" if gaps else "",
+        _left_out(len(gold.codes) - len(note_ids), len(row_of) - len(note_ids)),
+        _other_notes(len(predictions.note_ids) - len(row_of)),
+    ]
+    return Matrices(
+        note_ids,
+        columns,
+        truth,
+        over(predictions.probabilities, 0),
+        over(predictions.scores, -np.inf),
+        over(predictions.accepted, 0),
+        None if gold.patients is None else tuple(gold.patients[note_id] for note_id in note_ids),
+        "; ".join(filter(None, words)),
+        frozenset((gold_codes | _named_codes(predictions, rows)) - {*columns}),
+    )
+
+
+def _common_notes(row_of: Mapping[str, int], gold: Gold, only_common: bool) -> tuple[str, ...]:
+    if not only_common:
+        _require_same_notes(gold.codes, row_of, "the gold", "the predictions")
+        _require_same_notes(row_of, gold.codes, "the predictions", "the gold")
+    note_ids = tuple(note_id for note_id in gold.codes if note_id in row_of)
+    if not note_ids:
+        raise InputError("no note is in both the predictions and the gold; compare their note ids")
+    return note_ids
+
+
+def _named_codes(predictions: Predictions, rows: Ints) -> set[str]:
+    if predictions.named is None:
+        return {*predictions.codes}
+    return {predictions.codes[column] for column in np.flatnonzero(predictions.named[rows].any(axis=0))}
+
+
+def _named_pairs(predictions: Predictions, rows: Ints, columns: Bools) -> int:
+    if predictions.named is None:
+        return len(rows) * int(columns.sum())
+    return int(predictions.named[np.ix_(rows, np.flatnonzero(columns))].sum())
+
+
+def _other_notes(count: int) -> str:
+    return f"predictions of {count} other notes of the corpus are left out" if count else ""
+
+
+def _left_out(missing: int, extra: int) -> str:
+    return f"left out: {missing} gold notes without predictions, {extra} without gold" if missing or extra else ""
+
+
+def _require_same_notes(here: Collection[str], there: Collection[str], name: str, other: str) -> None:
+    missing = [note_id for note_id in here if note_id not in there]
+    if missing:
+        first = ", ".join(repr(note_id) for note_id in missing[:3]) + (", ..." if len(missing) > 3 else "")
+        raise InputError(
+            f"{len(missing)} of the {len(here)} notes of {name} are not in {other}: {first}; "
+            "complete the file, or pass --only-common to score the notes that are in both"
+        )

@@ -1,0 +1,72 @@
+"""`Results` on a terminal: the figures, other systems on the same notes, and the published rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from concept_icd.report.definitions import HEADLINE, SUMMARY, ceiling, describe_source, field_columns
+from concept_icd.report.results import Results
+
+
+def print_results(results: Results) -> None:
+    """Prints the tables."""
+    console = Console()
+    for stamp in results.stamps:
+        console.print(stamp, style="bold red", markup=False)
+    console.print(_figures(results))
+    if systems := results.extra.get("systems"):
+        rows = [("these predictions", results.figures), *systems.items()]
+        console.print(_systems("the same notes and codes", rows, HEADLINE))
+    if published := results.extra.get("published"):
+        _print_published(console, results, published)
+
+
+def _figures(results: Results) -> Table:
+    counts = results.counts
+    threshold = "" if results.threshold is None else f"p >= {results.threshold:.4g}, "
+    title = f"{counts['notes']} notes, {counts['codes']} codes; accepted: {threshold}{results.threshold_source}"
+    table = Table(title=title, title_justify="left")
+    table.add_column("figure")
+    table.add_column("value", justify="right")
+    table.add_column(f"95 % over {results.resampled}", justify="right")
+    for name in SUMMARY:
+        if name in results.figures:
+            width = results.intervals.get(name)
+            spread = f"{width['low']:.3f} - {width['high']:.3f}" if width else ""
+            highest = ceiling(results.figures, name)
+            at_most = "" if highest is None else f" (at most {highest:.3f})"
+            table.add_row(name, f"{results.figures[name]:.3f}{at_most}", spread)
+    if "map" not in results.figures:
+        table.caption = f"ranked by {results.ranked_by}"
+    return table
+
+
+def _systems(title: str, rows: Iterable[tuple[str, Mapping[str, Any]]], metrics: tuple[str, ...]) -> Table:
+    table = Table(title=escape(title), title_justify="left")
+    table.add_column("system", overflow="fold")
+    for metric in metrics:
+        table.add_column(metric.replace("precision_at_", "P@").replace("_", " "), justify="right")
+    for name, figures in rows:
+        table.add_row(escape(name), *(_cell(figures.get(metric)) for metric in metrics))
+    return table
+
+
+def _print_published(console: Console, results: Results, published: dict[str, Any]) -> None:
+    if published["refusal"]:
+        console.print(published["refusal"], style="yellow", markup=False)
+        return
+    rows = [(f"{row['system']} {row['year']} [{n}]", row["figures"]) for n, row in enumerate(published["rows"], 1)]
+    title = f"{published['task']}: beside published results"
+    console.print(_systems(title, [("these predictions", results.figures), *rows], field_columns(published)))
+    sources = [f"[{n}] {describe_source(row)}" for n, row in enumerate(published["rows"], 1)]
+    for note in (f"these predictions: accepted at {results.threshold_source}", *sources, *published["left_out"]):
+        console.print(note, style="dim", markup=False, highlight=False)
+
+
+def _cell(value: float | None) -> str:
+    return "-" if value is None or value != value else f"{value:.3f}"
