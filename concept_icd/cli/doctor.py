@@ -26,10 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--splits-dir", type=Path, metavar="DIR", help="folder of the published admission lists")
     parser.add_argument("--task", metavar="NAME", help="benchmark that is to run, such as mimic3-50")
     parser.add_argument(
-        "--config", metavar="NAME", help="tuning config: a shipped name or a YAML file (default: task's)"
+        "--config", metavar="NAME", help="tuning config, a shipped name or a file (default: the task's)"
     )
     parser.add_argument(
-        "--out", type=Path, default=Path("runs"), metavar="DIR", help="where output goes (default: runs)"
+        "--out", type=Path, default=Path("runs"), metavar="DIR", help="folder of the output (default: runs)"
     )
     parser.add_argument("--checksums", action="store_true", help="hash the tables (reads every byte: minutes)")
     parser.add_argument("--parameters", type=float, metavar="N", help="size of a base model that is not here: 7e9")
@@ -148,9 +148,8 @@ def _hours_table(args: argparse.Namespace) -> str:
 
     if args.card not in (*CARDS, "all"):
         raise InputError(f"no card {args.card!r}{did_you_mean(args.card, CARDS)}; cards: {', '.join(CARDS)}, all")
-    names = ("mimic3-50", "mimic3-rare50", "mimic3-clean", "mimic3-full")
-    if args.task or args.config in TASKS:
-        names = (args.task or args.config,)
+    named = args.task or (args.config if args.config in TASKS else None)
+    names = (named,) if named else ("mimic3-50", "mimic3-rare50", "mimic3-clean", "mimic3-full")
     tasks = [find_task(name) for name in names]
     rows = [(task, args.config or _default_config(task)) for task in tasks if task.stays]
     cards = CARDS if args.card == "all" else (args.card,)

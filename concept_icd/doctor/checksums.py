@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import zlib
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 
 from concept_icd.doctor.findings import Finding
@@ -38,7 +39,8 @@ def examine_checksums(folder: Path, found: Mapping[str, Table]) -> list[Finding]
     """Hashes every table, shows progress, and says which are not the published ones."""
     listed = read_lists(folder)
     findings = []
-    with progress_bar(sum(table.path.stat().st_size for table in found.values()) >> 20, "hashing", "MB") as bar:
+    size = sum(table.path.stat().st_size for table in found.values())
+    with progress_bar(max(1, size >> 20), "hashing", "MB") as bar:
         for name, table in found.items():
             file = table.path.name
             digest, packed, source = _expected(name, table.path, listed)
@@ -49,8 +51,8 @@ def examine_checksums(folder: Path, found: Mapping[str, Table]) -> list[Finding]
                 findings.append(Finding(SECTION, "missing", f"{file} is truncated or damaged", mend))
                 continue
             text = f"{file} is {'' if same else 'not '}the file of {source}"
-            mend = None if same else "take the file again, or work on knowing that it is another"
-            findings.append(Finding(SECTION, "ok" if same else "warning", text, mend))
+            again = None if same else "take the file again, or work on knowing that it is another"
+            findings.append(Finding(SECTION, "ok" if same else "warning", text, again))
     return findings
 
 
@@ -81,8 +83,8 @@ def _digest(path: Path, algorithm: str, bar: ProgressBar, *, packed: bool) -> st
     """Hex digest of the file, or of what it unpacks to; the bar counts bytes of the file."""
     digest = hashlib.new(algorithm, usedforsecurity=False)
     seen = 0
-    with path.open("rb") as raw:
-        content = gzip.open(raw) if path.suffix.lower() == ".gz" and not packed else raw
+    unpack = path.suffix.lower() == ".gz" and not packed
+    with path.open("rb") as raw, gzip.GzipFile(fileobj=raw) if unpack else nullcontext(raw) as content:
         while chunk := content.read(1 << 22):
             digest.update(chunk)
             bar.advance((raw.tell() >> 20) - (seen >> 20))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from concept_icd.doctor.findings import Finding
+from concept_icd.doctor.findings import Finding, State
 from concept_icd.errors import InputError
 from concept_icd.mimic3.splits import LAYOUTS, published, published_in_words, read_splits
 from concept_icd.mimic3.tasks import TASKS, Task
@@ -17,7 +17,7 @@ def examine_lists(folder: Path | None, task: Task | None) -> list[Finding]:
     """The lists of one task, or of all; those that are absent are missing only where a task asks for them."""
     if task is not None and task.lists is None:
         return [Finding(SECTION, "ok", f"{task.name} needs no admission lists")]
-    state = "missing" if task else "warning"
+    state: State = "missing" if task else "warning"
     findings = []
     for wanted in [task] if task else _one_a_list(TASKS.values()):
         assert wanted.lists is not None

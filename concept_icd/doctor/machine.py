@@ -66,7 +66,7 @@ def cores() -> int:
 
 def memory() -> int:
     """Bytes of memory that this process may use: the machine's, or the limit of its container."""
-    import psutil
+    import psutil  # type: ignore[import-untyped]
 
     limits = [int(psutil.virtual_memory().total)]
     for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
@@ -95,9 +95,7 @@ def _gpus() -> list[Finding]:
         if shutil.which("nvidia-smi") and torch.version.cuda is None:
             text = "there is an NVIDIA driver, but this torch is a CPU build"
             return [Finding(SECTION, "warning", text, "pip install --force-reinstall torch  # its CUDA build")]
-        return [
-            Finding(SECTION, "note", "no GPU that torch can use: the tiny model runs, an 8B model would not finish")
-        ]
+        return [Finding(SECTION, "note", "no GPU that torch can use: enough for the tiny model, not for 8B")]
     findings = []
     for number in range(torch.cuda.device_count()):
         card = torch.cuda.get_device_properties(number)

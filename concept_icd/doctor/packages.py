@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from importlib import metadata
 
-from concept_icd.doctor.findings import Finding
+from concept_icd.doctor.findings import Finding, State
 
 SECTION = "packages"
 
@@ -51,7 +51,7 @@ def examine_packages(needed: Collection[str]) -> list[Finding]:
     for name in (name for name, version in versions.items() if version is None):
         extra, purpose = PURPOSES[name]
         command = f"pip install 'concept-icd[{extra}]'" if extra else f"pip install {name}"
-        state = "missing" if name in needed else "note"
+        state: State = "missing" if name in needed else "note"
         findings.append(Finding(SECTION, state, f"{name} is not installed: {purpose}", command))
     return findings + misfits()
 

@@ -87,7 +87,8 @@ def read_plan(config: str | Path) -> Plan:
         raise InputError(f"the config {path} must be a mapping of options to values")
     known = {field.name for field in fields(Plan)}
     values: dict[str, Any] = {key: value for key, value in content.items() if key in known}
-    return Plan(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    return Plan(**values)
 
 
 @dataclass(frozen=True)
