@@ -100,8 +100,9 @@ def _gpus() -> list[Finding]:
     for number in range(torch.cuda.device_count()):
         card = torch.cuda.get_device_properties(number)
         text = f"GPU {number}: {card.name}, {readable_bytes(card.total_memory)}, compute {card.major}.{card.minor}"
+        text += f", CUDA {torch.version.cuda}"
         if card.major >= 8:
-            findings.append(Finding(SECTION, "ok", f"{text}, bfloat16"))
+            findings.append(Finding(SECTION, "ok", f"{text}, fast bfloat16"))
         else:
             mend = "set bf16: false, fp16: true and dtype: float16 in the config"
             findings.append(Finding(SECTION, "warning", f"{text}: no fast bfloat16", mend))
