@@ -92,7 +92,7 @@ def test_python_examples_run(fitted: Fitted, tmp_path: Path, monkeypatch: pytest
 
 def test_example_lines_are_read(tmp_path: Path) -> None:
     from concept_icd.corpora import read_jsonl
-    from concept_icd.report.predictions import read_gold, read_predictions
+    from concept_icd.report.reading import read_gold, read_predictions
 
     files = []
     for number, block in enumerate(blocks("jsonl")):
@@ -101,9 +101,9 @@ def test_example_lines_are_read(tmp_path: Path) -> None:
     corpus, full, short = files
     (note,) = read_jsonl(corpus)
     assert (note.diagnoses, note.procedures) == (("428.0", "401.9"), ("38.93",))
-    assert read_gold(corpus)["a1"].codes == note.codes
-    assert read_predictions(full)["a1"].codes == ("428.0",)
-    assert read_predictions(short)["a1"].codes == ("428.0", "401.9")
+    assert read_gold(corpus).codes["a1"] == note.codes
+    assert read_predictions(full).codes == ("428.0",)
+    assert read_predictions(short).codes == ("428.0", "401.9")
 
 
 def test_predictions_example_has_the_fields_of_a_result(fitted: Fitted) -> None:

@@ -1,13 +1,19 @@
 import argparse
+import csv
 import json
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from concept_icd.cli import evaluate
+from concept_icd.corpora import save_corpus
 from concept_icd.errors import InputError
+from concept_icd.mimic3.tasks import MIMIC3_50, TASKS
+from concept_icd.ontology import load_ontology
+from concept_icd.records import CodedNote, Note
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 GOLD = {"a": ["428.0", "99.04"], "b": ["401.9"], "c": ["401.9", "428.0"], "d": []}
@@ -91,9 +97,6 @@ def test_the_threshold_is_never_chosen_on_the_notes_it_is_measured_on(files):
 
 
 def test_training_counts_come_from_a_gold_file_or_a_prepared_corpus(files):
-    from concept_icd.corpora import save_corpus
-    from concept_icd.records import CodedNote, Note
-
     counts = {row["code"]: row["train_count"] for row in run(files, "--train-counts", files / "gold.jsonl")["codes"]}
     assert counts == {"401.9": 2, "428.0": 2, "99.04": 1}
     notes = [CodedNote(Note(f"n{n}", "text"), ("428.0",), split="train" if n else "test") for n in range(3)]
@@ -147,3 +150,141 @@ def test_the_script_is_the_verb(files):
     assert done.returncode == 2
     assert done.stderr.startswith("concept-icd: cannot read")
     assert done.stderr.count("\n") == 1
+
+
+def prepared(folder, train, test, labels, task="mimic3-50", seed=0):
+    """A corpus as `prepare mimic3` writes it, with invented stays; the predictions know a little of the gold."""
+    random = np.random.default_rng(seed)
+    gold = random.random((train + test, len(labels))) < 0.1
+    gold[~gold.any(axis=1), 0] = True
+    notes = [
+        CodedNote(
+            Note(str(1000 + stay), "text", str(stay // 2)),
+            tuple(label for label, is_gold in zip(labels, gold[stay], strict=True) if is_gold),
+            split="train" if stay < train else "test",
+        )
+        for stay in range(train + test)
+    ]
+    save_corpus(folder / "corpus", notes, label_set=labels, task=task, overwrite=True)
+    scores = np.clip(0.5 * random.random(gold.shape) + 0.4 * gold, 0, 1)[train:]
+    rows = [[note.note.note_id, *values] for note, values in zip(notes[train:], scores.tolist(), strict=True)]
+    with (folder / "matrix.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["hadm_id", *labels], *rows])
+
+
+def run_on(folder, gold, *arguments, predictions="matrix.csv"):
+    paths = ["--predictions", folder / predictions, "--gold", gold, "--out", folder / "out", "--overwrite"]
+    parser = argparse.ArgumentParser()
+    evaluate.add_arguments(parser)
+    assert evaluate.run(parser.parse_args([str(argument) for argument in (*paths, "--draws", 0, *arguments)])) == 0
+    return json.loads((folder / "out" / "results.json").read_text())
+
+
+def test_published_rows_stand_beside_a_benchmark_of_their_size(tmp_path, capsys):
+    prepared(tmp_path, 8066, 1729, MIMIC3_50)
+    found = run_on(tmp_path, tmp_path / "corpus")
+    published = found["extra"]["published"]
+    assert (published["task"], published["refusal"]) == ("mimic3-50", None)
+    assert "KEPT" in [row["system"] for row in published["rows"]]
+    assert found["label_set"].startswith("50 codes of mimic3-50")
+    assert sum(row["train_count"] for row in found["codes"]) > 8066
+    told = capsys.readouterr().out
+    page = (tmp_path / "out" / "report.html").read_text()
+    for words in ("KEPT 2022", "Mullenbach et al. 2018", "label-informed", "LAAT 2020 is left out", "default .5"):
+        assert words in " ".join(told.split()), words
+        assert words in page, words
+    assert "(at most " in page
+
+
+def test_another_number_of_training_stays_is_another_benchmark(tmp_path, capsys):
+    prepared(tmp_path, 57, 20, MIMIC3_50)
+    sentence = "no published rows: 57 training stays here, 8,066 there; 20 test stays here, 1,729 there"
+    for arguments in ([], ["--task", "mimic3-50"]):
+        found = run_on(tmp_path, tmp_path / "corpus", *arguments)
+        assert found["extra"]["published"]["refusal"] == sentence
+        assert sentence in " ".join(capsys.readouterr().out.split())
+        assert sentence in (tmp_path / "out" / "report.html").read_text()
+    named = run_on(tmp_path, tmp_path / "corpus", "--train-stays", 8066)["extra"]["published"]["refusal"]
+    assert named == "no published rows: 20 test stays here, 1,729 there"
+
+
+def test_a_label_set_of_another_name_is_never_compared(tmp_path):
+    swapped = ("93.90", *(label for label in MIMIC3_50 if label != "37.23"))
+    prepared(tmp_path, 8066, 1729, swapped)
+    published = run_on(tmp_path, tmp_path / "corpus")["extra"]["published"]
+    assert published["rows"] == []
+    assert published["refusal"] == "no published rows: another label set, 49 of 50 labels are the same"
+    with pytest.raises(InputError, match="corpus names another label set than mimic3-50: 50 labels, 49 of its 50"):
+        run_on(tmp_path, tmp_path / "corpus", "--task", "mimic3-50")
+
+
+def test_a_named_task_refuses_another_label_set(files):
+    gold, plain = files / "gold.jsonl", "plain.jsonl"
+    (files / "codes.txt").write_text("401.9\n428.0\n")
+    (files / "banana.jsonl").write_text('{"note_id": "a", "codes": ["250.01"]}\n')
+    prepared(files, 3, 2, MIMIC3_50[:4], task="mimic3-full")
+    for arguments, message in (
+        (["--task", "mimic3-50", "--codes", files / "codes.txt"], "names another label set than mimic3-50: 2 labels"),
+        (["--task", "mimic3-rare50"], "has another label set: 3 labels of the gold or the predictions are not in it"),
+        (["--task", "mimic3-full"], "name a corpus that was prepared for it as --gold, or its 8,922 labels as --codes"),
+        (["--task", "mimic3-full", "--codes", files / "codes.txt"], "as --codes, not 2"),
+        (["--task", "banana"], "no task 'banana'"),
+    ):
+        with pytest.raises(InputError, match=message):
+            run_on(files, gold, *arguments, predictions=plain)
+    with pytest.raises(InputError, match="was prepared for mimic3-full, not for mimic3-50"):
+        run_on(files, files / "corpus", "--task", "mimic3-50")
+    assert "published" not in run_on(files, gold, predictions=plain)["extra"]
+    named = run_on(files, gold, "--task", "mimic3-50", predictions=plain)
+    assert named["counts"]["codes"] == 50
+    assert "how many training stays there were is not known" in named["extra"]["published"]["refusal"]
+
+
+def test_spoilt_labels_have_the_title_of_what_they_mean(tmp_path):
+    lines = [{"note_id": note, "codes": ["40.7"]} for note in "ab"]
+    write(tmp_path / "gold.jsonl", lines)
+    (tmp_path / "p.psv").write_text("a|40.7|52.0\nb|\n")
+    found = run_on(tmp_path, tmp_path / "gold.jsonl", "--task", "mimic3-rare50", predictions="p.psv")
+    row = next(row for row in found["codes"] if row["code"] == "40.7")
+    assert (row["tp"], row["fn"]) == (1, 1)
+    assert row["title"] == load_ontology("icd9cm").title(TASKS["mimic3-rare50"].aliases["40.7"])
+
+
+def test_decisions_leave_out_what_they_do_not_say(files, capsys):
+    (files / "preds_test.psv").write_text("a|428.0\nb|401.9|428.0\nc|401.9\nd|\n")
+    found = run(files, predictions="preds_test.psv")
+    expected = run(files, out="second")
+    assert found["figures"]["micro_f1"] == expected["figures"]["micro_f1"]
+    assert "micro_f1" in found["intervals"]
+    assert not {"micro_auc", "map", "precision_at_5", "ece"} & (set(found["figures"]) | set(found["intervals"]))
+    assert (found["threshold"], found["threshold_source"]) == (None, "the predictions' own decisions")
+    assert "decisions without probabilities" in " ".join(capsys.readouterr().out.split())
+    assert "decisions without probabilities have no curves" in (files / "out" / "report.html").read_text()
+    for arguments in (["--threshold", "0.4"], ["--threshold-from", files / "preds_test.psv", files / "gold.jsonl"]):
+        with pytest.raises(InputError, match="holds decisions without probabilities"):
+            run(files, *arguments, predictions="preds_test.psv", out="third")
+
+
+def test_the_threshold_may_come_from_the_dev_split_of_a_corpus(tmp_path):
+    prepared(tmp_path, 4, 4, MIMIC3_50)
+    notes = [
+        CodedNote(Note("x", "text"), ("401.9",), split="dev"),
+        CodedNote(Note("y", "text"), ("311",), split="test"),
+    ]
+    save_corpus(tmp_path / "two", notes, label_set=("311", "401.9"))
+    write(tmp_path / "dev.jsonl", [{"note_id": "x", "probabilities": {"401.9": 0.3, "311": 0.2}}])
+    write(tmp_path / "test.jsonl", [{"note_id": "y", "probabilities": {"401.9": 0.2, "311": 0.6}}])
+    options = ["--threshold-from", tmp_path / "dev.jsonl", tmp_path / "two"]
+    found = run_on(tmp_path, tmp_path / "two", *options, predictions="test.jsonl")
+    assert found["threshold"] == pytest.approx(0.25)
+    assert found["figures"]["micro_f1"] == 1.0
+
+
+def test_in_sample_heads_are_stamped(files, capsys):
+    lines = [json.loads(line) for line in (files / "ours.jsonl").read_text().splitlines()]
+    write(files / "leaky.jsonl", [line | {"versions": {"heads_fitted_on": "IN-SAMPLE scores"}} for line in lines])
+    found = run(files, predictions="leaky.jsonl")
+    assert found["stamps"][0].startswith("IN-SAMPLE: the coder's heads were fitted on scores of notes")
+    assert found["stamps"][0] in " ".join(capsys.readouterr().out.split())
+    assert "<p class='stamp'>IN-SAMPLE" in (files / "out" / "report.html").read_text()
+    assert run(files, predictions="ours.jsonl", out="second")["stamps"] == []
