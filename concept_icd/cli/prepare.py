@@ -92,7 +92,9 @@ def _run_mimic3(args: argparse.Namespace) -> int:
         print(json.dumps(whole | {"reused": prepared.reused}))
         return 0
     _print(args.out, dict(prepared.counts))
-    print(*map(in_words, prepared.checks), sep="\n")
+    # What was looked for and does not occur stands in the manifest alone.
+    worth_a_line = (check for check in prepared.checks if check["found"] or check["published"] is not None)
+    print(*map(in_words, worth_a_line), sep="\n")
     if prepared.reused:
         print(f"{args.out} is complete: the same tables, lists and task made it, and nothing was written")
     return 0

@@ -187,7 +187,9 @@ def _written(found: Found) -> Iterator[Check]:
     if gold.label_set is None:
         return
     codes = sum(len(found.codes.of(stay)) for stay in chosen)
-    yield _check("codes outside the label set", codes - labels, why=f"left out of the {codes:,} codes of these stays")
+    why = _if(codes - labels, f"left out of the {codes:,} codes of these stays")
+    yield _check("codes outside the label set", codes - labels, why=why)
+    yield _check("stays with none of the labels", sum(not gold.of(stay) for stay in chosen))
     kept = frozenset(gold.label_set)
     first = [own[0] for stay in chosen if (own := found.codes.diagnoses.by_stay.get(stay))]
     share = sum(code in kept for code in first)

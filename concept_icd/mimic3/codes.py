@@ -153,7 +153,7 @@ def _refuse_numbers(table: Table, shape: CodeShape, codes: frozenset[str]) -> No
     if short or stripped:
         code = (short or stripped)[0]
         full = _with_zeros(shape, code)
-        example = f"{code!r} was {full!r}" if full else f"{code!r} is too short to be one"
+        example = f"no code {code!r} can be billed, but {full!r} can" if full else f"{code!r} is too short for one"
         raise InputError(f"{table.path}: its codes were turned into numbers and lost zeros ({example}){as_published}")
 
 
