@@ -43,8 +43,8 @@ def readable_bytes(count: float) -> str:
 def readable_seconds(seconds: float) -> str:
     """A duration as people read it, rounded as an estimate deserves.
 
-    >>> [readable_seconds(s) for s in (0.3, 40, 900, 9000, 400_000)]
-    ['under a second', '40 s', '15 min', '2.5 h', '111 h']
+    >>> [readable_seconds(s) for s in (0.3, 40, 900, 9000, 400_000, 1e7)]
+    ['under a second', '40 s', '15 min', '2.5 h', '111 h', '116 days']
     """
     if seconds < 1:
         return "under a second"
@@ -52,4 +52,15 @@ def readable_seconds(seconds: float) -> str:
         return f"{seconds:.0f} s"
     if seconds < 6000:
         return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h" if seconds < 36_000 else f"{seconds / 3600:.0f} h"
+    if seconds < 36_000:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 3600:.0f} h" if seconds < 3_600_000 else f"{seconds / 86_400:,.0f} days"
+
+
+def readable_count(count: float) -> str:
+    """A large number in words.
+
+    >>> [readable_count(n) for n in (2_400_000, 8.03e9)]
+    ['2.4 million', '8.0 billion']
+    """
+    return f"{count / 1e9:.1f} billion" if count >= 1e9 else f"{count / 1e6:.1f} million"

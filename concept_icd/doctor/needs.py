@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from concept_icd.doctor.estimates import StageEstimate
-from concept_icd.doctor.findings import Finding, readable_bytes, readable_seconds
+from concept_icd.doctor.findings import Finding, readable_bytes, readable_count, readable_seconds
 from concept_icd.doctor.machine import Device, existing_folder, offline
 from concept_icd.doctor.model_size import ModelShape, has_weights, local_folder
 
@@ -16,7 +16,7 @@ MODEL, ESTIMATES = "base model", "estimates, not measured"
 
 def examine_model(name: str, shape: ModelShape) -> Finding:
     """Whether the base model lies on this machine, and how large it is."""
-    size = f"{shape.parameters / 1e9:.2f} billion parameters ({shape.source})"
+    size = f"{readable_count(shape.parameters)} parameters ({shape.source})"
     if (folder := local_folder(name)) and has_weights(folder):
         return Finding(MODEL, "ok", f"{name}: {size}, on this machine")
     if Path(name).is_absolute() or name.startswith("."):
@@ -70,7 +70,7 @@ def examine_fit(stages: Sequence[StageEstimate], device: Device, machine_memory:
         text = f"the run writes about {readable_bytes(disk)}, {folder} has {readable_bytes(free)} free"
         findings.append(Finding(ESTIMATES, "missing", text, "name a folder on a larger disk with --out"))
     total = sum(stage.seconds for stage in stages)
-    if total > 14 * 86_400:
-        text = f"all stages together would take about {total / 86_400:.0f} days on {device.name}"
+    if total > 30 * 86_400:
+        text = f"all stages together would take about {readable_seconds(total)} on {device.name}"
         findings.append(Finding(ESTIMATES, "warning", text, "take a GPU, or a smaller model_name_or_path"))
     return findings

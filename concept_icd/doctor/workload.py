@@ -26,8 +26,8 @@ CHARACTERS_PER_TOKEN = 4.0
 #: Labels of a stay, mean. 50 and full: CAML's table of its data; rare50: 146 labels of its 142 test stays; clean: an
 #: assumption.
 LABELS_PER_STAY = {"mimic3-50": 5.7, "mimic3-50-recounted": 5.7, "mimic3-rare50": 1.03, "mimic3-clean": 15.0}
-#: Size of label sets that are counted from the tables: about, where nothing is published.
-COUNTED_LABELS = {"mimic3-clean": 3700, "mimic3-full-recounted": 9000}
+#: Size of label sets that are counted from the tables, where nothing is published (mimic3-full-recounted): about.
+COUNTED_LABELS = 9000
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def workload_of(task: Task, plan: Plan, shape: ModelShape, note_tokens: float = 
     in for it, which asks somewhat more (the codes of real stays share more ancestors).
     """
     ontology = load_ontology("icd9cm")
-    size = task.labels or COUNTED_LABELS[task.name]
+    size = task.labels or COUNTED_LABELS
     draws = random.Random(0)
     labels = task.codes or _sample(ontology, size, draws)
     aliases = dict(task.aliases) if task.codes else {}

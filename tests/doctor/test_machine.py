@@ -103,4 +103,4 @@ def test_what_does_not_fit_is_missing_with_a_way_out(tmp_path: Path) -> None:
     assert "load_in_4bit" in str(fit(device_bytes=50e9)[0].mend)
     assert [finding.state for finding in fit(memory_bytes=20e9)] == ["missing"]
     assert "--out" in str(fit(disk=1e18)[0].mend)
-    assert [finding.state for finding in fit(seconds=30 * 86_400)] == ["warning"]
+    assert [finding.state for finding in fit(seconds=60 * 86_400)] == ["warning"]
