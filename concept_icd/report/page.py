@@ -132,7 +132,7 @@ def _published(results: dict[str, Any]) -> str:
         for name, figures, source in (ours, *theirs)
     ]
     left_out = "".join(f"<p class='note'>{escape(sentence)}</p>" for sentence in published["left_out"])
-    note = "Same label set, same numbers of training and test stays. Other patients' luck is in the intervals above."
+    note = "Same label set, same numbers of training and test stays. Published figures come without intervals."
     return f"{heading}<p class='note'>{note}</p>" + _table(["system", *columns], body) + left_out
 
 

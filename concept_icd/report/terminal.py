@@ -48,9 +48,9 @@ def _figures(results: Results) -> Table:
 
 def _systems(title: str, rows: Iterable[tuple[str, Mapping[str, Any]]], metrics: tuple[str, ...]) -> Table:
     table = Table(title=escape(title), title_justify="left")
-    table.add_column("system", overflow="fold")
+    table.add_column("system", min_width=20)
     for metric in metrics:
-        table.add_column(metric.replace("precision_at_", "P@").replace("_", " "), justify="right")
+        table.add_column(metric.replace("precision_at_", "P@").replace("_", "\n"), justify="right")
     for name, figures in rows:
         table.add_row(escape(name), *(_cell(figures.get(metric)) for metric in metrics))
     return table

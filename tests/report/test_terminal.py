@@ -1,0 +1,55 @@
+import numpy as np
+import pytest
+
+from concept_icd import metrics
+from concept_icd.mimic3.tasks import MIMIC3_50
+from concept_icd.report import evaluate
+from concept_icd.report.published import published_rows
+from concept_icd.report.terminal import print_results
+
+CODES = ("038.9", "401.9", "428.0", "99.04", "V30.01", "486")
+
+
+@pytest.fixture
+def printed(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def show(**extra):
+        random = np.random.default_rng(0)
+        gold = random.random((20, 6)) < 0.2
+        probabilities = np.clip(0.6 * random.random((20, 6)) + 0.4 * gold, 0, 1)
+        note_ids = [str(note) for note in range(20)]
+        print_results(evaluate(gold, probabilities, CODES, note_ids, draws=10, extra=extra))
+        return " ".join(capsys.readouterr().out.split())
+
+    return show
+
+
+def test_a_bound_is_a_row_of_its_own_under_its_plain_name(printed):
+    figures = metrics.decision_metrics(np.eye(2), np.eye(2))
+    told = printed(systems={"oracle [gold answers]": figures})
+    assert "oracle [gold answers]" in told
+    assert "1.000" in told.split("oracle [gold answers]")[1]
+    assert "these predictions" in told
+
+
+def test_the_ceiling_stands_beside_the_precision(printed):
+    told = printed()
+    assert "precision_at_5" in told
+    assert "(at most 0." in told
+    assert "beside published" not in told
+
+
+def test_a_refusal_is_one_sentence_and_no_table(printed):
+    refused = published_rows("mimic3-50", CODES, 57, 20).to_dict()
+    told = printed(published=refused)
+    assert refused["refusal"] in told
+    assert "KEPT" not in told
+    shown = printed(published=published_rows("mimic3-50", MIMIC3_50, 8066, 1729).to_dict())
+    assert "KEPT 2022" in shown
+    assert "these predictions: accepted at default .5, not tuned" in shown
+
+
+def test_in_sample_heads_are_told_first(printed):
+    assert printed(coder={"heads_fitted_on": "IN-SAMPLE scores"}).startswith("IN-SAMPLE")
+    assert "IN-SAMPLE" not in printed(coder={"heads_fitted_on": "out-of-fold scores"})
