@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import packaging.requirements  # noqa: F401 (before the path is emptied)
 import pytest
 
 from concept_icd.doctor.estimates import StageEstimate
