@@ -91,7 +91,7 @@ def names_of(code: str) -> tuple[Template, ...]:
         return tuple(Template.parse(name) for name in terms()[code].names.split("; "))
     title = load_ontology().resolve(code).title
     title = title[:1].lower() + title[1:] if title[1:2].islower() else title
-    return tuple(Template((text,)) for text in dict.fromkeys((_short(title), _short(title), title)))
+    return tuple(Template((text,)) for text in dict.fromkeys((_short(title), title)))
 
 
 def _short(title: str) -> str:

@@ -35,6 +35,8 @@ from concept_icd.records import Kind
 
 #: Rows of notes other than discharge summaries for each stay, where nobody asks for a number. MIMIC-III has 34.
 NOTES_PER_STAY = 4
+#: Rows between two looks at the progress bar.
+STEP = 1000
 #: Rows of codes and of summaries that are shuffled among each other.
 MIX = {
     "DIAGNOSES_ICD": 2000,
@@ -167,9 +169,11 @@ def _write_other_notes(stays: list[Stay], notes: TableFile, seed: int, rows: int
     dice = Dice(f"{seed} other notes")
     others = OtherNotes(Dice(f"{seed} pool"))
     with progress_bar(rows, "writing other notes", "rows") as bar:
-        for _ in range(rows):
-            notes.write(*others.draw(stays[int(dice.roll() * len(stays))], dice))
-            bar.advance()
+        for start in range(0, rows, STEP):
+            step = min(STEP, rows - start)
+            for _ in range(step):
+                notes.write(*others.draw(stays[int(dice.roll() * len(stays))], dice))
+            bar.advance(step)
 
 
 def _write_dictionaries(tables: Mapping[str, TableFile]) -> None:

@@ -107,7 +107,7 @@ def test_text_names_the_codes(tables, summaries):
     stays = [stay for stay in reports if bills.get(stay)]
     own = [named(bill, reports[stay]) for stay in stays for bill in bills[stay]]
     strangers = [named(bill, reports[other]) for stay, other in itertools.pairwise(stays) for bill in bills[stay]]
-    assert sum(own) / len(own) > 0.85
+    assert sum(own) / len(own) > 0.95
     assert sum(strangers) / len(strangers) < 0.25
 
 
