@@ -151,6 +151,20 @@ def test_a_note_beyond_the_models_length_says_what_was_not_read(fitted):
     assert fitted.coder.code("cough").truncated is None
 
 
+def test_a_coder_reads_notes_as_its_scores_were_made(fitted, tmp_path):
+    settings = {"max_length": 200, "note_text": "sections"}
+    arguments = fitted.arguments | {"scorer_settings": settings}
+    scores = fitted.scores.select([note.note.note_id for note in fitted.train])
+    coder = ConceptCoder.fit(scores, fitted.train, fitted.coder.concepts, **arguments)
+    coder.save_pretrained(tmp_path / "coder")
+    again = ConceptCoder.from_pretrained(tmp_path / "coder")
+    assert again.scorer_settings == settings
+    assert again.hash != fitted.coder.hash
+    result = again.code("SOCIAL HISTORY: " + "normal " * 200 + "\nHOSPITAL COURSE: fever\n")
+    assert result.truncated is not None
+    assert result.truncated.startswith("to fit 200 tokens, Social History was cut at its end")
+
+
 def _replace_in(path: Path, **changes: object) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 

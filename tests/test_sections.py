@@ -331,4 +331,7 @@ def test_the_sentence_names_what_was_cut():
     assert what_was_cut(sections, sizes, [4, 10, 0, 3, 0], 99) == (
         "to fit 99 tokens, left out: Pertinent Results, Hospital Course (2 of 2)"
     )
+    assert what_was_cut(sections, sizes, [4, 10, 1_500, 3, 1], 99) == (
+        "to fit 99 tokens, Hospital Course (2 of 2) was cut at its end (1 of 5 tokens read)"
+    )
     assert what_was_cut(sections, sizes, sizes, 99) is None

@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--in-sample", action="store_true", help="score notes that every adapter has seen all the same")
     parser.add_argument("--max-length", type=int, metavar="TOKENS", help="longest prompt; default: the tuning's")
     kept = "of a note that is too long, read its beginning (whole) or its most useful sections; default: the tuning's"
-    parser.add_argument("--note-text", choices=["whole", "sections"], help=kept)
+    parser.add_argument("--note-text", metavar="whole|sections", help=kept)
     parser.add_argument("--device", help="cpu, cuda, cuda:1, ...; default: a GPU where there is one")
     parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], help="default: float32 on a CPU")
 

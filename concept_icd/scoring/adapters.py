@@ -11,7 +11,7 @@ from concept_icd.artifacts import read_json, read_manifest
 from concept_icd.concepts import ConceptSet
 from concept_icd.errors import InputError
 from concept_icd.model_reference import ModelReference
-from concept_icd.prompts import PromptTemplate
+from concept_icd.prompts import PromptTemplate, checked_note_text
 from concept_icd.records import Note, require_notes
 from concept_icd.scoring.packed import PackedScorer
 from concept_icd.scoring.store import fill_store
@@ -45,7 +45,7 @@ def score_corpus(
         scorer = {"load_in_4bit": True} | scorer
     # A note is read as it was in tuning, unless the caller says otherwise.
     scorer["max_length"] = scorer.get("max_length") or tuning.get("max_length")
-    scorer["note_text"] = scorer.get("note_text") or tuning.get("note_text", "whole")
+    scorer["note_text"] = checked_note_text(scorer.get("note_text") or tuning.get("note_text", "whole"))
     concepts, prompt = ConceptSet.load(tuned / CONCEPTS), PromptTemplate.load(tuned / PROMPT)
     groups: dict[str, list[Note]] = {}
     leaked = []

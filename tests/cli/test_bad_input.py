@@ -163,6 +163,7 @@ def test_malformed_xml_names_the_line_and_codes_nothing(stages, tmp_path, capsys
         ("score --corpus {s}/corpus --tuned {s}/tuned --out {t}/o --splits devel", "no notes in the splits devel"),
         ("score --corpus {s}/corpus --tuned {s}/tuned --out {t}/o --limit 0", "--limit"),
         ("score --corpus {s}/corpus --tuned {s}/tuned --out {t}/o --max-length 5", "5"),
+        ("score --corpus {s}/corpus --tuned {s}/tuned --out {t}/o --note-text half", "whole or sections, it is 'half'"),
         ("score --corpus {s}/corpus --tuned {s}/tuned --out {t}/o --device gpu9", "gpu9"),
         ("score --corpus {s}/corpus --tuned {s}/tuned --out {t}/o --device cuda:99", "cuda:99"),
         ("score --corpus {s}/corpus --tuned {s}/tuned --out {s}/scores", "is complete"),

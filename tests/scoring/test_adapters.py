@@ -15,7 +15,7 @@ from concept_icd.concepts import ConceptSet
 from concept_icd.errors import InputError
 from concept_icd.ontology import load_ontology
 from concept_icd.prompts import PromptTemplate
-from concept_icd.records import CodedNote
+from concept_icd.records import CodedNote, Note
 from concept_icd.scoring.adapters import score_corpus
 from concept_icd.scoring.packed import PackedScorer
 from concept_icd.scoring.store import load_scores
@@ -103,6 +103,27 @@ def test_an_exchanged_adapter_or_length_is_another_setting(folds, llama, tmp_pat
     build_adapter(llama, tuned / "fold-1", seed=9)
     with pytest.raises(InputError, match=r"other settings \(weights\)"):
         score_corpus(TRAIN, tuned, tmp_path / "s")
+
+
+def test_a_note_is_read_as_in_tuning_unless_said_otherwise(llama, tmp_path):
+    tuned = tuned_folder(tmp_path / "tuned", llama, FOLD_OF, list(FOLD_OF))
+    config = {"model_name_or_path": str(llama), "load_in_4bit": False, "max_length": 190, "note_text": "sections"}
+    write_manifest(tuned, "finetune", inputs={}, config=config, seed=0, seconds=0.0, seen=[])
+    text = "Social History: " + "normal " * 90 + "\nDischarge Diagnosis: pneumonia\n"
+    truncated = {}
+    for name, asked in (("as tuned", {}), ("whole", {"note_text": "whole"}), ("long", {"max_length": 400})):
+        score_corpus([Note("n", text)], tuned, tmp_path / name, **asked)
+        settings = read_manifest(tmp_path / name, "score")["config"]
+        assert {key: settings[key] for key in ("max_length", "note_text")} == {
+            key: asked.get(key, config[key]) for key in ("max_length", "note_text")
+        }
+        truncated[name] = load_scores(tmp_path / name).truncated[0]
+    assert truncated["as tuned"].startswith("to fit 190 tokens, Social History was cut")
+    assert truncated["whole"].startswith("the note's end was not read")
+    assert truncated["long"] is None
+    with pytest.raises(InputError, match="note_text must be whole or sections"):
+        score_corpus([Note("n", text)], tuned, tmp_path / "wrong", note_text="all")
+    assert not (tmp_path / "wrong").exists()
 
 
 def test_gold_codes_cannot_come_in(folds, tmp_path):

@@ -82,6 +82,29 @@ def test_a_note_that_is_too_long_loses_its_end_and_says_so(llama):
     np.testing.assert_allclose(scores.logits[:1], expected, atol=1e-4)
 
 
+def test_sections_of_a_long_note_score_as_the_text_that_they_are(llama):
+    """Read by sections, a note is the same as one that was cut to them by hand."""
+    course = "Hospital Course: " + "fever and cough. " * 20 + "\n\n"
+    results = "Pertinent Results: " + "normal chest, normal renal line. " * 200 + "\n\n"
+    start, end = "Chief Complaint: cough.\n\n", "Discharge Diagnosis: pneumonia\n"
+    by_hand = Note("n", start + course + "Pertinent Results: normal\n" + end)
+    loaded = load_model(llama)
+    tokens = TokenizedPrompt(PromptTemplate.load(), loaded.tokenizer, loaded.max_length)
+    room = len(tokens.encode_note(by_hand, 0).ids)
+    longest = max(len(tokens.encode_question(concept.text)) for concept in CONCEPTS.concepts)
+    scorer = PackedScorer(loaded, PromptTemplate.load(), max_length=room + longest, note_text="sections")
+    long = Note("n", start + course + results + end)
+    scores = scorer.score([long], CONCEPTS)
+    expected = PackedScorer.from_pretrained(llama).score([by_hand], CONCEPTS)
+    np.testing.assert_allclose(scores.logits, expected.logits, atol=1e-4)
+    assert scores.truncated[0] is not None
+    assert "Pertinent Results was cut at its end" in scores.truncated[0]
+    assert [long.text[a:b] for a, b in scorer.text_read(long, CONCEPTS.concepts)] == [
+        start + course + "Pertinent Results: normal",
+        end,
+    ]
+
+
 def test_the_longest_prompt_fills_the_model_exactly(llama):
     loaded = load_model(llama)
     tokens = TokenizedPrompt(PromptTemplate.load(), loaded.tokenizer, 100)

@@ -20,8 +20,11 @@ from concept_icd.base_model import load_model
 from concept_icd.concepts import ConceptSet
 from concept_icd.corpora import load_corpus, save_corpus, synthetic
 from concept_icd.errors import InputError
+from concept_icd.pipeline import fit_coder
 from concept_icd.records import CodedNote
+from concept_icd.scoring.adapters import score_corpus
 from concept_icd.scoring.packed import PackedScorer
+from concept_icd.scoring.store import load_scores
 from concept_icd.tuning import finetune as stage
 from concept_icd.tuning.__main__ import main
 from concept_icd.tuning.config import make_options, parse_options
@@ -120,6 +123,33 @@ def test_nothing_of_the_test_split_is_learned(run, corpus):
     assert not set(manifest["seen"]) & {n.note.note_id for n in load_corpus(corpus).notes if n.split != "train"}
 
 
+def test_tuning_scoring_and_coding_read_the_same_tokens(corpus, llama, tmp_path):
+    """Of notes that are too long, by sections: the same ids in a training row and in the scorers of store and coder."""
+    options = parse_options(
+        flags(corpus, llama, tmp_path / "tuned", folds=0, max_length=200, note_text="sections", max_steps=1)
+    )
+    rows: list[list[int]] = []
+    make = stage.training_rows
+
+    def watched(*arguments):
+        columns = make(*arguments)
+        rows.extend(columns["input_ids"])
+        return columns
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stage, "training_rows", watched)
+        finetune(options)
+    score_corpus([note.note for note in learned(corpus)], tmp_path / "tuned", tmp_path / "scores", in_sample=True)
+    coder = fit_coder(tmp_path / "scores", learned(corpus), "train", allow_in_sample=True)
+    assert coder.scorer_settings == {"max_length": 200, "load_in_4bit": False, "note_text": "sections"}
+    questions = [coder.scorer.tokens.encode_question(concept.text) for concept in coder.concepts.concepts]
+    encoded = [coder.scorer.tokens.encode_note(note.note, max(map(len, questions))) for note in learned(corpus)]
+    assert [list(note.ids) for note in encoded] == rows
+    truncated = load_scores(tmp_path / "scores").truncated
+    assert sorted(filter(None, truncated)) == sorted(note.truncated for note in encoded if note.truncated)
+    assert any(reason and reason.startswith("to fit 200 tokens, left out: ") for reason in truncated)
+
+
 def test_a_holdout_is_kept_from_the_only_adapter(corpus, llama, tmp_path):
     out = finetune(parse_options(flags(corpus, llama, tmp_path / "t", folds=0, holdout=0.3, max_steps=1)))
     notes, held = learned(corpus), read_json(out / FOLDS)
@@ -187,6 +217,7 @@ def test_a_mistaken_option_can_be_mended_in_the_same_folder(corpus, llama, tmp_p
         ("folds: two", "invalid int value: 'two'"),
         ("holdout: 0.5", "give folds or holdout, not both"),
         ("negative_share: 0", "negative_share must lie in (0, 1], it is 0"),
+        ("note_text: section", "note_text must be whole or sections, it is 'section' (did you mean 'sections'?)"),
         ("levels: [chaptr]", "'chaptr' is no level (did you mean 'chapter'?)"),
         ("splits: [devel]", "no coded notes in the splits devel"),
         ("model_name_or_path: nowhere/at/all", "cannot load the base model 'nowhere/at/all'"),
