@@ -64,7 +64,8 @@ def require_known(splits: Splits, stays: Collection[str]) -> None:
     if listed - missing < max(1, FEWEST_KNOWN * listed):
         raise InputError(
             f"{missing:,} of the {listed:,} stays of the admission lists are not in ADMISSIONS (first: "
-            f"{', '.join(first)}): lists and tables do not belong together; the open demo has none of these stays"
+            f"{', '.join(first)}): lists and tables do not belong together; the open demo has hardly any stay of the "
+            "published lists"
         )
 
 
