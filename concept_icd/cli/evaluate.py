@@ -221,8 +221,7 @@ def _training(args: argparse.Namespace, gold: Gold) -> tuple[dict[str, int] | No
     if Path(path).is_dir():
         split = "train" if read_gold(path, split="all").train_stays else "all"
     notes = read_gold(path, gold.label_set or (), split).codes.values()
-    stays = args.train_stays or gold.train_stays or len(notes)
-    return dict(Counter(code for codes in notes for code in codes)), stays
+    return dict(Counter(code for codes in notes for code in codes)), args.train_stays or len(notes)
 
 
 def _titles(labels: Sequence[str], aliases: Mapping[str, str]) -> dict[str, str]:
