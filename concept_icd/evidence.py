@@ -86,11 +86,12 @@ def _losses(
 
 
 def _text_without(text: str, read: Sequence[Span], left_out: Span) -> str:
-    """The text that was read without one span of it; parts that do not end with a blank are set apart by a line."""
+    """The text that was read without one span of it; a part that was cut ends with a line break, as in the prompt."""
     kept = ""
     for start, end in read:
-        kept += "\n" if kept and not kept[-1].isspace() else ""
         kept += text[start : max(start, min(end, left_out[0]))] + text[min(end, max(start, left_out[1])) : end]
+        if end < read[-1][1] and not text[end - 1].isspace():
+            kept += "\n"
     return kept
 
 
