@@ -129,16 +129,16 @@ def fit_aggregators(
     shared = fit_shared(logits, gold, rows, statistics, cover, levels, 1e-5 if quick else 1e-9)
     if all(np.isinf(strength.other) for strength in strengths):
         options = (1e-4, np.float32) if quick else (1e-9, np.float64)
-        penalties = [strength.path for strength in strengths]
-        pairs = fit_on_path(logits, gold, rows, statistics, cover, shared, penalties, *options)
-        fitted = [(_like(cover, weights), bias) for weights, bias in pairs]
+        on_path = fit_on_path(
+            logits, gold, rows, statistics, cover, shared, [strength.path for strength in strengths], *options
+        )
+        fitted = [(_like(cover, weights), bias) for weights, bias in on_path]
     else:
-        dense = cover.toarray().T
+        dense, weights = cover.toarray().T, _like(cover, shared[0]).toarray().T
         penalties = [np.where(dense, strength.path, strength.other) for strength in strengths]
         x = (logits[rows] - statistics.mean) / statistics.scale
-        weights = _like(cover, shared[0]).toarray().T
-        found = fit_on_all(x, gold[rows], weights, shared[1], penalties, 1e-7 if quick else 1e-10)
-        fitted = [(csr_array(weights.T), bias) for weights, bias in found]
+        on_all = fit_on_all(x, gold[rows], weights, shared[1], penalties, 1e-7 if quick else 1e-10)
+        fitted = [(csr_array(weights.T), bias) for weights, bias in on_all]
     return [Aggregator(statistics.mean, statistics.scale, weights, bias) for weights, bias in fitted]
 
 

@@ -29,6 +29,7 @@ from concept_icd.heads.newton import log_loss
 from concept_icd.heads.ranker import ProbabilityRanker
 from concept_icd.heads.shared_model import BLOCK
 from concept_icd.heads.threshold import Threshold, choose_threshold
+from concept_icd.progress import track
 
 #: 2: the weights are sparse.
 FORMAT = 2
@@ -206,7 +207,10 @@ def fit_heads(
 
     def try_all(strengths: list[Strength]) -> None:
         """The log loss per pair of each strength on held-out notes, and the aggregators of the folds."""
-        fitted = [fit_aggregators(logits, gold, cover, levels, strengths, rows=i, quick=True) for i, _ in folds]
+        fitted = [
+            fit_aggregators(logits, gold, cover, levels, strengths, rows=rows, quick=True)
+            for rows, _ in track(folds, len(folds), f"fit heads, {len(strengths)} strengths", "folds")
+        ]
         for strength, per_fold in zip(strengths, zip(*fitted, strict=True), strict=True):
             held_out = zip(per_fold, folds, strict=True)
             loss = sum(_log_loss(aggregator, logits, gold, out) for aggregator, (_, out) in held_out)

@@ -37,13 +37,13 @@ def minimise(objective: Objective, start: np.ndarray, tolerance: float = 1e-8, s
             break
         left, value, step, promise = left[~last], value[~last], step[~last], promise[~last]
         gradient, hessian = gradient[~last], hessian[~last]
-        before, high = point[left], np.arange(len(left))
-        allowed = value - 1e-4 * promise + 1e-6 * (1 + np.abs(value))  # the last term: values are rounded
-        while len(high):  # those whose value rose go half the way back
-            point[left[high]] = before[high] - step[high]
+        before, old, high, part = point[left], value.copy(), np.arange(len(left)), 1.0
+        rounding = 1e-6 * (1 + np.abs(old))
+        while len(high):  # those whose value did not fall go half the way back
+            point[left[high]] = before[high] - part * step[high]
             value[high], gradient[high], hessian[high] = objective(point[left[high]], left[high])
-            high = high[~(value[high] <= allowed[high])]
-            step[high] /= 2
+            high = high[~(value[high] <= (old - 1e-4 * part * promise + rounding)[high])]
+            part /= 2
     return point
 
 

@@ -43,7 +43,7 @@ def fit_on_path(
     Args:
         rows: the notes to fit on. cover: (codes, concepts).
         shared: weights in the order of `cover.data`, intercepts (codes,); what is returned has the same form.
-        tolerance: see `minimise`. precision: float32 is twice as fast; it is enough to compare penalties.
+        tolerance: see `minimise`. precision: float32 is faster, and enough to compare penalties.
     """
     sizes = np.diff(cover.indptr)
     order = np.argsort(sizes, kind="stable")  # codes with as many concepts stand together
@@ -52,6 +52,7 @@ def fit_on_path(
     while start < len(order):
         width = max(1, BATCH // (len(rows) * (int(sizes[order[start]]) + 2)))
         batch = order[start : start + width]
+        batch = batch[sizes[batch] <= 2 * sizes[batch[0]] + 4]
         start += len(batch)
         # Codes with fewer concepts than the widest are filled up with features that are 0.
         entry = cover.indptr[batch][:, None] + np.arange(sizes[batch].max())
@@ -62,9 +63,9 @@ def fit_on_path(
         x = (logits[rows[:, None], columns] - statistics.mean[columns]) / statistics.scale[columns]
         features[:, :-1] = x.T.astype(precision)[place.reshape(entry.shape)]
         features[:, :-1][~real] = 0.0
-        weights = np.where(real, shared[0][entry], 0.0).astype(precision)
+        weights: np.ndarray = np.where(real, shared[0][entry], 0.0).astype(precision)
         offset = (weights[:, None, :] @ features[:, :-1])[:, 0] + shared[1][batch, None].astype(precision)
-        target = np.ascontiguousarray(gold[rows[:, None], batch].T).astype(precision)
+        target: np.ndarray = np.ascontiguousarray(gold[rows[:, None], batch].T).astype(precision)
         own = np.zeros((len(batch), entry.shape[1] + 1))
         for (w, b), penalty in zip(fitted, penalties, strict=True):
             lam = np.full(own.shape, min(penalty, HUGE))

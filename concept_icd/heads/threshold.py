@@ -68,19 +68,21 @@ def choose_threshold(
     p, positives = p.reshape(-1), int(gold.sum())
     # Accepting n pairs gives an F1 of at most 2 positives / (n + positives): with a good cut at hand, only so many of
     # the most probable pairs need be sorted as could still be accepted at a better one.
-    size, found = min(len(p), 4 * positives), None
-    while found is None:
+    size = 4 * positives
+    while True:
+        size = min(size, len(p))
         top = np.flatnonzero(p >= np.partition(p, len(p) - size)[len(p) - size])
         top = top[np.argsort(-p[top], kind="stable")]
         value, hits = p[top], np.cumsum(gold.reshape(-1)[top].astype(bool))
         f1 = 2 * hits / (np.arange(1, len(top) + 1) + positives)
         # A cut after pair i is possible where the next probability is lower.
         cuts = np.flatnonzero(np.append(value[1:] < value[:-1], len(top) == len(p)))
-        best = cuts[np.argmax(f1[cuts])] if len(cuts) else 0
-        if len(top) == len(p) or (len(cuts) and f1[best] >= 2 * positives / (len(top) + positives)):
-            found = best
-        size = min(len(p), 4 * size)
-    upper = min(float(value[found]), float(np.nextafter(1.0, 2.0)))
-    lower = float(value[found + 1]) if found + 1 < len(value) else 0.0
+        below = 2 * positives / (len(top) + positives) if len(top) < len(p) else 0.0  # what cuts further down may reach
+        if len(cuts) and f1[cuts].max() >= below:
+            break
+        size *= 4
+    best = cuts[np.argmax(f1[cuts])]
+    upper = min(float(value[best]), float(np.nextafter(1.0, 2.0)))
+    lower = float(value[best + 1]) if best + 1 < len(value) else 0.0
     middle = lower + (upper - lower) / 2
-    return Threshold(middle if middle > lower else upper, at_least_one, float(f1[found]), source)
+    return Threshold(middle if middle > lower else upper, at_least_one, float(f1[best]), source)

@@ -2,8 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 
-from concept_icd.heads.aggregator import Strength, fit_aggregator
+from concept_icd.heads import own_weights
+from concept_icd.heads.aggregator import Strength, fit_aggregator, fit_aggregators
+from concept_icd.heads.own_weights import fit_on_path
+from concept_icd.heads.shared_model import ScoreStatistics
 
 INF = float("inf")
 
@@ -26,6 +30,52 @@ def test_scikit_learn_agrees_when_nothing_is_shared():
     # The code's intercept has a light penalty here and none there: fix it as an offset column that nobody penalises.
     theirs = LogisticRegression(C=1 / 4.0, fit_intercept=True, tol=1e-10, max_iter=1000).fit(x, gold[:, 0])
     assert ours == pytest.approx(theirs.coef_[0], rel=0.01)
+
+
+def test_scikit_learn_agrees_on_each_codes_path():
+    """Without a shared model, w and b are plain ridge logistic regressions on the concepts that cover each code."""
+    from sklearn.linear_model import LogisticRegression
+
+    rng = np.random.default_rng(1)
+    paths = [[0, 1, 2], [0, 3], [], [0, 1, 2, 3, 4, 5]]  # of as many codes, of unlike length
+    scores = rng.normal(1.0, 2.0, size=(300, 6)).astype(np.float32)
+    gold = scores @ rng.normal(size=(6, 4)) + rng.normal(size=(300, 4)) > 3
+    cover = csr_array(np.array([[k in path for k in range(6)] for path in paths]))
+    rows = np.arange(10, 300)
+    nothing = np.zeros(cover.nnz), np.zeros(4)
+    options = (scores, gold, rows, ScoreStatistics.of(scores, rows), cover, nothing)
+    fitted = fit_on_path(*options, [3.0, 0.2], 1e-10)
+    x = (scores[rows] - scores[rows].mean(axis=0, dtype=float)) / scores[rows].std(axis=0, dtype=float)
+    for penalty, (weights, bias) in zip([3.0, 0.2], fitted, strict=True):
+        for code, path in enumerate(paths):
+            # The intercept's penalty is 1: in a column of sqrt(penalty) the same penalty as the others'.
+            features = np.hstack([x[:, path], np.full((290, 1), np.sqrt(penalty))])
+            model = LogisticRegression(C=1 / penalty, fit_intercept=False, tol=1e-10, max_iter=10_000)
+            theirs = model.fit(features, gold[rows, code]).coef_[0] * [*[1] * len(path), np.sqrt(penalty)]
+            ours = [*weights[cover.indptr[code] : cover.indptr[code + 1]], bias[code]]
+            assert ours == pytest.approx(theirs, rel=1e-4, abs=1e-5)
+    # In float32, as strengths are compared, nearly the same.
+    for (weights, bias), (rough, rough_bias) in zip(
+        fitted, fit_on_path(*options, [3.0, 0.2], 1e-4, np.float32), strict=True
+    ):
+        assert rough == pytest.approx(weights, abs=2e-3)
+        assert rough_bias == pytest.approx(bias, abs=2e-3)
+
+
+def test_batches_of_codes_and_a_dense_or_sparse_cover_change_nothing(world, monkeypatch):
+    scores, gold = world.draw(200, seed=9)
+    together = fit_aggregator(scores, gold, world.cover, world.levels, Strength(path=3.0))
+    monkeypatch.setattr(own_weights, "BATCH", 1)  # one code at a time
+    alone = fit_aggregator(scores, gold, csr_array(world.cover), world.levels, Strength(path=3.0))
+    assert alone.log_odds(scores) == pytest.approx(together.log_odds(scores), abs=1e-6)
+
+
+def test_only_the_rows_named_are_looked_at(world):
+    scores, gold = world.draw(200, seed=10)
+    rows = np.arange(0, 200, 2)
+    some = fit_aggregators(scores, gold, world.cover, world.levels, [Strength(3.0)], rows=rows)[0]
+    same = fit_aggregator(scores[rows], gold[rows], world.cover, world.levels, Strength(3.0))
+    assert some.log_odds(scores) == pytest.approx(same.log_odds(scores))
 
 
 def test_the_fit_is_a_minimum(world):

@@ -5,8 +5,11 @@ import json
 import numpy as np
 import pytest
 
+from concept_icd.concepts import ConceptSet
 from concept_icd.errors import InputError
+from concept_icd.heads import fitting
 from concept_icd.heads.fitting import HeadOptions, Heads, fit_heads
+from concept_icd.ontology import load_ontology
 
 
 @pytest.fixture
@@ -51,6 +54,34 @@ def test_features_of_other_concepts_are_taken_only_where_they_help(world):
     assert not np.isfinite(fit_heads(*args, options=HeadOptions(features="path")).strength.other)
 
 
+def test_many_codes_are_tried_with_path_features_alone(world, monkeypatch):
+    monkeypatch.setattr(fitting, "MAX_ALL", 95)  # there are 12 concepts x 8 codes
+    args = (*world.draw(100, seed=6), world.cover, world.levels, world.codes)
+    assert len(fit_heads(*args).cross_validation["log_loss"]) == len(fitting.PATH_STRENGTHS)
+    assert np.isfinite(fit_heads(*args, options=HeadOptions(features="all")).strength.other)
+
+
+def test_thousands_of_codes_most_of_which_no_note_has(tmp_path):
+    """300 notes, 2,500 codes of the real trees; the question about each code is right in most cases."""
+    ontology, rng = load_ontology(), np.random.default_rng(0)
+    concepts = ConceptSet.expand(ontology.codes()[::6][:2500], ontology)
+    gold = rng.random((300, 2500)) < rng.permutation(np.minimum(0.3, 3.0 / np.arange(1, 2501)))
+    true = (concepts.cover @ gold.T.astype(int)).T > 0
+    scores = (4.0 * true - 4.0 + rng.normal(size=true.shape)).astype(np.float32)
+    levels = [concept.level for concept in concepts.concepts]
+    heads = fit_heads(scores, gold, concepts.cover, levels, concepts.codes)
+    assert heads.aggregator.weights.nnz == concepts.cover.nnz
+    assert heads.threshold.micro_f1 > 0.6
+    probabilities = heads.predict_proba(scores)
+    assert np.isfinite(probabilities).all()
+    absent = ~gold.any(axis=0)
+    assert absent.sum() > 1000
+    assert 0 < probabilities[:, absent].mean() < 1 / 300
+    heads.save(tmp_path)
+    assert (tmp_path / "heads.safetensors").stat().st_size < 20 * concepts.cover.nnz + 100_000
+    assert (Heads.load(tmp_path).predict_proba(scores) == probabilities).all()
+
+
 def test_notes_of_one_patient_do_not_vouch_for_each_other(world):
     """Forty copies of ten notes: kept together by patient, the scores (pure noise) foretell nothing."""
     rng = np.random.default_rng(0)
@@ -71,6 +102,7 @@ def test_notes_of_one_patient_do_not_vouch_for_each_other(world):
         (lambda folder: (folder / "heads.json").write_text("[]"), "format None"),
         (lambda folder: _truncate(folder / "heads.safetensors"), "damaged"),
         (lambda folder: _edit(folder, format=99), "format 99, this version reads 2"),
+        (lambda folder: _edit(folder, format=1), "format 1, this version reads 2: fit the coder again"),
         (lambda folder: _edit(folder, concepts=3), "sizes"),
         (lambda folder: _edit(folder, threshold=None), "damaged"),
     ],

@@ -58,6 +58,21 @@ def test_no_threshold_does_better_and_the_stated_f1_is_scikit_learns(gold, proba
     assert chosen.micro_f1 >= max(micro_f1(value) for value in grid) - 1e-12
 
 
+def test_of_many_pairs_with_few_positive_ones_the_best_is_found_without_sorting_all():
+    """A poor score, so that the best cut accepts more than four times the positive pairs, next to a good one."""
+    rng = np.random.default_rng(0)
+    gold = rng.random((300, 100)) < 0.01
+    for gain in (0.05, 0.3, 3.0):
+        probabilities = 1 / (1 + np.exp(4 - gain * gold - rng.normal(size=gold.shape)))
+        for values in (probabilities, probabilities.astype(np.float32)):
+            chosen = choose_threshold(gold, values)
+            order = np.argsort(-values, axis=None)
+            hits = np.cumsum(gold.reshape(-1)[order])
+            assert chosen.micro_f1 == pytest.approx((2 * hits / (np.arange(1, 30_001) + gold.sum())).max())
+            accepted = chosen.accept(values)
+            assert chosen.micro_f1 == pytest.approx(2 * (accepted & gold).sum() / (accepted.sum() + gold.sum()))
+
+
 def test_without_a_gold_code_there_is_nothing_to_choose():
     with pytest.raises(InputError, match="no threshold can be chosen"):
         choose_threshold(np.zeros((3, 2)), np.full((3, 2), 0.5))
