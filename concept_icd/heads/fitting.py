@@ -212,8 +212,8 @@ def fit_heads(
             for rows, _ in track(folds, len(folds), f"fit heads, {len(strengths)} strengths", "folds")
         ]
         for strength, per_fold in zip(strengths, zip(*fitted, strict=True), strict=True):
-            held_out = zip(per_fold, folds, strict=True)
-            loss = sum(_log_loss(aggregator, logits, gold, out) for aggregator, (_, out) in held_out)
+            pairs = zip(per_fold, folds, strict=True)
+            loss = sum(_log_loss(aggregator, logits, gold, out) for aggregator, (_, out) in pairs)
             tried.append((loss / gold.size, strength, list(per_fold)))
 
     def best_of(candidates: Sequence[tuple[float, Strength, list[Aggregator]]]) -> tuple[Strength, list[Aggregator]]:
@@ -224,15 +224,14 @@ def fit_heads(
     if options.features == "all" or (options.features == "auto" and np.prod(cover.shape) <= MAX_ALL):
         try_all([Strength(path=strength.path, other=value) for value in OTHER_STRENGTHS])
         strength, per_fold = best_of(tried if options.features == "auto" else tried[len(PATH_STRENGTHS) :])
-    odds = np.empty(gold.shape, dtype=np.float32)
+    held_out = np.empty(gold.shape, dtype=np.float32)  # log-odds, then probabilities
     for aggregator, (_, out) in zip(per_fold, folds, strict=True):
-        odds[out] = aggregator.log_odds(logits[out])
-
-    calibration = fit_calibration(odds, gold, options.calibration)
-    source = f"{len(set(fold.tolist()))}-fold cross-validation on {len(gold)} notes, micro-F1"
-    threshold = choose_threshold(
-        gold, calibration.probabilities(odds), at_least_one=options.at_least_one, source=source
-    )
+        held_out[out] = aggregator.log_odds(logits[out])
+    calibration = fit_calibration(held_out, gold, options.calibration)
+    for start in range(0, len(gold), BLOCK):
+        held_out[start : start + BLOCK] = calibration.probabilities(held_out[start : start + BLOCK])
+    source = f"{len(folds)}-fold cross-validation on {len(gold)} notes, micro-F1"
+    threshold = choose_threshold(gold, held_out, at_least_one=options.at_least_one, source=source)
     figures = {
         "micro_f1": threshold.micro_f1,
         "log_loss": [{"path": _finite(s.path), "other": _finite(s.other), "value": v} for v, s, _ in tried],

@@ -13,6 +13,9 @@ import numpy as np
 
 from concept_icd.errors import InputError
 
+#: Pairs, evenly spread, that say about where to begin.
+SAMPLE = 1_000_000
+
 
 @dataclass(frozen=True)
 class Threshold:
@@ -61,19 +64,21 @@ def choose_threshold(
         assert without.micro_f1 is not None
         assert with_one.micro_f1 is not None
         return with_one if with_one.micro_f1 > without.micro_f1 else without
-    p = probabilities
-    if at_least_one:
-        p = p.copy()
-        p[np.arange(len(p)), p.argmax(axis=1)] = np.inf  # accepted whatever the threshold
-    p, positives = p.reshape(-1), int(gold.sum())
+    p, hit, positives = probabilities.reshape(-1), gold.reshape(-1), int(gold.sum())
+    # The pairs that are accepted whatever the threshold.
+    first = np.arange(len(gold)) * gold.shape[1] + probabilities.argmax(axis=1) if at_least_one else np.zeros(0, int)
     # Accepting n pairs gives an F1 of at most 2 positives / (n + positives): with a good cut at hand, only so many of
     # the most probable pairs need be sorted as could still be accepted at a better one.
+    sample = p[:: len(p) // SAMPLE + 1]
     size = 4 * positives
     while True:
-        size = min(size, len(p))
-        top = np.flatnonzero(p >= np.partition(p, len(p) - size)[len(p) - size])
-        top = top[np.argsort(-p[top], kind="stable")]
-        value, hits = p[top], np.cumsum(gold.reshape(-1)[top].astype(bool))
+        share = size / len(p)
+        floor = np.quantile(sample, 1 - share) if share < 1 else -np.inf
+        top = np.union1d(np.flatnonzero(p >= floor), first)
+        value = p[top].astype(np.float64)
+        value[np.searchsorted(top, first)] = np.inf
+        order = np.argsort(-value, kind="stable")
+        value, hits = value[order], np.cumsum(hit[top[order]].astype(bool))
         f1 = 2 * hits / (np.arange(1, len(top) + 1) + positives)
         # A cut after pair i is possible where the next probability is lower.
         cuts = np.flatnonzero(np.append(value[1:] < value[:-1], len(top) == len(p)))
