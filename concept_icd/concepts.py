@@ -64,11 +64,12 @@ class ConceptSet:
             levels: which levels of ancestors to add ("code": nothing more than the labels).
             phrases: code -> phrases. The code may be an inner node: its phrases cover every label below it.
             aliases: label -> the code that it means, for labels that data have spoilt: "40.7", once "04.07"; "66.",
-                once "00.66". Like a label, the code may be retired: its nearest ancestor then speaks for it.
+                once "00.66". Like a label, the code may be retired: its nearest ancestor then speaks for it. Labels
+                that mean one code ("66." and "66.0") share its concept.
 
         Raises:
-            InputError: a label or what it means is malformed, in no chapter or there twice; a level is unknown; no
-                labels.
+            InputError: a label is there twice; it, or what it means, is malformed or in no chapter; a level is
+                unknown; no labels.
         """
         labels = tuple(codes)
         means = _check(labels, ontology, levels, aliases or {})
@@ -77,9 +78,10 @@ class ConceptSet:
         for label, path in paths.items():
             for node in path:
                 below.setdefault(node, []).append(label)
+        spelled = {code: label for label, code in reversed(means.items())}  # the first of the labels that mean it
         concepts = [
-            Concept(f"code:{label}", "code", node_text(ontology, code), tuple(below[code]))
-            for label, code in means.items()
+            Concept(f"code:{spelled[code]}", "code", node_text(ontology, code), tuple(below[code]))
+            for code in dict.fromkeys(means.values())
         ]
         said = {(concept.text.lower(), concept.codes) for concept in concepts}
         meant = set(means.values())
@@ -229,14 +231,10 @@ def _check(
             ontology.resolve(code)
         except InputError as error:
             raise InputError(f"the alias of {label!r} names no code: {error}") from error
-    meant_by: dict[str, str] = {}
-    for label in labels:
-        code = aliases.get(label, label)
+    means = {label: aliases.get(label, label) for label in labels}
+    for code in means.values():
         ontology.resolve(code)  # raises for what is no code
-        if other := meant_by.get(code):
-            raise InputError(f"the labels {other!r} and {label!r} mean the same code {code!r}")
-        meant_by[code] = label
-    return {label: code for code, label in meant_by.items()}
+    return means
 
 
 def _phrase_concepts(

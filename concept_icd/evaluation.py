@@ -22,9 +22,11 @@ from concept_icd.concepts import ConceptSet
 from concept_icd.corpora import Corpus
 from concept_icd.errors import InputError
 from concept_icd.heads.fitting import Heads, fit_heads
+from concept_icd.mimic3.tasks import TASKS
 from concept_icd.ontology import load_ontology
 from concept_icd.records import CodedNote
 from concept_icd.report import Results, evaluate, write_report
+from concept_icd.report.published import published_rows
 from concept_icd.scoring.scores import ConceptScores
 
 DUMMY = "training frequency (dummy)"
@@ -63,6 +65,10 @@ def evaluate_coder(
     gold, patients = gold_matrix(chosen.note_ids, corpus.notes, labels)
     training = corpus.split("train")
     counts = _counts(training, labels)
+    systems = {
+        DUMMY: _dummy(gold, counts, labels),
+        ORACLE: _oracle(coder.concepts, training, corpus, gold, labels, chosen.note_ids),
+    }
     ontology = load_ontology(coder.classification)
     results = evaluate(
         gold,
@@ -78,12 +84,9 @@ def evaluate_coder(
         seed=seed,
         extra={
             "levels": _levels(coder.concepts, chosen, corpus),
-            "systems": {
-                DUMMY: _dummy(gold, counts, labels),
-                ORACLE: _oracle(coder.concepts, training, corpus, gold, labels, chosen.note_ids),
-            },
+            "systems": {name: row for name, row in systems.items() if row},
             "coder": dict(coder.versions),
-            "train_notes": len(training),
+            **_field(corpus, labels, len(training), len(chosen)),
         },
         command=command,
     )
@@ -112,6 +115,13 @@ def _label_set(corpus: Corpus, labels: Sequence[str], known: int, note_ids: Sequ
     inside, wanted = set(labels), set(note_ids)
     outside = sum(code not in inside for note in corpus.notes if note.note.note_id in wanted for code in note.codes)
     return f"the {len(labels)} codes of the training notes; {outside} gold codes of the notes measured lie outside"
+
+
+def _field(corpus: Corpus, labels: Sequence[str], train: int, test: int) -> dict[str, Any]:
+    """Published rows of the corpus's task, or in words why they do not compare."""
+    if corpus.task not in TASKS:
+        return {}
+    return {"published": published_rows(corpus.task, labels, train, test).to_dict()}
 
 
 def _counts(notes: Sequence[CodedNote], labels: Sequence[str]) -> dict[str, int]:
@@ -146,10 +156,14 @@ def _oracle(
 ) -> dict[str, float]:
     """Heads that are fitted, and measured, on the gold answers to the questions about ancestors and phrases.
 
+    Empty where the set asks about its codes alone.
+
     The published artefacts of CEC lie close to such a row (Fatemi et al. 2025, released files): their concept answers
     are consistent with gold codes having reached the questions of the test notes.
     """
     asked = [row for row, concept in enumerate(concepts.concepts) if concept.level != "code"]
+    if not asked:
+        return {}
     by_id = {note.note.note_id: note for note in corpus.notes}
 
     def answers(notes: Sequence[CodedNote]) -> np.ndarray:

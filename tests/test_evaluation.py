@@ -1,0 +1,113 @@
+"""Measuring a coder: over the label set of a benchmark, with spoilt labels, beside a dummy and the oracle bound."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from concept_icd.artifacts import read_json
+from concept_icd.coder import ConceptCoder
+from concept_icd.concepts import ConceptSet
+from concept_icd.corpora import load_corpus, save_corpus
+from concept_icd.errors import InputError
+from concept_icd.evaluation import DUMMY, ORACLE, evaluate_coder
+from concept_icd.pipeline import run_pipeline
+from concept_icd.records import CodedNote, Note
+from concept_icd.scoring.store import load_scores
+from tests.test_pipeline import options, some_notes
+
+#: A label that no training note has: as published benchmarks have them.
+UNSEEN = "V65.3"
+SPOILT, MEANT = "40.7", "04.07"
+
+
+def benchmark(folder: Path) -> Path:
+    """A prepared corpus with its own label set, in which one procedure is spelled as a spoilt label."""
+    notes = [
+        dataclasses.replace(
+            coded, diagnoses=coded.diagnoses, procedures=(SPOILT,) if "427.31" in coded.codes else coded.procedures
+        )
+        for coded in some_notes()
+    ]
+    labels = sorted({code for note in notes for code in note.codes} | {UNSEEN})
+    save_corpus(folder, notes, label_set=labels, aliases={SPOILT: MEANT}, task="a-benchmark")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(llama, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("benchmark")
+    words = [*options(llama), "--folds", "0", "--holdout", "0.3"]
+    run_pipeline(benchmark(out / "prepared"), out / "run", words, title="A benchmark")
+    return out
+
+
+@pytest.mark.slow
+def test_the_label_set_of_the_corpus_is_measured_on_also_where_the_coder_knows_no_such_code(run):
+    corpus = load_corpus(run / "prepared")
+    results = read_json(run / "run" / "evaluation" / "results.json")
+    assert [row["code"] for row in results["codes"]] == list(corpus.label_set)
+    coder = ConceptCoder.from_pretrained(run / "run" / "coder")
+    assert UNSEEN not in coder.concepts.codes
+    unseen = next(row for row in results["codes"] if row["code"] == UNSEEN)
+    assert (unseen["train_count"], unseen["tp"], unseen["fp"]) == (0, 0, 0)
+    assert "1 of them in no training note" in results["label_set"]
+    assert not (run / "run" / "corpus").exists()  # a prepared corpus is read where it lies
+
+
+@pytest.mark.slow
+def test_a_spoilt_label_keeps_its_spelling_and_asks_what_it_means(run):
+    concepts = ConceptSet.load(run / "run" / "coder" / "concepts.json")
+    assert concepts.aliases == {SPOILT: MEANT}
+    asked = concepts.concepts[concepts.index(f"code:{SPOILT}")]
+    assert asked.text == "Other excision or avulsion of cranial and peripheral nerves"
+    line = json.loads((run / "run" / "evaluation" / "predictions.jsonl").read_text().splitlines()[0])
+    assert next(code["kind"] for code in line["codes"] if code["code"] == SPOILT) == "procedure"
+
+
+@pytest.mark.slow
+def test_with_a_holdout_only_notes_that_the_adapter_did_not_see_are_scored(run):
+    seen = set(read_json(run / "run" / "tuned" / "manifest.json")["seen"])
+    scores = load_scores(run / "run" / "scores")
+    assert seen
+    assert not seen & set(scores.note_ids)
+    assert scores.out_of_fold
+    split = {note.note.note_id: note.split for note in load_corpus(run / "prepared").notes}
+    assert {split[note_id] for note_id in scores.note_ids} == {"train", "test"}
+
+
+@pytest.mark.slow
+def test_the_oracle_bound_and_the_dummy_have_rows_of_their_own(run):
+    results = read_json(run / "run" / "evaluation" / "results.json")
+    systems = results["extra"]["systems"]
+    assert set(systems) == {DUMMY, ORACLE}
+    # Gold answers to the ancestors' questions tell most codes; a random model's answers do not.
+    assert systems[ORACLE]["micro_f1"] > results["figures"]["micro_f1"] + 0.2
+    assert systems[ORACLE]["micro_auc"] > 0.9
+    page = (run / "run" / "evaluation" / "report.html").read_text()
+    assert "oracle concepts" in page
+    assert "a bound, not a result" in page
+
+
+@pytest.mark.slow
+def test_a_split_without_scored_notes_is_refused(run, tmp_path):
+    coder, corpus = ConceptCoder.from_pretrained(run / "run" / "coder"), load_corpus(run / "prepared")
+    with pytest.raises(InputError, match="no scored note belongs to the split 'dev'"):
+        evaluate_coder(coder, load_scores(run / "run" / "scores"), corpus, tmp_path / "e", title="t", split="dev")
+
+
+def test_tables_without_text_are_refused_before_any_work(llama, tmp_path):
+    save_corpus(tmp_path / "tables", [CodedNote(Note("1", ""), ("486",), split=s) for s in ("train", "test")])
+    with pytest.raises(InputError, match="have no text"):
+        run_pipeline(tmp_path / "tables", tmp_path / "run", options(llama), title="t")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_benchmark_without_test_notes_is_not_split_anew(llama, tmp_path):
+    notes = [dataclasses.replace(note, split="train") for note in some_notes()[:9]]
+    save_corpus(tmp_path / "train", notes, label_set=["486"], task="a-benchmark")
+    with pytest.raises(InputError, match="fixes its label set but lacks coded notes to train on or to test on"):
+        run_pipeline(tmp_path / "train", tmp_path / "run", options(llama), title="t")
