@@ -105,6 +105,50 @@ def packed_training(result: dict[str, Any]) -> list[str]:
     ]
 
 
+def heads(result: dict[str, Any]) -> list[str]:
+    seconds, peak = result["seconds"], result["peak_bytes_above_scores_and_gold"]
+    return [
+        "## The heads at the size of MIMIC-III-full",
+        "",
+        f"{result['notes']:,} training notes, {result['concepts']:,} concepts, {result['codes']:,} codes, "
+        f"{result['test_notes']:,} test notes; random scores with structure. Fitting chooses the strength by "
+        "cross-validation, calibrates and chooses the threshold. Memory is the peak above scores and gold codes.",
+        "",
+        "| | seconds | peak memory |",
+        "|---|---|---|",
+        f"| fit | {seconds['fit']:.0f} | {peak['fit'] / 2**30:.1f} GiB |",
+        f"| load, predict and rank the test notes | {seconds['load'] + seconds['predict'] + seconds['rank']:.1f} | "
+        f"{peak['load, predict and rank'] / 2**30:.1f} GiB |",
+        "",
+        f"The saved heads are {result['bytes_of_the_saved_heads'] / 2**20:.1f} MiB ({result['weights']:,} weights).",
+        "",
+    ]
+
+
+def evaluation(result: dict[str, Any]) -> list[str]:
+    return [
+        "## Metrics at MIMIC-III-full's size",
+        "",
+        f"{result['notes']:,} generated notes x {result['codes']:,} codes, {result['labels_per_note']} gold codes a "
+        "note; one run; every figure that scikit-learn has is the same in both.",
+        "",
+        "| figures | seconds | scikit-learn, its part of them | largest gap |",
+        "|---|---|---|---|",
+        *(
+            f"| {name} | {group['seconds']:.2f} ({group['figures']} figures) | {group['sklearn_seconds']:.2f} "
+            f"({group['sklearn_figures']}) | {group['largest_gap']:.0e} |"
+            for name, group in result["groups"].items()
+        ),
+        f"| all | **{result['seconds']}** | {result['sklearn_seconds']} ({result['speed_up']}x) | |",
+        "",
+        f"{result['intervals']} intervals over patients from {result['draws']:,} draws (AUCs included): "
+        f"{result['intervals_seconds']} s. All that `concept-icd evaluate` measures, curves and intervals included: "
+        f"{result['evaluate_seconds']} s, {result['peak_bytes_above_matrices'] / 2**30:.1f} GiB above the "
+        f"{result['matrix_bytes'] / 2**30:.1f} GiB of the matrices.",
+        "",
+    ]
+
+
 def main() -> None:
     about = "Written by `python benchmarks/summary.py` from `results/*.json`, which hold every figure and version."
     lines = ["# Benchmarks", "", about, ""]
@@ -112,6 +156,8 @@ def main() -> None:
         ("cmc2007", cmc2007),
         ("packed_scoring", packed_scoring),
         ("packed_training", packed_training),
+        ("evaluation", evaluation),
+        ("heads", heads),
     ):
         path = HERE / "results" / f"{name}.json"
         if path.is_file():

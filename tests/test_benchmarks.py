@@ -38,6 +38,14 @@ def test_packed_training(tmp_path):
 
 
 @pytest.mark.slow
+def test_heads(tmp_path):
+    result = run("heads.py", "--notes", 100, "--test-notes", 20, "--codes", 50, out=tmp_path / "heads.json")
+    assert result["concepts"] > result["codes"] == 50
+    assert set(result["seconds"]) >= {"fit", "predict", "rank", "save", "load"}
+    assert result["peak_bytes_above_scores_and_gold"]["fit"] > 0
+
+
+@pytest.mark.slow
 def test_cmc2007(shared_data, tmp_path):
     """One seed, two folds, three steps an adapter: the whole cross-validation, on the real reports."""
     result = run(
@@ -47,3 +55,13 @@ def test_cmc2007(shared_data, tmp_path):
     assert (result["notes"], result["codes"], result["gold_labels"]) == (978, 45, 1218)
     assert 0.7 < result["systems"]["tfidf_svm"]["micro_f1"]["mean"] < 0.9
     assert str(shared_data) not in (tmp_path / "cmc.json").read_text()
+
+
+@pytest.mark.slow
+def test_evaluation(tmp_path):
+    """That every figure is scikit-learn's is checked by the script itself."""
+    sizes = ("--notes", 120, "--codes", 80, "--labels-per-note", 6, "--draws", 20)
+    result = run("evaluation.py", *sizes, out=tmp_path / "evaluation.json")
+    assert all(group["largest_gap"] < 1e-9 for group in result["groups"].values())
+    assert result["fewest_draws_of_an_interval"] == 20
+    assert result["peak_bytes_above_matrices"] > 0
