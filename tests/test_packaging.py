@@ -22,7 +22,20 @@ from concept_icd import __version__
 ROOT = Path(__file__).resolve().parent.parent
 TOP_LEVEL = ("prompts", "ontology", "configs", "examples")
 #: Too slow to import for `concept-icd --help`.
-HEAVY = ("torch", "numpy", "transformers", "peft", "trl", "accelerate", "sklearn", "scipy", "pyarrow", "rich", "yaml")
+HEAVY = (
+    "torch",
+    "numpy",
+    "transformers",
+    "peft",
+    "trl",
+    "accelerate",
+    "sklearn",
+    "scipy",
+    "pyarrow",
+    "duckdb",
+    "rich",
+    "yaml",
+)
 
 # What a user's own script does; it prints where it found things.
 LOOK_AROUND = """
@@ -37,11 +50,12 @@ from concept_icd.resources import resource
 names = ["prompts/concept.yaml", "prompts/propose_phrases.yaml", "ontology/icd9cm/diagnoses.tsv",
          "ontology/icd9cm/procedures.tsv", "configs/synthetic-tiny.yaml", "configs/accelerate/cpu.yaml",
          "examples/discharge/heart_failure.txt", "examples/gold.jsonl"]
+NEEDED = ["report/page.css", "report/published.yaml", "mimic3/synthetic_words.yaml", "py.typed"]
 package = __import__("pathlib").Path(concept_icd.__file__).parent
 print(json.dumps({
     "package": str(package),
     "resources": [str(resource(name)) for name in names],
-    "missing": [name for name in ["report/page.css", "py.typed"] if not (package / name).is_file()],
+    "missing": [name for name in NEEDED if not (package / name).is_file()],
     "tiny": sorted(file.name for file in TINY.iterdir()),
     "title": load_ontology().title("428.21"),
     "prompt": PromptTemplate.load("concept").name,
