@@ -87,11 +87,11 @@ class ConceptCoder:
                 "these scores are not out-of-fold, and heads fitted on notes that the scorer was tuned on promise too "
                 "much: score with cross-fitted adapters, or allow in-sample scores, which every result will then say"
             )
+        template = prompt if isinstance(prompt, PromptTemplate) else PromptTemplate.load(prompt)
+        reference = ModelReference.of(model, adapter)
         gold, patients = gold_matrix(scores.note_ids, notes, concepts.codes)
         levels = [concept.level for concept in concepts.concepts]
         heads = fit_heads(scores.logits, gold, concepts.cover, levels, concepts.codes, groups=patients, options=options)
-        template = prompt if isinstance(prompt, PromptTemplate) else PromptTemplate.load(prompt)
-        reference = ModelReference.of(model, adapter)
         return cls(concepts, heads, template, reference, scorer_settings or {}, scores.out_of_fold, classification)
 
     # Use ----------------------------------------------------------------------------------------------------------
