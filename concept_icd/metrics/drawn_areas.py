@@ -39,7 +39,7 @@ def drawn_micro_auc(gold: Bools, scores: Floats, weights: Floats, advance: Advan
     entries = np.ones(value_of.size), (np.nonzero(gold)[0], value_of)
     positives = sparse.csr_array(entries, shape=(len(gold), values.size))  # how many of each note have each value
     wins = np.zeros(len(weights))
-    step = max(1, _BLOCK // len(gold))
+    step = max(1, _BLOCK // max(len(gold), len(weights)))
     for start in range(0, len(gold), step):
         block = range(start, min(start + step, len(gold)))
         beaten = np.stack([positives @ _beaten(values, scores[n, ~gold[n]]) for n in block], axis=1)
@@ -63,7 +63,7 @@ def drawn_macro_auc(gold: Bools, scores: Floats, weights: Floats, advance: Advan
     code_of, note_of = np.nonzero(gold.T)  # by code
     wins = np.zeros((len(weights), gold.shape[1]))
     single = weights.astype(np.float32)  # sums of b w stay below twice the notes, and so below 2^24
-    step = max(1, _BLOCK // len(gold))
+    step = max(1, _BLOCK // max(len(gold), len(weights)))
     for start in range(0, code_of.size, step):
         code, note = code_of[start : start + step], note_of[start : start + step]
         columns, own = scores[:, code], scores[note, code]
