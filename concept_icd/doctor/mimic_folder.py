@@ -136,10 +136,9 @@ def count_rows(found: Mapping[str, Table]) -> tuple[dict[str, int], list[str]]:
     with tables.database(1 << 30, Path(tempfile.gettempdir()) / "concept-icd-doctor") as connection:
         for name, table in found.items():
             try:
-                tables.load(connection, table, f"SELECT count(*) FROM {table.rows}")
+                tables.load(connection, table, "SELECT 1 FROM {rows}")
             except InputError as error:
                 damaged.append(str(error))
                 continue
-            row = connection.fetchone()
-            counts[name] = int(row[0]) if row else 0
+            counts[name] = connection.execute(f"SELECT count(*) FROM {name.lower()}").fetchall()[0][0]
     return counts, damaged

@@ -91,15 +91,8 @@ def outside(ontology: Ontology, codes: frozenset[str]) -> tuple[str, ...]:
 def _read_kind(connection: duckdb.DuckDBPyConnection, tables: Tables, kind: Kind) -> KindOfCodes:
     table, shape = tables[CODE_TABLES[kind]], next(shape for shape in ICD9CM if shape.kind == kind)
     name = table.name.lower()
-    load(
-        connection,
-        table,
-        f"""
-        CREATE TABLE {name} AS
-        SELECT hadm_id, try_cast(seq_num AS INTEGER) AS place, upper(trim(icd9_code)) AS code
-        FROM {table.rows}
-        """,
-    )
+    columns = "hadm_id, try_cast(seq_num AS INTEGER) AS place, upper(trim(icd9_code)) AS code"
+    load(connection, table, f"SELECT {columns} FROM {{rows}}")
     require_ids(connection, table)
     rows_of = dict(connection.execute(f"SELECT code, count(*) FROM {name} GROUP BY code").fetchall())
     rows, missing = sum(rows_of.values()), rows_of.pop(None, 0) + rows_of.pop("", 0)
@@ -130,7 +123,7 @@ def _undescribed(
     if table is None:
         return None
     name = table.name.lower()
-    load(connection, table, f"CREATE TABLE {name} AS SELECT upper(trim(icd9_code)) AS code FROM {table.rows}")
+    load(connection, table, "SELECT upper(trim(icd9_code)) AS code FROM {rows}")
     described = {code for (code,) in connection.execute(f"SELECT code FROM {name}").fetchall()}
     return tuple(sorted(shape.add_dot(code) for code in codes - described))
 

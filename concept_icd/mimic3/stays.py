@@ -39,7 +39,7 @@ def read_stays(connection: duckdb.DuckDBPyConnection, tables: Tables) -> dict[st
         InputError: a table cannot be read, or ids are no whole numbers.
     """
     for name in ("ADMISSIONS", "PATIENTS"):
-        load(connection, tables[name], f"CREATE TABLE {name.lower()} AS SELECT * FROM {tables[name].rows}")
+        load(connection, tables[name], "SELECT * FROM {rows}")
     require_ids(connection, tables["ADMISSIONS"], ("hadm_id", "subject_id"))
     require_ids(connection, tables["PATIENTS"], ("subject_id",))
     rows = connection.execute(f"""
@@ -74,10 +74,10 @@ def _drugs(connection: duckdb.DuckDBPyConnection, tables: Tables) -> Mapping[str
     table = tables.get("PRESCRIPTIONS")
     if table is None:
         return {}
-    load(connection, table, f"CREATE TABLE prescriptions AS SELECT DISTINCT hadm_id, drug FROM {table.rows}")
+    load(connection, table, "SELECT hadm_id, drug FROM {rows}")
     require_ids(connection, table)
     rows = connection.execute("""
-        SELECT hadm_id, list(drug ORDER BY drug) FROM prescriptions
+        SELECT hadm_id, list_sort(list(DISTINCT drug)) FROM prescriptions
         WHERE hadm_id IS NOT NULL AND drug IS NOT NULL GROUP BY hadm_id
     """)
     found: dict[str, tuple[str, ...]] = {}

@@ -54,7 +54,6 @@ def load_summaries(connection: duckdb.DuckDBPyConnection, table: Table) -> Summa
         connection,
         table,
         f"""
-        CREATE TABLE noteevents AS
         SELECT
             hadm_id,
             category = '{CATEGORY}' AS is_summary,
@@ -64,7 +63,7 @@ def load_summaries(connection: duckdb.DuckDBPyConnection, table: Table) -> Summa
             try_cast(charttime AS TIMESTAMP) AS chart_time,
             try_cast(row_id AS BIGINT) AS row_id,
             CASE WHEN category = '{CATEGORY}' AND trim(text, ' \n\r\t') <> '' THEN text END AS text
-        FROM {table.rows}
+        FROM {{rows}}
         """,
     )
     require_ids(connection, table)

@@ -1,4 +1,4 @@
-"""The raw tables of MIMIC-III as files: finds them, checks that they are whole, and opens them in DuckDB.
+"""The raw tables of MIMIC-III: finds them, checks that they are whole, and loads them into DuckDB.
 
 It knows files, headers and DuckDB, and nothing of what the columns mean. Every column is text (codes and ids lose
 zeros as numbers). DuckDB's own messages quote the row at fault, so none of them is passed on.
@@ -7,13 +7,9 @@ zeros as numbers). DuckDB's own messages quote the row at fault, so none of them
 from __future__ import annotations
 
 import csv
-import gzip
-import hashlib
 import re
 import shutil
 import tempfile
-import threading
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +18,8 @@ from typing import TYPE_CHECKING
 
 from concept_icd.artifacts import writing
 from concept_icd.errors import InputError, MissingExtraError
-from concept_icd.progress import ProgressBar, progress_bar
+from concept_icd.mimic3.table_bytes import AGAIN, MEGABYTE, checked_hash, header_line, pieces
+from concept_icd.progress import progress_bar
 
 if TYPE_CHECKING:
     import duckdb
@@ -40,8 +37,8 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 }
 #: Without these, drugs stay empty and codes without a description are not counted.
 OPTIONAL = ("PRESCRIPTIONS", "D_ICD_DIAGNOSES", "D_ICD_PROCEDURES")
-#: Bytes read at a time, and bytes from which reading a file has a bar.
-CHUNK, LARGE = 1 << 22, 1 << 24
+#: Bytes from which reading a file has a bar.
+LARGE = 1 << 24
 #: The longest row in bytes; MIMIC-III's longest note has about 55,000. DuckDB's buffers are 16 times as long.
 LONGEST_ROW = 1 << 21
 
@@ -53,18 +50,6 @@ class Table:
     name: str
     path: Path
     columns: tuple[str, ...]
-
-    @property
-    def rows(self) -> str:
-        """The table as it stands in SQL: every row, all columns text, an empty field NULL.
-
-        Not read in parallel: then a quoted text with line ends in it is never cut at a guess.
-        """
-        columns = ", ".join(f"{_quoted(name)}: 'VARCHAR'" for name in self.columns)
-        return (
-            f"read_csv({_quoted(str(self.path))}, columns={{{columns}}}, header=true, delim=',', quote='\"', "
-            f"escape='\"', nullstr='', auto_detect=false, parallel=false, max_line_size={LONGEST_ROW})"
-        )
 
 
 Tables = Mapping[str, Table]
@@ -103,9 +88,9 @@ def fingerprint(tables: Tables) -> dict[str, str]:
     """
     sizes = {table.path: table.path.stat().st_size for table in tables.values()}
     hashes = {}
-    with progress_bar(sum(sizes.values()) >> 20, "checking the tables", "MB") as bar:
+    with progress_bar(sum(size // MEGABYTE for size in sizes.values()), "checking the tables", "MB") as bar:
         for path in sizes:
-            hashes[path.name] = _checked_hash(path, bar)
+            hashes[path.name] = checked_hash(path, bar)
     return hashes
 
 
@@ -131,20 +116,29 @@ def database(memory: int, beside: Path) -> Iterator[duckdb.DuckDBPyConnection]:
             connection.execute(f"SET memory_limit = '{memory >> 20}MiB'")
             connection.execute(f"SET temp_directory = {_quoted(str(folder / 'spilled'))}")
             connection.execute("SET threads = 2")  # each thread holds buffers of its own
-            connection.execute("SET enable_progress_bar = true; SET enable_progress_bar_print = false")
             yield connection
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def load(connection: duckdb.DuckDBPyConnection, table: Table, sql: str) -> None:
-    """Runs the statement `sql` that reads `table`, with a bar where the file is large.
+def load(connection: duckdb.DuckDBPyConnection, table: Table, select: str) -> None:
+    """Makes a table, named as `table` in lower case, from a SELECT that keeps every row; `{rows}` stands for the file.
+
+    In the SELECT all columns are text, an empty field is NULL. Rows keep their order.
 
     Raises:
-        InputError: the file is no such table (which line, and why), or memory or disk do not suffice.
+        InputError: the file is no such table (which row, and why), or memory or disk do not suffice.
     """
-    with told(table.path), _bar_of(connection, f"reading {table.name}", table.path.stat().st_size > LARGE):
-        connection.execute(sql)
+    folder = Path(connection.execute("SELECT current_setting('temp_directory')").fetchall()[0][0]).parent
+    piece, header, name, rows = folder / "piece.csv", header_line(table.path), table.name.lower(), 0
+    for data in _with_bar(table):
+        with writing(folder):
+            piece.write_bytes(header.rstrip(b"\r\n") + b"\n" + data)
+        begin = f"INSERT INTO {name}" if rows else f"CREATE OR REPLACE TABLE {name} AS"
+        with told(table.path, rows):
+            result = connection.execute(f"{begin} {select.format(rows=_rows(piece, table.columns))}").fetchall()
+        rows += result[0][0]
+    piece.unlink()
 
 
 def require_ids(connection: duckdb.DuckDBPyConnection, table: Table, ids: Sequence[str] = ("hadm_id",)) -> None:
@@ -163,7 +157,7 @@ def require_ids(connection: duckdb.DuckDBPyConnection, table: Table, ids: Sequen
 
 
 @contextmanager
-def told(path: Path) -> Iterator[None]:
+def told(path: Path, rows_before: int = 0) -> Iterator[None]:
     """Turns DuckDB's errors about `path` into one sentence that quotes nothing of the file."""
     import duckdb
 
@@ -172,53 +166,46 @@ def told(path: Path) -> Iterator[None]:
     except duckdb.OutOfMemoryException:
         reason = f"reading {path} needs more memory or temporary disk than allowed; raise --memory or free the disk"
     except duckdb.Error as error:
-        reason = _reason(path, str(error))
+        reason = _reason(path, str(error), rows_before)
     else:
         return
     raise InputError(reason) from None  # the cause quotes the row: it must not reach a traceback either
 
 
-def _reason(path: Path, message: str) -> str:
+def _reason(path: Path, message: str, rows_before: int) -> str:
+    # DuckDB's line counts rows, not line ends, the header being the first.
     line = re.search(r"CSV Error on Line: (\d+)", message)
-    place = f"{path}, line {line[1]}" if line else str(path)
-    again = "take the file again from its source"
+    place = f"{path}, row {rows_before + int(line[1]) - 1}" if line else str(path)
     if counts := re.search(r"Expected Number of Columns: (\d+) Found: (\d+)", message):
-        return f"{place}: {counts[2]} fields where the header has {counts[1]}; {again}"
+        return f"{place}: {counts[2]} fields where the header has {counts[1]}; {AGAIN}"
     if "unterminated quote" in message:
-        return f"{place}: a quote is never closed, or one inside a text is not doubled; {again}"
+        return f"{place}: a quote is never closed, or one inside a text is not doubled; {AGAIN}"
     if "not utf-8 encoded" in message:
-        return f"{place}: not UTF-8; {again}"
+        return f"{place}: not UTF-8; {AGAIN}"
     if "Maximum line size" in message:
-        return f"{place}: a row of more than {LONGEST_ROW >> 20} MB; is a quote missing? {again}"
-    if "GZIP stream" in message:
-        return f"{place}: the gzip file is truncated or damaged; {again}"
-    if line is None and ("IO Error" in message or "write" in message):
+        return f"{place}: more than {LONGEST_ROW >> 20} MB; is a quote missing? {AGAIN}"
+    if line is None and "IO Error" in message:
         return f"reading {place}: the temporary files beside --out cannot be written; is the disk full?"
-    return f"{place}: not a CSV table that can be read; {again}"
+    return f"{place}: not a CSV table that can be read; {AGAIN}"
 
 
-@contextmanager
-def _bar_of(connection: duckdb.DuckDBPyConnection, label: str, shown: bool) -> Iterator[None]:
-    """Shows DuckDB's own estimate of how far a statement is, asked twice a second."""
-    if not shown:
-        yield
+def _rows(path: Path, columns: Sequence[str]) -> str:
+    """The rows of a CSV file, as they stand in SQL; not in parallel, see `table_bytes`."""
+    types = ", ".join(f"{_quoted(name)}: 'VARCHAR'" for name in columns)
+    return (
+        f"read_csv({_quoted(str(path))}, columns={{{types}}}, header=true, delim=',', quote='\"', escape='\"', "
+        f"nullstr='', auto_detect=false, parallel=false, max_line_size={LONGEST_ROW})"
+    )
+
+
+def _with_bar(table: Table) -> Iterator[bytes]:
+    """The pieces of a table, with a bar where the file is large."""
+    size = table.path.stat().st_size
+    if size < LARGE:
+        yield from pieces(table.path)
         return
-    done = threading.Event()
-    with progress_bar(100, label, "%") as bar:
-
-        def watch() -> None:
-            while not done.wait(0.5):
-                percent = min(int(connection.query_progress()), 99)  # -1: it cannot tell
-                bar.advance(max(0, percent - bar.done))
-
-        watcher = threading.Thread(target=watch, daemon=True)
-        watcher.start()
-        try:
-            yield
-        finally:
-            done.set()
-            watcher.join()
-        bar.advance(100 - bar.done)
+    with progress_bar(size // MEGABYTE, f"reading {table.name}", "MB") as bar:
+        yield from pieces(table.path, bar)
 
 
 def read_header(path: Path, needed: Sequence[str]) -> tuple[str, ...]:
@@ -228,10 +215,7 @@ def read_header(path: Path, needed: Sequence[str]) -> tuple[str, ...]:
         InputError: the file is unreadable, lacks a needed column, or is a table of MIMIC-IV.
     """
     try:
-        with gzip.open(path) if _is_gzip(path) else path.open("rb") as file:
-            line = file.readline(CHUNK).decode("utf-8-sig")
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path} is no readable {'gzip' if _is_gzip(path) else 'CSV'} file") from error
+        line = header_line(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: its header is not UTF-8; is it a CSV table?") from error
     columns = tuple(name.strip().lower() for name in next(csv.reader([line]), []))
@@ -251,38 +235,6 @@ def _told_missing(folder: Path, missing: Sequence[str], files: Mapping[str, Path
     names = ", ".join(f"{name}.csv[.gz]" for name in missing)
     hint = "" if missing != ["NOTEEVENTS"] else "; without notes there is --task mimic3-tables"
     return f"{folder} lacks {names}{hint}"
-
-
-def _checked_hash(path: Path, bar: ProgressBar) -> str:
-    digest, quotes, read = hashlib.sha256(), 0, 0
-    unzip = zlib.decompressobj(zlib.MAX_WBITS | 16) if _is_gzip(path) else None
-    try:
-        with path.open("rb") as file:
-            while chunk := file.read(CHUNK):
-                digest.update(chunk)
-                bar.advance((read + len(chunk) >> 20) - (read >> 20))
-                read += len(chunk)
-                if unzip is None:
-                    quotes += chunk.count(b'"')
-                    continue
-                while chunk:
-                    quotes += unzip.decompress(chunk).count(b'"')
-                    chunk = unzip.unused_data
-                    if chunk:  # gzip files may be several, one after another
-                        unzip = zlib.decompressobj(zlib.MAX_WBITS | 16)
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    except zlib.error as error:
-        raise InputError(f"{path}: the gzip file is damaged; take it again from its source") from error
-    if unzip is not None and not unzip.eof:
-        raise InputError(f"{path}: the gzip file is truncated; take it again from its source")
-    if quotes % 2:  # DuckDB drops an unclosed last row without a word
-        raise InputError(f"{path} ends inside a quoted text: it is cut short; take it again from its source")
-    return digest.hexdigest()
-
-
-def _is_gzip(path: Path) -> bool:
-    return path.suffix.lower() == ".gz"
 
 
 def _quoted(text: str) -> str:

@@ -278,7 +278,7 @@ def test_other_inputs_are_not_written_over(tmp_path):
         ({"DIAGNOSES_ICD": TABLES["DIAGNOSES_ICD"][:1], "PROCEDURES_ICD": TABLES["PROCEDURES_ICD"][:1]}, "no stay is"),
         (
             {"NOTEEVENTS": [*TABLES["NOTEEVENTS"], (1, 2)]},
-            r"NOTEEVENTS\.csv, line \d+: 2 fields where the header has 9",
+            r"NOTEEVENTS\.csv, row 14: 2 fields where the header has 9",
         ),
     ],
 )

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import hashlib
+import io
 import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from concept_icd.errors import InputError, MissingExtraError
+from concept_icd.mimic3 import table_bytes
 from concept_icd.mimic3.tables import Table, database, find_tables, fingerprint, load, read_header
 from tests.mimic3.hand_made import TABLES, write_tables
 
@@ -21,8 +26,8 @@ def read(path: Path, folder: Path) -> list[tuple[str | None, ...]]:
     """Every row of a table file, as DuckDB gets it."""
     table = Table("NOTEEVENTS", path, read_header(path, ()))
     with database(1 << 28, folder / "out") as connection:
-        load(connection, table, f"CREATE TABLE x AS SELECT * FROM {table.rows}")
-        return connection.execute("SELECT * FROM x").fetchall()
+        load(connection, table, "SELECT * FROM {rows}")
+        return connection.execute("SELECT * FROM noteevents").fetchall()
 
 
 @pytest.mark.parametrize("lower_case", [False, True])
@@ -43,21 +48,72 @@ def test_texts_come_as_they_are(tmp_path):
         assert read(path, tmp_path) == [("001", text, None), ("2.0", None, "x")]
 
 
+FIELD = st.text(alphabet='ab,"\r\n\\', max_size=12)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    rows=st.lists(st.tuples(FIELD, FIELD), max_size=30),
+    at_once=st.integers(100, 300),
+    quoted=st.booleans(),
+    line_end=st.sampled_from(("\n", "\r\n")),
+)
+def test_pieces_end_where_rows_end(tmp_path, monkeypatch, rows, at_once, quoted, line_end):
+    """Whatever a text holds, and wherever a piece is full, the pieces are whole rows and nothing is lost."""
+    path = tmp_path / "t.csv"
+    with path.open("w", newline="") as file:
+        style = csv.QUOTE_ALL if quoted else csv.QUOTE_MINIMAL
+        csv.writer(file, lineterminator=line_end, quoting=style).writerows([("A", "B"), *rows])
+    monkeypatch.setattr(table_bytes, "PIECE", at_once)
+    found = [piece.decode() for piece in table_bytes.pieces(path)]
+    assert [tuple(row) for piece in found for row in csv.reader(io.StringIO(piece, newline=""))] == rows
+    assert path.read_bytes().endswith("".join(found).encode())
+
+
+def test_a_table_in_many_pieces_is_one_table(tmp_path, monkeypatch):
+    """Texts that look like rows of the table are texts, also where a piece would end."""
+    like_rows = '1,"x"\n2,"y"\n"3","' * 5
+    rows = [(str(i), f"{like_rows}{i}") for i in range(300)]
+    for gzipped in (False, True):
+        folder = write_tables(tmp_path / str(gzipped), gzipped=gzipped, PATIENTS=[("A", "B"), *rows])
+        path = next(folder.glob("PATIENTS*"))
+        monkeypatch.setattr(table_bytes, "PIECE", 1000)
+        assert read(path, tmp_path) == rows
+
+
+def test_a_bad_row_is_counted_over_all_pieces(tmp_path, monkeypatch):
+    path = tmp_path / "t.csv"
+    path.write_text("A,B\n" + '1,"x\ny"\n' * 100 + "1,2,3\n" + "1,2\n" * 100)
+    monkeypatch.setattr(table_bytes, "PIECE", 100)
+    with pytest.raises(InputError, match="row 101: 3 fields where the header has 2"):
+        read(path, tmp_path)
+
+
+def test_a_quote_that_runs_away_does_not_fill_the_memory(tmp_path, monkeypatch):
+    path = tmp_path / "t.csv"
+    path.write_text('A,B\n1,"2\n' + f"1,{SECRET}\n" * 1000 + '1,2"\n')
+    monkeypatch.setattr(table_bytes, "PIECE", 1000)
+    with pytest.raises(InputError, match="a quote is never closed") as told:
+        read(path, tmp_path)
+    assert SECRET not in str(told.value)
+
+
 def test_columns_are_found_by_name(tmp_path):
     (tmp_path / "t.csv").write_text("B,a,extra\nb,a,x\n")
     table = Table("T", tmp_path / "t.csv", read_header(tmp_path / "t.csv", ("a", "b")))
     with database(1 << 28, tmp_path / "out") as connection:
-        assert connection.execute(f"SELECT a, b FROM {table.rows}").fetchall() == [("a", "b")]
+        load(connection, table, "SELECT a, b FROM {rows}")
+        assert connection.execute("SELECT * FROM t").fetchall() == [("a", "b")]
 
 
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (f"A,B\n1,2\n1,2,{SECRET}\n", "line 3: 3 fields where the header has 2"),
-        (f"A,B\n1,2\n{SECRET}\n", "line 3: 1 fields where the header has 2"),
-        (f'A,B\n1,2\n1,"{SECRET}" x\n', "line 3: a quote is never closed, or one inside a text is not doubled"),
-        (f"A,B\n1,{SECRET}\xff\n".encode("latin-1"), "line 2: not UTF-8"),
-        (f'A,B\n1,"{SECRET * 300_000}"\n', "line 2: a row of more than 2 MB; is a quote missing?"),
+        (f"A,B\n1,2\n1,2,{SECRET}\n", "row 2: 3 fields where the header has 2"),
+        (f"A,B\n1,2\n{SECRET}\n", "row 2: 1 fields where the header has 2"),
+        (f'A,B\n1,2\n1,"{SECRET}" x\n', "row 2: a quote is never closed, or one inside a text is not doubled"),
+        (f"A,B\n1,{SECRET}\xff\n".encode("latin-1"), "row 1: not UTF-8"),
+        (f'A,B\n1,"{SECRET * 300_000}"\n', "row 1: more than 2 MB; is a quote missing?"),
     ],
 )
 def test_a_malformed_row_is_told_without_quoting_it(tmp_path, data, reason):
@@ -108,7 +164,7 @@ def test_files_that_are_cut_short_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"NOTEEVENTS\.csv\.gz: the gzip file is damaged"):
         fingerprint(find_tables(folder))
     path.write_bytes(b"no gzip at all")
-    with pytest.raises(InputError, match=r"NOTEEVENTS\.csv\.gz is no readable gzip file"):
+    with pytest.raises(InputError, match=r"NOTEEVENTS\.csv\.gz: the gzip file is damaged, or no gzip file"):
         find_tables(folder)
     # DuckDB drops a last row whose quote is not closed without a word.
     folder = write_tables(tmp_path / "csv")
@@ -159,9 +215,8 @@ def test_of_two_files_the_plain_one_counts(tmp_path):
 def test_a_full_disk_is_told(small_disk, tmp_path):
     rows = [(i, 1, 101, "2150-06-20", "", "Discharge summary", "Report", "", f"{SECRET} {i}" * 50) for i in range(9000)]
     table = find_tables(write_tables(tmp_path / "raw", NOTEEVENTS=[*TABLES["NOTEEVENTS"][:1], *rows]))["NOTEEVENTS"]
-    sql = f"CREATE TABLE x AS SELECT * FROM {table.rows}"
     with pytest.raises(InputError, match="disk") as told, database(1 << 27, small_disk / "out") as connection:
-        load(connection, table, sql)
+        load(connection, table, "SELECT * FROM {rows}")
     assert SECRET not in str(told.value)
     assert not list(small_disk.iterdir())
 
