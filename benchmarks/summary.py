@@ -149,11 +149,31 @@ def evaluation(result: dict[str, Any]) -> list[str]:
     ]
 
 
+def prepare_mimic3(result: dict[str, Any]) -> list[str]:
+    rows = next(iter(result["tasks"].values()))["note_rows"]
+    return [
+        "## Preparing MIMIC-III at full size",
+        "",
+        f"Invented tables: {rows:,} rows of NOTEEVENTS, {result['noteevents_bytes'] / 1e9:.1f} GB of CSV; "
+        f"`--memory {result['memory_option']}`. Peak resident memory of the whole command.",
+        "",
+        "| task | stays | labels | minutes | peak memory | minutes of a second run, which finds all complete |",
+        "|---|---|---|---|---|---|",
+        *(
+            f"| {name} | {task['stays']:,} | {task['labels']:,} | {task['minutes']:.1f} | **{task['peak_gib']} GiB** | "
+            f"{task['minutes_of_a_second_run']:.1f} |"
+            for name, task in result["tasks"].items()
+        ),
+        "",
+    ]
+
+
 def main() -> None:
     about = "Written by `python benchmarks/summary.py` from `results/*.json`, which hold every figure and version."
     lines = ["# Benchmarks", "", about, ""]
     for name, section in (
         ("cmc2007", cmc2007),
+        ("prepare_mimic3", prepare_mimic3),
         ("packed_scoring", packed_scoring),
         ("packed_training", packed_training),
         ("evaluation", evaluation),

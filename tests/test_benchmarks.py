@@ -65,3 +65,13 @@ def test_evaluation(tmp_path):
     assert all(group["largest_gap"] < 1e-9 for group in result["groups"].values())
     assert result["fewest_draws_of_an_interval"] == 20
     assert result["peak_bytes_above_matrices"] > 0
+
+
+@pytest.mark.slow
+def test_prepare_mimic3(tmp_path):
+    pytest.importorskip("duckdb")
+    result = run("prepare_mimic3.py", "--stays", 120, "--note-rows", 500, out=tmp_path / "prepare.json")
+    for task in result["tasks"].values():
+        assert task["note_rows"] == 500
+        assert task["stays"] > 60
+        assert 0 < task["peak_gib"] < 2

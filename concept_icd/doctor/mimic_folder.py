@@ -1,7 +1,6 @@
 """The folder of raw MIMIC-III tables: which are there, how many rows they have, which version they are.
 
-Files and rows are read by `concept_icd.mimic3.tables`; the numbers here are public (MIT-LCP/mimic-code,
-mimic-iii/buildmimic/postgres/postgres_checks.sql; the demo's own documentation).
+Files and rows are read by `concept_icd.mimic3.tables`; the published numbers stand in `concept_icd.mimic3.editions`.
 """
 
 from __future__ import annotations
@@ -13,44 +12,13 @@ from pathlib import Path
 from concept_icd.doctor.findings import Finding
 from concept_icd.errors import InputError, MissingExtraError
 from concept_icd.mimic3 import tables
+from concept_icd.mimic3.editions import EDITIONS, edition_of
 from concept_icd.mimic3.tables import COLUMNS, OPTIONAL, Table
 
 SECTION = "MIMIC-III tables"
 
 #: Rows of MIMIC-III 1.4.
-ROWS = {
-    "ADMISSIONS": 58_976,
-    "PATIENTS": 46_520,
-    "DIAGNOSES_ICD": 651_047,
-    "PROCEDURES_ICD": 240_095,
-    "NOTEEVENTS": 2_083_180,
-    "PRESCRIPTIONS": 4_156_450,
-    "D_ICD_DIAGNOSES": 14_567,
-    "D_ICD_PROCEDURES": 3_882,
-}
-#: Rows of its open demo, which holds no notes.
-DEMO_ROWS = {
-    "ADMISSIONS": 129,
-    "PATIENTS": 100,
-    "DIAGNOSES_ICD": 1_761,
-    "PROCEDURES_ICD": 506,
-    "NOTEEVENTS": 0,
-    "PRESCRIPTIONS": 10_398,
-    "D_ICD_DIAGNOSES": 14_567,
-    "D_ICD_PROCEDURES": 3_882,
-}
-#: Rows of the subset whose stays were recorded with CareVue, published apart.
-CAREVUE_ROWS = {
-    "ADMISSIONS": 26_836,
-    "PATIENTS": 23_692,
-    "DIAGNOSES_ICD": 225_345,
-    "PROCEDURES_ICD": 113_012,
-    "NOTEEVENTS": 880_107,
-    "PRESCRIPTIONS": 1_435_643,
-    "D_ICD_DIAGNOSES": 14_567,
-    "D_ICD_PROCEDURES": 3_882,
-}
-VERSIONS = {"MIMIC-III 1.4": ROWS, "the MIMIC-III demo": DEMO_ROWS, "MIMIC-III's CareVue subset": CAREVUE_ROWS}
+ROWS = EDITIONS["MIMIC-III 1.4"]
 
 #: What is lost without an optional table.
 LOST = {
@@ -99,8 +67,8 @@ def examine_rows(found: Mapping[str, Table], *, notes: bool = True) -> list[Find
         what, _, mend = str(error).partition("; run: ")
         return [Finding(SECTION, "missing", f"rows are not counted: {what}", mend)]
     findings = [Finding(SECTION, "missing", sentence, _SOURCE) for sentence in damaged]
-    version = version_of(counts)
-    expected = VERSIONS.get(version or "", ROWS)
+    version = edition_of(counts)
+    expected = EDITIONS.get(version or "", ROWS)
     for name, rows in counts.items():
         if rows == expected[name]:
             findings.append(Finding(SECTION, "ok", f"{found[name].path.name}: {rows:,} rows"))
@@ -116,14 +84,6 @@ def examine_rows(found: Mapping[str, Table], *, notes: bool = True) -> list[Find
         mend = "take --task mimic3-tables, or invented notes: concept-icd synth mimic3 --out DIR"
         findings.append(Finding(SECTION, "missing", "NOTEEVENTS has no rows: there is nothing to read", mend))
     return findings
-
-
-def version_of(counts: Mapping[str, int]) -> str | None:
-    """Which version's numbers of admissions and patients these are; None: nobody's."""
-    for version, rows in VERSIONS.items():
-        if all(counts.get(name) == rows[name] for name in ("ADMISSIONS", "PATIENTS")):
-            return version
-    return None
 
 
 def count_rows(found: Mapping[str, Table]) -> tuple[dict[str, int], list[str]]:

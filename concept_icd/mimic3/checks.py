@@ -13,7 +13,7 @@ from typing import Any
 
 from concept_icd.errors import InputError
 from concept_icd.mimic3.codes import CODE_TABLES, TITLE_TABLES, Codes, KindOfCodes, outside
-from concept_icd.mimic3.editions import EDITIONS, edition_of
+from concept_icd.mimic3.editions import COUNTS, EDITIONS, edition_of
 from concept_icd.mimic3.gold import Gold
 from concept_icd.mimic3.labels import recount_in_words, row_counts, stay_counts
 from concept_icd.mimic3.split_files import SPLITS
@@ -241,7 +241,7 @@ def _losses(listed: Collection[str], found: Found) -> str:
 
 def _known(found: Found) -> Mapping[str, int]:
     edition = edition_of(found.rows)
-    return EDITIONS[edition] if edition else {}
+    return {**EDITIONS[edition], **COUNTS.get(edition, {})} if edition else {}
 
 
 def _if(number: int, why: str) -> str:

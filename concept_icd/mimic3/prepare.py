@@ -22,7 +22,7 @@ from concept_icd.mimic3.gold import gold_labels
 from concept_icd.mimic3.splits import Splits, read_splits
 from concept_icd.mimic3.stays import count_rows, read_stays
 from concept_icd.mimic3.summaries import load_summaries, stays_with_summary, stream_summaries
-from concept_icd.mimic3.tables import Table, Tables, database, find_tables, fingerprint
+from concept_icd.mimic3.tables import Table, Tables, database, find_tables, fingerprint, require_duckdb
 from concept_icd.mimic3.tasks import Task, find_task
 from concept_icd.ontology import load_ontology
 from concept_icd.progress import track
@@ -71,6 +71,7 @@ def prepare_mimic3(
     Raises:
         InputError: the task, a table, a list or `out` is not as it must be. MissingExtraError: no DuckDB.
     """
+    require_duckdb()
     start = time.monotonic()
     chosen_task, out = find_task(task), Path(out)
     tables = find_tables(Path(mimic_dir), notes=task != WITHOUT_NOTES)

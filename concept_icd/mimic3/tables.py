@@ -94,6 +94,14 @@ def fingerprint(tables: Tables) -> dict[str, str]:
     return hashes
 
 
+def require_duckdb() -> None:
+    """Raises MissingExtraError where DuckDB is not installed."""
+    try:
+        import duckdb  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError("duckdb", "mimic3") from error
+
+
 @contextmanager
 def database(memory: int, beside: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """A DuckDB database in a temporary folder beside the path `beside`, which goes whatever happens.
@@ -104,10 +112,9 @@ def database(memory: int, beside: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     Raises:
         MissingExtraError: DuckDB is not installed.
     """
-    try:
-        import duckdb
-    except ImportError as error:
-        raise MissingExtraError("duckdb", "mimic3") from error
+    require_duckdb()
+    import duckdb
+
     with writing(beside):
         beside.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=f".{beside.name}-duckdb-", dir=beside.parent))
@@ -148,7 +155,9 @@ def require_ids(connection: duckdb.DuckDBPyConnection, table: Table, ids: Sequen
         InputError: an id is no whole number, as when a table was saved by a program that made it 145834.0.
     """
     for column in ids:
-        sql = f"SELECT {column} FROM {table.name.lower()} WHERE NOT regexp_full_match({column}, '[0-9]+') LIMIT 1"
+        sql = (
+            f"SELECT {column} FROM {table.name.lower()} WHERE NOT regexp_full_match({column}, '[0-9]{{1,18}}') LIMIT 1"
+        )
         if odd := connection.execute(sql).fetchone():
             raise InputError(
                 f"{table.path}: {column.upper()} {odd[0][:20]!r} is no whole number; {table.name} is needed as "

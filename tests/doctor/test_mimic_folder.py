@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from concept_icd.doctor.findings import Finding
-from concept_icd.doctor.mimic_folder import CAREVUE_ROWS, ROWS, examine_folder, examine_rows, version_of
+from concept_icd.doctor.mimic_folder import ROWS, examine_folder, examine_rows
+from concept_icd.mimic3.editions import EDITIONS, edition_of
 
 pytest.importorskip("duckdb")
 HEADERS = {
@@ -124,9 +125,9 @@ def test_no_folder(tmp_path: Path) -> None:
 
 
 def test_versions_by_their_admissions_and_patients() -> None:
-    assert version_of(ROWS) == "MIMIC-III 1.4"
-    assert version_of(CAREVUE_ROWS) == "MIMIC-III's CareVue subset"
-    assert version_of({"ADMISSIONS": 58_976}) is None
+    assert edition_of(ROWS) == "MIMIC-III 1.4"
+    assert edition_of(EDITIONS["MIMIC-III's CareVue subset"]) == "MIMIC-III's CareVue subset"
+    assert edition_of({"ADMISSIONS": 58_976}) is None
 
 
 def test_generated_tables_are_nobodys(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from concept_icd.corpora import Corpus, load_corpus
 from concept_icd.errors import InputError
+from concept_icd.mimic3 import labels as labels_module
 from concept_icd.mimic3.checks import in_words
 from concept_icd.mimic3.prepare import bytes_of, prepare_mimic3
 from concept_icd.mimic3.synthetic_tables import write_synthetic_mimic3
@@ -114,6 +115,15 @@ def test_the_full_set_as_published_and_recounted(tmp_path):
     assert labels(recounted)["101"] == ("038.9", "401.9", "250.00", "96.71", "04.07")
     assert recounted.label_set == (*diagnoses, "00.66", "04.07", "36.01", "96.71", "99.55")
     assert recounted.aliases == {}
+
+
+def test_the_second_reading_as_numbers(tmp_path, monkeypatch):
+    """Ten diagnosis rows are of stays with a summary; in blocks of 12 rows, the third procedure begins a new block."""
+    monkeypatch.setattr(labels_module, "BLOCK_ROWS", 12)
+    corpus = prepared(tmp_path, "mimic3-full", "full")
+    assert labels(corpus)["101"][-2:] == ("96.71", "40.7")
+    assert labels(corpus)["103"] == ("428.0", "585", "66.0", "36.01")
+    assert corpus.aliases == {"40.7": "04.07", "66.0": "00.66"}
 
 
 def test_two_codes_with_one_published_label(tmp_path):

@@ -52,8 +52,8 @@ def test_chart_order_is_date_then_time_then_row(tmp_path):
         summary(10, "2150-01-02", "2150-01-02 08:00:00", "third"),
         summary(9, "2150-01-02", "", "fifth"),  # no time: after those of the day that have one
         summary(11, "2150-01-02", "2150-01-02 09:00:00", "fourth"),
-        summary(2, "2150-01-01", "2150-01-01 23:00:00", "first"),
-        summary(12, "2150-01-01", "2150-01-01 23:00:00", "second"),  # as numbers, 2 is before 12
+        summary(12, "2150-01-01", "2150-01-01 23:00:00", "second"),
+        summary(2, "2150-01-01", "2150-01-01 23:00:00", "first"),  # as numbers, 2 is before 12
     ]
     assert summaries_of(tmp_path, [HEADER, *rows])[1] == {"9": "first\n\nsecond\n\nthird\n\nfourth\n\nfifth"}
 

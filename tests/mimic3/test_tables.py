@@ -62,6 +62,8 @@ def test_pieces_end_where_rows_end(tmp_path, monkeypatch, rows, at_once, quoted,
     """Whatever a text holds, and wherever a piece is full, the pieces are whole rows and nothing is lost."""
     path = tmp_path / "t.csv"
     with path.open("w", newline="") as file:
+        # The csv module leaves a lone carriage return without quotes, which no reader takes as it was meant.
+        quoted = quoted or any("\r" in field for row in rows for field in row)
         style = csv.QUOTE_ALL if quoted else csv.QUOTE_MINIMAL
         csv.writer(file, lineterminator=line_end, quoting=style).writerows([("A", "B"), *rows])
     monkeypatch.setattr(table_bytes, "PIECE", at_once)
