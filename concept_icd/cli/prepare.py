@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     mimic3.add_argument("--task", required=True, metavar="NAME", help=f"{tasks} (the last without notes)")
     lists = "the folder with the admission lists, at any depth: a checkout of the paper's repository, for one"
     mimic3.add_argument("--splits-dir", type=Path, metavar="DIR", help=lists)
-    memory = "about how much memory the command may take (default: 3GB); more goes through temporary files beside --out"
+    memory = "about how much memory the command may take, 2GB or more (default: 3GB); temporary files go beside --out"
     mimic3.add_argument("--memory", default="3GB", metavar="SIZE", help=memory)
     _add_output(mimic3)
 

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 WITHOUT_NOTES, ITS_LISTS = "mimic3-tables", "mimic3-full"
 #: The task whose rule keeps listed stays that have none of its labels, so that its stays stay the published ones.
 KEEPS_UNLABELLED = "mimic3-50-recounted"
-#: Bytes of the whole command, and DuckDB's share of them.
-MEMORY, LEAST_MEMORY = 3 << 30, 1 << 30
+#: Bytes of the whole command by default, the least with which the full tables pass, and DuckDB's share of them.
+MEMORY, LEAST_MEMORY = 3 << 30, 2 << 30
 DUCKDB_SHARE = 0.5
 
 
@@ -111,7 +111,7 @@ def bytes_of(text: str) -> int:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([MG])i?B?", text.strip(), re.IGNORECASE)
     size = int(float(match[1]) * (1 << (20 if match[2].upper() == "M" else 30))) if match else 0
     if size < LEAST_MEMORY:
-        raise InputError(f"--memory {text!r} is no size of 1GB or more, such as 3GB")
+        raise InputError(f"--memory {text!r} is no size of 2GB or more, such as 3GB")
     return size
 
 

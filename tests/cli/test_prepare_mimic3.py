@@ -67,7 +67,7 @@ def test_what_is_asked_wrongly(line, tmp_path, capsys):
     lists = line.index("--splits-dir")
     without = refusal(capsys, [*line[:lists], *line[lists + 2 :]])
     assert "mimic3-50 needs its admission lists; --splits-dir names the folder" in without
-    assert "is no size of 1GB or more" in refusal(capsys, [*line, "--memory", "lots"])
+    assert "is no size of 2GB or more" in refusal(capsys, [*line, "--memory", "lots"])
     assert not (tmp_path / "out").exists()
 
 

@@ -307,6 +307,6 @@ def test_a_full_disk_leaves_nothing(invented, small_disk):
 
 def test_sizes_of_memory():
     assert bytes_of("3GB") == bytes_of("3 gib") == bytes_of("3072MB") == 3 << 30
-    for wrong in ("3", "GB", "300MB", "-3GB", "3TB"):
-        with pytest.raises(InputError, match="is no size of 1GB or more, such as 3GB"):
+    for wrong in ("3", "GB", "300MB", "1GB", "-3GB", "3TB"):
+        with pytest.raises(InputError, match="is no size of 2GB or more, such as 3GB"):
             bytes_of(wrong)
