@@ -43,6 +43,8 @@ class CodedNote:
         diagnoses, procedures: each in its own billing order, without repeats.
         annotations: the codes that each annotator gave, where several did (CMC 2007: three companies).
         split: "train", "dev" or "test" where the corpus fixes one.
+        principal: the principal diagnosis, where it may be outside `diagnoses` because a label set left codes out;
+            None: the first of `diagnoses` is it.
     """
 
     note: Note
@@ -50,6 +52,12 @@ class CodedNote:
     procedures: tuple[str, ...] = ()
     annotations: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     split: str | None = None
+    principal: str | None = None
+
+    @property
+    def principal_diagnosis(self) -> str | None:
+        """The first diagnosis of the stay, whether it is among `diagnoses` or not; None where there is none."""
+        return self.principal or next(iter(self.diagnoses), None)
 
     @property
     def codes(self) -> tuple[str, ...]:

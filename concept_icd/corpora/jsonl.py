@@ -4,7 +4,8 @@
      "diagnoses": ["428.0", "4019"], "procedures": ["3893"], "annotations": {"A": ["428.0"]}, "split": "train"}
 
 Only `note_id` and `text` are required. Instead of `diagnoses` and `procedures` a line may have `codes`, dotted, in
-billing order; codes without a dot are accepted only where the field says their kind. Other fields are ignored,
+billing order; codes without a dot are accepted only where the field says their kind. `principal` names the principal
+diagnosis where it is not the first of the diagnoses, because a label set left it out. Other fields are ignored,
 unless their name looks like a misspelling of one of these.
 """
 
@@ -26,7 +27,7 @@ from concept_icd.records import CodedNote, Kind, Note
 
 FIELDS = (
     *("note_id", "text", "patient_id", "age", "sex", "drugs"),
-    *("diagnoses", "procedures", "codes", "annotations", "split"),
+    *("diagnoses", "procedures", "codes", "annotations", "split", "principal"),
 )
 
 
@@ -99,6 +100,8 @@ def _coded_note(record: dict[str, Any], ontology: Ontology) -> CodedNote:
         codes = _codes(record["codes"], "codes", ontology)
         diagnoses = tuple(code for code in codes if ontology.kind(code) == "diagnosis")
         procedures = tuple(code for code in codes if ontology.kind(code) == "procedure")
+    named = record.get("principal")
+    principal = _codes(None if named is None else [named], "principal", ontology, "diagnosis")
     annotations = record.get("annotations")
     if annotations is not None and not isinstance(annotations, dict):
         raise InputError(f"'annotations' must be an object of lists of codes, not {_name(annotations)}")
@@ -108,6 +111,7 @@ def _coded_note(record: dict[str, Any], ontology: Ontology) -> CodedNote:
         procedures,
         annotations={name: _codes(codes, "annotations", ontology) for name, codes in (annotations or {}).items()},
         split=_split(record),
+        principal=principal[0] if principal else None,
     )
 
 

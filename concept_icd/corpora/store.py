@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 NOTES = "notes.parquet"
 #: Raised when the columns change, so that an older package says so instead of misreading.
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 #: Notes that are turned into a row group, and back, at a time: a corpus of 50,000 long notes stays small in memory.
 ROWS = 1000
 
@@ -132,6 +132,7 @@ def save_corpus(
             ("procedures", strings),
             ("annotations", pa.string()),  # JSON: annotator -> codes
             ("split", pa.string()),
+            ("principal", pa.string()),
         ]
     )
     counts = CorpusCounts()
@@ -174,6 +175,7 @@ def _table(notes: Sequence[CodedNote], schema: pa.Schema) -> pa.Table:
             "procedures": coded.procedures,
             "annotations": json.dumps({name: list(codes) for name, codes in coded.annotations.items()}),
             "split": coded.split,
+            "principal": coded.principal,
         }
         for coded in notes
     ]
@@ -206,4 +208,6 @@ def load_corpus(folder: str | Path) -> Corpus:
 def _coded_note(row: dict[str, Any]) -> CodedNote:
     note = Note(row["note_id"], row["text"], row["patient_id"], row["age"], row["sex"], tuple(row["drugs"]))
     annotations = {name: tuple(codes) for name, codes in json.loads(row["annotations"]).items()}
-    return CodedNote(note, tuple(row["diagnoses"]), tuple(row["procedures"]), annotations, row["split"])
+    return CodedNote(
+        note, tuple(row["diagnoses"]), tuple(row["procedures"]), annotations, row["split"], row["principal"]
+    )

@@ -173,7 +173,9 @@ def _notes(found: Found, noteevents: Table | None, connection: duckdb.DuckDBPyCo
         own = found.stays[stay]
         note = Note(stay, text, own.patient_id, own.age, own.sex, own.drugs)
         diagnoses, procedures = found.gold.diagnoses.get(stay, ()), found.gold.procedures.get(stay, ())
-        yield CodedNote(note, diagnoses, procedures, split=split_of.get(stay))
+        first = found.codes.diagnoses.by_stay.get(stay, ())[:1]
+        principal = first[0] if first and first != diagnoses[:1] else None  # the label set left it out
+        yield CodedNote(note, diagnoses, procedures, split=split_of.get(stay), principal=principal)
 
 
 def _needs(found: Found) -> str:

@@ -163,3 +163,13 @@ def test_any_bytes_are_notes_or_failures_but_never_a_crash(tmp_path_factory, dat
     path.write_bytes(data)
     notes, failures = read_corpus_leniently(path, "jsonl")
     assert len(notes) + len(failures) == sum(bool(line.strip()) for line in data.split(b"\n"))
+
+
+def test_a_principal_diagnosis_outside_the_labels(tmp_path):
+    path = tmp_path / "notes.jsonl"
+    path.write_text('{"note_id": "a", "text": "t", "diagnoses": ["486"], "principal": "4280"}\n')
+    (coded,) = read_jsonl(path)
+    assert (coded.principal, coded.principal_diagnosis) == ("428.0", "428.0")
+    path.write_text('{"note_id": "a", "text": "t", "diagnoses": ["486"], "principal": "99.04"}\n')
+    with pytest.raises(InputError, match=r"99\.04 in 'principal' is a procedure code"):
+        read_jsonl(path)

@@ -26,6 +26,7 @@ DELICATE = CodedNote(
     procedures=("04.07", "00.66"),
     annotations={"A": ("001.0",), "B": ()},
     split="dev",
+    principal="428.0",
 )
 BARE = CodedNote(Note("2", "Text only."))
 
@@ -127,7 +128,7 @@ def test_damage_is_noticed(tmp_path):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"format_version": 99}, "has corpus format 99, this version of concept-icd reads 1"),
+        ({"format_version": 99}, "has corpus format 99, this version of concept-icd reads 2"),
         ({"stage": "fit"}, "was written by `fit`, not by `prepare`"),
         ({"files": {}}, "not the one of the manifest"),
     ],
@@ -153,3 +154,9 @@ def test_formats_are_found_and_named(tmp_path):
     (tmp_path / "n.txt").write_text("x")
     assert read_corpus(tmp_path)[0].note.note_id == "n.txt"
     assert read_corpus(tmp_path / "n.txt")[0].note.note_id == "n.txt"
+
+
+def test_the_principal_diagnosis_may_lie_outside_the_label_set():
+    assert DELICATE.principal_diagnosis == "428.0"
+    assert CodedNote(BARE.note, ("486", "428.0")).principal_diagnosis == "486"
+    assert BARE.principal_diagnosis is None
