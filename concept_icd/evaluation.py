@@ -119,7 +119,7 @@ def _label_set(corpus: Corpus, labels: Sequence[str], known: int, note_ids: Sequ
 
 def _field(corpus: Corpus, labels: Sequence[str], train: int, test: int) -> dict[str, Any]:
     """Published rows of the corpus's task, or in words why they do not compare."""
-    if corpus.task not in TASKS:
+    if corpus.task is None or corpus.task not in TASKS:
         return {}
     return {"published": published_rows(corpus.task, labels, train, test).to_dict()}
 
