@@ -171,5 +171,5 @@ def test_a_principal_diagnosis_outside_the_labels(tmp_path):
     (coded,) = read_jsonl(path)
     assert (coded.principal, coded.principal_diagnosis) == ("428.0", "428.0")
     path.write_text('{"note_id": "a", "text": "t", "diagnoses": ["486"], "principal": "99.04"}\n')
-    with pytest.raises(InputError, match=r"99\.04 in 'principal' is a procedure code"):
+    with pytest.raises(InputError, match=r"'99\.04' is no icd9cm diagnosis code"):
         read_jsonl(path)
