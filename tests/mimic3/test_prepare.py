@@ -48,7 +48,9 @@ def test_the_fixed_50(tmp_path):
             ("96.71",),  # 04.07 is no label
             split="train",
         ),
-        CodedNote(Note("102", "first of 102\n\nsecond of 102", "1", 50.0, "F"), ("V15.82",), split="train"),
+        CodedNote(
+            Note("102", "first of 102\n\nsecond of 102", "1", 50.0, "F"), ("V15.82",), split="train", principal="E888.9"
+        ),
         CodedNote(Note("103", corpus.notes[2].note.text, "2", 90.0, "M"), ("428.0",), split="dev"),
     )
     assert corpus.label_set == MIMIC3_50
