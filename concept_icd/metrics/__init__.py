@@ -14,6 +14,7 @@ from concept_icd.metrics.decisions import code_scores, confusion, decision_metri
 from concept_icd.metrics.inputs import check_pair
 from concept_icd.metrics.intervals import bootstrap_intervals, headline_intervals
 from concept_icd.metrics.levels import level_metrics
+from concept_icd.metrics.order import gain_curve, note_order, order_metrics
 from concept_icd.metrics.rank_errors import rank_errors_at_recall
 from concept_icd.metrics.ranking import ranking_metrics
 
@@ -28,8 +29,11 @@ __all__ = [
     "decision_metrics",
     "equal_count_bins",
     "equal_width_bins",
+    "gain_curve",
     "headline_intervals",
     "level_metrics",
+    "note_order",
+    "order_metrics",
     "precision_recall_curve",
     "rank_errors_at_recall",
     "ranking_metrics",

@@ -53,7 +53,7 @@ def bootstrap_intervals(
         result = metric_fn(truth[rows], values[rows])
         for name, value in (result if isinstance(result, Mapping) else {"metric": result}).items():
             found.setdefault(name, []).append(value)
-    return {name: _interval(np.array(samples)) for name, samples in found.items()}
+    return {name: interval(np.array(samples)) for name, samples in found.items()}
 
 
 def headline_intervals(
@@ -78,16 +78,30 @@ def headline_intervals(
     truth, accepted = check_decisions(truth, decisions)
     ranks = gold_ranks(*check_pair(truth, values if scores is None else scores))
     weights = draw_weights(groups, len(truth), draws, seed)
-    samples = _drawn_decisions(truth, accepted, weights)
-    ranked = weights[:, ranks.has_gold]
-    with np.errstate(invalid="ignore"):  # a draw without gold codes has no ranking metric: NaN
-        samples |= {name: ranked @ note / ranked.sum(axis=1) for name, note in note_ranking(ranks, ks).items()}
+    samples = drawn_decisions(truth, accepted, weights)
+    samples |= drawn_means(note_ranking(ranks, ks), weights[:, ranks.has_gold])
     samples["micro_auc"] = drawn_micro_auc(truth, values, weights, advance)
     samples["macro_auc"] = drawn_macro_auc(truth, values, weights, advance)
-    return {name: _interval(sample) for name, sample in samples.items()}
+    return {name: interval(sample) for name, sample in samples.items()}
 
 
-def _drawn_decisions(gold: Bools, accepted: Bools, weights: Floats) -> dict[str, Floats]:
+def drawn_means(values: Mapping[str, Floats], weights: Floats) -> dict[str, Floats]:
+    """The mean of each per-note value in each draw, (draws,) each; NaN in a draw without a note that counts.
+
+    Args:
+        values: name -> (notes,), NaN where the note does not count. weights: (draws, notes), see `draw_weights`.
+    """
+    means = {}
+    for name, value in values.items():
+        counts = ~np.isnan(value)
+        total = weights @ counts.astype(np.float64)
+        means[name] = np.divide(
+            weights @ np.where(counts, value, 0.0), total, out=np.full(total.shape, np.nan), where=total > 0
+        )
+    return means
+
+
+def drawn_decisions(gold: Bools, accepted: Bools, weights: Floats) -> dict[str, Floats]:
     """The metrics of `decision_metrics` in each draw, (draws,) each."""
     tp, fp, fn = (
         sparse.csr_array(cells, dtype=np.float64) for cells in (gold & accepted, accepted & ~gold, gold & ~accepted)
@@ -121,7 +135,8 @@ def draw_weights(groups: Sequence[Hashable] | None, notes: int, draws: int, seed
     return drawn.astype(np.float64)[:, index]
 
 
-def _interval(samples: Floats) -> dict[str, float]:
+def interval(samples: Floats) -> dict[str, float]:
+    """The 2.5 and 97.5 percentiles of the draws where the figure is defined, and how many these are."""
     defined = samples[~np.isnan(samples)]
     low, high = np.percentile(defined, [2.5, 97.5]) if defined.size else (np.nan, np.nan)
     return {"low": float(low), "high": float(high), "draws": int(defined.size)}
