@@ -38,14 +38,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def print_figures(report: Path) -> None:
-    """The figures that people look for first, with their intervals, and where the report is."""
+    """What `concept-icd evaluate` prints of the same results, and where the report is."""
     from concept_icd.artifacts import read_json
+    from concept_icd.report import Results
+    from concept_icd.report.terminal import print_results
 
-    results = read_json(report.with_name("results.json"))
-    counts = results["counts"]
-    print(f"test: {counts['notes']} notes, {counts['codes']} codes, {counts['gold_labels']} gold labels")
-    for name in ("micro_f1", "macro_f1", "macro_f1_caml", "micro_auc", "precision_at_5", "map"):
-        interval = results["intervals"].get(name)
-        span = f"  [{interval['low']:.3f}, {interval['high']:.3f}]" if interval else ""
-        print(f"  {name:<16}{results['figures'][name]:.3f}{span}")
+    print_results(Results(**read_json(report.with_name("results.json"))))
     print(f"report: {report}")
