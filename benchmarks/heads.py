@@ -63,7 +63,7 @@ def predicting(folder: str, notes: int, codes: int, seed: int) -> Callable[[], A
 
     def run() -> None:
         heads = Heads.load(folder)
-        heads.ranker.rank(heads.predict_proba(logits))
+        heads.rank(logits)
 
     return run
 
@@ -73,7 +73,7 @@ def measure(notes: int, test_notes: int, codes: int, seed: int) -> dict[str, Any
     seconds = {"expand": timed(ConceptSet.expand, concepts.codes, load_ontology("icd9cm"))[0]}
     seconds["fit"], heads = timed(fit, logits, gold, concepts)
     seconds["predict"], probabilities = timed(heads.predict_proba, logits[:test_notes])
-    seconds["rank"] = timed(heads.ranker.rank, probabilities)[0]
+    seconds["rank"] = timed(heads.rank, logits[:test_notes], probabilities)[0]
     seconds["contributions_of_a_note"] = timed(heads.contributions, logits[0])[0]
     del gold
     with tempfile.TemporaryDirectory() as folder:

@@ -21,6 +21,7 @@ from concept_icd.corpora.reading import flaw
 from concept_icd.errors import InputError
 from concept_icd.evidence import with_evidence
 from concept_icd.heads.fitting import HeadOptions, Heads, fit_heads
+from concept_icd.heads.ranker_fitting import GoldOrder
 from concept_icd.model_reference import ModelReference
 from concept_icd.ontology import Ontology, load_ontology
 from concept_icd.prompts import PromptTemplate
@@ -87,11 +88,28 @@ class ConceptCoder:
                 "these scores are not out-of-fold, and heads fitted on notes that the scorer was tuned on promise too "
                 "much: score with cross-fitted adapters, or allow in-sample scores, which every result will then say"
             )
+        options, notes = options or HeadOptions(), list(notes)
         template = prompt if isinstance(prompt, PromptTemplate) else PromptTemplate.load(prompt)
         reference = ModelReference.of(model, adapter)
         gold, patients = gold_matrix(scores.note_ids, notes, concepts.codes)
         levels = [concept.level for concept in concepts.concepts]
-        heads = fit_heads(scores.logits, gold, concepts.cover, levels, concepts.codes, groups=patients, options=options)
+        order = None
+        scored = set(scores.note_ids)
+        in_order = all(coded.in_billing_order for coded in notes if coded.note.note_id in scored)
+        if options.order == "billing" or (options.order == "auto" and in_order):
+            ontology = load_ontology(classification)
+            procedure = [ontology.kind(concepts.meaning(code)) == "procedure" for code in concepts.codes]
+            order = GoldOrder(*gold_places(scores.note_ids, notes, concepts.codes), np.array(procedure))
+        heads = fit_heads(
+            scores.logits,
+            gold,
+            concepts.cover,
+            levels,
+            concepts.codes,
+            groups=patients,
+            order=order,
+            options=options,
+        )
         return cls(concepts, heads, template, reference, scorer_settings or {}, scores.out_of_fold, classification)
 
     # Use ----------------------------------------------------------------------------------------------------------
@@ -146,7 +164,7 @@ class ConceptCoder:
             top_codes: the first codes of each note alone; None: every code of the set.
         """
         probabilities = self.predict_proba(scores)
-        accepted, order = self.heads.threshold.accept(probabilities), self.heads.ranker.rank(probabilities)
+        accepted, order = self.heads.threshold.accept(probabilities), self.heads.rank(scores.logits, probabilities)
         for row, note_id in enumerate(scores.note_ids):
             added = self.heads.contributions(scores.logits[row])
             ranked = tuple(

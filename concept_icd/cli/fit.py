@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 HELP = "fit a coder (aggregator, calibration, threshold, ranker) on out-of-fold scores"
 EXAMPLE = "concept-icd fit --corpus runs/corpus --scores runs/scores --out runs/coder"
@@ -22,6 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--calibration", choices=("platt", "temperature", "none"), default="platt")
     always = "always accept a note's first code (default: what cross-validates best)"
     parser.add_argument("--at-least-one", action=argparse.BooleanOptionalAction, help=always)
+    how = "learn the order from billing orders, rank by probability, or learn unless gold codes are sets (default)"
+    parser.add_argument("--order", choices=("billing", "none", "auto"), default="auto", help=how)
     parser.add_argument("--folds", type=int, default=5, help="of the cross-validation (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the folds (default: %(default)s)")
     parser.add_argument("--allow-in-sample", action="store_true", help="take scores of notes the model was tuned on")
@@ -44,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     if Path(args.out).exists() and not args.overwrite:
         raise InputError(f"{args.out} exists already; name another folder or pass --overwrite")
     corpus = load_corpus(args.corpus)
-    options = HeadOptions(args.features, args.calibration, args.at_least_one, args.folds, args.seed)
+    options = HeadOptions(args.features, args.calibration, args.at_least_one, args.folds, args.seed, args.order)
     split = args.split or ("train" if any(coded.split for coded in corpus.notes) else None)
     coder = fit_coder(
         args.scores,
@@ -66,4 +69,21 @@ def run(args: argparse.Namespace) -> int:
     threshold = coder.heads.threshold
     print(f"{args.out}: {len(coder.concepts.codes)} codes, {len(coder.concepts)} concepts")
     print(f"threshold {threshold.value:.3f}, micro-F1 {threshold.micro_f1:.3f} ({threshold.source})")
+    print(about_order(coder.heads.cross_validation.get("order")))
     return 0
+
+
+def about_order(choice: dict[str, Any] | None) -> str:
+    """One line on how codes are ranked: cross-validated figures of the learned order, or why there is none."""
+    if choice is None:
+        return "ranked by probability: no billing order was learnt from"
+    before = choice["by_probability"]
+    if choice["chosen"] == "probability":
+        return f"ranked by probability: no learned order was better ({_figures(before)})"
+    after = next(row for row in choice["tried"] if (row["loss"], row["ridge"]) == (choice["chosen"], choice["ridge"]))
+    return f"ranked by a learned order ({choice['chosen']}): {_figures(after)}; by probability {_figures(before)}"
+
+
+def _figures(row: dict[str, float | None]) -> str:
+    names = {"graded_ndcg_diagnoses": "graded NDCG of diagnoses", "primary_accuracy": "primary accuracy"}
+    return ", ".join(f"{text} {value:.3f}" for name, text in names.items() if (value := row[name]) is not None)

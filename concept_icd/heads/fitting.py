@@ -4,7 +4,8 @@
    Log losses are summed as they come; the log-odds of all notes are held once, for the strength that was chosen.
 2. The log-odds of the held-out notes at that strength fit the calibration,
 3. and, calibrated, the threshold.
-4. The aggregator is fitted again on all the notes.
+4. With billing orders at hand, the held-out probabilities teach the ranker an order (`ranker_fitting`).
+5. The aggregator is fitted again on all the notes.
 
 It knows nothing of text or models.
 """
@@ -26,13 +27,16 @@ from concept_icd.folds import group_folds
 from concept_icd.heads.aggregator import Aggregator, Strength, fit_aggregator, fit_aggregators
 from concept_icd.heads.calibration import Calibration, Method, fit_calibration
 from concept_icd.heads.newton import log_loss
-from concept_icd.heads.ranker import ProbabilityRanker
-from concept_icd.heads.shared_model import BLOCK
+from concept_icd.heads.ranker import Ranker
+from concept_icd.heads.ranker_files import ranker_settings, ranker_tensors, read_ranker
+from concept_icd.heads.ranker_fitting import GoldOrder, fit_ranker
+from concept_icd.heads.ranking_features import PairTable, PathScores
+from concept_icd.heads.shared_model import BLOCK, ScoreStatistics
 from concept_icd.heads.threshold import Threshold, choose_threshold
 from concept_icd.progress import track
 
-#: 2: the weights are sparse.
-FORMAT = 2
+#: 2: the weights are sparse. 3: the order may be a learned one.
+FORMAT = 3
 #: Tried in turn. Neighbours differ little in what they predict, so that a coarse grid is enough.
 PATH_STRENGTHS = (100.0, 30.0, 10.0, 3.0, 1.0)
 OTHER_STRENGTHS = (1000.0, 200.0, 40.0)
@@ -51,6 +55,8 @@ class HeadOptions:
             concepts x codes.
         calibration: see `fit_calibration`. at_least_one: see `choose_threshold`; None lets the notes decide.
         folds: of the cross-validation. seed: of the folds.
+        order: "billing" learns the order of the codes from the order of the gold codes; "none" ranks by probability;
+            "auto" learns unless the gold codes of some note are a set (`CodedNote.in_billing_order`).
     """
 
     features: Literal["path", "all", "auto"] = "auto"
@@ -58,6 +64,7 @@ class HeadOptions:
     at_least_one: bool | None = None
     folds: int = 5
     seed: int = 0
+    order: Literal["auto", "billing", "none"] = "auto"
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +79,7 @@ class Heads:
     aggregator: Aggregator
     calibration: Calibration
     threshold: Threshold
-    ranker: ProbabilityRanker
+    ranker: Ranker
     strength: Strength
     cross_validation: dict[str, Any]
 
@@ -84,6 +91,18 @@ class Heads:
     def predict_proba(self, logits: np.ndarray) -> np.ndarray:
         """Calibrated probabilities, float64, shape (notes, codes), from scores of shape (notes, concepts)."""
         return self.calibration.probabilities(self.aggregator.log_odds(logits))
+
+    def rank(
+        self, logits: np.ndarray, probabilities: np.ndarray | None = None, text: PairTable | None = None
+    ) -> np.ndarray:
+        """Order of the codes, int64, shape (notes, codes); see `Ranker`.
+
+        Args:
+            logits: shape (notes, concepts). probabilities: what `predict_proba` gave for them, where it is at hand.
+            text: features of the notes' text; None: the order that was learnt without.
+        """
+        p = self.predict_proba(logits) if probabilities is None else probabilities
+        return self.ranker.rank(p, self.threshold.accept(p), logits, text)
 
     def contributions(self, logits: np.ndarray) -> csr_array:
         """Log-odds that each concept adds to each code of one note, after calibration; see `Aggregator`."""
@@ -112,7 +131,7 @@ class Heads:
         w = {"data": a.weights.data, "indices": a.weights.indices, "indptr": a.weights.indptr}
         tensors = {"mean": a.mean, "scale": a.scale, "bias": a.bias, **w}
         # save_file writes the memory as it lies, so that it must lie in rows.
-        return {name: np.ascontiguousarray(t) for name, t in {**tensors, "frequency": self.ranker.frequency}.items()}
+        return {name: np.ascontiguousarray(t) for name, t in {**tensors, **ranker_tensors(self.ranker)}.items()}
 
     def _settings(self) -> dict[str, Any]:
         return {
@@ -123,6 +142,7 @@ class Heads:
             "calibration": vars(self.calibration),
             "threshold": vars(self.threshold),
             "cross_validation": self.cross_validation,
+            "order": ranker_settings(self.ranker),
         }
 
     @classmethod
@@ -155,7 +175,7 @@ class Heads:
                 aggregator,
                 Calibration(**settings["calibration"]),
                 Threshold(**settings["threshold"]),
-                ProbabilityRanker(codes, tensors["frequency"]),
+                read_ranker(codes, tensors, settings["order"], aggregator),
                 Strength(**strength),
                 settings["cross_validation"],
             )
@@ -175,6 +195,8 @@ def fit_heads(
     codes: Sequence[str],
     *,
     groups: Sequence[Hashable] | None = None,
+    order: GoldOrder | None = None,
+    text: PairTable | None = None,
     options: HeadOptions | None = None,
 ) -> Heads:
     """Fits every head.
@@ -183,6 +205,8 @@ def fit_heads(
         logits: out-of-fold concept scores, shape (notes, concepts). gold: 0/1, shape (notes, codes).
         cover: which concept covers which code, bool, shape (concepts, codes), sparse or not. levels: of the concepts.
         codes: names of the columns. groups: the patient of each note; each note alone where None.
+        order: the billing orders to learn from; None: codes are ranked by probability.
+        text: features of the notes' text for the ranker, made without the notes of their fold (`folds_of`).
 
     Raises:
         InputError: shapes that do not fit, a score that is not a number, fewer than two groups, or no positive pair.
@@ -198,7 +222,7 @@ def fit_heads(
     for number, row in enumerate(logits, start=1):
         if not np.isfinite(row).all():
             raise InputError(f"the scores of note {number} are not all finite")
-    fold = group_folds(groups if groups is not None else range(len(gold)), options.folds, options.seed)
+    fold = folds_of(groups if groups is not None else range(len(gold)), options)
     if len(set(fold.tolist())) < 2:
         raise InputError("the heads need notes of at least two patients to be cross-validated")
 
@@ -232,13 +256,33 @@ def fit_heads(
         held_out[start : start + BLOCK] = calibration.probabilities(held_out[start : start + BLOCK])
     source = f"{len(folds)}-fold cross-validation on {len(gold)} notes, micro-F1"
     threshold = choose_threshold(gold, held_out, at_least_one=options.at_least_one, source=source)
-    figures = {
+    figures: dict[str, Any] = {
         "micro_f1": threshold.micro_f1,
         "log_loss": [{"path": _finite(s.path), "other": _finite(s.other), "value": v} for v, s, _ in tried],
     }
-    ranker = ProbabilityRanker(tuple(codes), gold.sum(axis=0).astype(np.int64))
     aggregator = fit_aggregator(logits, gold, cover, levels, strength)
+    learned = None
+    if order is not None:
+        unit = ScoreStatistics.of(logits, np.arange(len(logits))).unit
+        path = PathScores(aggregator.mean, aggregator.scale, unit, tuple(levels), csr_array(cover.T))
+        learned, figures["order"] = fit_ranker(
+            held_out,
+            threshold.accept(held_out),
+            order,
+            fold,
+            tuple(codes),
+            path=path,
+            logits=logits,
+            text=text,
+            seed=options.seed,
+        )
+    ranker = Ranker(tuple(codes), gold.sum(axis=0).astype(np.int64), learned)
     return Heads(aggregator, calibration, threshold, ranker, strength, figures)
+
+
+def folds_of(groups: Sequence[Hashable], options: HeadOptions) -> np.ndarray:
+    """The fold of each note in the cross-validation, int, shape (notes,)."""
+    return group_folds(groups, options.folds, options.seed)
 
 
 def _log_loss(aggregator: Aggregator, logits: np.ndarray, gold: np.ndarray, rows: np.ndarray) -> float:

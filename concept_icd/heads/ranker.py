@@ -1,7 +1,13 @@
-"""Code probabilities -> the order in which a coder reads them. It knows nothing of concepts or thresholds.
+"""Code probabilities -> the order in which a coder reads them. It knows nothing of text or of how the order was learnt.
 
-This first ranker orders by probability, diagnoses and procedures in one list. A ranker is anything with
-`rank(probabilities) -> order` of the same shapes.
+`rank_codes` is the order by probability, diagnoses and procedures in one list. A `Ranker` that has learnt from billing
+orders changes it by one rule:
+
+    Among the accepted codes of a note, those of one kind stand in their learned order, at the ranks that the codes of
+    this kind had by probability. Every other code keeps its rank.
+
+So the same codes are accepted, the same ranks hold accepted codes and the same ranks hold diagnoses as before; recall
+and precision at any k from the number of accepted codes on are the same to the digit.
 """
 
 from __future__ import annotations
@@ -11,24 +17,130 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from concept_icd.heads.ranking_features import (
+    Pairs,
+    PairTable,
+    PathScores,
+    TrainingOrders,
+    feature_names,
+    order_features,
+    score_features,
+)
+from concept_icd.heads.shared_model import BLOCK
+
 
 @dataclass(frozen=True, eq=False)
-class ProbabilityRanker:
-    """Falling probability; ties by falling training frequency, then by the code's own string.
+class LearnedOrder:
+    """A linear score of (note, code) pairs; the highest is billed first.
+
+    Attributes:
+        procedure: which codes are procedures, bool, shape (codes,).
+        orders: counts of the training orders. path: how to read concept scores, or None: they are not looked at.
+        text: names of the features from text.
+        weights: per kind (diagnosis, procedure) and feature, float64, shape (2, features): log-odds per unit.
+        weights_without_text: the same, fitted without any feature from text, for notes that come without.
+    """
+
+    procedure: np.ndarray
+    orders: TrainingOrders
+    path: PathScores | None
+    text: tuple[str, ...]
+    weights: np.ndarray
+    weights_without_text: np.ndarray
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The features, those from text last."""
+        return feature_names(self.path is not None, self.text)
+
+    def scores(
+        self, probabilities: np.ndarray, pairs: Pairs, logits: np.ndarray | None, text: PairTable | None
+    ) -> np.ndarray:
+        """Float64, shape (pairs,); `logits` are (notes, concepts)."""
+        found = features(probabilities, pairs, self.orders, self.path, logits)
+        weights = self.weights_without_text
+        if text is not None and self.text:
+            found, weights = np.hstack([found, text.of(pairs.note, pairs.code)]), self.weights
+        return np.asarray((found * weights[self.procedure[pairs.code].astype(int)]).sum(axis=1))
+
+
+@dataclass(frozen=True, eq=False)
+class Ranker:
+    """The order by probability, or the learned order (see the module).
 
     Attributes:
         codes: of the label set. frequency: training notes with each code, int64, shape (codes,).
+        learned: None where nothing was learnt: falling probability; ties by falling training frequency, then by the
+            code's own string.
     """
 
     codes: tuple[str, ...]
     frequency: np.ndarray
+    learned: LearnedOrder | None = None
 
-    def rank(self, probabilities: np.ndarray) -> np.ndarray:
-        """Order of the codes, int64, shape (notes, codes): `order[n, r]` is the index of the code at rank r + 1."""
-        return rank_codes(probabilities, self.frequency, self.codes)
+    def rank(
+        self,
+        probabilities: np.ndarray,
+        accepted: np.ndarray | None = None,
+        logits: np.ndarray | None = None,
+        text: PairTable | None = None,
+    ) -> np.ndarray:
+        """Order of the codes, int64, shape (notes, codes): `order[n, r]` is the index of the code at rank r + 1.
+
+        Args:
+            probabilities: shape (notes, codes). accepted: bool, the same shape; None: by probability alone.
+            logits: concept scores, shape (notes, concepts), needed where the learned order looks at them.
+            text: features from the notes' text; None: the order that was learnt without.
+        """
+        order = rank_codes(probabilities, self.frequency, self.codes)
+        if self.learned is None or accepted is None or not len(order):
+            return order
+        pairs = pairs_of(order, accepted, self.learned.procedure)
+        rearrange(order, pairs, self.learned.procedure, self.learned.scores(probabilities, pairs, logits, text))
+        return order
 
 
 def rank_codes(probabilities: np.ndarray, frequency: np.ndarray, codes: Sequence[str]) -> np.ndarray:
-    """See `ProbabilityRanker.rank`."""
+    """The order by probability; see `Ranker`."""
     among_equals = np.lexsort((np.array(codes), -frequency))
     return among_equals[np.argsort(-probabilities[:, among_equals], axis=1, kind="stable")]
+
+
+def pairs_of(order: np.ndarray, chosen: np.ndarray, procedure: np.ndarray, best: int = 0) -> Pairs:
+    """The chosen pairs (notes, codes), and the first `best` codes of each kind, with their places; notes rise."""
+    parts = []
+    for start in range(0, len(order), BLOCK):
+        block = order[start : start + BLOCK]
+        is_procedure = procedure[block]
+        place = np.where(is_procedure, np.cumsum(is_procedure, axis=1), np.cumsum(~is_procedure, axis=1))
+        taken = np.take_along_axis(chosen[start : start + BLOCK], block, axis=1) | (place <= best)
+        note, position = np.nonzero(taken)
+        parts.append(np.stack([note + start, block[note, position], place[note, position], position]))
+    return Pairs(*np.concatenate(parts, axis=1)) if parts else Pairs(*np.zeros((4, 0), dtype=np.int64))
+
+
+def rearrange(order: np.ndarray, pairs: Pairs, procedure: np.ndarray, scores: np.ndarray) -> None:
+    """Puts the pairs of each note and kind, by falling score, at the positions that they have among them.
+
+    Ties keep the order that they have. `order` is changed in place.
+    """
+    kind = procedure[pairs.code]
+    positions = np.lexsort((pairs.position, kind, pairs.note))
+    by_score = np.lexsort((pairs.position, -scores, kind, pairs.note))
+    order[pairs.note[positions], pairs.position[positions]] = pairs.code[by_score]
+
+
+def features(
+    probabilities: np.ndarray,
+    pairs: Pairs,
+    orders: TrainingOrders,
+    path: PathScores | None,
+    logits: np.ndarray | None,
+) -> np.ndarray:
+    """All features but those from text, float64, shape (pairs, features)."""
+    found = [score_features(probabilities, pairs), order_features(probabilities, orders, pairs)]
+    if path is not None:
+        if logits is None:
+            raise ValueError("this order was learnt with concept scores: it cannot be had without them")
+        found.append(path.of(logits, pairs.note, pairs.code))
+    return np.hstack(found)
