@@ -36,6 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     synthetic.add_argument("--notes", type=_positive, default=1000, help="how many (default: 1000)")
     synthetic.add_argument("--seed", type=int, default=0, help="the same seed gives the same notes (default: 0)")
     synthetic.add_argument("--min-words", type=int, default=0, help="lengthen each note to this many words")
+    order = "larger stays whose billing order depends on what the text tells, to prove a ranking on"
+    synthetic.add_argument("--ordered", action="store_true", help=order)
     _add_output(synthetic)
     what = "a named benchmark of MIMIC-III from its raw tables and the admission lists of its paper"
     mimic3 = sources.add_parser("mimic3", help=what, description=f"Prepares {what}.")
@@ -117,7 +119,7 @@ def _read(args: argparse.Namespace) -> list[CodedNote]:
     from concept_icd.corpora import read_cmc2007, read_jsonl, read_text_folder, synthetic
 
     if args.source == "synthetic":
-        return synthetic(args.notes, args.seed, min_words=args.min_words)
+        return synthetic(args.notes, args.seed, min_words=args.min_words, ordered=args.ordered)
     readers: dict[str, Callable[[Path], list[CodedNote]]] = {
         "cmc2007": read_cmc2007,
         "jsonl": read_jsonl,
@@ -128,7 +130,8 @@ def _read(args: argparse.Namespace) -> list[CodedNote]:
 
 def _config(args: argparse.Namespace) -> dict[str, Any]:
     if args.source == "synthetic":
-        return {"source": "synthetic", "notes": args.notes, "seed": args.seed, "min_words": args.min_words}
+        options = {"notes": args.notes, "seed": args.seed, "min_words": args.min_words}
+        return {"source": "synthetic", **options, **({"ordered": True} if args.ordered else {})}
     return {"source": args.source, "path": str(args.path)}
 
 

@@ -63,7 +63,7 @@ def draw_patient(dice: Dice) -> Patient:
 
 def draw_case(patient: Patient, dice: Dice, table: Knowledge) -> Case:
     """The next admission of a patient; adds to the patient's chronic and past conditions."""
-    draw = _Draw(patient, dice, table)
+    draw = Draw(patient, dice, table)
     principal = dice.pick_weighted(
         {code: e.principal for code, e in table.diagnoses.items() if e.principal and e.fits(patient.age, patient.sex)}
     )
@@ -81,7 +81,7 @@ def draw_case(patient: Patient, dice: Dice, table: Knowledge) -> Case:
         procedures=_procedure_order(procedures, table, dice),
         acute=frozenset(draw.acute),
         major=major,
-        **_decoys(draw, procedures),
+        **draw_decoys(draw, procedures),
     )
     known = dict.fromkeys([*patient.chronic, *diagnoses])
     patient.chronic = [code for code in known if table.diagnoses[code].prevalence]
@@ -89,7 +89,7 @@ def draw_case(patient: Patient, dice: Dice, table: Knowledge) -> Case:
     return case
 
 
-class _Draw:
+class Draw:
     """The codes of one admission while they are drawn."""
 
     def __init__(self, patient: Patient, dice: Dice, table: Knowledge) -> None:
@@ -108,6 +108,7 @@ class _Draw:
         )
 
     def add(self, code: str, probability: float = 1.0) -> bool:
+        """Adds the diagnosis with this probability if it is admitted; says whether it did."""
         if not (self.admits(self.table.diagnoses[code]) and self.dice.chance(probability)):
             return False
         self.diagnoses.append(code)
@@ -144,6 +145,7 @@ class _Draw:
             self.add(code)
 
     def add_procedures(self) -> None:
+        """What is done for the acute conditions, and what goes with it."""
         for code in self.diagnoses:
             for procedure, chance in self.table.diagnoses[code].procedures.items():
                 # the procedures of a disease belong to its acute form
@@ -172,7 +174,7 @@ def _can_be_major(entity: Entity) -> bool:
     return entity.plain and entity.severity > 1
 
 
-def _billing_order(codes: Iterable[str], draw: _Draw, major: frozenset[str]) -> list[str]:
+def _billing_order(codes: Iterable[str], draw: Draw, major: frozenset[str]) -> list[str]:
     """Secondary diagnoses in billing order; see the module's docstring."""
 
     def weight(code: str) -> float:
@@ -201,7 +203,7 @@ def _procedure_order(codes: list[str], table: Knowledge, dice: Dice) -> tuple[st
     return tuple(ordered)
 
 
-def _decoys(draw: _Draw, done: list[str]) -> dict[str, tuple[str, ...]]:
+def draw_decoys(draw: Draw, done: list[str]) -> dict[str, tuple[str, ...]]:
     """What the note mentions but nobody codes; nothing that contradicts a coded condition."""
     dice, table, patient = draw.dice, draw.table, draw.patient
     coded = [table.diagnoses[code] for code in draw.diagnoses]

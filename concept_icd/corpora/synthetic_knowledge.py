@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,28 @@ def knowledge() -> Knowledge:
         drugs,
         banner,
     )
+
+
+@cache
+def ordered_knowledge() -> Knowledge:
+    """The table with what stays in billing order say besides: frames, and lines of more conditions.
+
+    Sentences on a procedure that tell its day are left out: there the day is drawn with the stay.
+    """
+    table, more = knowledge(), _yaml("synthetic_order.yaml")
+    diagnoses, procedures = dict(table.diagnoses), dict(table.procedures)
+    for code, fields in more.pop("lines").items():
+        lines = {**diagnoses[code].lines, **{part: _lines(text) for part, text in fields.items()}}
+        diagnoses[code] = replace(diagnoses[code], lines=lines)
+    for code, entity in procedures.items():
+        course = tuple(template for template in entity.lines["course"] if not _tells_a_day(template))
+        procedures[code] = replace(entity, lines={**entity.lines, "course": course})
+    frames = {**table.frames, **{name: _lines(text) for name, text in more.items()}}
+    return replace(table, diagnoses=diagnoses, procedures=procedures, frames=frames)
+
+
+def _tells_a_day(template: Template) -> bool:
+    return any(isinstance(part, str) and re.search(r"\bdays?\b|within", part) for part in template.parts)
 
 
 def _yaml(name: str) -> dict[str, Any]:

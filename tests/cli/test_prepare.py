@@ -37,6 +37,14 @@ def test_json_counts(tmp_path):
     assert load_corpus(tmp_path / "c").manifest["config"]["min_words"] == 400
 
 
+def test_stays_in_billing_order(tmp_path):
+    done = command("synthetic", "--notes", 20, "--seed", 3, "--ordered", "--out", tmp_path / "c")
+    assert done.returncode == 0, done.stderr
+    corpus = load_corpus(tmp_path / "c")
+    assert corpus.notes == tuple(synthetic(20, seed=3, ordered=True))
+    assert corpus.manifest["config"]["ordered"] is True
+
+
 def test_real_reports(tmp_path, shared_data):
     done = command("cmc2007", shared_data / "cmc2007", "--out", tmp_path / "c")
     assert done.returncode == 0, done.stderr
