@@ -17,19 +17,20 @@ import numpy as np
 
 from concept_icd import metrics
 from concept_icd.artifacts import new_file, write_manifest
-from concept_icd.coder import ConceptCoder, gold_matrix
+from concept_icd.coder import ConceptCoder, gold_matrix, gold_places
 from concept_icd.concepts import ConceptSet
 from concept_icd.corpora import Corpus
 from concept_icd.errors import InputError
 from concept_icd.heads.fitting import Heads, fit_heads
 from concept_icd.mimic3.tasks import TASKS
 from concept_icd.ontology import load_ontology
-from concept_icd.records import CodedNote
+from concept_icd.records import CodedNote, Kind
 from concept_icd.report import Results, evaluate, write_report
+from concept_icd.report.order import FREQUENCY, report_order
 from concept_icd.report.published import published_rows
 from concept_icd.scoring.scores import ConceptScores
 
-DUMMY = "training frequency (dummy)"
+DUMMY = FREQUENCY
 ORACLE = "oracle concepts (gold codes answer every question but the codes' own: a bound, not a result)"
 #: Above this many codes a line of predictions.jsonl holds the first `FEW` codes of a note.
 MANY, FEW = 500, 100
@@ -63,13 +64,16 @@ def evaluate_coder(
     probabilities, accepted = _over(labels, coder.heads, coder.predict_proba(chosen))
 
     gold, patients = gold_matrix(chosen.note_ids, corpus.notes, labels)
+    ontology = load_ontology(coder.classification)
+    kinds = [ontology.kind(corpus.aliases.get(code, code)) for code in labels]
+    billed = all(note.in_billing_order for note in corpus.notes)
+    places, principal = gold_places(chosen.note_ids, corpus.notes, labels) if billed else (None, None)
     training = corpus.split("train")
     counts = _counts(training, labels)
     systems = {
-        DUMMY: _dummy(gold, counts, labels),
+        DUMMY: _dummy(gold, counts, labels, places, principal, kinds),
         ORACLE: _oracle(coder.concepts, training, corpus, gold, labels, chosen.note_ids),
     }
-    ontology = load_ontology(coder.classification)
     results = evaluate(
         gold,
         probabilities,
@@ -79,6 +83,9 @@ def evaluate_coder(
         decisions=accepted,
         threshold_source=f"{coder.heads.threshold.value:.3f}: {coder.heads.threshold.source}",
         label_set=_label_set(corpus, labels, len(coder.concepts.codes), chosen.note_ids),
+        places=places,
+        principal=principal,
+        kinds=kinds,
         train_counts=counts,
         titles={code: ontology.resolve(corpus.aliases.get(code, code)).title for code in labels},
         seed=seed,
@@ -139,11 +146,19 @@ def _levels(concepts: ConceptSet, scores: ConceptScores, corpus: Corpus) -> Any:
     return metrics.level_metrics(scores.logits, truth, [concept.level for concept in concepts.concepts])
 
 
-def _dummy(gold: np.ndarray, counts: dict[str, int], labels: Sequence[str]) -> dict[str, float]:
+def _dummy(
+    gold: np.ndarray,
+    counts: dict[str, int],
+    labels: Sequence[str],
+    places: np.ndarray | None,
+    principal: np.ndarray | None,
+    kinds: Sequence[Kind],
+) -> dict[str, float]:
     """Every note gets the codes' training frequencies."""
     frequency = np.array([counts[code] for code in labels], dtype=float) / max(1, max(counts.values()))
     same = np.tile(frequency, (len(gold), 1))
-    return _figures(gold, same, same >= 0.5)
+    figures = _figures(gold, same, same >= 0.5)
+    return figures if places is None else figures | report_order(places, principal, kinds, same, DUMMY).figures
 
 
 def _oracle(

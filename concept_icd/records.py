@@ -60,6 +60,11 @@ class CodedNote:
         return self.principal or next(iter(self.diagnoses), None)
 
     @property
+    def in_billing_order(self) -> bool:
+        """Whether the order of the codes means anything; the vote of several annotators is a set."""
+        return not self.annotations
+
+    @property
     def codes(self) -> tuple[str, ...]:
         """All gold codes: diagnoses in order, then procedures in order."""
         return self.diagnoses + self.procedures

@@ -62,6 +62,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--codes", metavar="FILE", help="the label set, one code a line (default: of the task, of the corpus, else all)"
     )
+    add(
+        "--no-order",
+        action="store_true",
+        help="the gold lists sets: no figures of the billing order (default: JSON lines and prepared corpora list "
+        "codes in billing order, unless several annotators voted on them)",
+    )
     add("--train-counts", metavar="CORPUS", help="prepared corpus or gold file: how often each code occurs in training")
     add("--only-common", action="store_true", help="leave out notes that are in one file only, and say how many")
     add("--draws", type=int, default=1000, metavar="N", help="bootstrap draws; 0 for no intervals (default 1000)")
@@ -109,6 +115,9 @@ def run(args: argparse.Namespace) -> int:
         threshold=threshold,
         threshold_source=source,
         label_set=matrices.label_set,
+        places=None if args.no_order else matrices.places,
+        principal=matrices.principal,
+        kinds=matrices.kinds,
         train_counts=train_counts,
         titles=_titles(matrices.codes, gold.aliases or (task.aliases if task else {})),
         seed=args.seed,

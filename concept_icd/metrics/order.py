@@ -25,7 +25,7 @@ this package's reading, since the paper prints no formulas. Conventions:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -66,7 +66,11 @@ def order_metrics(
         ValueError: matrices of other shapes, NaN, negative or shared places, a principal diagnosis that is no column
             of a diagnosis, a k below 1.
     """
-    values = note_order(gold_places, scores, diagnoses, principal, ks)
+    return order_figures(note_order(gold_places, scores, diagnoses, principal, ks))
+
+
+def order_figures(values: Mapping[str, Floats]) -> dict[str, float]:
+    """The figures of `order_metrics` from the values per note of `note_order`."""
     primary_notes = int(np.count_nonzero(~np.isnan(values["primary_accuracy"])))
     return {"primary_notes": primary_notes} | {name: mean_of_defined(value) for name, value in values.items()}
 

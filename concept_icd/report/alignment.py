@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from concept_icd.coder import gold_places
 from concept_icd.errors import InputError
 from concept_icd.metrics.inputs import Bools, Floats, Ints
-from concept_icd.report.reading import Gold, Predictions
+from concept_icd.records import Kind
+from concept_icd.report.reading import Gold, Predictions, kind_of
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,9 @@ class Matrices:
         gold: bool (notes, codes). probabilities: (notes, codes), or None where the predictions are mere decisions.
         scores: minus the rank, or None where the predictions have no ranks.
         decisions: bool (notes, codes), or None where the predictions have no accepted flags.
-        patients: (notes,), or None. label_set: in words, where the codes come from and what was left out.
+        places, principal: of the gold codes, as `gold_places` gives them; None where the gold has no billing order.
+        kinds: (codes,). patients: (notes,), or None.
+        label_set: in words, where the codes come from and what was left out.
         outside: labels that the gold or the predictions name outside of the label set.
     """
 
@@ -32,6 +36,9 @@ class Matrices:
     probabilities: NDArray[np.floating[Any]] | None
     scores: Floats | None
     decisions: Bools | None
+    places: Ints | None
+    principal: Ints | None
+    kinds: tuple[Kind, ...]
     patients: tuple[str, ...] | None
     label_set: str
     outside: frozenset[str]
@@ -78,6 +85,7 @@ def align(
 
     inside, outside = (_named_pairs(predictions, rows, these) for these in (kept, ~kept))
     gold_outside = sum(len(gold.codes[note_id]) for note_id in note_ids) - int(truth.sum())
+    places, principal = (None, None) if gold.billed is None else gold_places(note_ids, gold.billed, columns)
     gaps = truth.size - inside if predictions.probabilities is not None else 0
     words = [
         f"the {len(columns)} codes that occur in the gold or in the predictions" if codes is None else "",
@@ -96,6 +104,9 @@ def align(
         over(predictions.probabilities, 0),
         over(predictions.scores, -np.inf),
         over(predictions.accepted, 0),
+        places,
+        principal,
+        tuple(map(kind_of, columns)),
         None if gold.patients is None else tuple(gold.patients[note_id] for note_id in note_ids),
         "; ".join(filter(None, words)),
         frozenset((gold_codes | _named_codes(predictions, rows)) - {*columns}),

@@ -1,10 +1,12 @@
-"""The four charts of a report, from the plain form of `Results`."""
+"""The charts of a report, from the plain form of `Results`."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from concept_icd.report.order import BILLED, FREQUENCY
 from concept_icd.report.svg import Chart, linear, logarithmic
 
 
@@ -70,6 +72,29 @@ def frequency_chart(results: dict[str, Any]) -> str:
     for row in rows:
         tooltip = f"{row['code']} {row['title'] or ''}: F1 {row['f1']:.3f}, {row[column]:,} notes, {row['gold']} gold"
         chart.dot(row[column], row["f1"], "one", tooltip, radius)
+    return chart.render()
+
+
+#: Colours of systems in one picture, in page.css; the bounds that they are read by are fainter.
+COLOURS = ("one", "two", "three", "four", "five", "six")
+
+
+def gain_chart(kind: str, curves: Mapping[str, Sequence[float | None]]) -> str:
+    """Mean cumulative gain of one kind of codes against k, a line a system; the dummy and the bound are dashed."""
+    shown = {name: gains for name, gains in curves.items() if None not in gains}
+    if not shown:
+        return f'<p class="note">No note has gold {kind}.</p>'
+    last = max(len(gains) for gains in shown.values())
+    high = max(gain for gains in shown.values() for gain in gains if gain is not None)
+    chart = Chart(f"Cumulative gain, {kind}", linear(last), linear(high * 1.05 or 1), "codes read", "gain (mean)")
+    systems = [name for name in shown if name not in (BILLED, FREQUENCY)]
+    for name, gains in shown.items():
+        place = systems.index(name) if name in systems else -1
+        colour = COLOURS[place % len(COLOURS)] if name in systems else "faint"
+        points = [(0.0, 0.0), *((k, gain) for k, gain in enumerate(gains, start=1) if gain is not None)]
+        chart.line(points, colour, name, dashed=name == BILLED or place >= len(COLOURS))
+        for k, gain in points[1:]:
+            chart.dot(k, gain, colour, f"{name}: {gain:.2f} after {k:.0f} codes", 2.5)
     return chart.render()
 
 

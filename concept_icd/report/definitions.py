@@ -5,6 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from concept_icd.metrics.order import KS
+
+
+def _of_kind(kind: str) -> dict[str, str]:
+    """The billing order of the codes of one kind."""
+    return {
+        f"graded_ndcg_{kind}": "gain P - g + 1 of the g-th billed of P codes, discount 1/log2(1 + rank), whole list",
+        **{f"graded_ndcg_at_{k}_{kind}": f"the same, first {k}" for k in KS},
+        f"kendall_tau_{kind}": "share of pairs of gold codes in billing order less that turned round, notes with two",
+        **{f"cumulative_gain_at_{k}_{kind}": f"gain of the first {k}, summed" for k in KS},
+        **{f"graded_dcg_at_{k}_{kind}": f"discounted gain of the first {k}, summed" for k in KS},
+    }
+
+
 #: group -> metric -> definition.
 DEFINITIONS: dict[str, dict[str, str]] = {
     "Accepted codes": {
@@ -52,6 +66,14 @@ DEFINITIONS: dict[str, dict[str, str]] = {
         "rank_errors_interp_at_75": "75 %",
         "rank_errors_interp_at_100": "100 %",
     },
+    "The principal diagnosis": {
+        "primary_accuracy": "share of notes whose top-ranked diagnosis is the principal diagnosis",
+        "primary_notes": "notes whose principal diagnosis is in the label set: the denominator of this group",
+        "primary_mrr": "mean 1/rank of the principal diagnosis among diagnoses",
+        **{f"primary_hit_at_{k}": f"share with the principal diagnosis among the first {k} diagnoses" for k in KS},
+    },
+    "Billing order, diagnoses (notes with a gold diagnosis)": _of_kind("diagnoses"),
+    "Billing order, procedures (notes with a gold procedure)": _of_kind("procedures"),
     "Calibration": {
         "brier": "mean squared error of the probabilities, all pairs",
         "ece": "expected calibration error, 500 bins of equal count, all pairs",
@@ -68,6 +90,11 @@ HEADLINE = (
     *("micro_f1", "macro_f1", "macro_f1_present", "macro_f1_caml"),
     *("micro_auc", "macro_auc", "precision_at_5", "map", "ndcg"),
 )
+#: The same for the billing order, where the gold has one.
+ORDER = (
+    *("primary_accuracy", "primary_mrr", "graded_ndcg_diagnoses", "graded_ndcg_procedures"),
+    *("kendall_tau_diagnoses", "kendall_tau_procedures"),
+)
 #: The columns beside published rows; those after the first three are shown where a published row has them.
 FIELD = (
     *("micro_f1", "macro_f1", "macro_f1_caml", "macro_f1_present"),
@@ -78,7 +105,7 @@ SUMMARY = (
     *("micro_f1", "micro_precision", "micro_recall", "macro_f1", "macro_f1_present", "macro_f1_caml", "exact_match"),
     *("micro_auc", "macro_auc", "micro_average_precision", "macro_average_precision"),
     *("precision_at_5", "precision_at_8", "precision_at_15", "recall_at_8", "r_precision", "map", "ndcg"),
-    *("rank_errors_at_50", "rank_errors_at_100", "ece", "brier"),
+    *("rank_errors_at_50", "rank_errors_at_100", *ORDER, "ece", "brier"),
 )
 
 

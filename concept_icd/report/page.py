@@ -8,8 +8,14 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from concept_icd.report.charts import calibration_chart, frequency_chart, precision_recall_chart, rank_error_chart
-from concept_icd.report.definitions import DEFINITIONS, HEADLINE, ceiling, describe_source, field_columns
+from concept_icd.report.charts import (
+    calibration_chart,
+    frequency_chart,
+    gain_chart,
+    precision_recall_chart,
+    rank_error_chart,
+)
+from concept_icd.report.definitions import DEFINITIONS, HEADLINE, ORDER, ceiling, describe_source, field_columns
 
 #: Codes in the table of worst codes.
 WORST = 20
@@ -104,7 +110,17 @@ def _charts(results: dict[str, Any]) -> str:
         f"<figure><h3>{escape(title)}</h3><p class='note'>{escape(note)}</p>{chart(results)}</figure>"
         for title, chart, note in figures
     )
+    charts += gain_figures(results["curves"].get("gain", {}))
     return f'<h2>Charts</h2><div class="charts">{charts}</div>'
+
+
+def gain_figures(gain: dict[str, Any]) -> str:
+    """The gain curves, a figure a kind (kind -> system -> gains)."""
+    note = "The g-th billed of a note's P codes is worth P - g + 1; codes of this kind alone, read from the top."
+    return "".join(
+        f"<figure><h3>Gain, {kind}</h3><p class='note'>{note}</p>{gain_chart(kind, curves)}</figure>"
+        for kind, curves in gain.items()
+    )
 
 
 def _systems(results: dict[str, Any]) -> str:
@@ -112,9 +128,13 @@ def _systems(results: dict[str, Any]) -> str:
     if not systems:
         return ""
     rows = [("these predictions", results["figures"]), *systems.items()]
-    body = [[escape(name), *(_number(figures.get(metric)) for metric in HEADLINE)] for name, figures in rows]
     note = "Same notes, same codes. A row that is named a bound or an oracle was given what no system may see."
-    return f"<h2>Beside it</h2><p class='note'>{note}</p>" + _table(["system", *HEADLINE], body)
+    tables = [
+        _table(["system", *columns], [[escape(name), *(_number(row.get(m)) for m in columns)] for name, row in rows])
+        for columns in (HEADLINE, ORDER)
+        if any(metric in results["figures"] for metric in columns)
+    ]
+    return f"<h2>Beside it</h2><p class='note'>{note}</p>" + "".join(tables)
 
 
 def _published(results: dict[str, Any]) -> str:
@@ -170,6 +190,8 @@ def _worst(codes: list[dict[str, Any]]) -> str:
 def _figures(results: dict[str, Any]) -> str:
     rows = []
     for group, metrics in DEFINITIONS.items():
+        if not metrics.keys() & results["figures"].keys():
+            continue
         rows.append(f"<tr class='group'><th colspan='4'>{escape(group)}</th></tr>")
         for metric, definition in metrics.items():
             rows.append(

@@ -19,7 +19,10 @@ from numpy.typing import ArrayLike
 from concept_icd import metrics
 from concept_icd.artifacts import git_commit, hash_of, versions
 from concept_icd.metrics.decisions import check_decisions
+from concept_icd.metrics.intervals import draw_weights, drawn_means, interval
 from concept_icd.progress import progress_bar
+from concept_icd.records import Kind
+from concept_icd.report.order import bounds, frequencies, report_order
 
 KS = (5, 8, 15)
 #: Recalls of the rank-error curve, in percent.
@@ -85,6 +88,9 @@ def evaluate(
     threshold: float | None = None,
     threshold_source: str | None = None,
     label_set: str | None = None,
+    places: ArrayLike | None = None,
+    principal: ArrayLike | None = None,
+    kinds: Sequence[Kind] | None = None,
     train_counts: Mapping[str, int] | None = None,
     titles: Mapping[str, str] | None = None,
     seed: int = 0,
@@ -102,6 +108,8 @@ def evaluate(
         scores: the order of the codes, where it is not that of the probabilities (a learned ranker).
         decisions: 0/1 (notes, codes), the accepted codes. None accepts at p >= `threshold` (.5 where that is None).
         threshold_source: where the threshold or the decisions came from; required with either of them.
+        places, principal: the billing order and the principal diagnoses of the gold, as `coder.gold_places` gives them;
+            None: the gold is sets, and no figure of the billing order is given. kinds: (codes,), required with places.
         label_set: in words, where the codes came from. train_counts: code -> training notes that have it.
         titles: code -> title. draws: of the bootstrap; 0 gives no intervals.
         extra: "levels" (from `level_metrics`), "systems" (name -> figures of another system or bound on the same
@@ -110,7 +118,7 @@ def evaluate(
 
     Raises:
         ValueError: matrices that are no such matrices, names that do not fit them, a threshold without its source,
-            neither probabilities nor decisions.
+            neither probabilities nor decisions, places that are not the gold's or come without kinds.
     """
     if probabilities is None and decisions is None:
         raise ValueError("without probabilities there must be decisions")
@@ -122,6 +130,8 @@ def evaluate(
         raise ValueError("note_ids and codes must each be without repeats")
     if (decisions is not None or threshold is not None) and not threshold_source:
         raise ValueError("threshold_source must say where the threshold or the decisions came from")
+    if places is not None and (kinds is None or not np.array_equal(np.asarray(places) > 0, truth)):
+        raise ValueError("places are those of the gold codes, and come with the kinds of the codes")
     if decisions is None:
         threshold = 0.5 if threshold is None else threshold
         decisions = values >= threshold
@@ -132,6 +142,15 @@ def evaluate(
         figures |= _soft_figures(truth, values, order)
     ranked_by = "probability" if scores is None else "the predictions' own ranks"
     intervals = _intervals(truth, values, accepted, order, patients, draws, seed) if draws else {}
+    curves = {} if probabilities is None else _curves(truth, values, order)
+    if places is not None and kinds is not None and probabilities is not None:
+        billed = report_order(places, principal, kinds, order, "these predictions")
+        figures |= billed.figures
+        if draws:
+            drawn = drawn_means(billed.notes, draw_weights(patients, len(truth), draws, seed))
+            intervals |= {name: interval(sample) for name, sample in drawn.items()}
+        beside = bounds(places, kinds, frequencies(codes, train_counts))
+        curves["gain"] = {kind: found | beside[kind] for kind, found in billed.curves.items()}
     return Results(
         figures=figures,
         intervals={name: interval for name, interval in intervals.items() if name in figures},
@@ -152,7 +171,7 @@ def evaluate(
         seed=seed,
         notes_hash=hash_of(sorted(note_ids)),
         codes=_code_rows(truth, accepted, codes, train_counts, titles),
-        curves={} if probabilities is None else _curves(truth, values, order),
+        curves=curves,
         extra=dict(extra or {}),
         inputs=dict(inputs or {}),
         command=command,

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from concept_icd.report.definitions import HEADLINE, SUMMARY, ceiling, describe_source, field_columns
+from concept_icd.report.definitions import HEADLINE, ORDER, SUMMARY, ceiling, describe_source, field_columns
 from concept_icd.report.results import Results
 
 
@@ -22,6 +22,8 @@ def print_results(results: Results) -> None:
     if systems := results.extra.get("systems"):
         rows = [("these predictions", results.figures), *systems.items()]
         console.print(_systems("the same notes and codes", rows, HEADLINE))
+        if any(metric in results.figures for metric in ORDER):
+            console.print(_systems("their billing order", rows, ORDER))
     if published := results.extra.get("published"):
         _print_published(console, results, published)
 
@@ -40,7 +42,8 @@ def _figures(results: Results) -> Table:
             spread = f"{width['low']:.3f} - {width['high']:.3f}" if width else ""
             highest = ceiling(results.figures, name)
             at_most = "" if highest is None else f" (at most {highest:.3f})"
-            table.add_row(name, f"{results.figures[name]:.3f}{at_most}", spread)
+            of = f" of {results.figures['primary_notes']} notes" if name == "primary_accuracy" else ""
+            table.add_row(name, f"{results.figures[name]:.3f}{at_most}{of}", spread)
     if "map" not in results.figures:
         table.caption = f"ranked by {results.ranked_by}"
     return table

@@ -134,6 +134,33 @@ def test_a_missing_note_stops_unless_only_common_notes_are_asked_for(files):
     assert run(files, "--only-common", predictions="short.jsonl")["counts"]["notes"] == 3
 
 
+def test_gold_in_billing_order_is_measured_on_its_order(files, capsys):
+    found = run(files, "--train-counts", files / "gold.jsonl")
+    # principal: a 428.0 (first), b 401.9 (first), c 401.9 (first); d has none. Gold c: 401.9 worth 2, 428.0 worth 1.
+    figures = found["figures"]
+    assert (figures["primary_accuracy"], figures["primary_notes"]) == (1.0, 3)
+    assert figures["graded_ndcg_diagnoses"] == figures["kendall_tau_diagnoses"] == 1.0
+    assert figures["cumulative_gain_at_1_diagnoses"] == pytest.approx((1 + 1 + 2) / 3)
+    assert figures["cumulative_gain_at_1_procedures"] == 1.0
+    assert found["intervals"]["primary_accuracy"]["low"] == 1.0
+    gain = found["curves"]["gain"]["diagnoses"]
+    assert gain["these predictions"] == gain["the billing order itself"] == pytest.approx([4 / 3] + [5 / 3] * 14)
+    assert gain["training frequency (dummy)"][0] == pytest.approx((0 + 1 + 2) / 3)  # a tie: 401.9 before 428.0
+    page, told = (files / "out" / "report.html").read_text(), " ".join(capsys.readouterr().out.split())
+    assert page.count('aria-label="Cumulative gain, ') == 2
+    assert "1.000 of 3 notes" in told
+    without = run(files, "--no-order", out="second")
+    assert "primary_accuracy" not in without["figures"]
+    assert "gain" not in without["curves"]
+    assert "principal" not in (files / "second" / "report.html").read_text()
+
+
+def test_a_label_set_that_lacks_the_principal_diagnosis_leaves_the_note_out(files):
+    (files / "codes.txt").write_text("401.9\n99.04\n")
+    figures = run(files, "--codes", files / "codes.txt")["figures"]
+    assert (figures["primary_accuracy"], figures["primary_notes"]) == (1.0, 2)  # a is billed 428.0 first
+
+
 def test_it_prints_a_table_or_json(files, capsys):
     run(files)
     printed = capsys.readouterr().out

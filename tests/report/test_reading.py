@@ -1,12 +1,15 @@
 """JSON lines and text in general; what the other forms have of their own stands in test_forms.py."""
 
+import dataclasses
 import json
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from concept_icd.corpora import save_corpus
 from concept_icd.errors import InputError
+from concept_icd.records import CodedNote, Note
 from concept_icd.report.reading import read_codes, read_gold, read_predictions
 
 
@@ -53,6 +56,34 @@ def test_gold_in_either_form_keeps_leading_zeros(tmp_path):
         {"note_id": "c", "codes": []},
     )
     assert read_gold(path).codes == {"a": ("003.0", "04.07"), "b": ("003.0", "V30.01", "04.07"), "c": ()}
+
+
+def test_lists_of_gold_are_billing_orders_unless_annotators_voted(tmp_path):
+    path = lines(
+        tmp_path / "gold",
+        {"note_id": "a", "codes": ["99.04", "428.0", "401.9", "38.93", "428.0"]},
+        {"note_id": "b", "diagnoses": ["401.9"], "procedures": [], "principal": "486"},
+        {"note_id": "c", "procedures": ["3893"]},
+    )
+    billed = {note.note.note_id: note for note in read_gold(path).billed}
+    assert (billed["a"].diagnoses, billed["a"].procedures) == (("428.0", "401.9"), ("99.04", "38.93"))
+    assert [billed[note].principal_diagnosis for note in "abc"] == ["428.0", "486", None]
+    vote = {"note_id": "d", "codes": ["401.9"], "annotations": {"company": ["401.9"]}}
+    assert read_gold(lines(tmp_path / "vote", *path.read_text().splitlines(), vote)).billed is None
+
+
+def test_a_table_of_gold_has_no_order(tmp_path):
+    (tmp_path / "test_50.csv").write_text("HADM_ID,LABELS\n1,428.0;401.9\n")
+    assert read_gold(tmp_path / "test_50.csv").billed is None
+
+
+def test_a_prepared_corpus_has_an_order_unless_annotators_voted(tmp_path):
+    note = CodedNote(Note("a", "text"), ("428.0", "401.9"), ("99.04",), principal="486")
+    save_corpus(tmp_path / "billed", [note])
+    (found,) = read_gold(tmp_path / "billed").billed
+    assert (found.diagnoses, found.procedures, found.principal_diagnosis) == (note.diagnoses, note.procedures, "486")
+    save_corpus(tmp_path / "vote", [dataclasses.replace(note, annotations={"company": ("401.9",)})])
+    assert read_gold(tmp_path / "vote").billed is None
 
 
 def test_ranks_count_only_where_they_are_an_order(tmp_path):

@@ -134,6 +134,29 @@ def test_undefined_figures_are_null(tmp_path):
     assert "No note has a gold code" in page.read_text()
 
 
+def test_the_billing_order_has_its_figures_intervals_and_rows(matrices, tmp_path):
+    gold, probabilities = matrices
+    places = np.where(gold, np.arange(5) + 1, 0)
+    kinds = ["diagnosis", "diagnosis", "diagnosis", "procedure", "diagnosis"]
+    found = evaluate(*matrices, CODES, NOTES, places=places, kinds=kinds, draws=30)
+    expected = metrics.order_metrics(places, probabilities, [kind == "diagnosis" for kind in kinds])
+    for name, value in expected.items():
+        if name == "kendall_tau_procedures":  # there is one procedure
+            assert np.isnan(value)
+            assert name not in found.figures
+            continue
+        assert found.figures[name] == value, name
+    for name in ("primary_accuracy", "graded_ndcg_diagnoses", "kendall_tau_diagnoses"):
+        interval = found.intervals[name]
+        assert interval["low"] < found.figures[name] < interval["high"], name
+    text = write_report(found, tmp_path / "out").read_text()
+    Page(text)
+    for name in found.figures:
+        assert f"<code>{name}</code>" in text, name
+    with pytest.raises(ValueError, match="places are those of the gold codes"):
+        evaluate(*matrices, CODES, NOTES, places=0 * places, kinds=kinds)
+
+
 class Page(HTMLParser):
     """Checks that tags close in order, and collects what a reader would see."""
 

@@ -29,9 +29,9 @@ from concept_icd.report.reading import arrow_files, delimited, json_files, json_
 from concept_icd.report.reading.corpus import read_corpus_gold
 from concept_icd.report.reading.files import ending, is_feather, is_parquet
 from concept_icd.report.reading.forms import Gold, Predictions
-from concept_icd.report.reading.labels import LabelReader, read_codes
+from concept_icd.report.reading.labels import LabelReader, kind_of, read_codes
 
-__all__ = ["Gold", "Predictions", "read_codes", "read_gold", "read_predictions"]
+__all__ = ["Gold", "Predictions", "kind_of", "read_codes", "read_gold", "read_predictions"]
 
 _TEXT_TABLES = (".csv", ".psv", ".tsv")
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from concept_icd.artifacts import read_manifest
 from concept_icd.corpora.store import NOTES, Corpus
 from concept_icd.errors import InputError
 from concept_icd.report.reading.forms import Gold, GoldRows
+from concept_icd.report.reading.labels import billed_note
 
 
 def read_corpus_gold(folder: str | Path, split: str | None = None) -> Gold:
@@ -25,7 +27,7 @@ def read_corpus_gold(folder: str | Path, split: str | None = None) -> Gold:
     corpus = Corpus((), read_manifest(folder, "prepare"))
     path = Path(folder) / NOTES
     try:
-        columns = ["note_id", "patient_id", "diagnoses", "procedures", "split"]
+        columns = ["note_id", "patient_id", "diagnoses", "procedures", "annotations", "split", "principal"]
         rows = pq.read_table(path, columns=columns).to_pylist()
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"{path} is missing or damaged; run `concept-icd prepare` again") from error
@@ -35,7 +37,9 @@ def read_corpus_gold(folder: str | Path, split: str | None = None) -> Gold:
     for row in rows:
         codes = tuple(dict.fromkeys([*row["diagnoses"], *row["procedures"]]))
         if codes and wanted in ("all", row["split"]):
-            gold.add(row["note_id"], codes, row["patient_id"])
+            is_vote = json.loads(row["annotations"] or "{}")
+            billed = None if is_vote else billed_note(row["note_id"], codes, row["principal"])
+            gold.add(row["note_id"], codes, row["patient_id"], billed)
         else:
             others.append(row["note_id"])
     found = gold.gold()
@@ -45,6 +49,7 @@ def read_corpus_gold(folder: str | Path, split: str | None = None) -> Gold:
     return Gold(
         found.codes,
         found.patients,
+        found.billed,
         frozenset(others),
         corpus.label_set,
         corpus.aliases,

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from concept_icd.errors import InputError
 from concept_icd.metrics.inputs import Bools, Floats, Ints
+from concept_icd.records import CodedNote
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,14 @@ class Gold:
 
     Attributes:
         codes: note id -> its labels, without repeats. patients: note id -> patient id, or None where not known.
+        billed: the same notes with their codes in billing order, or None where the source lists sets.
         others: ids of notes that the source has but that are not measured (other splits, no codes).
         label_set, aliases, task, train_stays: what a prepared corpus says of itself; else None and empty.
     """
 
     codes: Mapping[str, tuple[str, ...]]
     patients: Mapping[str, str] | None = None
+    billed: tuple[CodedNote, ...] | None = None
     others: frozenset[str] = frozenset()
     label_set: tuple[str, ...] | None = None
     aliases: Mapping[str, str] = field(default_factory=dict, hash=False)
@@ -108,10 +111,13 @@ class GoldRows:
 
     def __init__(self, path: str | Path) -> None:
         self._path, self._codes, self._patients = path, dict[str, tuple[str, ...]](), dict[str, str]()
+        self._billed: list[CodedNote] = []
 
-    def add(self, note_id: str, codes: tuple[str, ...], patient: str | None) -> None:
-        """One note."""
+    def add(self, note_id: str, codes: tuple[str, ...], patient: str | None, billed: CodedNote | None = None) -> None:
+        """One note; `billed`: its codes in billing order, where the source has one."""
         self._codes[note_id] = codes
+        if billed is not None:
+            self._billed.append(billed)
         if patient is not None:
             self._patients[note_id] = patient
 
@@ -126,7 +132,8 @@ class GoldRows:
             raise InputError(
                 f"{self._path}: {named} of {notes} notes have a patient_id; give it for every note or for none"
             )
-        return Gold(self._codes, self._patients or None)
+        billed = tuple(self._billed) if len(self._billed) == notes else None
+        return Gold(self._codes, self._patients or None, billed)
 
 
 def require_once(codes: tuple[str, ...]) -> None:

@@ -4,8 +4,9 @@
     {"note_id": "a", "probabilities": {"428.0": 0.93, "4019": 0.2}}
 
 A line of gold is `{"note_id", "codes": [...]}` or `{"note_id", "diagnoses": [...], "procedures": [...]}`, with
-"patient_id" on every line or on none; other fields are ignored, so a corpus in JSON lines is a gold file. A code that
-a line does not name has probability 0, is ranked last and is not accepted.
+"patient_id" on every line or on none. Codes stand in billing order, unless a line has "annotations" (a vote of several
+annotators); "principal" as in a corpus. Other fields are ignored, so a corpus in JSON lines is a gold file. A code
+that a line of predictions does not name has probability 0, is ranked last and is not accepted.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from concept_icd.report.reading.forms import (
     require_once,
     require_probability,
 )
-from concept_icd.report.reading.labels import LabelReader
+from concept_icd.report.reading.labels import LabelReader, billed_note
 
 IN_SAMPLE = "heads_fitted_on"  # of the coder's versions: "out-of-fold scores" or "IN-SAMPLE scores"
 
@@ -47,7 +48,16 @@ def read_predictions(path: str | Path, reader: LabelReader) -> Predictions:
 def read_gold(path: str | Path, reader: LabelReader) -> Gold:
     """See `reading.read_gold`."""
     rows = GoldRows(path)
-    _each(path, lambda line: rows.add(line["note_id"], *_gold(line, reader)))
+
+    def read(line: dict[str, Any]) -> None:
+        codes, patient = _gold(line, reader)
+        named = line.get("principal")
+        principal = None if named is None else reader.read(named, "diagnosis")
+        is_vote = bool(line.get("annotations"))
+        billed = None if is_vote else billed_note(line["note_id"], codes, principal)
+        rows.add(line["note_id"], codes, patient, billed)
+
+    _each(path, read)
     return rows.gold()
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from concept_icd.errors import InputError
 from concept_icd.ontology import load_ontology
+from concept_icd.records import CodedNote, Kind, Note
 from concept_icd.report.reading.files import lines
 
 #: What is left of a procedure code that went through a number, and then got its dot.
@@ -50,6 +51,22 @@ class LabelReader:
         """The labels of texts such as "428.0" and "428.0;401.9", each once, in order; blanks are skipped."""
         parts = (part for text in texts for part in (text.split(";") if isinstance(text, str) else [text]))
         return tuple(dict.fromkeys(self.read(part) for part in parts if not isinstance(part, str) or part.strip()))
+
+
+def kind_of(label: str) -> Kind:
+    """Of a label. One that is no code is a procedure: those alone were published spoilt."""
+    try:
+        return load_ontology("icd9cm").kind(label)
+    except InputError:
+        return "procedure"
+
+
+def billed_note(note_id: str, labels: Iterable[str], principal: str | None = None) -> CodedNote:
+    """Labels in billing order as a note without text; `principal` as in `CodedNote`."""
+    by_kind: dict[Kind, list[str]] = {"diagnosis": [], "procedure": []}
+    for label in labels:
+        by_kind[kind_of(label)].append(label)
+    return CodedNote(Note(note_id, ""), tuple(by_kind["diagnosis"]), tuple(by_kind["procedure"]), principal=principal)
 
 
 def read_codes(path: str | Path) -> tuple[str, ...]:
