@@ -25,7 +25,7 @@ from concept_icd.heads.ranker_fitting import GoldOrder
 from concept_icd.model_reference import ModelReference
 from concept_icd.ontology import Ontology, load_ontology
 from concept_icd.prompts import PromptTemplate
-from concept_icd.records import CodedNote, CodingResult, ConceptContribution, Note, RankedCode
+from concept_icd.records import CodedNote, CodingResult, ConceptContribution, Note, RankedCode, require_notes
 from concept_icd.scoring.scores import ConceptScores
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ class ConceptCoder:
         Raises:
             InputError: a note is empty or no text.
         """
-        for note in notes:
+        for note in require_notes(notes):
             if reason := flaw(note.text):
                 raise InputError(f"note {note.note_id!r}: {reason}")
         for start in range(0, len(notes), batch):
