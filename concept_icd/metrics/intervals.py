@@ -69,6 +69,25 @@ def headline_intervals(
 ) -> Intervals:
     """Intervals of the F1 family, exact match, the ranking metrics, and the micro and macro AUC.
 
+    Args: see `headline_samples`.
+    """
+    samples = headline_samples(gold, probabilities, decisions, scores, groups, draws, seed, ks, advance)
+    return {name: interval(sample) for name, sample in samples.items()}
+
+
+def headline_samples(
+    gold: ArrayLike,
+    probabilities: ArrayLike,
+    decisions: ArrayLike,
+    scores: ArrayLike | None = None,
+    groups: Sequence[Hashable] | None = None,
+    draws: int = 1000,
+    seed: int = 0,
+    ks: Sequence[int] = (5, 8, 15),
+    advance: Callable[[int], object] = lambda done: None,
+) -> dict[str, Floats]:
+    """The same figures in each draw, (draws,) each: two systems of one seed have the same draws, so they pair.
+
     Args:
         gold, decisions: 0/1 (notes, codes). probabilities: for the AUCs. scores: for the order; None takes the
             probabilities. groups: (notes,) the patient of each note; None resamples notes.
@@ -82,7 +101,7 @@ def headline_intervals(
     samples |= drawn_means(note_ranking(ranks, ks), weights[:, ranks.has_gold])
     samples["micro_auc"] = drawn_micro_auc(truth, values, weights, advance)
     samples["macro_auc"] = drawn_macro_auc(truth, values, weights, advance)
-    return {name: interval(sample) for name, sample in samples.items()}
+    return samples
 
 
 def drawn_means(values: Mapping[str, Floats], weights: Floats) -> dict[str, Floats]:

@@ -98,6 +98,15 @@ def gain_chart(kind: str, curves: Mapping[str, Sequence[float | None]]) -> str:
     return chart.render()
 
 
+def gain_figures(gain: dict[str, Any]) -> str:
+    """The gain curves, a figure a kind (kind -> system -> gains)."""
+    note = "The g-th billed of a note's P codes is worth P - g + 1; codes of this kind alone, read from the top."
+    return "".join(
+        f"<figure><h3>Gain, {kind}</h3><p class='note'>{note}</p>{gain_chart(kind, curves)}</figure>"
+        for kind, curves in gain.items()
+    )
+
+
 def wilson(share: float, pairs: int, z: float = 1.96) -> tuple[float, float]:
     """The Wilson score interval of a share: (p + z^2/2n ± z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n)."""
     centre = share + z * z / (2 * pairs)

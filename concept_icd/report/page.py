@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from html import escape
-from pathlib import Path
 from typing import Any
 
 from concept_icd.report.charts import (
     calibration_chart,
     frequency_chart,
-    gain_chart,
+    gain_figures,
     precision_recall_chart,
     rank_error_chart,
 )
 from concept_icd.report.definitions import DEFINITIONS, HEADLINE, ORDER, ceiling, describe_source, field_columns
+from concept_icd.report.markup import count, definition_list, document, number, stamps, table
 
 #: Codes in the table of worst codes.
 WORST = 20
@@ -31,52 +30,26 @@ _TILES = {
 
 def render_page(results: dict[str, Any], title: str = "Evaluation of ICD-9-CM codes") -> str:
     """The page of `Results.to_dict()`."""
-    css = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
-    policy = "default-src 'none'; style-src 'unsafe-inline'"
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
-<title>{escape(title)}</title>
-<style>
-{css}</style>
-</head>
-<body>
-<h1>{escape(title)}</h1>
-{_stamps(results)}
-{_facts(results)}
-{_tiles(results)}
-{_systems(results)}
-{_published(results)}
-{_charts(results)}
-{_levels(results)}
-{_worst(results["codes"])}
-{_figures(results)}
-{_provenance(results)}
-</body>
-</html>
-"""
-
-
-def _stamps(results: dict[str, Any]) -> str:
-    return "".join(f"<p class='stamp'>{escape(stamp)}</p>" for stamp in results["stamps"])
+    parts = (
+        *(stamps(results["stamps"]), _facts(results), _tiles(results), _systems(results), _published(results)),
+        *(_charts(results), _levels(results), _worst(results["codes"]), _figures(results), _provenance(results)),
+    )
+    return document(title, parts)
 
 
 def _facts(results: dict[str, Any]) -> str:
     counts = results["counts"]
     threshold = "" if results["threshold"] is None else f"p ≥ {results['threshold']:.4g}; "
-    patients = "patients not known" if counts["patients"] is None else _count(counts["patients"], "patient")
+    patients = "patients not known" if counts["patients"] is None else count(counts["patients"], "patient")
     facts = {
-        "notes": f"{_count(counts['notes'], 'note')}, {counts['notes_with_gold']:,} with a gold code; {patients}",
+        "notes": f"{count(counts['notes'], 'note')}, {counts['notes_with_gold']:,} with a gold code; {patients}",
         "codes": f"{results['label_set']}; {counts['codes_present']:,} have a gold example here",
         "labels": f"{counts['gold_labels']:,} gold, {counts['accepted_labels']:,} accepted",
         "accepted": threshold + results["threshold_source"],
         "ranked by": results["ranked_by"],
         "intervals": _interval_fact(results),
     }
-    return _definition_list((name, escape(text)) for name, text in facts.items())
+    return definition_list((name, escape(text)) for name, text in facts.items())
 
 
 def _interval_fact(results: dict[str, Any]) -> str:
@@ -89,7 +62,7 @@ def _interval_fact(results: dict[str, Any]) -> str:
 
 def _tiles(results: dict[str, Any]) -> str:
     tiles = "".join(
-        f"<div class='tile'><span>{escape(name)}</span><b>{_number(results['figures'][metric])}</b>"
+        f"<div class='tile'><span>{escape(name)}</span><b>{number(results['figures'][metric])}</b>"
         f"<span>{_interval(results, metric)}{_at_most(results, metric)}</span></div>"
         for metric, name in _TILES.items()
         if metric in results["figures"]
@@ -114,15 +87,6 @@ def _charts(results: dict[str, Any]) -> str:
     return f'<h2>Charts</h2><div class="charts">{charts}</div>'
 
 
-def gain_figures(gain: dict[str, Any]) -> str:
-    """The gain curves, a figure a kind (kind -> system -> gains)."""
-    note = "The g-th billed of a note's P codes is worth P - g + 1; codes of this kind alone, read from the top."
-    return "".join(
-        f"<figure><h3>Gain, {kind}</h3><p class='note'>{note}</p>{gain_chart(kind, curves)}</figure>"
-        for kind, curves in gain.items()
-    )
-
-
 def _systems(results: dict[str, Any]) -> str:
     systems = results["extra"].get("systems")
     if not systems:
@@ -130,7 +94,7 @@ def _systems(results: dict[str, Any]) -> str:
     rows = [("these predictions", results["figures"]), *systems.items()]
     note = "Same notes, same codes. A row that is named a bound or an oracle was given what no system may see."
     tables = [
-        _table(["system", *columns], [[escape(name), *(_number(row.get(m)) for m in columns)] for name, row in rows])
+        table(["system", *columns], [[escape(name), *(number(row.get(m)) for m in columns)] for name, row in rows])
         for columns in (HEADLINE, ORDER)
         if any(metric in results["figures"] for metric in columns)
     ]
@@ -148,12 +112,12 @@ def _published(results: dict[str, Any]) -> str:
     ours = ("these predictions", results["figures"], f"accepted at {results['threshold_source']}")
     theirs = [(f"{row['system']} {row['year']}", row["figures"], describe_source(row)) for row in published["rows"]]
     body = [
-        [f"{escape(name)}<br><span class='note'>{escape(source)}</span>", *(_number(figures.get(m)) for m in columns)]
+        [f"{escape(name)}<br><span class='note'>{escape(source)}</span>", *(number(figures.get(m)) for m in columns)]
         for name, figures, source in (ours, *theirs)
     ]
     left_out = "".join(f"<p class='note'>{escape(sentence)}</p>" for sentence in published["left_out"])
     note = "Same label set, same numbers of training and test stays. Published figures come without intervals."
-    return f"{heading}<p class='note'>{note}</p>" + _table(["system", *columns], body) + left_out
+    return f"{heading}<p class='note'>{note}</p>" + table(["system", *columns], body) + left_out
 
 
 def _levels(results: dict[str, Any]) -> str:
@@ -164,9 +128,9 @@ def _levels(results: dict[str, Any]) -> str:
     body = []
     for level, row in levels.items():
         sizes = [f"{row[name]:,.0f}" for name in columns[:2]]
-        body.append([escape(level), *sizes, *(_number(row.get(name)) for name in columns[2:])])
+        body.append([escape(level), *sizes, *(number(row.get(name)) for name in columns[2:])])
     note = "Concept scores against the concepts of the gold codes (weak labels), before any head."
-    return f"<h2>Concepts, per level</h2><p class='note'>{note}</p>" + _table(["level", *columns], body)
+    return f"<h2>Concepts, per level</h2><p class='note'>{note}</p>" + table(["level", *columns], body)
 
 
 _AREAS = ("micro_auc", "macro_auc", "micro_average_precision", "macro_average_precision")
@@ -180,11 +144,11 @@ def _worst(codes: list[dict[str, Any]]) -> str:
     for row in present:
         train = "–" if row["train_count"] is None else f"{row['train_count']:,}"
         counts = [f"{row[name]:,}" for name in ("gold", "tp", "fp", "fn")]
-        shares = [_number(row[name]) for name in ("precision", "recall", "f1")]
+        shares = [number(row[name]) for name in ("precision", "recall", "f1")]
         body.append([f"<code>{escape(row['code'])}</code> {escape(row['title'] or '')}", train, *counts, *shares])
     columns = ["code", "train", "gold", "TP", "FP", "FN", "precision", "recall", "F1"]
     note = f"Of the codes with a gold example here, the {len(present)} with the lowest F1; the more frequent first."
-    return f"<h2>Worst codes</h2><p class='note'>{note}</p>" + _table(columns, body)
+    return f"<h2>Worst codes</h2><p class='note'>{note}</p>" + table(columns, body)
 
 
 def _figures(results: dict[str, Any]) -> str:
@@ -195,15 +159,15 @@ def _figures(results: dict[str, Any]) -> str:
         rows.append(f"<tr class='group'><th colspan='4'>{escape(group)}</th></tr>")
         for metric, definition in metrics.items():
             rows.append(
-                f"<tr><td><code>{metric}</code></td><td class='number'>{_number(results['figures'].get(metric))}</td>"
+                f"<tr><td><code>{metric}</code></td><td class='number'>{number(results['figures'].get(metric))}</td>"
                 f"<td class='number'>{_interval(results, metric)}</td>"
                 f"<td>{escape(definition)}{_at_most(results, metric)}</td></tr>"
             )
     head = (
         "<tr><th>figure</th><th class='number'>value</th><th class='number'>95 % interval</th><th>what it is</th></tr>"
     )
-    table = f"<table><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table>"
-    return f"<h2>All figures</h2><div class='scroll'>{table}</div>"
+    whole = f"<table><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table>"
+    return f"<h2>All figures</h2><div class='scroll'>{whole}</div>"
 
 
 def _provenance(results: dict[str, Any]) -> str:
@@ -218,44 +182,14 @@ def _provenance(results: dict[str, Any]) -> str:
     facts |= {name: json.dumps(value) for name, value in results["extra"].items() if name not in known}
     rows = ((name, f"<code>{escape(text)}</code>") for name, text in facts.items() if text)
     closing = "<p class='note'>Suggestions are for research and must be validated by a professional coder.</p>"
-    return f"<h2>What made this</h2>{_definition_list(rows)}{closing}"
-
-
-def _definition_list(rows: Iterable[tuple[str, str]]) -> str:
-    return "<dl class='facts'>" + "".join(f"<dt>{escape(name)}</dt><dd>{html}</dd>" for name, html in rows) + "</dl>"
-
-
-def _table(columns: list[str], rows: list[list[str]]) -> str:
-    """A table whose first column is text and whose others are numbers; cells are HTML."""
-    names = (escape(name).replace("_", "_<wbr>") for name in columns)  # long names may break
-    head = "".join(f"<th{' class=number' if n else ''}>{name}</th>" for n, name in enumerate(names))
-    body = "".join(
-        "<tr>" + "".join(f"<td{' class=number' if n else ''}>{cell}</td>" for n, cell in enumerate(row)) + "</tr>"
-        for row in rows
-    )
-    return f"<div class='scroll'><table class='wide'><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    return f"<h2>What made this</h2>{definition_list(rows)}{closing}"
 
 
 def _interval(results: dict[str, Any], metric: str) -> str:
     interval = results["intervals"].get(metric)
-    return f"{_number(interval['low'])} – {_number(interval['high'])}" if interval else ""
+    return f"{number(interval['low'])} – {number(interval['high'])}" if interval else ""
 
 
 def _at_most(results: dict[str, Any], metric: str) -> str:
     highest = ceiling(results["figures"], metric)
-    return "" if highest is None else f" (at most {_number(highest)})"
-
-
-def _number(value: float | None) -> str:
-    """Three decimals for shares, fewer for ranks, more where three would show nothing."""
-    if value is None or value != value:
-        return "–"
-    if abs(value) >= 100:
-        return f"{value:,.0f}"
-    if abs(value) > 1:
-        return f"{value:.2f}"
-    return f"{value:.3f}" if value == 0 or abs(value) >= 0.01 else f"{value:.2g}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    return "" if highest is None else f" (at most {number(highest)})"
