@@ -20,8 +20,9 @@ from concept_icd.concepts import ConceptSet
 from concept_icd.corpora.reading import flaw
 from concept_icd.errors import InputError
 from concept_icd.evidence import with_evidence
-from concept_icd.heads.fitting import HeadOptions, Heads, fit_heads
-from concept_icd.heads.ranker_fitting import GoldOrder
+from concept_icd.heads.fitting import HeadOptions, Heads, fit_heads, folds_of
+from concept_icd.heads.ranker_fitting import GoldOrder, notes_to_learn_from
+from concept_icd.mentions import Lexicon, learn_features, naming
 from concept_icd.model_reference import ModelReference
 from concept_icd.ontology import Ontology, load_ontology
 from concept_icd.prompts import PromptTemplate
@@ -46,6 +47,7 @@ class ConceptCoder:
         scorer_settings: options of `PackedScorer.from_pretrained`, such as max_length or load_in_4bit.
         out_of_fold: the heads were fitted on out-of-fold scores; False is stamped on every result.
         classification: name of the ontology of the codes.
+        lexicon: what the learned order reads of a note's text; None where it reads nothing, or nothing was learnt.
     """
 
     concepts: ConceptSet
@@ -55,6 +57,7 @@ class ConceptCoder:
     scorer_settings: Mapping[str, Any] = field(default_factory=dict)
     out_of_fold: bool = True
     classification: str = "icd9cm"
+    lexicon: Lexicon | None = None
 
     @classmethod
     def fit(
@@ -93,13 +96,22 @@ class ConceptCoder:
         reference = ModelReference.of(model, adapter)
         gold, patients = gold_matrix(scores.note_ids, notes, concepts.codes)
         levels = [concept.level for concept in concepts.concepts]
-        order = None
-        scored = set(scores.note_ids)
+        order, lexicon, text = None, None, None
+        scored = {note_id: row for row, note_id in enumerate(scores.note_ids)}
         in_order = all(coded.in_billing_order for coded in notes if coded.note.note_id in scored)
         if options.order == "billing" or (options.order == "auto" and in_order):
             ontology = load_ontology(classification)
             procedure = [ontology.kind(concepts.meaning(code)) == "procedure" for code in concepts.codes]
             order = GoldOrder(*gold_places(scores.note_ids, notes, concepts.codes), np.array(procedure))
+            texts = {scored[coded.note.note_id]: coded.note.text for coded in notes if coded.note.note_id in scored}
+            if any(words.strip() for words in texts.values()):
+                rows = notes_to_learn_from(order.places, options.seed)
+                fold = folds_of(patients, options)[rows]
+                learnt_from = [texts[row] for row in rows]
+                lexicon, found = learn_features(
+                    learnt_from, order.places[rows], naming(concepts), order.procedure, fold
+                )
+                text = found.at_rows(rows, len(scores))
         heads = fit_heads(
             scores.logits,
             gold,
@@ -108,9 +120,19 @@ class ConceptCoder:
             concepts.codes,
             groups=patients,
             order=order,
+            text=text,
             options=options,
         )
-        return cls(concepts, heads, template, reference, scorer_settings or {}, scores.out_of_fold, classification)
+        return cls(
+            concepts,
+            heads,
+            template,
+            reference,
+            scorer_settings or {},
+            scores.out_of_fold,
+            classification,
+            lexicon if heads.ranker.learned is not None else None,
+        )
 
     # Use ----------------------------------------------------------------------------------------------------------
 
@@ -123,6 +145,26 @@ class ConceptCoder:
         if scores.concept_hash != self.concepts.hash:
             raise InputError("the scores are of another concept set than the coder's: score the notes with this coder")
         return self.heads.predict_proba(scores.logits)
+
+    def rank(
+        self, scores: ConceptScores, probabilities: np.ndarray | None = None, *, notes: Iterable[Note] = ()
+    ) -> np.ndarray:
+        """Order of the codes, int64, shape (notes, codes): the column of the code at each rank; see `heads.ranker`.
+
+        Args:
+            probabilities: what `predict_proba` gave for the scores, where it is at hand.
+            notes: notes of these scores. The order of one that is not among them, or has no text, is the one that was
+                learnt without text.
+        """
+        p = self.predict_proba(scores) if probabilities is None else probabilities
+        order = self.heads.rank(scores.logits, p)
+        if self.lexicon is None:
+            return order
+        texts = {note.note_id: note.text for note in notes if note.text.strip()}
+        rows = np.array([row for row, note_id in enumerate(scores.note_ids) if note_id in texts], dtype=np.int64)
+        text = self.lexicon.features([texts[scores.note_ids[row]] for row in rows])
+        order[rows] = self.heads.rank(scores.logits[rows], p[rows], text)
+        return order
 
     def code(self, note: Note | str, top_concepts: int = 5, evidence: bool = False) -> CodingResult:
         """Ranks every code of the set for one note, given as a record or as plain text.
@@ -150,21 +192,27 @@ class ConceptCoder:
                 raise InputError(f"note {note.note_id!r}: {reason}")
         for start in range(0, len(notes), batch):
             part = notes[start : start + batch]
-            results = self.results(self.scorer.score(part, self.concepts), top_concepts)
+            results = self.results(self.scorer.score(part, self.concepts), top_concepts, notes=part)
             for note, result in zip(part, results, strict=True):
                 yield with_evidence(self, note, result) if evidence else result
 
     def results(
-        self, scores: ConceptScores, top_concepts: int = 5, top_codes: int | None = None
+        self,
+        scores: ConceptScores,
+        top_concepts: int = 5,
+        top_codes: int | None = None,
+        *,
+        notes: Iterable[Note] = (),
     ) -> Iterator[CodingResult]:
         """Ranked codes from concept scores that are there already.
 
         Args:
             top_concepts: how many concepts to name for each code, those that added most to its log-odds first.
             top_codes: the first codes of each note alone; None: every code of the set.
+            notes: see `rank`.
         """
         probabilities = self.predict_proba(scores)
-        accepted, order = self.heads.threshold.accept(probabilities), self.heads.rank(scores.logits, probabilities)
+        accepted, order = self.heads.threshold.accept(probabilities), self.rank(scores, probabilities, notes=notes)
         for row, note_id in enumerate(scores.note_ids):
             added = self.heads.contributions(scores.logits[row])
             ranked = tuple(
@@ -231,7 +279,8 @@ class ConceptCoder:
     def hash(self) -> str:
         """Hex digest of everything that decides a result."""
         parts = [self.concepts.hash, self.prompt.hash, self.heads.hash, self.model.hash, dict(self.scorer_settings)]
-        return hash_of([*parts, self.out_of_fold, self.classification])
+        lexicon = [] if self.lexicon is None else [self.lexicon.hash]
+        return hash_of([*parts, self.out_of_fold, self.classification, *lexicon])
 
     # The folder ---------------------------------------------------------------------------------------------------
 

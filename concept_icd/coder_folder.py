@@ -5,6 +5,7 @@
     prompt.yaml        the words around note and concept
     adapter/           LoRA weights as PEFT writes them, if any
     heads.json, heads.safetensors
+    lexicon.json       terms of codes in notes, if the order was learnt with them
     manifest.json      what made the folder
 
 It knows files and checks; how a coder works stands in `coder`.
@@ -23,11 +24,13 @@ from concept_icd.coder import ConceptCoder
 from concept_icd.concepts import ConceptSet
 from concept_icd.errors import InputError
 from concept_icd.heads.fitting import Heads
+from concept_icd.mentions import Lexicon
 from concept_icd.model_reference import ADAPTER_FILES, ModelReference
 from concept_icd.prompts import PromptTemplate
 
-#: Raised when the folder's form changes, so that another version says so instead of misreading.
-FORMAT = 2
+#: Raised when the folder's form changes, so that another version says so instead of misreading. 3: learned orders.
+FORMAT = 3
+LEXICON = "lexicon.json"
 
 
 def write_coder(
@@ -45,6 +48,10 @@ def write_coder(
         coder.concepts.save(staging / "concepts.json")
         coder.prompt.save(staging / "prompt.yaml")
         coder.heads.save(staging)
+        files = ["concepts.json", "prompt.yaml", "heads.json"]
+        if coder.lexicon is not None:
+            coder.lexicon.save(staging / LEXICON)
+            files.append(LEXICON)
         if coder.model.adapter is not None:
             with writing(staging / "adapter"):
                 (staging / "adapter").mkdir()
@@ -61,7 +68,7 @@ def write_coder(
                 "scorer_settings": dict(coder.scorer_settings),
                 "out_of_fold": coder.out_of_fold,
                 "classification": coder.classification,
-                "files": {name: sha256(staging / name) for name in ("concepts.json", "prompt.yaml", "heads.json")},
+                "files": {name: sha256(staging / name) for name in files},
             },
         )
         write_manifest(staging, "fit", inputs=inputs or {}, config=config or {}, seed=seed, seconds=seconds)
@@ -98,6 +105,7 @@ def read_coder(folder: str | Path, *, model: str | Path | None = None) -> Concep
             settings["scorer_settings"],
             settings["out_of_fold"],
             settings["classification"],
+            Lexicon.load(folder / LEXICON) if LEXICON in settings["files"] else None,
         )
         unchanged = coder.hash == settings["hash"]
     except (KeyError, TypeError, AttributeError) as error:

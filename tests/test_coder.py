@@ -173,8 +173,8 @@ def _replace_in(path: Path, **changes: object) -> None:
     ("damage", "sentence"),
     [
         (shutil.rmtree, "there is no coder in .*concept-icd demo"),
-        (lambda folder: _replace_in(folder / "coder.json", format=99), "format 99, this version reads 2"),
-        (lambda folder: (folder / "coder.json").write_text('{"format": 2}'), "coder.json is damaged"),
+        (lambda folder: _replace_in(folder / "coder.json", format=99), "format 99, this version reads 3"),
+        (lambda folder: (folder / "coder.json").write_text('{"format": 3}'), "coder.json is damaged"),
         (lambda folder: (folder / "coder.json").write_text("[1"), "not valid JSON"),
         (lambda folder: _replace_in(folder / "coder.json", scorer_settings={"max_length": 9}), "changed after"),
         (lambda folder: (folder / "concepts.json").unlink(), "concepts.json is missing or damaged"),

@@ -58,6 +58,14 @@ class GoldOrder:
         return GoldOrder(self.places[rows], self.principal[rows], self.procedure)
 
 
+def notes_to_learn_from(places: np.ndarray, seed: int) -> np.ndarray:
+    """Rising rows of the notes with gold codes, at most `MAX_NOTES`, drawn by the seed."""
+    rows = np.flatnonzero((places > 0).any(axis=1))
+    if len(rows) <= MAX_NOTES:
+        return rows
+    return np.sort(np.random.default_rng(seed).choice(rows, MAX_NOTES, replace=False))
+
+
 def fit_ranker(
     probabilities: np.ndarray,
     accepted: np.ndarray,
@@ -81,9 +89,7 @@ def fit_ranker(
     """
     per_fold = {f: gold.select(np.flatnonzero(fold == f)).count() for f in np.unique(fold)}
     orders = gold.count()
-    rows = np.flatnonzero((gold.places > 0).any(axis=1))
-    if len(rows) > MAX_NOTES:
-        rows = np.sort(np.random.default_rng(seed).choice(rows, MAX_NOTES, replace=False))
+    rows = notes_to_learn_from(gold.places, seed)
     order = rank_codes(probabilities[rows], orders.frequency, codes)
     some = gold.select(rows)
     pairs = pairs_of(order, (some.places > 0) | accepted[rows], gold.procedure, BEST)
