@@ -70,7 +70,7 @@ def load_model(
         options |= {"quantization_config": quantization(kind), "device_map": device}
     path = resolve(name)
     try:
-        with _bar_on_terminal(path):
+        with bar_on_terminal(path):
             tokenizer = transformers.AutoTokenizer.from_pretrained(path)
             model = transformers.AutoModelForCausalLM.from_pretrained(path, **options)
     except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
@@ -99,7 +99,7 @@ def quantization(compute_dtype: torch.dtype) -> Any:
 
 
 @contextmanager
-def _bar_on_terminal(path: str) -> Iterator[None]:
+def bar_on_terminal(path: str) -> Iterator[None]:
     """Leaves transformers its progress bar on a terminal, where it shows something: not for the tiny model."""
     from transformers.utils import logging
 

@@ -51,10 +51,11 @@ def training_rows(
     for note in notes:
         targets = targets_of(note, concepts, soft_targets)
         positives = np.flatnonzero(targets)
-        ids = list(prompt.encode_note(note.note, longest).ids)
+        # Arrays: as Python lists, the tokens of 50,000 long notes would take many gigabytes.
+        ids = np.array(prompt.encode_note(note.note, longest).ids, dtype=np.int32)
         columns["input_ids"].append(ids)
-        columns["positives"].append(positives.tolist())
-        columns["targets"].append(targets[positives].tolist())
+        columns["positives"].append(positives.astype(np.int32))
+        columns["targets"].append(targets[positives])
         columns["length"].append(len(ids))
     return columns
 

@@ -14,13 +14,12 @@ import dataclasses
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from accelerate import PartialState
-from accelerate.utils import broadcast_object_list
 
 from concept_icd.artifacts import (
     begun_folder,
@@ -46,24 +45,11 @@ from concept_icd.records import CodedNote
 from concept_icd.tuning.config import ConceptArguments, LoraModelConfig, Options, TuningConfig
 from concept_icd.tuning.examples import PackedCollator, training_rows
 from concept_icd.tuning.folder import ADAPTER, CONCEPTS, FOLDS, PROMPT
-from concept_icd.tuning.trainer import ConceptTrainer, last_checkpoint
+from concept_icd.tuning.runs import DECISIVE, last_checkpoint, on_main
+from concept_icd.tuning.trainer import ConceptTrainer
 
-#: TRL's options that decide the result: a run is not resumed with others.
-_DECISIVE = (
-    "learning_rate",
-    "lr_scheduler_type",
-    "warmup_steps",
-    "weight_decay",
-    "max_grad_norm",
-    "optim",
-    "num_train_epochs",
-    "max_steps",
-    "per_device_train_batch_size",
-    "gradient_accumulation_steps",
-    "train_sampling_strategy",
-    "max_length",
-    "seed",
-)
+#: Of TRL's options, those that decide the result.
+_DECISIVE = (*DECISIVE, "max_length")
 
 
 def finetune(options: Options) -> Path:
@@ -81,7 +67,7 @@ def finetune(options: Options) -> Path:
     folds = _folds(notes, arguments, training.seed)
     corpus_hash = sha256(Path(arguments.corpus) / "notes.parquet")
     with begun_folder(out, lambda: _holds_work(out)):
-        _on_main(lambda: _begin(out, options, concepts, prompt, folds, corpus_hash))
+        on_main(lambda: _begin(out, options, concepts, prompt, folds, corpus_hash))
         for name, kept_out in _adapters(folds):
             if not (out / name / "adapter_config.json").is_file():
                 _log(f"adapter {name}: {sum(note.note.note_id not in kept_out for note in notes)} notes")
@@ -287,19 +273,6 @@ def _begin(
 
 def _holds_work(out: Path) -> bool:
     return (out / ADAPTER).is_dir() or any(out.glob("checkpoints/*/checkpoint-*"))
-
-
-def _on_main(work: Callable[[], None]) -> None:
-    """Runs `work` on the main process while the others wait; its InputError is raised on all of them."""
-    told: list[str | None] = [None]
-    if PartialState().is_main_process:
-        try:
-            work()
-        except InputError as error:
-            told = [str(error)]
-    broadcast_object_list(told)
-    if told[0] is not None:
-        raise InputError(told[0])
 
 
 def _log(line: str) -> None:

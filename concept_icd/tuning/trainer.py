@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
 from torch.nn.functional import binary_cross_entropy_with_logits
-from transformers import PrinterCallback, ProgressCallback, TrainerCallback
+from transformers import PrinterCallback, ProgressCallback
 from trl import SFTTrainer
 
-from concept_icd.progress import ProgressBar
 from concept_icd.tuning.examples import NO_ANSWER
+from concept_icd.tuning.runs import StepProgress, full_disk_is_an_os_error
 
 
 def answer_loss(margins: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -28,51 +24,6 @@ def answer_loss(margins: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """
     asked = targets != NO_ANSWER
     return binary_cross_entropy_with_logits(margins[asked].float(), targets[asked], reduction="sum")
-
-
-def last_checkpoint(folder: Path) -> str | None:
-    """The last checkpoint in `folder` that is whole; one that a kill cut short goes away.
-
-    The trainer's state is what it writes last.
-    """
-    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
-    for path in reversed(found):
-        try:
-            json.loads((path / "trainer_state.json").read_text())
-            return str(path)
-        except (OSError, ValueError):
-            if PartialState().is_main_process:
-                shutil.rmtree(path)
-    return None
-
-
-class StepProgress(TrainerCallback):
-    """Steps done, time left and the last loss, shown as all long work of this package is."""
-
-    def __init__(self, label: str) -> None:
-        self.label = label
-        self.bar: ProgressBar | None = None
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Starts the bar, on the main process alone."""
-        if state.is_world_process_zero:
-            self.bar = ProgressBar(state.max_steps, self.label, "steps", done=state.global_step)
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Counts the optimiser's step."""
-        if self.bar:
-            self.bar.advance()
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-        """Takes the mean loss since the last one."""
-        if self.bar and "loss" in (logs or {}):
-            self.bar.remark(f"loss {float(logs['loss']):.4f}")
-
-    def close(self) -> None:
-        """Ends the bar, also after an error."""
-        if self.bar:
-            self.bar.close()
-            self.bar = None
 
 
 class ConceptTrainer(SFTTrainer):
@@ -106,16 +57,8 @@ class ConceptTrainer(SFTTrainer):
         Raises:
             OSError: a checkpoint cannot be written.
         """
-        try:
+        with full_disk_is_an_os_error(), self._progress:
             return super().train(*args, **kwargs)
-        except RuntimeError as error:
-            if any(
-                sign in str(error) for sign in ("inline_container", "iostream error")
-            ):  # how torch tells a full disk
-                raise OSError(f"no space left, or the disk fails ({str(error)[:80]})") from error
-            raise
-        finally:
-            self._progress.close()
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None

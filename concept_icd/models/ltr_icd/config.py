@@ -1,0 +1,134 @@
+"""What a model is made of: the options that shape it, with the reason for each default, and its label set."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from concept_icd.artifacts import read_json
+from concept_icd.errors import InputError
+
+#: In config.json, so that another package's folder, or another version's, is known as such.
+SYSTEM, FORMAT = "ltr-icd", 1
+
+
+@dataclass
+class ModelOptions:
+    """The options of a model. The paper gives T5, segments and two stacked convolutions, no number among these."""
+
+    base: str = field(
+        default="tiny",
+        metadata={"help": "A T5 checkpoint (with ranking: false any encoder), by name or folder; tiny: a small T5 with "
+                          "random weights and a tokenizer made from the training notes."},
+    )  # fmt: skip
+    ranking: bool = field(
+        default=True,
+        metadata={"help": "LTR-ICD: a decoder gives the order, and each kind of codes has a label attention of its "
+                          "own. False: PLM-ICD, one label attention and no decoder; codes by probability."},
+    )  # fmt: skip
+    segment_tokens: int = field(
+        default=512,
+        metadata={"help": "Tokens of a segment, encoded alone. 512: what T5 was pre-trained on (PLM-ICD: 128)."},
+    )
+    max_tokens: int = field(
+        default=4096,
+        metadata={"help": "Tokens read of a note, from its beginning. 4096: nine in ten discharge summaries whole."},
+    )
+    kernel_size: int = field(
+        default=3,
+        metadata={"help": "Tokens a convolution sees, odd. 3: the least with a neighbour on each side; two of them "
+                          "stacked see 5. 1 is PLM-ICD's linear form."},
+    )  # fmt: skip
+    channels: int = field(
+        default=256,
+        metadata={"help": "Channels between the convolutions. 256: LAAT's choice for so many labels, at a third of the "
+                          "cost of the encoder's width (PLM-ICD: the encoder's width)."},
+    )  # fmt: skip
+    classification_dropout: float = field(
+        default=0.1, metadata={"help": "Dropout on what label attention sees. 0.1: T5's own rate."}
+    )
+    generation_weight: float = field(
+        default=1.0,
+        metadata={"help": "Lambda: weight of the decoder's loss. 1.0: both losses are nats a note (summed over labels; "
+                          "over tokens), so their plain sum is a joint log-likelihood."},
+    )  # fmt: skip
+    beams: int = field(
+        default=1,
+        metadata={"help": "Beams of decoding. 1, greedy: the order hardly gains from more, and time grows with them."},
+    )
+    max_generated: int = field(
+        default=100,
+        metadata={"help": "Most tokens that the decoder writes. 100: MIMIC-III's stays have at most 39 diagnoses and "
+                          "40 procedures; a sequence cut short leaves the rest to the classifier."},
+    )  # fmt: skip
+    merge_floor: float = field(
+        default=0.1,
+        metadata={"help": "A generated code keeps its place at this probability or more. 0.1: below it the classifier "
+                          "holds the code for wrong, and the decoder alone speaks for it."},
+    )  # fmt: skip
+    tiny_width: int = field(default=128, metadata={"help": "With base: tiny, width of the states."})
+    tiny_layers: int = field(default=2, metadata={"help": "With base: tiny, layers of encoder and of decoder."})
+    tiny_vocabulary: int = field(default=4000, metadata={"help": "With base: tiny, most tokens of the tokenizer."})
+
+    def __post_init__(self) -> None:
+        if self.kernel_size < 1 or self.kernel_size % 2 == 0:
+            raise InputError(f"kernel_size must be odd and positive, it is {self.kernel_size}")
+        counts = ("segment_tokens", "max_tokens", "channels", "beams", "max_generated", "tiny_width", "tiny_layers")
+        for name in counts:
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, it is {getattr(self, name)}")
+        if not 0 <= self.merge_floor <= 1:
+            raise InputError(f"merge_floor must lie in [0, 1], it is {self.merge_floor}")
+        if self.generation_weight < 0:
+            raise InputError(f"generation_weight must not be negative, it is {self.generation_weight}")
+
+
+@dataclass(frozen=True)
+class LtrIcdConfig:
+    """config.json: options, label set, the backbone's own configuration, and the threshold once it is chosen.
+
+    Attributes:
+        diagnoses, procedures: the labels of each kind; a model's columns are the diagnoses, then the procedures.
+        aliases: label -> the code that it means, where that is spelled otherwise.
+        backbone: the Hugging Face configuration, with "model_type".
+        threshold: `value`, `at_least_one`, `micro_f1`, `source` of `heads.threshold.Threshold`.
+    """
+
+    options: ModelOptions
+    diagnoses: tuple[str, ...]
+    procedures: tuple[str, ...]
+    backbone: Mapping[str, Any]
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    classification: str = "icd9cm"
+    threshold: Mapping[str, Any] | None = None
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """The labels in the order of the columns."""
+        return self.diagnoses + self.procedures
+
+    def to_dict(self) -> dict[str, Any]:
+        """What config.json holds."""
+        return {"system": SYSTEM, "format_version": FORMAT} | dataclasses.asdict(self)
+
+    @classmethod
+    def load(cls, path: str | Path) -> LtrIcdConfig:
+        """Reads config.json.
+
+        Raises:
+            InputError: the file is missing, of another model or of another format version.
+        """
+        content = read_json(path)
+        if not isinstance(content, dict) or content.pop("system", None) != SYSTEM:
+            raise InputError(f"{path} is not the configuration of an LTR-ICD model of this package")
+        if content.pop("format_version", None) != FORMAT:
+            raise InputError(f"{path} has another format than {FORMAT}, the one that is read here: train again")
+        try:
+            options = ModelOptions(**content.pop("options"))
+            diagnoses, procedures = tuple(content.pop("diagnoses")), tuple(content.pop("procedures"))
+            return cls(options, diagnoses, procedures, **content)
+        except (TypeError, KeyError) as error:
+            raise InputError(f"{path} lacks a part of the configuration, or has one too many") from error

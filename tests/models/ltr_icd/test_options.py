@@ -1,0 +1,72 @@
+"""The shipped configs parse; a wrong key names the nearest; values are checked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from concept_icd.errors import InputError
+from concept_icd.models.ltr_icd.options import make_options, parse_options
+from tests.conftest import ROOT
+
+CONFIGS = sorted((ROOT / "configs" / "ltr-icd").glob("*.yaml"))
+
+
+def parse(tmp_path: Path, config: str | Path, *more: str):  # type: ignore[no-untyped-def]
+    return parse_options(["--config", str(config), "--corpus", "c", "--output_dir", str(tmp_path / "o"), *more])
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_shipped_configs_say_what_they_mean(path: Path, tmp_path: Path) -> None:
+    model, corpus, training = parse(tmp_path, path)
+    for name, value in yaml.safe_load(path.read_text(encoding="utf-8")).items():
+        holder = next(part for part in (model, corpus, training) if hasattr(part, name))
+        if name != "bf16":  # off where there is no GPU
+            assert getattr(holder, name) == value
+    assert training.report_to in ("none", [])  # nothing leaves the machine
+    assert parse(tmp_path, path.stem, "--kernel_size", "7")[0].kernel_size == 7
+
+
+def test_the_three_systems_are_there(tmp_path: Path) -> None:
+    assert {path.stem for path in CONFIGS} == {"tiny", "clinicalt5", "plm-icd"}
+    assert parse(tmp_path, "clinicalt5")[0].ranking is True
+    plain = parse(tmp_path, "plm-icd")[0]
+    assert (plain.ranking, plain.kernel_size) == (False, 1)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"), [("kernel", "kernel_size"), ("learnig_rate", "learning_rate"), ("merge_flor", "merge_floor")]
+)
+def test_an_unknown_key_names_the_nearest(wrong: str, right: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"base: tiny\n{wrong}: 1\n", encoding="utf-8")
+    with pytest.raises(InputError, match=f"unknown key '{wrong}' .did you mean '{right}'?"):
+        parse(tmp_path, path)
+    with pytest.raises(InputError, match=f"no option --{wrong} .did you mean '{right}'?"):
+        parse(tmp_path, "tiny", f"--{wrong}", "1")
+    with pytest.raises(InputError, match=f"no option '{wrong}' .did you mean '{right}'?"):
+        make_options(corpus="c", output_dir="o", **{wrong: 1})
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--kernel_size", "2"], "kernel_size must be odd"),
+        (["--beams", "0"], "beams must be at least 1"),
+        (["--merge_floor", "1.5"], "merge_floor must lie in"),
+        (["--generation_weight", "-1"], "generation_weight must not be negative"),
+        (["--holdout", "1"], "holdout must lie in"),
+        (["--max_tokens", "many"], "max_tokens"),
+        (["--corpus", ""], "--corpus"),
+    ],
+)
+def test_wrong_values_are_refused_in_a_sentence(flags: list[str], words: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=words):
+        parse(tmp_path, "tiny", *flags)
+
+
+def test_output_dir_is_asked_for() -> None:
+    with pytest.raises(InputError, match="--output_dir"):
+        parse_options(["--config", "tiny", "--corpus", "c"])

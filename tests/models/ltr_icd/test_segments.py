@@ -1,0 +1,38 @@
+"""Segment pooling is: encode each segment alone, put the states one behind the other."""
+
+from __future__ import annotations
+
+import torch
+from transformers import T5Config, T5EncoderModel
+
+from concept_icd.models.ltr_icd.segments import encode_segments
+
+
+def encoder() -> T5EncoderModel:
+    torch.manual_seed(0)
+    return T5EncoderModel(T5Config(vocab_size=50, d_model=16, d_kv=8, d_ff=32, num_layers=2, num_heads=2)).eval()
+
+
+def test_states_are_those_of_segments_encoded_one_by_one() -> None:
+    model = encoder()
+    notes = [list(range(3, 14)), list(range(20, 28)), [5]]  # 11, 8 and 1 tokens; segments of 4
+    ids = torch.tensor([note + [0] * (11 - len(note)) for note in notes])
+    mask = torch.tensor([[1] * len(note) + [0] * (11 - len(note)) for note in notes])
+    with torch.no_grad():
+        hidden, real = encode_segments(model, ids, mask, 4)
+        assert hidden.shape == (3, 12, 16)
+        assert real.sum(dim=1).tolist() == [11, 8, 1]
+        for row, note in enumerate(notes):
+            cut = [note[start : start + 4] for start in range(0, len(note), 4)]
+            alone = torch.cat([model(input_ids=torch.tensor([part])).last_hidden_state[0] for part in cut])
+            torch.testing.assert_close(hidden[row, : len(note)], alone, atol=1e-5, rtol=1e-5)
+            assert not hidden[row, len(note) :].any()
+
+
+def test_a_short_note_is_one_segment_and_padding_costs_no_segment() -> None:
+    model, seen = encoder(), []
+    model.register_forward_pre_hook(lambda _, args, kwargs: seen.append(kwargs["input_ids"].shape), with_kwargs=True)
+    ids = torch.tensor([[3, 4, 5, 0, 0, 0], [3, 4, 5, 6, 7, 8]])
+    hidden, _ = encode_segments(model, ids, (ids != 0).long(), 3)
+    assert seen == [(3, 3)]  # the short note's second segment is all padding
+    assert encode_segments(model, ids, (ids != 0).long(), 512)[0].shape == hidden.shape == (2, 6, 16)
