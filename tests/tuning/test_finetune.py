@@ -133,7 +133,7 @@ def test_tuning_scoring_and_coding_read_the_same_tokens(corpus, llama, tmp_path)
 
     def watched(*arguments):
         columns = make(*arguments)
-        rows.extend(columns["input_ids"])
+        rows.extend(ids.tolist() for ids in columns["input_ids"])
         return columns
 
     with pytest.MonkeyPatch.context() as patch:
