@@ -203,16 +203,18 @@ class ConceptCoder:
         top_codes: int | None = None,
         *,
         notes: Iterable[Note] = (),
+        order: np.ndarray | None = None,
     ) -> Iterator[CodingResult]:
         """Ranked codes from concept scores that are there already.
 
         Args:
             top_concepts: how many concepts to name for each code, those that added most to its log-odds first.
             top_codes: the first codes of each note alone; None: every code of the set.
-            notes: see `rank`.
+            notes: see `rank`. order: what `rank` gave for the scores, where it is at hand.
         """
         probabilities = self.predict_proba(scores)
-        accepted, order = self.heads.threshold.accept(probabilities), self.rank(scores, probabilities, notes=notes)
+        accepted = self.heads.threshold.accept(probabilities)
+        order = self.rank(scores, probabilities, notes=notes) if order is None else order
         for row, note_id in enumerate(scores.note_ids):
             added = self.heads.contributions(scores.logits[row])
             ranked = tuple(

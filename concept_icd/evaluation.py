@@ -32,6 +32,7 @@ from concept_icd.scoring.scores import ConceptScores
 
 DUMMY = FREQUENCY
 ORACLE = "oracle concepts (gold codes answer every question but the codes' own: a bound, not a result)"
+BY_PROBABILITY = "the same codes by probability, without the learned order"
 #: Above this many codes a line of predictions.jsonl holds the first `FEW` codes of a note.
 MANY, FEW = 500, 100
 
@@ -61,7 +62,9 @@ def evaluate_coder(
     if not len(chosen):
         raise InputError(f"no scored note belongs to the split {split!r}")
     labels = corpus.label_set or coder.concepts.codes
-    probabilities, accepted = _over(labels, coder.heads, coder.predict_proba(chosen))
+    known = coder.predict_proba(chosen)
+    probabilities, accepted = _over(labels, coder.heads, known)
+    order = coder.rank(chosen, known, notes=[coded.note for coded in corpus.notes])
 
     gold, patients = gold_matrix(chosen.note_ids, corpus.notes, labels)
     ontology = load_ontology(coder.classification)
@@ -74,6 +77,13 @@ def evaluate_coder(
         DUMMY: _dummy(gold, counts, labels, places, principal, kinds),
         ORACLE: _oracle(coder.concepts, training, corpus, gold, labels, chosen.note_ids),
     }
+    learned = coder.heads.ranker.learned is not None
+    if learned:
+        figures = _figures(gold, probabilities, accepted)
+        ordered = (
+            {} if places is None else report_order(places, principal, kinds, probabilities, BY_PROBABILITY).figures
+        )
+        systems[BY_PROBABILITY] = figures | ordered
     results = evaluate(
         gold,
         probabilities,
@@ -83,6 +93,7 @@ def evaluate_coder(
         decisions=accepted,
         threshold_source=f"{coder.heads.threshold.value:.3f}: {coder.heads.threshold.source}",
         label_set=_label_set(corpus, labels, len(coder.concepts.codes), chosen.note_ids),
+        scores=_as_scores(labels, coder.heads, order) if learned else None,
         places=places,
         principal=principal,
         kinds=kinds,
@@ -98,7 +109,7 @@ def evaluate_coder(
         command=command,
     )
     write_report(results, folder, title=title, overwrite=True)
-    _write_predictions(coder, chosen, folder / "predictions.jsonl")
+    _write_predictions(coder, chosen, order, folder / "predictions.jsonl")
     seconds = time.monotonic() - start
     write_manifest(
         folder, "evaluate", inputs={"coder": coder.hash}, config={"split": split}, seed=seed, seconds=seconds
@@ -113,6 +124,15 @@ def _over(labels: Sequence[str], heads: Heads, probabilities: np.ndarray) -> tup
     wide, accepted = np.zeros((2, len(probabilities), len(labels)))
     wide[:, columns], accepted[:, columns] = probabilities, heads.threshold.accept(probabilities)
     return wide, accepted.astype(bool)
+
+
+def _as_scores(labels: Sequence[str], heads: Heads, order: np.ndarray) -> np.ndarray:
+    """Minus the ranks of a coder's codes laid out over a label set; labels that it does not know come last."""
+    place = {label: number for number, label in enumerate(labels)}
+    columns = np.array([place[code] for code in heads.codes])
+    wide = np.full((len(order), len(labels)), -float(len(labels)) - 1)
+    np.put_along_axis(wide, columns[order], -np.arange(1.0, order.shape[1] + 1)[None, :], axis=1)
+    return wide
 
 
 def _label_set(corpus: Corpus, labels: Sequence[str], known: int, note_ids: Sequence[str]) -> str:
@@ -196,8 +216,8 @@ def _figures(gold: np.ndarray, probabilities: np.ndarray, accepted: np.ndarray) 
     return metrics.decision_metrics(gold, accepted) | areas | metrics.ranking_metrics(gold, probabilities)
 
 
-def _write_predictions(coder: ConceptCoder, scores: ConceptScores, path: Path) -> None:
+def _write_predictions(coder: ConceptCoder, scores: ConceptScores, order: np.ndarray, path: Path) -> None:
     few = FEW if len(coder.concepts.codes) > MANY else None
     with new_file(path) as staging, staging.open("w", encoding="utf-8") as file:
-        for prediction in coder.results(scores, top_codes=few):
+        for prediction in coder.results(scores, top_codes=few, order=order):
             file.write(json.dumps(prediction.to_dict(), ensure_ascii=False) + "\n")

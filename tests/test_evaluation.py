@@ -13,7 +13,7 @@ from concept_icd.coder import ConceptCoder
 from concept_icd.concepts import ConceptSet
 from concept_icd.corpora import load_corpus, save_corpus
 from concept_icd.errors import InputError
-from concept_icd.evaluation import DUMMY, ORACLE, evaluate_coder
+from concept_icd.evaluation import BY_PROBABILITY, DUMMY, ORACLE, evaluate_coder
 from concept_icd.pipeline import run_pipeline
 from concept_icd.records import CodedNote, Note
 from concept_icd.scoring.store import load_scores
@@ -83,7 +83,9 @@ def test_with_a_holdout_only_notes_that_the_adapter_did_not_see_are_scored(run):
 def test_the_oracle_bound_and_the_dummy_have_rows_of_their_own(run):
     results = read_json(run / "run" / "evaluation" / "results.json")
     systems = results["extra"]["systems"]
-    assert set(systems) == {DUMMY, ORACLE}
+    assert set(systems) == {DUMMY, ORACLE, BY_PROBABILITY}
+    same = ("micro_f1", "micro_auc")  # an order changes neither decisions nor probabilities
+    assert [systems[BY_PROBABILITY][name] for name in same] == [results["figures"][name] for name in same]
     # Gold answers to the ancestors' questions tell most codes; a random model's answers do not.
     assert systems[ORACLE]["micro_f1"] > results["figures"]["micro_f1"] + 0.2
     assert systems[ORACLE]["micro_auc"] > 0.9
