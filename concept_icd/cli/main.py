@@ -26,6 +26,7 @@ VERBS = (
     "score",
     "fit",
     "evaluate",
+    "compare",
     "code",
     "run",
     "demo",

@@ -9,10 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from concept_icd.artifacts import new_folder, write_json
+from concept_icd.report.comparison import SideBySide
+from concept_icd.report.comparison_page import render_comparison
 from concept_icd.report.page import render_page
 from concept_icd.report.results import Results, evaluate
 
-__all__ = ["Results", "evaluate", "write_report"]
+__all__ = ["Results", "evaluate", "write_comparison", "write_report"]
 
 
 def write_report(
@@ -31,3 +33,19 @@ def write_report(
         write_json(staging / "results.json", plain)
         (staging / "report.html").write_text(render_page(plain, title), encoding="utf-8")
     return Path(folder) / "report.html"
+
+
+def write_comparison(found: SideBySide, folder: str | Path, *, title: str, overwrite: bool = False) -> Path:
+    """Writes `compare.json` and `compare.html`, by rename.
+
+    Returns:
+        The path of `compare.html`.
+
+    Raises:
+        InputError: `folder` exists and `overwrite` is False, or it cannot be written.
+    """
+    as_json = found.to_dict()
+    with new_folder(folder, overwrite=overwrite) as staging:
+        write_json(staging / "compare.json", as_json)
+        (staging / "compare.html").write_text(render_comparison(as_json, title), encoding="utf-8")
+    return Path(folder) / "compare.html"

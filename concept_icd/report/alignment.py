@@ -27,6 +27,7 @@ class Matrices:
         places, principal: of the gold codes, as `gold_places` gives them; None where the gold has no billing order.
         kinds: (codes,). patients: (notes,), or None.
         label_set: in words, where the codes come from and what was left out.
+        unnamed: (note, code) pairs that the predictions do not name: probability 0, ranked last.
         outside: labels that the gold or the predictions name outside of the label set.
     """
 
@@ -41,6 +42,7 @@ class Matrices:
     kinds: tuple[Kind, ...]
     patients: tuple[str, ...] | None
     label_set: str
+    unnamed: int
     outside: frozenset[str]
 
 
@@ -109,6 +111,7 @@ def align(
         tuple(map(kind_of, columns)),
         None if gold.patients is None else tuple(gold.patients[note_id] for note_id in note_ids),
         "; ".join(filter(None, words)),
+        gaps,
         frozenset((gold_codes | _named_codes(predictions, rows)) - {*columns}),
     )
 

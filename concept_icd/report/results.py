@@ -32,7 +32,8 @@ IN_SAMPLE = (
     "IN-SAMPLE: the coder's heads were fitted on scores of notes that the scorer was tuned on; not comparable with "
     "results from out-of-fold scores"
 )
-_LONG = 10**9  # cells times draws: the intervals take more than a second or so
+#: Cells times draws from which the intervals take more than a second or so.
+LONG = 10**9
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,8 @@ class Results:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON holds it: NaN and infinity become null."""
-        plain: dict[str, Any] = _jsonable(dataclasses.asdict(self))
-        return plain
+        found: dict[str, Any] = plain(dataclasses.asdict(self))
+        return found
 
 
 def evaluate(
@@ -186,7 +187,7 @@ def _intervals(
     find = functools.partial(
         metrics.headline_intervals, gold, probabilities, accepted, order, patients, draws, seed, KS
     )
-    if draws * gold.size < _LONG:
+    if draws * gold.size < LONG:
         return find()
     with progress_bar(2 * int(gold.sum()), f"intervals from {draws} draws", "gold codes") as bar:
         return find(advance=bar.advance)
@@ -241,11 +242,12 @@ def _curves(gold: Any, probabilities: Any, order: Any) -> dict[str, Any]:
     }
 
 
-def _jsonable(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """As JSON holds it: no tuples, no NumPy numbers; NaN and infinity become null."""
     if isinstance(value, Mapping):
-        return {str(name): _jsonable(item) for name, item in value.items()}
+        return {str(name): plain(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_jsonable(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, np.generic):
         value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,4 +1,4 @@
-"""`Results` on a terminal: the figures, other systems on the same notes, and the published rows."""
+"""`Results` on a terminal: the figures, other systems on the same notes, and the published rows; and a comparison."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from concept_icd.report.comparison_page import excludes_zero, shown
 from concept_icd.report.definitions import HEADLINE, ORDER, SUMMARY, ceiling, describe_source, field_columns
 from concept_icd.report.results import Results
 
@@ -73,3 +74,42 @@ def _print_published(console: Console, results: Results, published: dict[str, An
 
 def _cell(value: float | None) -> str:
     return "-" if value is None or value != value else f"{value:.3f}"
+
+
+def print_comparison(found: dict[str, Any]) -> None:
+    """Prints `SideBySide.to_dict()`: the figures side by side, and the differences against the first system."""
+    console = Console()
+    for row in found["systems"]:
+        for stamp in row["stamps"]:
+            console.print(f"{row['name']}: {stamp}", style="bold red", markup=False)
+    counts, systems, metrics = found["counts"], found["systems"], shown(found)
+    sizes = f"{counts['notes']} notes, {counts['codes']} codes; n: notes that a figure counts"
+    values = Table(title=sizes, title_justify="left")
+    values.add_column("figure")
+    values.add_column("n", justify="right")
+    for row in systems:
+        values.add_column(escape(row["name"]), justify="right")
+    for metric in metrics:
+        cells = (_cell(row["figures"].get(metric)) for row in systems)
+        values.add_row(metric, f"{found['notes'][metric]}", *cells)
+    console.print(values)
+    if len(systems) == 1:
+        return
+    title = f"difference from {systems[0]['name']}, 95 % over {found['resampled']}; * the interval does not hold 0"
+    differences = Table(title=escape(title), title_justify="left")
+    differences.add_column("figure")
+    for row in systems[1:]:
+        differences.add_column(escape(row["name"]), justify="right")
+    for metric in metrics:
+        differences.add_row(
+            metric, *(_difference(found["differences"][row["name"]].get(metric)) for row in systems[1:])
+        )
+    console.print(differences)
+
+
+def _difference(entry: dict[str, Any] | None) -> str:
+    if entry is None or entry["difference"] is None:
+        return "-"
+    mark = "*" if excludes_zero(entry) else " "
+    spread = "" if entry.get("low") is None else f" [{entry['low']:+.3f}, {entry['high']:+.3f}]{mark}"
+    return escape(f"{entry['difference']:+.3f}{spread}")
