@@ -75,3 +75,19 @@ def test_prepare_mimic3(tmp_path):
         assert task["note_rows"] == 500
         assert task["stays"] > 60
         assert 0 < task["peak_gib"] < 2
+
+
+@pytest.mark.slow
+def test_ordering_demo_tables(shared_data, tmp_path):
+    """Two folds: real orders are learnt from, and frequency is far below."""
+    pytest.importorskip("duckdb")
+    from concept_icd.mimic3.prepare import prepare_mimic3
+
+    prepare_mimic3(shared_data / "mimic3_demo", "mimic3-tables", tmp_path / "demo")
+    options = ("--corpus", tmp_path / "demo", "--seeds", 0, "--folds", 2)
+    result = run("ordering_demo_tables.py", *options, out=tmp_path / "order.json")
+    assert (result["stays"], result["patients"], result["diagnoses_a_stay"]) == (129, 100, 13.65)
+    systems = result["tasks"]["known codes"]["systems"]
+    assert systems["random"]["primary_accuracy"]["mean"] < 0.2
+    assert systems["head"]["graded_ndcg_diagnoses"]["mean"] > systems["probability"]["graded_ndcg_diagnoses"]["high"]
+    assert all(row["primary_accuracy"]["draws"] == 1000 for row in systems.values())
