@@ -38,6 +38,15 @@ def test_packed_training(tmp_path):
 
 
 @pytest.mark.slow
+def test_label_attention(tmp_path):
+    sizes = ("--labels", 900, "--tokens", 600, "--width", 32, "--channels", 16, "--rounds", 1)
+    result = run("label_attention.py", *sizes, out=tmp_path / "attention.json")
+    assert result["largest_relative_gap"] < 1e-4
+    assert result["tokens_times_labels_bytes"] == 4 * 900 * 600
+    assert set(result["seconds"]) == set(result["peak_bytes_above_weights_and_gradients"]) == {"plain", "blocks"}
+
+
+@pytest.mark.slow
 def test_heads(tmp_path):
     result = run("heads.py", "--notes", 100, "--test-notes", 20, "--codes", 50, out=tmp_path / "heads.json")
     assert result["concepts"] > result["codes"] == 50

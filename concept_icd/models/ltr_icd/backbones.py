@@ -79,7 +79,7 @@ def make_tiny(folder: Path, texts: Iterable[str], options: ModelOptions) -> None
         d_ff=2 * options.tiny_width,
         num_layers=options.tiny_layers,
         num_heads=max(1, options.tiny_width // 32),
-        dropout_rate=0.1,
+        dropout_rate=options.dropout,
         decoder_start_token_id=0,
     )
     with bar_on_terminal(str(folder)):

@@ -47,8 +47,9 @@ class ModelOptions:
         metadata={"help": "Channels between the convolutions. 256: LAAT's choice for so many labels, at a third of the "
                           "cost of the encoder's width (PLM-ICD: the encoder's width)."},
     )  # fmt: skip
-    classification_dropout: float = field(
-        default=0.1, metadata={"help": "Dropout on what label attention sees. 0.1: T5's own rate."}
+    dropout: float = field(
+        default=0.1,
+        metadata={"help": "Dropout on what label attention sees, and inside a tiny base. 0.1: T5's own rate."},
     )
     generation_weight: float = field(
         default=1.0,

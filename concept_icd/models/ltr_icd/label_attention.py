@@ -16,8 +16,8 @@ import torch
 from torch import nn
 from torch.autograd.function import once_differentiable
 
-#: Numbers in one block of (notes, tokens, labels): 16 MB in float32.
-BLOCK = 2**22
+#: Numbers in one block of (notes, tokens, labels): 4 MB in float32, which stays in a CPU's cache; a GPU likes more.
+CPU_BLOCK, GPU_BLOCK = 2**20, 2**24
 
 
 class LabelAttention(nn.Module):
@@ -29,18 +29,18 @@ class LabelAttention(nn.Module):
 
     def __init__(self, width: int, labels: int, channels: int, kernel_size: int) -> None:
         super().__init__()
-        self.first = nn.Parameter(torch.randn(channels, kernel_size * width) / (kernel_size * width) ** 0.5)
+        self.first = nn.Parameter(torch.randn(channels, width, kernel_size) / (kernel_size * width) ** 0.5)
         self.second = nn.Parameter(torch.randn(labels, kernel_size * channels) / (kernel_size * channels) ** 0.5)
         self.weight = nn.Parameter(torch.randn(labels, width) / width**0.5)
         self.bias = nn.Parameter(torch.zeros(labels))
         self.kernel_size = kernel_size
 
-    def forward(self, hidden: torch.Tensor, mask: torch.Tensor, block: int = BLOCK) -> torch.Tensor:
+    def forward(self, hidden: torch.Tensor, mask: torch.Tensor, block: int | None = None) -> torch.Tensor:
         """Logits, (notes, labels), float32 or wider.
 
         Args:
             hidden: (notes, tokens, width). mask: bool (notes, tokens), True where there is a token.
-            block: most numbers of (notes, tokens, labels) at a time.
+            block: most numbers of (notes, tokens, labels) at a time; by default what suits the device.
         """
         device = hidden.device.type
         if torch.is_autocast_enabled(device):
@@ -49,7 +49,8 @@ class LabelAttention(nn.Module):
         first, second, weight = weights
         # Without padding that counts: what lies beyond a note's end is 0 for both convolutions, in any batch.
         hidden = hidden * mask[..., None]
-        keys = torch.tanh(neighbours(hidden, self.kernel_size) @ first.T) * mask[..., None]
+        inner = nn.functional.conv1d(hidden.transpose(1, 2), first, padding=self.kernel_size // 2)
+        keys = torch.tanh(inner.transpose(1, 2)) * mask[..., None]
         return attend(neighbours(keys, self.kernel_size), hidden, second, weight, mask, block) + self.bias
 
 
@@ -71,7 +72,7 @@ def attend(
     queries: torch.Tensor,
     weight: torch.Tensor,
     mask: torch.Tensor,
-    block: int = BLOCK,
+    block: int | None = None,
 ) -> torch.Tensor:
     """sum_n softmax_n(keys_n . queries_l) (values_n . weight_l), shape (notes, labels), in float32 or wider.
 
@@ -80,6 +81,8 @@ def attend(
             All of one type.
         mask: bool (notes, tokens); every note has a token.
     """
+    if block is None:
+        block = CPU_BLOCK if keys.device.type == "cpu" else GPU_BLOCK
     labels = max(1, block // mask.numel())
     logits: torch.Tensor = _Attend.apply(keys, values, queries, weight, mask, labels)
     return logits

@@ -49,7 +49,7 @@ class LtrIcd(nn.Module):
         self.attention = nn.ModuleList(
             LabelAttention(width, len(labels), options.channels, options.kernel_size) for labels in kinds if labels
         )
-        self.dropout = nn.Dropout(options.classification_dropout)
+        self.dropout = nn.Dropout(options.dropout)
 
     def forward(
         self,

@@ -24,7 +24,7 @@ def small_model(
     backbone: str = "t5", diagnoses: tuple[str, ...] = DIAGNOSES, procedures: tuple[str, ...] = PROCEDURES, **options
 ) -> LtrIcd:
     torch.manual_seed(0)
-    options = {"segment_tokens": 4, "channels": 8, "classification_dropout": 0.0, "ranking": True} | options
+    options = {"segment_tokens": 4, "channels": 8, "dropout": 0.0, "ranking": True} | options
     settings = LtrIcdConfig(ModelOptions(**options), diagnoses, procedures, BACKBONES[backbone].to_dict())
     model = LtrIcd(settings, *random_backbone(settings.backbone, ranking=options["ranking"]))
     if model.decoder is not None:  # of all logits as large as this, so that tokens differ clearly

@@ -11,9 +11,8 @@ from concept_icd.models.ltr_icd.label_attention import LabelAttention, attend
 
 def naive(block: LabelAttention, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """The formula of the module, with torch's own convolutions and all tokens x labels in memory."""
-    channels, kernel, width = len(block.first), block.kernel_size, hidden.shape[-1]
-    first = block.first.view(channels, kernel, width).transpose(1, 2)
-    second = block.second.view(-1, kernel, channels).transpose(1, 2)
+    first, kernel = block.first, block.kernel_size
+    second = block.second.view(-1, kernel, len(first)).transpose(1, 2)
     rows = []
     for states, real in zip(hidden, mask, strict=True):  # each note alone, without its padding
         states = states[real]
