@@ -95,6 +95,42 @@ def test_the_oracle_bound_and_the_dummy_have_rows_of_their_own(run):
 
 
 @pytest.mark.slow
+def test_the_billing_order_is_measured_beside_the_dummys(run):
+    results = read_json(run / "run" / "evaluation" / "results.json")
+    dummy = results["extra"]["systems"][DUMMY]
+    for name in ("primary_accuracy", "graded_ndcg_diagnoses", "primary_mrr"):
+        assert 0 <= results["figures"][name] <= 1
+        assert 0 <= dummy[name] <= 1
+        assert results["intervals"][name]["draws"] > 900
+    corpus = load_corpus(run / "prepared")
+    assert results["figures"]["primary_notes"] == sum(bool(note.diagnoses) for note in corpus.split("test"))
+    assert results["curves"]["gain"]["diagnoses"].keys() == {"these predictions", DUMMY, "the billing order itself"}
+
+
+@pytest.mark.slow
+def test_a_run_can_be_compared(run, tmp_path):
+    from concept_icd.cli.main import main
+
+    own, other = run / "run", tmp_path / "turned.jsonl"
+    lines = [json.loads(line) for line in (own / "evaluation" / "predictions.jsonl").read_text().splitlines()]
+    for line in lines:
+        for entry in line["codes"]:
+            entry["rank"] = len(line["codes"]) + 1 - entry["rank"]
+    other.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    out = tmp_path / "out"
+    words = ["compare", str(own), f"turned={other}", "--gold", str(run / "prepared"), "--out", str(out)]
+    assert main([*words, "--draws", "50"]) == 0
+    found, results = read_json(out / "compare.json"), read_json(own / "evaluation" / "results.json")
+    assert [row["name"] for row in found["systems"]][1:] == ["turned", DUMMY]
+    for name in ("micro_f1", "micro_auc", "primary_accuracy"):
+        assert found["systems"][0]["figures"][name] == pytest.approx(results["figures"][name]), name
+        assert found["systems"][2]["figures"][name] == pytest.approx(results["extra"]["systems"][DUMMY][name]), name
+    difference = found["differences"]["turned"]
+    assert difference["micro_f1"]["difference"] == difference["micro_auc"]["difference"] == 0
+    assert difference["graded_ndcg_diagnoses"]["difference"] != 0
+
+
+@pytest.mark.slow
 def test_a_split_without_scored_notes_is_refused(run, tmp_path):
     coder, corpus = ConceptCoder.from_pretrained(run / "run" / "coder"), load_corpus(run / "prepared")
     with pytest.raises(InputError, match="no scored note belongs to the split 'dev'"):
