@@ -25,6 +25,10 @@ class World:
 
 @pytest.fixture
 def world() -> World:
+    return make_world()
+
+
+def make_world() -> World:
     codes = ("486", "487.0", "490", "491.0", "780.6", "786.2", "787.0", "788.0")
     categories = np.array([[i // 2 == j for i in range(8)] for j in range(4)])
     cover = np.vstack([categories, np.eye(8, dtype=bool)])
