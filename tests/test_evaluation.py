@@ -108,6 +108,17 @@ def test_the_billing_order_is_measured_beside_the_dummys(run):
 
 
 @pytest.mark.slow
+def test_gold_by_vote_has_no_billing_order(run, tmp_path):
+    coder, corpus = ConceptCoder.from_pretrained(run / "run" / "coder"), load_corpus(run / "prepared")
+    voted = tuple(dataclasses.replace(note, annotations={"company": note.codes}) for note in corpus.notes)
+    corpus = dataclasses.replace(corpus, notes=voted)
+    found = evaluate_coder(coder, load_scores(run / "run" / "scores"), corpus, tmp_path / "e", title="t")
+    assert "map" in found.figures
+    assert "primary_accuracy" not in found.figures
+    assert "primary_accuracy" not in found.extra["systems"][DUMMY]
+
+
+@pytest.mark.slow
 def test_a_run_can_be_compared(run, tmp_path):
     from concept_icd.cli.main import main
 

@@ -88,7 +88,7 @@ def gain_chart(kind: str, curves: Mapping[str, Sequence[float | None]]) -> str:
     high = max(gain for gains in shown.values() for gain in gains if gain is not None)
     chart = Chart(f"Cumulative gain, {kind}", linear(last), linear(high * 1.05 or 1), "codes read", "gain (mean)")
     systems = [name for name in shown if name not in (BILLED, FREQUENCY)]
-    for name, gains in shown.items():
+    for name, gains in sorted(shown.items(), key=lambda item: item[0] in systems):  # systems on top of the bounds
         place = systems.index(name) if name in systems else -1
         colour = COLOURS[place % len(COLOURS)] if name in systems else "faint"
         points = [(0.0, 0.0), *((k, gain) for k, gain in enumerate(gains, start=1) if gain is not None)]

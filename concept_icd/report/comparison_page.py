@@ -8,7 +8,7 @@ from typing import Any
 from concept_icd.report.charts import gain_figures
 from concept_icd.report.comparison import COMPARED
 from concept_icd.report.definitions import DEFINITIONS
-from concept_icd.report.markup import count, definition_list, document, number, stamps, table
+from concept_icd.report.markup import count, definition_list, document, number, span, stamps, table
 
 
 def render_comparison(found: dict[str, Any], title: str) -> str:
@@ -60,7 +60,7 @@ def _side_by_side(found: dict[str, Any]) -> str:
 
 def _value(row: dict[str, Any], metric: str) -> str:
     width = row["intervals"].get(metric)
-    spread = f"<br><span class='note'>{number(width['low'])} – {number(width['high'])}</span>" if width else ""
+    spread = f"<br><span class='note'>{span(width['low'], width['high'])}</span>" if width else ""
     return number(row["figures"].get(metric)) + (spread if metric in row["figures"] else "")
 
 
@@ -88,7 +88,7 @@ def _difference(entry: dict[str, Any] | None) -> str:
     if entry.get("low") is None:
         return value
     strong = f"<b>{value}</b>" if excludes_zero(entry) else value
-    return f"{strong}<br><span class='note'>{entry['low']:+.3f} – {entry['high']:+.3f}</span>"
+    return f"{strong}<br><span class='note'>{entry['low']:+.3f} to {entry['high']:+.3f}</span>"
 
 
 def _definition(metric: str) -> str:

@@ -13,7 +13,8 @@ def _of_kind(kind: str) -> dict[str, str]:
     return {
         f"graded_ndcg_{kind}": "gain P - g + 1 of the g-th billed of P codes, discount 1/log2(1 + rank), whole list",
         **{f"graded_ndcg_at_{k}_{kind}": f"the same, first {k}" for k in KS},
-        f"kendall_tau_{kind}": "share of pairs of gold codes in billing order less that turned round, notes with two",
+        f"kendall_tau_{kind}": "share of pairs of gold codes in billing order, less the share turned round; "
+        "notes with two such codes",
         **{f"cumulative_gain_at_{k}_{kind}": f"gain of the first {k}, summed" for k in KS},
         **{f"graded_dcg_at_{k}_{kind}": f"discounted gain of the first {k}, summed" for k in KS},
     }

@@ -64,6 +64,12 @@ def number(value: float | None) -> str:
     return f"{value:.3f}" if value == 0 or abs(value) >= 0.01 else f"{value:.2g}"
 
 
+def span(low: float | None, high: float | None) -> str:
+    """An interval."""
+    between = " to " if low is not None and low < 0 else " – "
+    return f"{number(low)}{between}{number(high)}"
+
+
 def count(things: int, noun: str) -> str:
     """ "1 note", "1,729 notes"."""
     return f"{things:,} {noun}{'' if things == 1 else 's'}"

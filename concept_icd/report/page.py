@@ -14,7 +14,7 @@ from concept_icd.report.charts import (
     rank_error_chart,
 )
 from concept_icd.report.definitions import DEFINITIONS, HEADLINE, ORDER, ceiling, describe_source, field_columns
-from concept_icd.report.markup import count, definition_list, document, number, stamps, table
+from concept_icd.report.markup import count, definition_list, document, number, span, stamps, table
 
 #: Codes in the table of worst codes.
 WORST = 20
@@ -187,7 +187,7 @@ def _provenance(results: dict[str, Any]) -> str:
 
 def _interval(results: dict[str, Any], metric: str) -> str:
     interval = results["intervals"].get(metric)
-    return f"{number(interval['low'])} – {number(interval['high'])}" if interval else ""
+    return span(interval["low"], interval["high"]) if interval else ""
 
 
 def _at_most(results: dict[str, Any], metric: str) -> str:
