@@ -37,7 +37,7 @@ def read_yaml(folder: str, name_or_path: str | Path) -> tuple[Path, Any]:
     """
     import yaml
 
-    path, kind = Path(name_or_path), folder.removesuffix("s")
+    path, kind = Path(name_or_path), folder.split("/")[0].removesuffix("s")
     if path.suffix not in (".yaml", ".yml"):
         path = resource(f"{folder}/{name_or_path}.yaml")
     try:

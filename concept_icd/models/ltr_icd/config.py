@@ -35,8 +35,9 @@ class ModelOptions:
     )
     max_tokens: int = field(
         default=4096,
-        metadata={"help": "Tokens read of a note, from its beginning. 4096: nine in ten discharge summaries whole."},
-    )
+        metadata={"help": "Tokens read of a note, from its beginning. 4096: most discharge summaries whole (Edin et "
+                          "al. read 4,000 words)."},
+    )  # fmt: skip
     kernel_size: int = field(
         default=3,
         metadata={"help": "Tokens a convolution sees, odd. 3: the least with a neighbour on each side; two of them "
@@ -44,8 +45,8 @@ class ModelOptions:
     )  # fmt: skip
     channels: int = field(
         default=256,
-        metadata={"help": "Channels between the convolutions. 256: LAAT's choice for so many labels, at a third of the "
-                          "cost of the encoder's width (PLM-ICD: the encoder's width)."},
+        metadata={"help": "Channels between the convolutions. 256: a third of T5-base's width; memory "
+                          "and time grow with channels x labels (PLM-ICD: the encoder's width)."},
     )  # fmt: skip
     dropout: float = field(
         default=0.1,

@@ -12,6 +12,7 @@ import pytest
 
 from concept_icd.corpora import load_corpus, save_corpus, synthetic
 from concept_icd.errors import InputError
+from concept_icd.models.ltr_icd import training
 from concept_icd.models.ltr_icd.data import training_notes
 from concept_icd.models.ltr_icd.options import make_options
 from concept_icd.models.ltr_icd.predicting import predict
@@ -179,6 +180,26 @@ def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been(tmp_path: Path) -> 
     assert (cut / "model" / "model.safetensors").read_bytes() == (whole / "model" / "model.safetensors").read_bytes()
     assert codes_by_note(cut / "predictions.jsonl") == codes_by_note(whole / "predictions.jsonl")
     assert not list(cut.rglob("*.pt")) + list(cut.rglob("*.bin"))
+
+
+def test_a_run_killed_while_it_predicts_does_not_train_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    where = corpus(tmp_path / "corpus", [coded(n, EIGHT[n % 8].diagnoses, EIGHT[n % 8].procedures) for n in range(10)])
+    wanted = options(where, tmp_path / "out", predict_split="train", holdout=0.2)
+
+    def killed(*args: object, **kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "write_predictions", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(wanted)
+    weights = (tmp_path / "out" / "model" / "model.safetensors").read_bytes()
+    monkeypatch.setattr(training, "fit", killed)
+    train(wanted)
+    assert (tmp_path / "out" / "model" / "model.safetensors").read_bytes() == weights
+    assert len(codes_by_note(tmp_path / "out" / "predictions.jsonl")) == 10
+    threshold = json.loads((tmp_path / "out" / "model" / "config.json").read_text())["threshold"]
+    assert threshold["source"] == "micro-F1 on the 2 held-out training notes"
 
 
 @pytest.mark.slow
