@@ -31,8 +31,8 @@ from concept_icd.heads.ranking_features import PairTable
 from concept_icd.note_words import GROUPS, Sentences, Vocabulary, keys_of, read_sentences, title_terms
 
 SHARE, SHRINK = 0.3, 5.0
-#: Learned terms of a code, at most; notes that hold a learned term, at least, and as a share at most.
-MOST_TERMS, FEWEST_NOTES, MOST_NOTES = 15, 5, 0.5
+#: Learned terms of a code, at most; notes that hold a learned term, at least.
+MOST_TERMS, FEWEST_NOTES = 15, 5
 #: A pair of words in the titles of more codes than this names none of them.
 MOST_CODES = 3
 #: Penalty of the words around mentions; sections that are lists say nothing around a mention.
@@ -269,7 +269,7 @@ def learn_lexicon(
     in_notes = csr_array(notes @ in_sentences)
     in_notes.data = np.minimum(in_notes.data, 1.0)
     count = np.asarray(in_notes.sum(axis=0)).reshape(-1)
-    usual = (count >= FEWEST_NOTES) & (count <= MOST_NOTES * sentences.notes)
+    usual = count >= FEWEST_NOTES
     grams, in_notes, in_sentences = grams[usual], csr_array(in_notes[:, usual]), csr_array(in_sentences[:, usual])
     term, code = _learned(in_notes, gold)
     pairs = {(vocabulary.term(int(grams[t])), int(c)) for t, c in zip(term, code, strict=True)}

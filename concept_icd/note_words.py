@@ -119,24 +119,24 @@ def read_sentences(texts: Iterable[str], vocabulary: Vocabulary) -> Sentences:
     keys: list[int] = []
     at: list[int] = []
     note = -1
-    numbers: dict[str, list[int]] = {}  # lists repeat themselves
+    known: dict[str, list[int] | None] = {}  # lists repeat themselves
     for note, text in enumerate(texts):
         for section in split_sections(text):
             if section.name in _LEFT_OUT:
                 continue
-            found = []
+            found: list[tuple[int, list[int]]] = []
             for start, piece in _pieces(text[section.start : section.end]):
-                if piece not in numbers:
-                    numbers[piece] = _grams(piece, vocabulary)
-                if numbers[piece]:
-                    found.append((section.start + start, numbers[piece]))
+                if piece not in known:
+                    known[piece] = _grams(piece, vocabulary)
+                if (told := known[piece]) is not None:
+                    found.append((section.start + start, told))
             group = GROUPS.index(_GROUP_OF.get(section.name, "other"))
             for item, (start, grams) in enumerate(found):
                 at.extend([len(rows)] * len(grams))
                 keys.extend(grams)
                 rows.append((note, group, start / len(text), item, len(found)))
-        if len(numbers) > 100_000:
-            numbers.clear()
+        if len(known) > 100_000:
+            known.clear()
     table = np.array(rows, dtype=np.float64).reshape(-1, 5)
     number, group, item, items = table[:, [0, 1, 3, 4]].astype(np.int64).T
     found_grams, of = np.array(keys, dtype=np.int64), np.array(at, dtype=np.int64)
@@ -155,10 +155,11 @@ def _pieces(text: str) -> Iterable[tuple[int, str]]:
         yield begin, text[begin:end]
 
 
-def _grams(piece: str, vocabulary: Vocabulary) -> list[int]:
+def _grams(piece: str, vocabulary: Vocabulary) -> list[int] | None:
+    """Of words that the vocabulary has; None where nothing is said, or said not to be there."""
     words = stems(piece)
-    if _DENIALS.intersection(words[:3]):
-        return []
+    if not words or _DENIALS.intersection(words[:3]):
+        return None
     numbers = [vocabulary.number(word) for word in words]
     pairs = [a * PAIR + b for a, b in pairwise(numbers) if a and b]
     return list(dict.fromkeys([number for number in numbers if number] + pairs))

@@ -74,23 +74,40 @@ def fit_order(
     """
     if not len(lists.item):
         return towards.copy()
+    root = _root(features, lists, ridge)
     if method == "plackett-luce":
-        return _minimise(plackett_luce(lists, len(features)), features, ridge, start, towards)
-    weights = towards
+        return _minimise(plackett_luce(lists, len(features)), features, ridge, start, towards, root)
+    weights = start
     for _ in range(ROUNDS):
-        loss = lambdarank(lists, features @ weights)
-        weights = _minimise(loss, features, ridge, weights if weights is not towards else start, towards)
+        weights = _minimise(lambdarank(lists, features @ weights), features, ridge, weights, towards, root)
     return weights
 
 
-def _minimise(loss: Loss, features: np.ndarray, ridge: float, start: np.ndarray, towards: np.ndarray) -> np.ndarray:
-    def objective(weights: np.ndarray) -> tuple[float, np.ndarray]:
+def _root(features: np.ndarray, lists: Lists, ridge: float) -> np.ndarray:
+    """R of about the shape of the loss: in the coordinates \\(R^{-1} w\\) it is round, and L-BFGS takes few steps."""
+    inside = lists.item[lists.there]
+    x = features[inside]
+    of = np.repeat(np.arange(len(lists.item)), lists.there.sum(axis=1))
+    size = np.bincount(of)
+    x -= (np.add.reduceat(x, np.append(0, np.cumsum(size)[:-1])) / size[:, None])[of]
+    curvature = x.T @ (x / size[of, None]) / 2 + ridge * np.eye(x.shape[1])
+    return np.asarray(np.linalg.inv(np.linalg.cholesky(curvature)).T)
+
+
+def _minimise(
+    loss: Loss, features: np.ndarray, ridge: float, start: np.ndarray, towards: np.ndarray, root: np.ndarray
+) -> np.ndarray:
+    """From `start` to the minimum of the loss plus the ridge."""
+
+    def objective(moved: np.ndarray) -> tuple[float, np.ndarray]:
+        weights = start + root @ moved
         value, gradient = loss(features @ weights)
         off = weights - towards
-        return value + 0.5 * ridge * float(off @ off), gradient @ features + ridge * off
+        return value + 0.5 * ridge * float(off @ off), (gradient @ features + ridge * off) @ root
 
-    options = {"maxiter": 200, "ftol": 1e-8, "gtol": 1e-4}
-    return np.asarray(minimize(objective, start, jac=True, method="L-BFGS-B", options=options).x)
+    options = {"maxiter": 200, "ftol": 1e-7, "gtol": 1e-3}
+    found = minimize(objective, np.zeros(len(start)), jac=True, method="L-BFGS-B", options=options)
+    return np.asarray(start + root @ found.x)
 
 
 def plackett_luce(lists: Lists, items: int) -> Loss:
@@ -98,16 +115,16 @@ def plackett_luce(lists: Lists, items: int) -> Loss:
     column = np.arange(lists.item.shape[1])
     value = np.where(column < lists.ranked[:, None], 1 / np.log2(2 + column), 0.0)
     value /= value.sum(axis=1, keepdims=True)
+    used, inside, filled = value > 0, lists.item[lists.there], np.where(lists.there, 0.0, -np.inf)
 
     def loss(scores: np.ndarray) -> tuple[float, np.ndarray]:
-        s = np.where(lists.there, scores[lists.item], -np.inf)
-        s -= s.max(axis=1, keepdims=True)
-        e = np.exp(np.maximum(s, -500.0)) * lists.there
+        s = scores[lists.item] + filled
+        s = np.maximum(s - s.max(axis=1, keepdims=True), -500.0)
+        e = np.exp(s) * lists.there
         left = np.maximum(np.cumsum(e[:, ::-1], axis=1)[:, ::-1], 1e-300)  # of those not drawn yet
-        used = value > 0
-        total = (value[used] * (np.log(left[used]) - np.maximum(s[used], -500.0))).sum()
+        total = (value[used] * (np.log(left[used]) - s[used])).sum()
         gradient = e * np.cumsum(value / left, axis=1) - value
-        return float(total), np.bincount(lists.item[lists.there], gradient[lists.there], items)
+        return float(total), np.bincount(inside, gradient[lists.there], items)
 
     return loss
 

@@ -22,7 +22,7 @@ from concept_icd.heads.ranking_features import Pairs, PairTable, PathScores, Tra
 
 #: Codes of each kind, by probability, that stand in a list whether they are gold, accepted or neither.
 BEST = 5
-RIDGES = (1000.0, 100.0, 10.0, 1.0, 0.1)
+RIDGES = (100.0, 10.0, 1.0, 0.1)
 #: A linear score of some dozens of features needs no more notes than this; of more, so many are drawn.
 MAX_NOTES = 5000
 
