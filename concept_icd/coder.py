@@ -21,7 +21,7 @@ from concept_icd.corpora.reading import flaw
 from concept_icd.errors import InputError
 from concept_icd.evidence import with_evidence
 from concept_icd.heads.fitting import HeadOptions, Heads, fit_heads, folds_of
-from concept_icd.heads.ranker_fitting import GoldOrder, notes_to_learn_from
+from concept_icd.heads.ranking_examples import GoldOrder, notes_to_learn_from
 from concept_icd.mentions import Lexicon, learn_features, naming
 from concept_icd.model_reference import ModelReference
 from concept_icd.ontology import Ontology, load_ontology

@@ -12,6 +12,7 @@ from concept_icd.artifacts import read_manifest
 from concept_icd.coder import ConceptCoder, gold_matrix
 from concept_icd.concepts import ConceptSet
 from concept_icd.errors import InputError
+from concept_icd.heads.fitting import HeadOptions
 from concept_icd.ontology import load_ontology
 from concept_icd.records import CodedNote, Note
 from tests.fitted_coder import CODES
@@ -99,6 +100,73 @@ def test_gold_of_test_notes_moves_no_prediction(fitted):
     # The check can fail: other train codes make another coder.
     other = [dataclasses.replace(fitted.train[0], diagnoses=("486", "786.2")), *fitted.train[1:]]
     assert ConceptCoder.fit(train_scores, other, fitted.coder.concepts, **fitted.arguments).hash != again.hash
+
+
+def test_a_coder_without_anything_learnt_has_no_lexicon_and_ranks_by_probability(fitted):
+    plain = fit_again(fitted, order="none")
+    assert plain.lexicon is None
+    assert plain.heads.ranker.learned is None
+    for result in plain.results(fitted.scores, notes=[coded.note for coded in fitted.test]):
+        probabilities = [code.probability for code in result.codes]
+        assert probabilities == sorted(probabilities, reverse=True)
+
+
+def fit_again(fitted, train=None, **options):
+    train = train or fitted.train
+    scores = fitted.scores.select([coded.note.note_id for coded in train])
+    return ConceptCoder.fit(scores, train, fitted.coder.concepts, **fitted.arguments, options=HeadOptions(**options))
+
+
+@pytest.fixture(scope="module")
+def ordered(fitted) -> ConceptCoder:
+    """Fitted on notes whose codes stand in the order 786.2, 780.6, ..., in a note with text that tells the first."""
+    train = []
+    for coded in fitted.train:
+        codes = sorted(coded.diagnoses, reverse=True)
+        text = f"CHIEF COMPLAINT: {' '.join(reversed(codes[:1]))} {coded.note.text}"
+        note = dataclasses.replace(coded.note, text=text)
+        train.append(dataclasses.replace(coded, note=note, diagnoses=tuple(codes)))
+    return fit_again(fitted, train)
+
+
+def test_the_order_is_learnt_and_what_is_accepted_stays(fitted, ordered):
+    assert ordered.heads.ranker.learned is not None
+    plain, moved = fit_again(fitted, order="none"), 0
+    for one, other in zip(plain.results(fitted.scores), ordered.results(fitted.scores), strict=True):
+        accepted = [code.code for code in other.accepted if code.kind == "diagnosis"]
+        assert {code.code for code in one.accepted} == {code.code for code in other.accepted}
+        assert [code.accepted for code in one.codes] == [code.accepted for code in other.codes]
+        assert {code.code: code.probability for code in one.codes} == {c.code: c.probability for c in other.codes}
+        assert [code.rank for code in other.codes] == [1, 2, 3, 4, 5, 6]
+        moved += one.codes != other.codes and accepted == sorted(accepted, reverse=True)
+    assert moved > 10
+
+
+def test_a_note_without_text_has_an_order_too(fitted, ordered):
+    notes = [dataclasses.replace(coded.note, text="") for coded in fitted.test]
+    scores = fitted.scores.select([note.note_id for note in notes])
+    assert (ordered.rank(scores, notes=notes) == ordered.rank(scores)).all()
+    some = [coded.note for coded in fitted.test[:5]]
+    assert (ordered.rank(scores, notes=some)[5:] == ordered.rank(scores)[5:]).all()
+
+
+def test_the_lexicon_travels_with_the_coder(fitted, ordered, tmp_path):
+    assert ordered.lexicon is not None
+    ordered.save_pretrained(tmp_path / "coder")
+    again = ConceptCoder.from_pretrained(tmp_path / "coder")
+    assert again.hash == ordered.hash
+    notes = [coded.note for coded in fitted.test]
+    assert (again.rank(fitted.scores, notes=notes) == ordered.rank(fitted.scores, notes=notes)).all()
+    (tmp_path / "coder" / "lexicon.json").write_text("{}")
+    with pytest.raises(InputError, match=r"lexicon\.json is missing or damaged"):
+        ConceptCoder.from_pretrained(tmp_path / "coder")
+
+
+def test_codes_that_are_a_set_teach_no_order(fitted):
+    votes = {"A": ("486",), "B": ("486",)}
+    train = [*fitted.train[:-1], dataclasses.replace(fitted.train[-1], annotations=votes)]
+    assert "order" not in fit_again(fitted, train).heads.cross_validation
+    assert "order" in fit_again(fitted, train, order="billing").heads.cross_validation
 
 
 def test_a_spoilt_label_is_told_as_the_code_it_means(fitted):

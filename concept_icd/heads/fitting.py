@@ -29,7 +29,8 @@ from concept_icd.heads.calibration import Calibration, Method, fit_calibration
 from concept_icd.heads.newton import log_loss
 from concept_icd.heads.ranker import Ranker
 from concept_icd.heads.ranker_files import ranker_settings, ranker_tensors, read_ranker
-from concept_icd.heads.ranker_fitting import GoldOrder, fit_ranker
+from concept_icd.heads.ranker_fitting import fit_ranker
+from concept_icd.heads.ranking_examples import GoldOrder
 from concept_icd.heads.ranking_features import PairTable, PathScores
 from concept_icd.heads.shared_model import BLOCK, ScoreStatistics
 from concept_icd.heads.threshold import Threshold, choose_threshold
