@@ -100,3 +100,27 @@ def test_ordering_demo_tables(shared_data, tmp_path):
     assert systems["random"]["primary_accuracy"]["mean"] < 0.2
     assert systems["head"]["graded_ndcg_diagnoses"]["mean"] > systems["probability"]["graded_ndcg_diagnoses"]["high"]
     assert all(row["primary_accuracy"]["draws"] == 1000 for row in systems.values())
+
+
+@pytest.mark.slow
+def test_ordering_and_its_systems_compared(llama, tmp_path):
+    """Both systems on the ordered corpus, small, and `concept-icd compare` on what they left."""
+    work = tmp_path / "work"
+    words = ("--work", work, "--notes", 40, "--seeds", 0)
+    ours = f"--options=--model_name_or_path {llama} --max_steps 2 --folds 0 --holdout 0.5 --levels chapter code"
+    result = run("ordering.py", *words, ours, "--ltr-options=--max_steps 2", out=tmp_path / "ordering.json")
+    assert set(result["systems"]) == {"frequency order", "probability order", "ranking head", "LTR-ICD (tiny)"}
+    head, probability = (result["systems"][name] for name in ("ranking head", "probability order"))
+    assert head["micro_f1"] == probability["micro_f1"]  # the head changes the order alone
+    assert result["differences"]["ranking head minus LTR-ICD (tiny)"]["primary_accuracy"]["low"] <= 1
+    seed = work / "seed-0"
+    command = [sys.executable, "-m", "concept_icd.cli.main", "compare", f"ours={seed / 'concepts'}"]
+    command += [f"ltr-icd={seed / 'ltr' / 'predictions.jsonl'}", "--gold", str(seed / "corpus"), "--draws", "50"]
+    done = subprocess.run([*command, "--out", str(tmp_path / "compare")], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr[-2000:]
+    compared = json.loads((tmp_path / "compare" / "compare.json").read_text())
+    ours_there = next(system for system in compared["systems"] if system["name"] == "ours")
+    assert ours_there["figures"]["primary_accuracy"] == pytest.approx(head["primary_accuracy"]["mean"])
+    page = (tmp_path / "compare" / "compare.html").read_text()
+    assert "Gain, diagnoses" in page
+    assert "ltr-icd" in page

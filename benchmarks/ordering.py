@@ -1,0 +1,162 @@
+"""Codes in billing order on invented stays: probability order, the ranking head, LTR-ICD and frequency, 3 seeds.
+
+    python benchmarks/ordering.py --work runs/bench-ordering --out benchmarks/results/ordering.json
+
+Each seed invents its own stays (`synthetic(ordered=True)`), tunes the tiny model, fits the heads on out-of-fold scores
+of the training stays, and trains the tiny LTR-ICD from scratch on the same ones. The test stays are looked at once.
+Frequency order, probability order and the ranking head are orders of one coder's codes: it accepts the same ones. The
+two trainings run side by side, one thread each; a killed run goes on where it stopped. The notes are made from
+templates: the figures compare ways of ordering, and say nothing of real notes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from common import record
+
+from concept_icd import metrics
+from concept_icd.artifacts import write_json
+from concept_icd.corpora import load_corpus, save_corpus, synthetic
+from concept_icd.metrics.intervals import draw_weights, drawn_means
+from concept_icd.metrics.order import note_order, order_figures
+from concept_icd.report.alignment import Matrices, align
+from concept_icd.report.reading import read_gold, read_predictions
+
+ROOT = Path(__file__).resolve().parent.parent
+HEAD, PROBABILITY, LTR, FREQUENCY = "ranking head", "probability order", "LTR-ICD (tiny)", "frequency order"
+FIGURES = ("primary_accuracy", "primary_mrr", "primary_hit_at_3", "graded_ndcg_diagnoses", "graded_ndcg_procedures",
+           "kendall_tau_diagnoses", "cumulative_gain_at_5_diagnoses")  # fmt: skip
+COMPARED = ("primary_accuracy", "graded_ndcg_diagnoses", "kendall_tau_diagnoses")
+DRAWS = 2000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--work", type=Path, default=Path("runs/bench-ordering"), help="folder of corpora and models")
+    parser.add_argument("--notes", type=int, default=800, help="stays a seed")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--config", default="synthetic-tiny", help="tuning config of the concept coder")
+    parser.add_argument("--ltr-config", default=str(ROOT / "configs" / "ltr-icd" / "tiny.yaml"))
+    parser.add_argument("--options", type=shlex.split, default=[], help="that override the tuning config")
+    parser.add_argument("--ltr-options", type=shlex.split, default=[], help="that override the LTR-ICD config")
+    parser.add_argument("--out", type=Path, help="JSON file for the figures")
+    args = parser.parse_args()
+    started = time.monotonic()
+    seeds = []
+    for seed in args.seeds:
+        folder = args.work / f"seed-{seed}"
+        if not (folder / "corpus").is_dir():
+            save_corpus(folder / "corpus", synthetic(args.notes, seed, ordered=True), seed=seed)
+        run_both(folder, seed, args)
+        seeds.append(measure(folder))
+    result = record("ordering.py", args.seeds[0]) | {"minutes": (time.monotonic() - started) / 60}
+    result |= {"notes": args.notes, "seeds": args.seeds, **summarise(seeds)}
+    for name, figures in result["systems"].items():
+        print(
+            f"{name:<20} primary {figures['primary_accuracy']['mean']:.3f}  micro-F1 {figures['micro_f1']['mean']:.4f}"
+        )
+    if args.out:
+        write_json(args.out, result)
+
+
+def run_both(folder: Path, seed: int, args: argparse.Namespace) -> None:
+    """The concept coder and LTR-ICD on one corpus, side by side; what is complete is skipped by each."""
+    corpus = ["--corpus", str(folder / "corpus")]
+    concepts = [sys.executable, "-m", "concept_icd.cli.main", "run", *corpus, "--config", args.config]
+    concepts += ["--out", str(folder / "concepts"), "--seed", str(seed), "--", *args.options]
+    ltr = [sys.executable, str(ROOT / "scripts" / "train_ltr_icd.py"), "--config", args.ltr_config, *corpus]
+    ltr += ["--output_dir", str(folder / "ltr"), "--seed", str(seed), *args.ltr_options]
+    commands = {folder / "concepts" / "evaluation": concepts, folder / "ltr" / "predictions.jsonl": ltr}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    running = [
+        subprocess.Popen(command, env=environment) for result, command in commands.items() if not result.exists()
+    ]
+    codes = [process.wait() for process in running]
+    if any(codes):
+        raise SystemExit(f"a training of seed {seed} failed; see above")
+
+
+def measure(folder: Path) -> dict[str, Any]:
+    """System -> figures and per-note values, on the test stays of one seed."""
+    corpus = load_corpus(folder / "corpus")
+    codes = sorted({code for note in corpus.split("train") for code in note.codes})
+    gold = read_gold(folder / "corpus", split="test")
+    concepts = align(read_predictions(folder / "concepts" / "evaluation" / "predictions.jsonl"), gold, codes)
+    ltr = align(read_predictions(folder / "ltr" / "predictions.jsonl"), gold, codes)
+    counts = np.array([sum(code in note.codes for note in corpus.split("train")) for code in concepts.codes], float)
+    frequency = np.tile(counts, (len(concepts.note_ids), 1))
+    orders = {
+        FREQUENCY: (concepts, frequency),
+        PROBABILITY: (concepts, concepts.probabilities),
+        HEAD: (concepts, concepts.scores),
+        LTR: (ltr, ltr.scores),
+    }
+    return {"patients": concepts.patients, "systems": {name: one(*pair) for name, pair in orders.items()}}
+
+
+def one(of: Matrices, order: Any) -> dict[str, Any]:
+    diagnoses = np.array([kind == "diagnosis" for kind in of.kinds])
+    values = note_order(of.places, order, diagnoses, of.principal)
+    decided = metrics.decision_metrics(of.gold, of.decisions)
+    figures = order_figures(values) | {name: decided[name] for name in ("micro_f1", "macro_f1", "macro_f1_caml")}
+    return {"figures": figures, "values": values, "decisions": of.decisions}
+
+
+def summarise(seeds: list[dict[str, Any]]) -> dict[str, Any]:
+    """Mean and standard deviation over seeds; paired differences, resampling each seed's patients."""
+    if any((one["systems"][HEAD]["decisions"] != one["systems"][PROBABILITY]["decisions"]).any() for one in seeds):
+        raise SystemExit("the ranking head changed which codes are accepted")
+    systems = {}
+    for name in (FREQUENCY, PROBABILITY, HEAD, LTR):
+        rows = [one["systems"][name]["figures"] for one in seeds]
+        systems[name] = {
+            figure: {
+                "mean": float(np.mean([row[figure] for row in rows])),
+                "sd": float(np.std([row[figure] for row in rows], ddof=1)) if len(rows) > 1 else None,
+                "seeds": [row[figure] for row in rows],
+            }
+            for figure in (*FIGURES, "micro_f1", "macro_f1", "macro_f1_caml")
+        }
+    pairs = {f"{HEAD} minus {other}": difference(seeds, HEAD, other) for other in (PROBABILITY, LTR, FREQUENCY)}
+    return {
+        "test_notes": [len(one["patients"]) for one in seeds],
+        "test_patients": [len(set(one["patients"])) for one in seeds],
+        "primary_notes": [one["systems"][HEAD]["figures"]["primary_notes"] for one in seeds],
+        "systems": systems,
+        "differences": pairs,
+        "draws": DRAWS,
+    }
+
+
+def difference(seeds: list[dict[str, Any]], a: str, b: str) -> dict[str, dict[str, float]]:
+    """Mean over seeds of a - b with its 95 % interval: in each draw every seed's patients are resampled."""
+    drawn: dict[str, list[np.ndarray]] = {name: [] for name in COMPARED}
+    for number, seed in enumerate(seeds):
+        patients = seed["patients"]
+        weights = draw_weights(patients, len(patients), DRAWS, number)
+        means = [drawn_means({n: seed["systems"][s]["values"][n] for n in COMPARED}, weights) for s in (a, b)]
+        for name in COMPARED:
+            drawn[name].append(means[0][name] - means[1][name])
+    figures = [[seed["systems"][system]["figures"] for seed in seeds] for system in (a, b)]
+    return {
+        name: {
+            "difference": float(np.mean([x[name] - y[name] for x, y in zip(*figures, strict=True)])),
+            **dict(
+                zip(("low", "high"), np.percentile(np.mean(drawn[name], axis=0), [2.5, 97.5]).tolist(), strict=True)
+            ),
+        }
+        for name in COMPARED
+    }
+
+
+if __name__ == "__main__":
+    main()
