@@ -32,7 +32,7 @@ from concept_icd.note_words import GROUPS, Sentences, Vocabulary, keys_of, read_
 
 SHARE, SHRINK = 0.3, 5.0
 #: Learned terms of a code, at most; notes that hold a learned term, at least.
-MOST_TERMS, FEWEST_NOTES = 15, 5
+MOST_TERMS, FEWEST_NOTES = 40, 5
 #: A pair of words in the titles of more codes than this names none of them.
 MOST_CODES = 3
 #: Penalty of the words around mentions; sections that are lists say nothing around a mention.
@@ -53,6 +53,7 @@ FEATURES = {
     "before_others": "1 / place by first mention among the codes that the note mentions",
     "around": "how much later than usual (places from 0 to 1) codes with such words around them are billed",
     "around_first": "how much oftener than usual such codes are the first of their kind",
+    "likeliest_first": "1 / place by falling `around_first` among the codes that the note mentions",
 }
 
 
@@ -195,9 +196,13 @@ class _Mentions:
 
         first = self.sentence[self.starts]
         note = self.pairs // self.codes
-        by_place = np.lexsort((first, note))
-        rank = np.empty(len(note))
-        rank[by_place] = np.arange(len(note)) - np.searchsorted(note, note[by_place]) + 1
+
+        def place_in_note(values: np.ndarray) -> np.ndarray:
+            """From 1, by rising value; `note` rises."""
+            place = np.empty(len(note))
+            place[np.lexsort((values, note))] = np.arange(len(note)) - np.searchsorted(note, note) + 1
+            return place
+
         columns = [
             np.ones(len(note)),
             np.log1p(np.diff(self.starts, append=len(self.key))),
@@ -206,9 +211,11 @@ class _Mentions:
             within("present", place),
             within("course", place),
             within("discharge", 1 / (1 + s.item[self.sentence])),
-            1 / rank,
+            1 / place_in_note(first),
+            *around.T,
+            1 / place_in_note(-around[:, 1]),
         ]
-        values = np.hstack([np.stack(columns, axis=1), around]).astype(np.float32)
+        values = np.stack(columns, axis=1).astype(np.float32)
         return PairTable(tuple(FEATURES), (s.notes, self.codes), self.pairs, values)
 
 
