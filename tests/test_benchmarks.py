@@ -1,5 +1,6 @@
 """The benchmark scripts run, small, and say what their figures need."""
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -124,3 +125,20 @@ def test_ordering_and_its_systems_compared(llama, tmp_path):
     page = (tmp_path / "compare" / "compare.html").read_text()
     assert "Gain, diagnoses" in page
     assert "ltr-icd" in page
+
+
+@pytest.mark.slow
+def test_ranking_speed(tmp_path):
+    sizes = ("--notes", 60, "--training-notes", 120, "--codes", 20, "--rounds", 1)
+    result = run("ranking_speed.py", *sizes, out=tmp_path / "speed.json")
+    assert (result["notes"], result["codes"]) == (60, 20)
+    assert set(result["seconds"]) >= {"fit", "find text features", "rank", "rank without text"}
+    assert result["features"] > 30
+
+
+@pytest.mark.slow
+def test_ranking_head(tmp_path):
+    result = run("ranking_head.py", "--notes", 200, "--codes", 30, "--seeds", 0, out=tmp_path / "head.json")
+    accuracy = {name: row["primary_accuracy"]["mean"] for name, row in result["systems"].items()}
+    assert accuracy["head"] > accuracy["by_probability"] + 0.1
+    assert ("lightgbm" in accuracy) == (importlib.util.find_spec("lightgbm") is not None)
