@@ -53,11 +53,19 @@ def test_every_verb_is_shown() -> None:
 def test_tuning_command_has_options_that_exist(tmp_path: Path) -> None:
     from concept_icd.tuning.config import parse_options
 
-    (arguments,) = commands("accelerate")
+    (arguments,) = (found for found in commands("accelerate") if "scripts/finetune.py" in found)
     script = arguments.index("scripts/finetune.py")
     options = [str(ROOT / word) if word.startswith("configs/") else word for word in arguments[script + 1 :]]
     concepts, training, model = parse_options(options)
     assert (concepts.corpus, training.output_dir, model.model_name_or_path) == ("runs/corpus", "runs/tuned", "MODEL")
+
+
+def test_ltr_icd_command_has_options_that_exist() -> None:
+    from concept_icd.models.ltr_icd.options import parse_options
+
+    (arguments,) = (found for found in commands("accelerate") if "scripts/train_ltr_icd.py" in found)
+    script = arguments.index("scripts/train_ltr_icd.py")
+    parse_options([str(ROOT / word) if word.startswith("configs/") else word for word in arguments[script + 1 :]])
 
 
 @pytest.mark.parametrize("page", PAGES)
