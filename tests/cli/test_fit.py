@@ -41,7 +41,9 @@ def fit(runs: Path, out: Path, *more: str) -> int:
 
 def test_the_folders_of_the_stages_become_a_coder(fitted, runs, tmp_path, capsys):
     assert fit(runs, tmp_path / "coder") == 0
-    assert "micro-F1" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "micro-F1" in out
+    assert "ranked by" in out
     coder = ConceptCoder.from_pretrained(tmp_path / "coder")
     assert coder.heads.ranker.frequency.sum() == sum(len(coded.codes) for coded in fitted.train)  # train alone
     assert coder.heads.threshold.source == "5-fold cross-validation on 80 notes, micro-F1"
@@ -52,6 +54,18 @@ def test_the_folders_of_the_stages_become_a_coder(fitted, runs, tmp_path, capsys
     ours, theirs = coder.code(text), fitted.coder.code(text)
     assert [c.code for c in ours.codes] == [c.code for c in theirs.codes]
     assert [c.probability for c in ours.codes] == pytest.approx([c.probability for c in theirs.codes], abs=1e-3)
+
+
+def test_an_order_is_learnt_unless_it_is_not_wanted(runs, tmp_path, capsys):
+    assert fit(runs, tmp_path / "none", "--order", "none") == 0
+    assert "ranked by probability: no billing order was learnt from" in capsys.readouterr().out
+    assert fit(runs, tmp_path / "billing", "--order", "billing") == 0
+    assert "graded NDCG of diagnoses" in capsys.readouterr().out
+    plain, learned = (ConceptCoder.from_pretrained(tmp_path / name) for name in ("none", "billing"))
+    assert plain.heads.ranker.learned is plain.lexicon is None
+    choice = learned.heads.cross_validation["order"]
+    assert {row["loss"] for row in choice["tried"]} == {"plackett-luce", "lambdarank"}
+    assert (learned.heads.ranker.learned is None) == (choice["chosen"] == "probability")
 
 
 def test_gold_of_the_test_split_moves_nothing(fitted, runs, tmp_path):
