@@ -75,10 +75,10 @@ def make_tiny(folder: Path, texts: Iterable[str], options: ModelOptions) -> None
     config = transformers.T5Config(
         vocab_size=tokenizer.get_vocab_size(),
         d_model=options.tiny_width,
-        d_kv=64,
+        d_kv=32,
         d_ff=2 * options.tiny_width,
         num_layers=options.tiny_layers,
-        num_heads=max(1, options.tiny_width // 64),
+        num_heads=max(1, options.tiny_width // 32),
         dropout_rate=options.dropout,
         decoder_start_token_id=0,
     )

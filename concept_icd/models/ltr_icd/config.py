@@ -71,6 +71,11 @@ class ModelOptions:
         metadata={"help": "A generated code keeps its place at this probability or more. 0.1: below it the classifier "
                           "holds the code for wrong, and the decoder alone speaks for it."},
     )  # fmt: skip
+    floor_while_decoding: bool = field(
+        default=True,
+        metadata={"help": "The floor holds while the decoder writes, not only when both are merged. True: a code that "
+                          "merging would drop takes no other code's place in the sequence."},
+    )  # fmt: skip
     tiny_width: int = field(default=128, metadata={"help": "With base: tiny, width of the states."})
     tiny_layers: int = field(default=2, metadata={"help": "With base: tiny, layers of encoder and of decoder."})
     tiny_vocabulary: int = field(default=4000, metadata={"help": "With base: tiny, most tokens of the tokenizer."})

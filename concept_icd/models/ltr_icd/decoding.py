@@ -57,12 +57,19 @@ class Grammar:
 
 
 @torch.no_grad()
-def generate(step: Step, notes: int, grammar: Grammar, beams: int, most: int, device: str = "cpu") -> list[list[int]]:
+def generate(step: Step, candidates: torch.Tensor, grammar: Grammar, beams: int, most: int) -> list[list[int]]:
     """The codes of each note in the order in which they are written: columns, diagnoses before procedures.
 
     Of the sequences that beam search keeps, the most probable one; probabilities are those among allowed tokens. One
     beam is greedy decoding. A sequence of `most` tokens that has not ended is taken as it is.
+
+    Args:
+        candidates: bool (notes, codes), which codes may be written at all.
     """
+    notes, device = len(candidates), candidates.device
+    possible = torch.ones(notes, grammar.tokens, dtype=torch.bool, device=device)
+    possible[:, FIRST_CODE:] = candidates
+    possible = possible.repeat_interleave(beams, dim=0)
     rows = torch.arange(notes * beams, device=device)
     written = torch.full((notes * beams, 1), START, device=device)
     total = torch.full((notes, beams), -torch.inf, device=device)
@@ -70,7 +77,7 @@ def generate(step: Step, notes: int, grammar: Grammar, beams: int, most: int, de
     parents = rows
     for _ in range(most):
         logits = step(written[:, -1], parents).float()
-        following = logits.masked_fill(~grammar.allowed(written), -torch.inf).log_softmax(dim=1)
+        following = logits.masked_fill(~(grammar.allowed(written) & possible), -torch.inf).log_softmax(dim=1)
         both = (total[..., None] + following.view(notes, beams, -1)).flatten(1)
         total, best = both.topk(beams, dim=1)
         parents = (best // grammar.tokens + rows.view(notes, beams)[:, :1]).flatten()

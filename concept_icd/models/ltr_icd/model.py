@@ -90,11 +90,19 @@ class LtrIcd(nn.Module):
         hidden = self.dropout(hidden)
         return torch.cat([attention(hidden, mask) for attention in self.attention], dim=1)
 
-    def generate(self, hidden: torch.Tensor, mask: torch.Tensor) -> list[list[int]]:
-        """The codes that the decoder writes, columns in order, for each note; greedy or beam search by the options."""
+    def generate(
+        self, hidden: torch.Tensor, mask: torch.Tensor, candidates: torch.Tensor | None = None
+    ) -> list[list[int]]:
+        """The codes that the decoder writes, columns in order, for each note; greedy or beam search by the options.
+
+        Args:
+            candidates: bool (notes, codes), which codes may be written; None: all.
+        """
         from transformers import DynamicCache, EncoderDecoderCache
 
         options = self.settings.options
+        if candidates is None:
+            candidates = torch.ones(len(hidden), self.grammar.codes, dtype=torch.bool)
         hidden = hidden.repeat_interleave(options.beams, dim=0)
         mask = mask.repeat_interleave(options.beams, dim=0)
         cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
@@ -104,8 +112,7 @@ class LtrIcd(nn.Module):
                 cache.reorder_cache(parents)
             return self._write(tokens[:, None], hidden, mask, past_key_values=cache, use_cache=True)[:, -1]
 
-        notes = len(hidden) // options.beams
-        return generate(step, notes, self.grammar, options.beams, options.max_generated, str(hidden.device))
+        return generate(step, candidates.to(hidden.device), self.grammar, options.beams, options.max_generated)
 
     def _write(self, read: torch.Tensor, hidden: torch.Tensor, mask: torch.Tensor, **cache: Any) -> torch.Tensor:
         """Logits of the next token, (rows, tokens read, vocabulary)."""

@@ -92,7 +92,7 @@ def predict_notes(
     """Predictions in the order of the notes."""
     checked = require_notes(notes)
     device = next(model.parameters()).device
-    padding, floor = encoder.tokenizer.pad_token_id or 0, model.settings.options.merge_floor
+    padding, options = encoder.tokenizer.pad_token_id or 0, model.settings.options
     model.eval()
     for start in range(0, len(checked), batch_size):
         part = checked[start : start + batch_size]
@@ -101,9 +101,12 @@ def predict_notes(
         hidden, real = model.encode(ids.to(device), mask.to(device))
         probabilities = model.classify(hidden, real).double().sigmoid().cpu().numpy()
         accepted = model.threshold.accept(probabilities)
-        generated = [[] for _ in part] if model.decoder is None else model.generate(hidden, real)
+        generated: list[list[int]] = [[] for _ in part]
+        if model.decoder is not None:
+            likely = torch.from_numpy(probabilities >= options.merge_floor)
+            generated = model.generate(hidden, real, likely if options.floor_while_decoding else None)
         for row, note in enumerate(part):
-            order = merge(generated[row], probabilities[row], floor)
+            order = merge(generated[row], probabilities[row], options.merge_floor)
             yield NotePrediction(
                 note.note_id, probabilities[row], accepted[row], order, tuple(generated[row]), encoded[row][1]
             )

@@ -16,6 +16,10 @@ from concept_icd.models.ltr_icd.decoding import DIAGNOSES, END, PROCEDURES, STAR
 FOUR = Grammar(diagnoses=2, codes=4)
 
 
+def any_code(notes: int, grammar: Grammar = FOUR) -> torch.Tensor:
+    return torch.ones(notes, grammar.codes, dtype=torch.bool)
+
+
 def table(grammar: Grammar, seed: int):  # type: ignore[no-untyped-def]
     """Logits that hang on the last token alone, large enough that probabilities differ much."""
     logits = torch.randn(grammar.tokens, grammar.tokens, generator=torch.Generator().manual_seed(seed)) * 3
@@ -27,9 +31,11 @@ def table(grammar: Grammar, seed: int):  # type: ignore[no-untyped-def]
 def test_whatever_the_weights_no_code_comes_twice_and_kinds_are_in_order(diagnoses, procedures, beams, most, seed):
     grammar = Grammar(diagnoses, diagnoses + procedures)
     _, step = table(grammar, seed)
-    written = generate(step, 3, grammar, beams, most)
+    candidates = torch.rand(3, grammar.codes, generator=torch.Generator().manual_seed(seed)) < 0.7
+    written = generate(step, candidates, grammar, beams, most)
     assert len(written) == 3
-    for codes in written:
+    for codes, possible in zip(written, candidates, strict=True):
+        assert all(possible[code] for code in codes)
         assert len(set(codes)) == len(codes)
         assert all(0 <= code < grammar.codes for code in codes)
         assert [code >= diagnoses for code in codes] == sorted(code >= diagnoses for code in codes)
@@ -91,7 +97,7 @@ def test_enough_beams_find_the_most_probable_sequence(seed: int) -> None:
     logits, step = table(FOUR, seed)
     sequences = all_sequences(lambda written: logits[written[-1]])
     assert sum(sequences.values()) == pytest.approx(1.0)
-    assert generate(step, 2, FOUR, beams=25, most=10) == [list(max(sequences, key=sequences.__getitem__))] * 2
+    assert generate(step, any_code(2), FOUR, beams=25, most=10) == [list(max(sequences, key=sequences.__getitem__))] * 2
 
 
 def test_one_beam_is_greedy() -> None:
@@ -100,16 +106,16 @@ def test_one_beam_is_greedy() -> None:
     while written[-1] != END:
         allowed = FOUR.allowed(torch.tensor([written]))[0]
         written.append(int(logits[written[-1]].masked_fill(~allowed, -math.inf).argmax()))
-    assert generate(step, 1, FOUR, beams=1, most=10) == [FOUR.decode(written)]
+    assert generate(step, any_code(1), FOUR, beams=1, most=10) == [FOUR.decode(written)]
 
 
 def test_a_sequence_cut_short_is_taken_as_far_as_it_went() -> None:
     def step(last: torch.Tensor, parents: torch.Tensor) -> torch.Tensor:
         return torch.tensor([[0.0, -9, 0, -9, 2, 1, 2, 1]]).expand(len(last), -1)  # codes before any mark
 
-    assert generate(step, 1, FOUR, beams=1, most=10) == [[0, 1, 2, 3]]
-    assert generate(step, 1, FOUR, beams=1, most=2) == [[0]]
-    assert generate(step, 1, FOUR, beams=1, most=1) == [[]]
+    assert generate(step, any_code(1), FOUR, beams=1, most=10) == [[0, 1, 2, 3]]
+    assert generate(step, any_code(1), FOUR, beams=1, most=2) == [[0]]
+    assert generate(step, any_code(1), FOUR, beams=1, most=1) == [[]]
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -127,4 +133,4 @@ def test_beams_are_told_which_rows_they_continue(seed: int) -> None:
         return mean(memory[0])
 
     sequences = all_sequences(lambda written: mean(torch.tensor(written)))
-    assert generate(step, 1, FOUR, beams=25, most=10) == [list(max(sequences, key=sequences.__getitem__))]
+    assert generate(step, any_code(1), FOUR, beams=25, most=10) == [list(max(sequences, key=sequences.__getitem__))]

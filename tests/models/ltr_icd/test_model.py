@@ -53,7 +53,7 @@ def test_decoding_with_a_cache_is_decoding_without(beams: int) -> None:
             written[:] = [torch.cat([written[0][parents], last[:, None]], 1) if written else last[:, None]]
             return model._write(written[0], wide, real)[:, -1]
 
-        plain = generate(step, 3, model.grammar, beams, 100)
+        plain = generate(step, torch.ones(3, 9, dtype=torch.bool), model.grammar, beams, 100)
         assert model.generate(hidden, mask) == plain
     assert max(map(len, plain)) > 1
 
