@@ -31,10 +31,10 @@ from concept_icd.artifacts import write_json
 from concept_icd.coder import gold_places
 from concept_icd.corpora import load_corpus
 from concept_icd.folds import group_folds
+from concept_icd.heads.pairs import PairTable
 from concept_icd.heads.ranker import LearnedOrder, Ranker
 from concept_icd.heads.ranker_fitting import fit_ranker
 from concept_icd.heads.ranking_examples import GoldOrder
-from concept_icd.heads.ranking_features import PairTable
 from concept_icd.heads.threshold import choose_threshold
 from concept_icd.metrics.intervals import draw_weights, drawn_means, interval
 from concept_icd.metrics.order import note_order, order_figures

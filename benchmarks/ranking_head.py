@@ -30,7 +30,7 @@ from concept_icd.heads.aggregator import Strength, fit_aggregator
 from concept_icd.heads.fitting import HeadOptions, fit_heads, folds_of
 from concept_icd.heads.ranker_fitting import fit_ranker
 from concept_icd.heads.ranking_examples import Examples, GoldOrder, make_examples
-from concept_icd.mentions import learn_features, naming
+from concept_icd.lexicon_learning import learn_features, naming
 from concept_icd.ontology import load_ontology
 
 #: Leaves and rounds that LightGBM may choose from.

@@ -26,9 +26,9 @@ from concept_icd.coder import gold_matrix, gold_places
 from concept_icd.concepts import ConceptSet
 from concept_icd.corpora import synthetic
 from concept_icd.heads.fitting import HeadOptions, Heads, fit_heads, folds_of
+from concept_icd.heads.pairs import PairTable
 from concept_icd.heads.ranking_examples import GoldOrder, notes_to_learn_from
-from concept_icd.heads.ranking_features import PairTable
-from concept_icd.mentions import learn_features, naming
+from concept_icd.lexicon_learning import learn_features, naming
 from concept_icd.ontology import load_ontology
 
 

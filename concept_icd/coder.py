@@ -22,7 +22,8 @@ from concept_icd.errors import InputError
 from concept_icd.evidence import with_evidence
 from concept_icd.heads.fitting import HeadOptions, Heads, fit_heads, folds_of
 from concept_icd.heads.ranking_examples import GoldOrder, notes_to_learn_from
-from concept_icd.mentions import Lexicon, learn_features, naming
+from concept_icd.lexicon_learning import learn_features, naming
+from concept_icd.mentions import Lexicon
 from concept_icd.model_reference import ModelReference
 from concept_icd.ontology import Ontology, load_ontology
 from concept_icd.prompts import PromptTemplate

@@ -1,22 +1,17 @@
-r"""Where a note speaks of a code, found by its words: the text features of the learned order.
+"""Where a note speaks of a code, found by its words: the text features of the learned order.
 
-A *lexicon* has, for each code, terms of one or two word stems: those of the titles and phrases that belong to it, and
-those that were learnt from training notes, where term t is one of code c when
-
-    ((n_tc + k b_c) / (n_t + k) - b_c) / (1 - b_c) >= SHARE        b_c: share of notes with c, n: notes, k = SHRINK
-
-so that notes which say t nearly all have c. A sentence with a term of a code mentions the code. It also has, for terms
-in and right after the sentences that mention a code, how much later than usual such a code was billed, and how much
-oftener first (ridge regressions): "was why she came" and "continued at home" say much about the order.
+A *lexicon* has, for each code, terms of one or two word stems. A sentence with a term of a code mentions the code. It
+also has, for terms in and right after the sentences that mention a code, how much later than usual such a code was
+billed, and how much oftener first: "was why she came" and "continued at home" say much about the order.
 
 It finds words, not meanings; sentences that begin with a denial, and what is said of relatives, are passed over.
 Reading evidence off the model instead (`evidence`) takes a scoring of the note for every sentence: too dear for this.
-It knows gold codes only where a lexicon is learnt.
+It knows no gold codes; how a lexicon is learnt, `lexicon_learning` knows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,18 +20,11 @@ import numpy as np
 from scipy.sparse import csr_array, vstack
 
 from concept_icd.artifacts import hash_of, read_json, write_json
-from concept_icd.concepts import ConceptSet
 from concept_icd.errors import InputError
-from concept_icd.heads.ranking_features import PairTable
-from concept_icd.note_words import GROUPS, Sentences, Vocabulary, keys_of, read_sentences, title_terms
+from concept_icd.heads.pairs import PairTable
+from concept_icd.note_words import GROUPS, Sentences, Vocabulary, keys_of, read_sentences
 
-SHARE, SHRINK = 0.3, 5.0
-#: Learned terms of a code, at most; notes that hold a learned term, at least.
-MOST_TERMS, FEWEST_NOTES = 40, 5
-#: A pair of words in the titles of more codes than this names none of them.
-MOST_CODES = 3
-#: Penalty of the words around mentions; sections that are lists say nothing around a mention.
-AROUND_PENALTY = 20.0
+#: Sections that are lists say nothing around a mention.
 _NARRATIVE = [GROUPS.index(name) for name in ("other", "complaint", "present", "course")]
 #: Notes whose mentions are looked for at once.
 BLOCK = 500
@@ -59,7 +47,7 @@ FEATURES = {
 
 @dataclass(frozen=True, eq=False)
 class Lexicon:
-    """Terms of codes; see the module.
+    """Terms of codes; see the module. It travels with the coder: a learned term stood in several training notes.
 
     Attributes:
         terms: stems, one or two a term. mentions: 0/1, csr (terms, codes).
@@ -87,7 +75,7 @@ class Lexicon:
         keys = self._keys if vocabulary is None else np.array([vocabulary.key(term) for term in self.terms])
         order = np.argsort(keys)
         holds = sentences.matrix(keys[order])
-        mentioned = _Mentions.find(sentences, holds, csr_array(self.mentions[order]))
+        mentioned = Mentions.find(sentences, holds, csr_array(self.mentions[order]))
         weights = self.around[order].reshape(-1, 2, 2).transpose(1, 0, 2).reshape(-1, 2)  # (same or next x terms, both)
         return mentioned.table(np.asarray(mentioned.around(holds) @ weights))
 
@@ -142,7 +130,7 @@ class Lexicon:
 
 
 @dataclass(frozen=True, eq=False)
-class _Mentions:
+class Mentions:
     """Which sentences mention which codes, by note and code, then by sentence.
 
     Attributes:
@@ -156,7 +144,8 @@ class _Mentions:
     starts: np.ndarray
 
     @classmethod
-    def find(cls, sentences: Sentences, holds: csr_array, terms_of: csr_array) -> _Mentions:
+    def find(cls, sentences: Sentences, holds: csr_array, terms_of: csr_array) -> Mentions:
+        """From which sentence holds which term, (sentences, terms), and the terms of the codes, (terms, codes)."""
         sentence, code = (holds @ terms_of).nonzero()
         key = sentences.note[sentence] * terms_of.shape[1] + code
         order = np.lexsort((sentence, key))
@@ -185,6 +174,7 @@ class _Mentions:
         return csr_array(vstack([part.T for part in found]).T)
 
     def table(self, around: np.ndarray) -> PairTable:
+        """`FEATURES` of the pairs, with what the words around them say, (pairs, 2)."""
         s, group = self.sentences, self.sentences.group[self.sentence]
         place = 1 - s.item[self.sentence] / np.maximum(s.items[self.sentence], 1)
 
@@ -217,125 +207,3 @@ class _Mentions:
         ]
         values = np.stack(columns, axis=1).astype(np.float32)
         return PairTable(tuple(FEATURES), (s.notes, self.codes), self.pairs, values)
-
-
-def naming(concepts: ConceptSet) -> dict[int, list[str]]:
-    """Column of a code -> the texts of the concepts that are the code, and of the phrases of a few codes alone."""
-    column = {code: number for number, code in enumerate(concepts.codes)}
-    titles: dict[int, list[str]] = {}
-    for concept in concepts.concepts:
-        if concept.level == "code" or (concept.level == "phrase" and len(concept.codes) <= MOST_CODES):
-            for code in concept.codes:
-                titles.setdefault(column[code], []).append(concept.text)
-    return titles
-
-
-def learn_features(
-    texts: Sequence[str],
-    places: np.ndarray,
-    titles: Mapping[int, Iterable[str]],
-    procedure: np.ndarray,
-    fold: np.ndarray,
-) -> tuple[Lexicon, PairTable]:
-    """The lexicon of all these notes, and their features by lexicons of the other folds; see `learn_lexicon`."""
-    vocabulary = Vocabulary()
-    sentences = read_sentences(texts, vocabulary)
-    keys, values = [], []
-    for f in np.unique(fold):
-        others, own = np.flatnonzero(fold != f), np.flatnonzero(fold == f)
-        lexicon = learn_lexicon(sentences.select(others), vocabulary, places[others], titles, procedure)
-        found = lexicon.features_of(sentences.select(own), vocabulary)
-        note, code = np.divmod(found.keys, places.shape[1])
-        keys.append(own[note] * places.shape[1] + code)
-        values.append(found.values)
-    every = np.concatenate(keys)
-    order = np.argsort(every)
-    table = PairTable(tuple(FEATURES), places.shape, every[order], np.concatenate(values)[order])
-    return learn_lexicon(sentences, vocabulary, places, titles, procedure), table
-
-
-def learn_lexicon(
-    sentences: Sentences,
-    vocabulary: Vocabulary,
-    places: np.ndarray,
-    titles: Mapping[int, Iterable[str]],
-    procedure: np.ndarray,
-) -> Lexicon:
-    """The lexicon of training notes.
-
-    Args:
-        sentences: of the notes, read with this vocabulary. places: int (notes, codes), 0 where a code is not gold,
-            else its place in the order of its kind.
-        titles: column of a code -> texts that name it. procedure: bool (codes,).
-    """
-    gold = csr_array(places > 0, dtype=np.float32)
-    grams = np.unique(sentences.grams)
-    in_sentences = sentences.matrix(grams)
-    notes = csr_array((np.ones(len(sentences)), (sentences.note, np.arange(len(sentences)))))
-    notes.resize((sentences.notes, len(sentences)))
-    in_notes = csr_array(notes @ in_sentences)
-    in_notes.data = np.minimum(in_notes.data, 1.0)
-    count = np.asarray(in_notes.sum(axis=0)).reshape(-1)
-    usual = count >= FEWEST_NOTES
-    grams, in_notes, in_sentences = grams[usual], csr_array(in_notes[:, usual]), csr_array(in_sentences[:, usual])
-    term, code = _learned(in_notes, gold)
-    pairs = {(vocabulary.term(int(grams[t])), int(c)) for t, c in zip(term, code, strict=True)}
-    named = title_terms(titles)
-    owners: dict[str, int] = {}
-    for terms in named.values():
-        for text in terms:
-            owners[text] = owners.get(text, 0) + 1
-    pairs |= {(text, c) for c, terms in named.items() for text in terms if owners[text] <= MOST_CODES}
-    every = {vocabulary.term(int(gram)): None for gram in grams} | {text: None for text, _ in sorted(pairs)}
-    row = {text: number for number, text in enumerate(every)}
-    listed = sorted((row[text], c) for text, c in pairs)
-    where = (np.array([t for t, _ in listed], dtype=int), np.array([c for _, c in listed], dtype=int))
-    shape = len(row), places.shape[1]
-    mentions = csr_array((np.ones(len(listed), dtype=np.float32), where), shape=shape)
-    mentions.sort_indices()
-    keys = np.array([vocabulary.key(text) for text in row])
-    order = np.argsort(keys)
-    holds = sentences.matrix(keys[order])
-    found = _Mentions.find(sentences, holds, csr_array(mentions[order]))
-    around = np.zeros((len(row), 4))
-    around[order] = _words_around(found, holds, places, procedure)
-    kept = (np.diff(mentions.indptr) > 0) | (np.abs(around) > 1e-4).any(axis=1)
-    useful = tuple(text for text, keep in zip(row, kept, strict=True) if keep)
-    return Lexicon(useful, csr_array(mentions[kept]), around[kept])
-
-
-def _learned(in_notes: csr_array, gold: csr_array) -> tuple[np.ndarray, np.ndarray]:
-    """Terms and codes that belong together, by what training notes say."""
-    held = np.asarray(in_notes.sum(axis=0)).reshape(-1)
-    base = np.asarray(gold.sum(axis=0)).reshape(-1) / gold.shape[0]
-    together = (csr_array(in_notes.T) @ gold).tocoo()
-    term, code = together.coords
-    share = (together.data + SHRINK * base[code]) / (held[term] + SHRINK)
-    share = (share - base[code]) / np.maximum(1 - base[code], 1e-9)
-    good = (share >= SHARE) & (together.data >= FEWEST_NOTES)
-    term, code, worth = term[good], code[good], (together.data * share)[good]
-    order = np.lexsort((-worth, code))
-    term, code = term[order], code[order]
-    best = np.arange(len(code)) - np.searchsorted(code, code) < MOST_TERMS
-    return term[best], code[best]
-
-
-def _words_around(found: _Mentions, holds: csr_array, places: np.ndarray, procedure: np.ndarray) -> np.ndarray:
-    """(terms, 4): `Lexicon.around`, from gold codes of notes with several, both targets less the code's mean."""
-    from sklearn.linear_model import Ridge
-
-    note, code = np.divmod(found.pairs, found.codes)
-    place = places[note, code]
-    size = np.stack([(places[:, procedure == kind] > 0).sum(axis=1) for kind in (False, True)], axis=1)
-    of = size[note, procedure[code].astype(int)]
-    known = (place > 0) & (of > 1)
-    if not known.any():
-        return np.zeros((holds.shape[1], 4))
-    place, of, code = place[known], of[known], code[known]
-    target = np.stack([(place - 1) / (of - 1), (place == 1).astype(float)], axis=1)
-    number = np.maximum(np.bincount(code, minlength=found.codes), 1)
-    mean = np.stack([np.bincount(code, column, found.codes) / number for column in target.T], axis=1)
-    words = csr_array(found.around(holds)[known])
-    ridge = Ridge(AROUND_PENALTY, fit_intercept=False, solver="sparse_cg", tol=1e-3)
-    weights = ridge.fit(words, target - mean[code]).coef_  # (2, same and next x terms)
-    return np.asarray(weights).reshape(2, 2, -1).transpose(2, 1, 0).reshape(-1, 4)

@@ -8,7 +8,8 @@ from scipy.sparse import csr_array
 
 from concept_icd.concepts import ConceptSet
 from concept_icd.errors import InputError
-from concept_icd.mentions import FEATURES, Lexicon, learn_features, naming
+from concept_icd.lexicon_learning import learn_features, naming
+from concept_icd.mentions import FEATURES, Lexicon
 from concept_icd.ontology import load_ontology
 
 NOTE = """CHIEF COMPLAINT: Cough.

@@ -27,11 +27,12 @@ from concept_icd.folds import group_folds
 from concept_icd.heads.aggregator import Aggregator, Strength, fit_aggregator, fit_aggregators
 from concept_icd.heads.calibration import Calibration, Method, fit_calibration
 from concept_icd.heads.newton import log_loss
+from concept_icd.heads.pairs import PairTable
 from concept_icd.heads.ranker import Ranker
 from concept_icd.heads.ranker_files import ranker_settings, ranker_tensors, read_ranker
 from concept_icd.heads.ranker_fitting import fit_ranker
 from concept_icd.heads.ranking_examples import GoldOrder
-from concept_icd.heads.ranking_features import PairTable, PathScores
+from concept_icd.heads.ranking_features import PathScores
 from concept_icd.heads.shared_model import BLOCK, ScoreStatistics
 from concept_icd.heads.threshold import Threshold, choose_threshold
 from concept_icd.progress import track

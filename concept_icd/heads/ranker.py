@@ -17,15 +17,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from concept_icd.heads.ranking_features import (
-    Pairs,
-    PairTable,
-    PathScores,
-    TrainingOrders,
-    feature_names,
-    order_features,
-    score_features,
-)
+from concept_icd.heads.pairs import Pairs, PairTable
+from concept_icd.heads.ranking_features import PathScores, TrainingOrders, feature_names, order_features, score_features
 from concept_icd.heads.shared_model import BLOCK
 
 

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from concept_icd.heads.listwise import METHODS, Method
+from concept_icd.heads.pairs import PairTable
 from concept_icd.heads.ranker import LearnedOrder
 from concept_icd.heads.ranking_examples import GoldOrder, make_examples
-from concept_icd.heads.ranking_features import PairTable, PathScores
+from concept_icd.heads.ranking_features import PathScores
 
 RIDGES = (1000.0, 100.0, 10.0, 1.0, 0.1)
 

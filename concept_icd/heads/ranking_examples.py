@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from concept_icd.heads.listwise import Lists, Method, fit_order
+from concept_icd.heads.pairs import Pairs, PairTable
 from concept_icd.heads.ranker import features, pairs_of, rank_codes
-from concept_icd.heads.ranking_features import Pairs, PairTable, PathScores, TrainingOrders, feature_names
+from concept_icd.heads.ranking_features import PathScores, TrainingOrders, feature_names
 
 #: Codes of each kind, by probability, that stand in a list whether they are gold, accepted or neither.
 BEST = 5
