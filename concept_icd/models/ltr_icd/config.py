@@ -57,6 +57,12 @@ class ModelOptions:
         metadata={"help": "Lambda: weight of the decoder's loss. 1.0: both losses are nats a note (summed over labels; "
                           "over tokens), so their plain sum is a joint log-likelihood."},
     )  # fmt: skip
+    classifier_weight: float = field(
+        default=0.0,
+        metadata={"help": "Weight of the classifier's log-probabilities in what the decoder writes (no gradient goes "
+                          "through). 0: the decoder finds codes by itself, as the paper has it. 1: it has only their "
+                          "order to learn, which helps where it is trained from scratch on few notes."},
+    )  # fmt: skip
     beams: int = field(
         default=1,
         metadata={"help": "Beams of decoding. 1, greedy: the order hardly gains from more, and time grows with them."},

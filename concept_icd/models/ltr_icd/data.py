@@ -85,11 +85,11 @@ def training_notes(corpus: Corpus, holdout: float, seed: int) -> tuple[list[Code
 def training_example(
     note: CodedNote, encoder: NoteEncoder, columns: Mapping[str, int], grammar: Grammar
 ) -> dict[str, Any]:
-    """One note with its targets. Codes outside the label set are left out, the others keep their order.
+    """One note with its targets. Codes outside the label set, and repeats, are left out, the others keep their order.
 
     A note with none left has no labels and the sequence `DIAGNOSES PROCEDURES END`.
     """
-    codes = [columns[code] for code in note.codes if code in columns]
+    codes = [columns[code] for code in dict.fromkeys(note.codes) if code in columns]
     return {"input_ids": encoder.encode(note.note)[0], "codes": codes, "sequence": grammar.encode(codes)}
 
 

@@ -40,19 +40,22 @@ class Grammar:
         return [token - FIRST_CODE for token in tokens if token >= FIRST_CODE]
 
     def allowed(self, written: torch.Tensor) -> torch.Tensor:
-        """Which tokens may follow, bool (rows, tokens), after what each row has `written`, (rows, so far)."""
-        allowed = torch.zeros(len(written), self.tokens, dtype=torch.bool, device=written.device)
-        begun, second, ended = ((written == mark).any(dim=1) for mark in (DIAGNOSES, PROCEDURES, END))
+        """Which tokens may follow each token, bool (rows, length, tokens), given all that was `written` before it.
+
+        Args:
+            written: (rows, length), beginning with `START`.
+        """
+        seen = torch.zeros((*written.shape, self.tokens), dtype=torch.int16, device=written.device)
+        seen = seen.scatter_(2, written[..., None], 1).cumsum(dim=1, dtype=torch.int16) > 0
+        begun, second, ended = (seen[..., mark, None] for mark in (DIAGNOSES, PROCEDURES, END))
         border = FIRST_CODE + self.diagnoses
-        allowed[:, DIAGNOSES] = ~begun
-        allowed[:, FIRST_CODE:border] = (begun & ~second)[:, None]
-        allowed[:, PROCEDURES] = begun & ~second
-        allowed[:, border:] = (second & ~ended)[:, None]
-        allowed[:, END] = second & ~ended
-        used = torch.zeros_like(allowed).scatter_(1, written, True)
-        used[:, :FIRST_CODE] = False
-        allowed &= ~used
-        allowed[:, START] = ended  # padding
+        allowed = ~seen
+        allowed[..., DIAGNOSES, None] &= ~begun
+        allowed[..., FIRST_CODE:border] &= begun & ~second
+        allowed[..., PROCEDURES, None] &= begun
+        allowed[..., border:] &= second & ~ended
+        allowed[..., END, None] &= second
+        allowed[..., START, None] = ended  # padding
         return allowed
 
 
@@ -77,7 +80,7 @@ def generate(step: Step, candidates: torch.Tensor, grammar: Grammar, beams: int,
     parents = rows
     for _ in range(most):
         logits = step(written[:, -1], parents).float()
-        following = logits.masked_fill(~(grammar.allowed(written) & possible), -torch.inf).log_softmax(dim=1)
+        following = logits.masked_fill(~(grammar.allowed(written)[:, -1] & possible), -torch.inf).log_softmax(dim=1)
         both = (total[..., None] + following.view(notes, beams, -1)).flatten(1)
         total, best = both.topk(beams, dim=1)
         parents = (best // grammar.tokens + rows.view(notes, beams)[:, :1]).flatten()

@@ -13,13 +13,13 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
-from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, linear
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, linear, logsigmoid, pad
 
 from concept_icd.artifacts import write_json
 from concept_icd.errors import InputError
 from concept_icd.heads.threshold import Threshold
 from concept_icd.models.ltr_icd.config import LtrIcdConfig
-from concept_icd.models.ltr_icd.decoding import START, Grammar, generate
+from concept_icd.models.ltr_icd.decoding import FIRST_CODE, START, Grammar, generate
 from concept_icd.models.ltr_icd.label_attention import LabelAttention
 from concept_icd.models.ltr_icd.segments import encode_segments
 
@@ -60,7 +60,8 @@ class LtrIcd(nn.Module):
     ) -> dict[str, torch.Tensor]:
         """Logits of the labels, float32 (notes, codes), and with targets the loss: mean over notes, in nats a note.
 
-        loss = sum over labels of the binary cross-entropy + generation_weight x sum over tokens of the cross-entropy
+        loss = sum over labels of the binary cross-entropy + generation_weight x sum over tokens of the cross-entropy,
+        the latter among the tokens that the grammar allows, as in decoding.
 
         Args:
             input_ids, attention_mask: (notes, tokens), padded on the right.
@@ -74,10 +75,9 @@ class LtrIcd(nn.Module):
         if self.decoder is not None and sequence is not None:
             read = sequence.masked_fill(sequence == NO_TOKEN, START).roll(1, dims=1)
             read[:, 0] = START
-            written = self._write(read, hidden, mask)
-            summed = cross_entropy(
-                written.flatten(0, 1).float(), sequence.flatten(), ignore_index=NO_TOKEN, reduction="sum"
-            )
+            written = self._write(read, hidden, mask, logits.detach()).float()
+            written = written.masked_fill(~self.grammar.allowed(read), -torch.inf)
+            summed = cross_entropy(written.flatten(0, 1), sequence.flatten(), ignore_index=NO_TOKEN, reduction="sum")
             loss = loss + self.settings.options.generation_weight * summed
         return {"loss": loss / len(logits), "logits": logits}
 
@@ -91,12 +91,12 @@ class LtrIcd(nn.Module):
         return torch.cat([attention(hidden, mask) for attention in self.attention], dim=1)
 
     def generate(
-        self, hidden: torch.Tensor, mask: torch.Tensor, candidates: torch.Tensor | None = None
+        self, hidden: torch.Tensor, mask: torch.Tensor, logits: torch.Tensor, candidates: torch.Tensor | None = None
     ) -> list[list[int]]:
         """The codes that the decoder writes, columns in order, for each note; greedy or beam search by the options.
 
         Args:
-            candidates: bool (notes, codes), which codes may be written; None: all.
+            logits: those of `classify`. candidates: bool (notes, codes), which codes may be written; None: all.
         """
         from transformers import DynamicCache, EncoderDecoderCache
 
@@ -105,21 +105,27 @@ class LtrIcd(nn.Module):
             candidates = torch.ones(len(hidden), self.grammar.codes, dtype=torch.bool)
         hidden = hidden.repeat_interleave(options.beams, dim=0)
         mask = mask.repeat_interleave(options.beams, dim=0)
+        logits = logits.repeat_interleave(options.beams, dim=0)
         cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
 
         def step(tokens: torch.Tensor, parents: torch.Tensor) -> torch.Tensor:
             if options.beams > 1 and cache.get_seq_length():
                 cache.reorder_cache(parents)
-            return self._write(tokens[:, None], hidden, mask, past_key_values=cache, use_cache=True)[:, -1]
+            return self._write(tokens[:, None], hidden, mask, logits, past_key_values=cache, use_cache=True)[:, -1]
 
         return generate(step, candidates.to(hidden.device), self.grammar, options.beams, options.max_generated)
 
-    def _write(self, read: torch.Tensor, hidden: torch.Tensor, mask: torch.Tensor, **cache: Any) -> torch.Tensor:
+    def _write(
+        self, read: torch.Tensor, hidden: torch.Tensor, mask: torch.Tensor, logits: torch.Tensor, **cache: Any
+    ) -> torch.Tensor:
         """Logits of the next token, (rows, tokens read, vocabulary)."""
         states = self.decoder(
             input_ids=read, encoder_hidden_states=hidden, encoder_attention_mask=mask.long(), **cache
         ).last_hidden_state
-        return linear(states * states.shape[-1] ** -0.5, self.decoder.embed_tokens.weight)
+        written = linear(states * states.shape[-1] ** -0.5, self.decoder.embed_tokens.weight)
+        if weight := self.settings.options.classifier_weight:
+            written = written + weight * pad(logsigmoid(logits.float()), (FIRST_CODE, 0))[:, None]
+        return written
 
     def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: Any = None) -> None:
         """Trades time for memory in the encoder, the costly part."""

@@ -99,12 +99,13 @@ def predict_notes(
         encoded = [encoder.encode(note) for note in part]
         ids, mask = pad_ids([tokens for tokens, _ in encoded], padding)
         hidden, real = model.encode(ids.to(device), mask.to(device))
-        probabilities = model.classify(hidden, real).double().sigmoid().cpu().numpy()
+        logits = model.classify(hidden, real)
+        probabilities = logits.double().sigmoid().cpu().numpy()
         accepted = model.threshold.accept(probabilities)
         generated: list[list[int]] = [[] for _ in part]
         if model.decoder is not None:
             likely = torch.from_numpy(probabilities >= options.merge_floor)
-            generated = model.generate(hidden, real, likely if options.floor_while_decoding else None)
+            generated = model.generate(hidden, real, logits, likely if options.floor_while_decoding else None)
         for row, note in enumerate(part):
             order = merge(generated[row], probabilities[row], options.merge_floor)
             yield NotePrediction(

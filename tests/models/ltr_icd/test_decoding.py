@@ -56,7 +56,7 @@ def test_whatever_the_weights_no_code_comes_twice_and_kinds_are_in_order(diagnos
     ],
 )
 def test_grammar(written: list[int], allowed: set[int]) -> None:
-    assert set(FOUR.allowed(torch.tensor([written]))[0].nonzero().flatten().tolist()) == allowed
+    assert set(FOUR.allowed(torch.tensor([written]))[0, -1].nonzero().flatten().tolist()) == allowed
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_a_note_as_tokens_and_back(codes: list[int], tokens: list[int]) -> None:
     assert FOUR.encode(codes) == tokens
     assert FOUR.decode(tokens) == codes
     for length, token in enumerate(tokens):  # every training sequence is one that decoding can write
-        assert FOUR.allowed(torch.tensor([[START, *tokens[:length]]]))[0, token]
+        assert FOUR.allowed(torch.tensor([[START, *tokens]]))[0, length, token]
 
 
 def all_sequences(following: Callable[[list[int]], torch.Tensor]) -> dict[tuple[int, ...], float]:
@@ -85,7 +85,7 @@ def all_sequences(following: Callable[[list[int]], torch.Tensor]) -> dict[tuple[
     for first, second in itertools.product([[], [0], [1], [0, 1], [1, 0]], [[], [2], [3], [2, 3], [3, 2]]):
         written, total = [START], 0.0
         for token in FOUR.encode(first + second):
-            allowed = FOUR.allowed(torch.tensor([written]))[0]
+            allowed = FOUR.allowed(torch.tensor([written]))[0, -1]
             total += following(written).masked_fill(~allowed, -math.inf).log_softmax(0)[token].item()
             written.append(token)
         found[(*first, *second)] = math.exp(total)
@@ -104,7 +104,7 @@ def test_one_beam_is_greedy() -> None:
     logits, step = table(FOUR, 3)
     written = [START]
     while written[-1] != END:
-        allowed = FOUR.allowed(torch.tensor([written]))[0]
+        allowed = FOUR.allowed(torch.tensor([written]))[0, -1]
         written.append(int(logits[written[-1]].masked_fill(~allowed, -math.inf).argmax()))
     assert generate(step, any_code(1), FOUR, beams=1, most=10) == [FOUR.decode(written)]
 

@@ -19,8 +19,9 @@ from concept_icd.models.ltr_icd.model import NO_TOKEN, LtrIcd
 from tests.models.ltr_icd.small_models import BACKBONES, DIAGNOSES, PROCEDURES, batch, small_model
 
 
-def test_loss_is_the_sum_of_both_in_nats_a_note() -> None:
-    model, notes = small_model(generation_weight=0.5), batch()
+@pytest.mark.parametrize("weight", [0.0, 0.7])
+def test_loss_is_the_sum_of_both_in_nats_a_note(weight: float) -> None:
+    model, notes = small_model(generation_weight=0.5, classifier_weight=weight), batch()
     labels = (torch.rand(3, 9) < 0.4).float()
     sequences = [model.grammar.encode(codes) for codes in ([2, 0, 7], [], [8])]
     padded = torch.tensor([tokens + [NO_TOKEN] * (6 - len(tokens)) for tokens in sequences])
@@ -37,24 +38,27 @@ def test_loss_is_the_sum_of_both_in_nats_a_note() -> None:
                     encoder_attention_mask=mask[row : row + 1],
                 ).last_hidden_state[0, -1]
                 logits = model.decoder.embed_tokens.weight @ states / 4  # d^0.5, d = 16
+                logits[4:] += weight * found["logits"][row].sigmoid().log()
+                logits[~model.grammar.allowed(read)[0, -1]] = -torch.inf
                 expected += 0.5 * -logits.log_softmax(0)[token]
     assert found["loss"].item() == pytest.approx(expected.item() / 3, rel=1e-4)
 
 
 @pytest.mark.parametrize("beams", [1, 3])
 def test_decoding_with_a_cache_is_decoding_without(beams: int) -> None:
-    model = small_model(beams=beams)
+    model = small_model(beams=beams, classifier_weight=0.5)
     with torch.no_grad():
         hidden, mask = model.encode(**batch())
+        logits = model.classify(hidden, mask)
         wide, real = hidden.repeat_interleave(beams, 0), mask.repeat_interleave(beams, 0)
         written: list[torch.Tensor] = []
 
         def step(last: torch.Tensor, parents: torch.Tensor) -> torch.Tensor:
             written[:] = [torch.cat([written[0][parents], last[:, None]], 1) if written else last[:, None]]
-            return model._write(written[0], wide, real)[:, -1]
+            return model._write(written[0], wide, real, logits.repeat_interleave(beams, 0))[:, -1]
 
         plain = generate(step, torch.ones(3, 9, dtype=torch.bool), model.grammar, beams, 100)
-        assert model.generate(hidden, mask) == plain
+        assert model.generate(hidden, mask, logits) == plain
     assert max(map(len, plain)) > 1
 
 
@@ -83,8 +87,9 @@ def test_plm_icd_is_the_classifier_on_any_encoder(backbone: str, tmp_path: Path)
 def test_a_label_set_of_one_kind(diagnoses: tuple[str, ...], procedures: tuple[str, ...]) -> None:
     model = small_model(diagnoses=diagnoses, procedures=procedures)
     hidden, mask = model.encode(**batch())
-    assert model.classify(hidden, mask).shape == (3, len(diagnoses + procedures))
-    assert all(len(set(codes)) == len(codes) for codes in model.generate(hidden, mask))
+    logits = model.classify(hidden, mask)
+    assert logits.shape == (3, len(diagnoses + procedures))
+    assert all(len(set(codes)) == len(codes) for codes in model.generate(hidden, mask, logits))
     sequence = torch.tensor([model.grammar.encode([0])] * 3)
     model(**batch(), labels=torch.zeros(3, len(diagnoses + procedures)), sequence=sequence)["loss"].backward()
     assert not [name for name, p in model.named_parameters() if p.grad is None]  # DDP asks for all of them
@@ -102,7 +107,10 @@ def test_folder_holds_json_and_safetensors_and_gives_the_same_model(tmp_path: Pa
     assert again.threshold == Threshold(0.3, True, 0.5, "micro-F1 on the dev split")
     with torch.no_grad():
         torch.testing.assert_close(again(**notes)["logits"], model(**notes)["logits"], rtol=0, atol=0)
-        assert again.generate(*again.encode(**notes)) == model.generate(*model.encode(**notes))
+        read = model.encode(**notes)
+        assert again.generate(*again.encode(**notes), again.classify(*read)) == model.generate(
+            *read, model.classify(*read)
+        )
 
 
 @pytest.mark.parametrize(
