@@ -71,6 +71,21 @@ def test_a_note_is_read_alike_alone_and_in_a_batch() -> None:
             torch.testing.assert_close(model.classify(*model.encode(**alone))[0], together[row], atol=1e-5, rtol=1e-5)
 
 
+def test_gradient_checkpointing_gives_the_same_gradients() -> None:
+    model, notes = small_model().train(), batch()
+    sequence = torch.tensor([model.grammar.encode([2, 0, 7])] * 3)
+    found = []
+    for checkpointing in (False, True):
+        if checkpointing:
+            model.gradient_checkpointing_enable()
+            assert model.encoder.is_gradient_checkpointing
+        model.zero_grad()
+        model(**notes, labels=torch.ones(3, 9), sequence=sequence)["loss"].backward()
+        found.append({name: p.grad.clone() for name, p in model.named_parameters()})
+    for name, gradient in found[0].items():
+        torch.testing.assert_close(found[1][name], gradient, atol=1e-5, rtol=1e-4)
+
+
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_plm_icd_is_the_classifier_on_any_encoder(backbone: str, tmp_path: Path) -> None:
     model, notes = small_model(backbone, ranking=False, kernel_size=1), batch()

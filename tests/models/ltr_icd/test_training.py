@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from transformers import BertConfig, BertModel
 
 from concept_icd.corpora import load_corpus, save_corpus, synthetic
 from concept_icd.errors import InputError
@@ -19,7 +20,7 @@ from concept_icd.models.ltr_icd.predicting import predict
 from concept_icd.models.ltr_icd.training import train
 from concept_icd.records import CodedNote
 from concept_icd.report.reading import read_predictions
-from tests.conftest import ROOT
+from tests.conftest import ROOT, build_tokenizer
 from tests.models.ltr_icd.small_models import coded
 
 #: Of several shapes: one code, only procedures, the same codes in two orders.
@@ -217,6 +218,22 @@ def test_two_processes_train_one_model(tmp_path: Path) -> None:
     assert len((tmp_path / "out" / "predictions.jsonl").read_text().splitlines()) == len(
         load_corpus(where).split("test")
     )
+
+
+@pytest.mark.parametrize("base", ["tiny", "bert"])
+def test_plm_icd_ranks_by_probability(base: str, tmp_path: Path) -> None:
+    if base == "bert":  # a checkpoint by its folder
+        sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+        BertModel(BertConfig(vocab_size=400, pad_token_id=0, **sizes)).save_pretrained(tmp_path / "bert")
+        build_tokenizer().save_pretrained(tmp_path / "bert")
+        base = str(tmp_path / "bert")
+    where = corpus(tmp_path / "corpus", [coded(n, EIGHT[n % 8].diagnoses, EIGHT[n % 8].procedures) for n in range(10)])
+    wanted = options(where, tmp_path / "out", base=base, ranking=False, kernel_size=1, predict_split="train")
+    out = train(wanted)
+    for line in map(json.loads, (out / "predictions.jsonl").read_text().splitlines()):
+        probabilities = [entry["probability"] for entry in line["codes"]]
+        assert probabilities == sorted(probabilities, reverse=True)
+        assert line["versions"]["model"].startswith("plm-icd@")
 
 
 def test_held_out_patients_are_apart_and_test_notes_are_never_used() -> None:
