@@ -79,7 +79,7 @@ def estimate_tuning(work: Workload, plan: Plan, shape: ModelShape, speed: Speed,
 
 def estimate_scoring(work: Workload, plan: Plan, shape: ModelShape, speed: Speed, dtype: str) -> StageEstimate:
     """All notes that heads, dev and test need, all concepts."""
-    notes = plan.scored(work.train, work.others)
+    notes = plan.scored(work.train, work.test)
     flops = notes * scoring_flops(shape, work.note_tokens, work.all_question_tokens)
     device = scoring_bytes(shape, work.longest_note, dtype=dtype, nf4=plan.load_in_4bit)
     why = (
@@ -124,7 +124,7 @@ def estimate_stages(
     """
     kind = dtype or plan.dtype or "float32"
     return [
-        estimate_prepare(work.train + work.others),
+        estimate_prepare(work.train + work.test),
         estimate_tuning(work, plan, shape, speed, kind),
         estimate_scoring(work, plan, shape, speed, kind),
         *estimate_heads(work, plan),

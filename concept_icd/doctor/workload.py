@@ -71,9 +71,9 @@ class Plan:
             return self.adapters * self.max_steps * self.per_device_train_batch_size * self.gradient_accumulation_steps
         return self.num_train_epochs * self.note_passes * notes
 
-    def scored(self, train: int, others: int) -> float:
+    def scored(self, train: int, test: int) -> float:
         """Notes that are scored: all, but with a holdout or without folds not those that the adapter was tuned on."""
-        return others + (train if self.folds else self.holdout * train)
+        return test + (train if self.folds else self.holdout * train)
 
 
 def read_plan(config: str | Path) -> Plan:
@@ -96,14 +96,13 @@ class Workload:
     """A benchmark in tokens.
 
     Attributes:
-        train, others: notes of the training split; of dev and test. test: of test alone.
+        train, test: notes of the splits; a run does not score dev.
         labels, concepts: sizes of the label set and of its concept set.
         note_tokens, longest_note: mean and most tokens of a note as the model reads it.
         question_tokens: mean tokens of a question. true_concepts: mean true concepts of a note.
     """
 
     train: int
-    others: int
     test: int
     labels: int
     concepts: int
@@ -142,7 +141,6 @@ def workload_of(task: Task, plan: Plan, shape: ModelShape, note_tokens: float = 
     longest = min(plan.max_length or shape.positions, shape.positions)
     return Workload(
         train=task.stays["train"],
-        others=task.stays["dev"] + task.stays["test"],
         test=task.stays["test"],
         labels=len(labels),
         concepts=len(concepts),

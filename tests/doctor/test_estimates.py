@@ -98,9 +98,7 @@ def test_adapters_and_notes_of_a_plan(plan: Plan, sequences: float, scored: floa
 
 
 def test_questions_asked_of_a_training_note() -> None:
-    work = Workload(
-        1, 1, 1, labels=50, concepts=140, note_tokens=1, longest_note=1, question_tokens=1, true_concepts=20
-    )
+    work = Workload(1, 1, labels=50, concepts=140, note_tokens=1, longest_note=1, question_tokens=1, true_concepts=20)
     assert work.asked(Plan(positive_share=0.5, negative_share=0.1)) == pytest.approx(0.5 * 20 + 0.1 * 120)
 
 
@@ -112,7 +110,7 @@ def test_mimic3_50_asks_about_its_own_concepts() -> None:
     work = workload_of(task, plan, LLAMA)
     assert task.codes is not None
     assert work.concepts == len(ConceptSet.expand(task.codes, load_ontology("icd9cm"), plan.levels))
-    assert (work.train, work.others, work.test, work.labels) == (8066, 1573 + 1729, 1729, 50)
+    assert (work.train, work.test, work.labels) == (8066, 1729, 50)
     assert 5.7 < work.true_concepts < 5.7 * 5
     only_codes = workload_of(task, dataclasses.replace(plan, levels=("code",)), LLAMA)
     assert only_codes.concepts == 50
