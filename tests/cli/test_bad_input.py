@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -35,7 +36,8 @@ def snapshot(folder: Path) -> dict[Path, int]:
 def told(capsys: pytest.CaptureFixture[str]) -> str:
     """The one line of stderr."""
     err = capsys.readouterr().err
-    lines = [line for line in err.splitlines() if not line.startswith(("[", "adapter "))]  # without what was begun
+    progress = re.compile(r"\[|adapter |.+: \d+/\d+ \w+, \d+ s")  # what was begun
+    lines = [line for line in err.splitlines() if not progress.match(line)]
     assert len(lines) == 1, err
     assert lines[0].startswith("concept-icd"), err
     assert SECRET not in err
