@@ -112,7 +112,7 @@ def test_a_coder_of_another_version_says_which(copy, capsys):
     path = copy / "coder" / "coder.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))
     assert main(["code", str(copy / "note.txt"), "--coder", str(copy / "coder")]) == 2
-    assert "is a coder of format 99, this version reads 2" in told(capsys)
+    assert "is a coder of format 99, this version reads 3" in told(capsys)
 
 
 LINES = {
