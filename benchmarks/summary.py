@@ -168,6 +168,43 @@ def prepare_mimic3(result: dict[str, Any]) -> list[str]:
     ]
 
 
+def ordering(result: dict[str, Any]) -> list[str]:
+    figures = {
+        "primary_accuracy": "primary accuracy",
+        "primary_mrr": "MRR",
+        "graded_ndcg_diagnoses": "graded NDCG, diagnoses",
+        "graded_ndcg_procedures": "graded NDCG, procedures",
+        "kendall_tau_diagnoses": "Kendall's tau, diagnoses",
+        "micro_f1": "micro-F1 of the accepted codes",
+    }
+
+    def cell(figure: dict[str, Any]) -> str:
+        return f"{figure['mean']:.3f}" + (f" ± {figure['sd']:.3f}" if figure["sd"] is not None else "")
+
+    def change(figure: dict[str, float]) -> str:
+        return f"{figure['difference']:+.3f} [{figure['low']:+.3f}, {figure['high']:+.3f}]"
+
+    lines = [
+        "## Codes in billing order: invented stays",
+        "",
+        f"{result['notes']} invented stays a seed, seeds {', '.join(map(str, result['seeds']))}, tested on "
+        f"{', '.join(map(str, result['primary_notes']))} stays whose principal diagnosis is in the set; mean ± sd over "
+        "seeds. Frequency, probability and head order the codes of one coder; LTR-ICD (tiny, from scratch) accepts "
+        "its own; the linear model knows the chance of being the principal diagnosis alone. The stays follow written "
+        "rules: they themselves would put the principal diagnosis first in 89 %.",
+        "",
+        f"| order | {' | '.join(figures.values())} |",
+        "|---|" + "---|" * len(figures),
+    ]
+    for name, row in result["systems"].items():
+        lines.append(f"| {name} | {' | '.join(cell(row[figure]) for figure in figures)} |")
+    lines += ["", "| paired differences (95 %, over patients) | primary accuracy | graded NDCG | Kendall's tau |"]
+    lines.append("|---|---|---|---|")
+    for name, row in result["differences"].items():
+        lines.append(f"| {name} | {' | '.join(change(figure) for figure in row.values())} |")
+    return [*lines, ""]
+
+
 def ordering_demo_tables(result: dict[str, Any]) -> list[str]:
     names = {
         "random": "any order",
@@ -287,6 +324,7 @@ def main() -> None:
     lines = ["# Benchmarks", "", about, ""]
     for name, section in (
         ("cmc2007", cmc2007),
+        ("ordering", ordering),
         ("ordering_demo_tables", ordering_demo_tables),
         ("prepare_mimic3", prepare_mimic3),
         ("packed_scoring", packed_scoring),

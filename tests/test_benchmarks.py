@@ -110,7 +110,7 @@ def test_ordering_and_its_systems_compared(llama, tmp_path):
     words = ("--work", work, "--notes", 40, "--seeds", 0)
     ours = f"--options=--model_name_or_path {llama} --max_steps 2 --folds 0 --holdout 0.5 --levels chapter code"
     result = run("ordering.py", *words, ours, "--ltr-options=--max_steps 2", out=tmp_path / "ordering.json")
-    assert set(result["systems"]) == {"frequency order", "probability order", "ranking head", "LTR-ICD (tiny)"}
+    assert {"frequency order", "probability order", "ranking head", "LTR-ICD (tiny)"} < set(result["systems"])
     head, probability = (result["systems"][name] for name in ("ranking head", "probability order"))
     assert head["micro_f1"] == probability["micro_f1"]  # the head changes the order alone
     assert result["differences"]["ranking head minus LTR-ICD (tiny)"]["primary_accuracy"]["low"] <= 1

@@ -151,5 +151,5 @@ def test_heads_refuse_in_sample_scores_and_a_flag_stamps_the_result(whole, tmp_p
 @pytest.mark.slow
 def test_the_oracle_bound_is_a_row_of_its_own(whole):
     systems = whole.results["extra"]["systems"]
-    assert set(systems) == {DUMMY, ORACLE}
+    assert {DUMMY, ORACLE} <= set(systems)
     assert systems[ORACLE]["micro_auc"] > whole.results["figures"]["micro_auc"]
