@@ -13,8 +13,8 @@ from concept_icd.doctor.model_size import ModelShape
 from concept_icd.doctor.throughput import PACKED_OVER_PLAIN, Speed
 from concept_icd.doctor.workload import Plan, Workload
 
-#: `prepare` of the full tables, with notes (measured, plain CSV: benchmarks/prepare_mimic3.py) and without: seconds, and
-#: the memory that it keeps to.
+#: `prepare` of the full tables, with notes (measured, plain CSV: benchmarks/prepare_mimic3.py) and without: seconds,
+#: and the memory that it keeps to.
 PREPARE_SECONDS, PREPARE_TABLES_SECONDS = 100.0, 60.0
 PREPARE_MEMORY = 4e9
 #: Stays of MIMIC-III 1.4, all of which `mimic3-tables` keeps.
