@@ -7,6 +7,7 @@ import gc
 import multiprocessing
 import platform
 import resource
+import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -67,7 +68,7 @@ def _measure(queue: Any, work: Callable[..., Callable[[], Any]], args: tuple[Any
 def record(script: str, seed: int) -> dict[str, Any]:
     """Command, date, machine, versions and seed of a run."""
     return {
-        "command": f"python benchmarks/{script} " + " ".join(sys.argv[1:]),
+        "command": shlex.join(["python", f"benchmarks/{script}", *sys.argv[1:]]),
         "date": datetime.date.today().isoformat(),
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, float32, no GPU",
         "commit": git_commit(),

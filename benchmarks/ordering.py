@@ -17,7 +17,6 @@ import os
 import shlex
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +55,6 @@ def main() -> None:
     parser.add_argument("--ltr-options", type=shlex.split, default=[], help="that override the LTR-ICD config")
     parser.add_argument("--out", type=Path, help="JSON file for the figures")
     args = parser.parse_args()
-    started = time.monotonic()
     seeds = []
     for seed in args.seeds:
         folder = args.work / f"seed-{seed}"
@@ -64,7 +62,7 @@ def main() -> None:
             save_corpus(folder / "corpus", synthetic(args.notes, seed, ordered=True), seed=seed)
         run_both(folder, seed, args)
         seeds.append(measure(folder))
-    result = record("ordering.py", args.seeds[0]) | {"minutes": (time.monotonic() - started) / 60}
+    result = record("ordering.py", args.seeds[0])
     result |= {"notes": args.notes, "seeds": args.seeds, **summarise(seeds)}
     for name, figures in result["systems"].items():
         print(
