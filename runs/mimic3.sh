@@ -20,10 +20,18 @@ shift $(( $# < 4 ? 3 : 4 ))
 here=$(cd "$(dirname "$0")/.." && pwd)
 config=${CONFIG:-${task%-recounted}}
 seed=${SEED:-0}
+preset="$here/configs/accelerate/${PRESET:-single_gpu}.yaml"
+if ! command -v concept-icd >/dev/null; then
+  echo "mimic3.sh: there is no concept-icd command; activate the environment first: . .venv/bin/activate" >&2
+  exit 2
+elif [ ! -f "$preset" ]; then
+  echo "mimic3.sh: there is no preset $PRESET; presets: $(cd "$(dirname "$preset")" && ls | sed 's/\.yaml//' | xargs)" >&2
+  exit 2
+fi
 
 concept-icd prepare mimic3 --task "$task" --mimic-dir "$tables" --splits-dir "$splits" --out "$out/prepared"
 if [ -n "${PRESET:-}" ] && [ ! -f "$out/run/tuned/manifest.json" ]; then
-  accelerate launch --config_file "$here/configs/accelerate/$PRESET.yaml" "$here/scripts/finetune.py" \
+  accelerate launch --config_file "$preset" "$here/scripts/finetune.py" \
     --config "$config" --corpus "$out/prepared" --output_dir "$out/run/tuned" --seed "$seed" "$@"
 fi
 concept-icd run --corpus "$out/prepared" --config "$config" --out "$out/run" --seed "$seed" -- "$@"

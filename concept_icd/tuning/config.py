@@ -1,24 +1,23 @@
 """The options of `concept-icd finetune` and `scripts/finetune.py`: TRL's own, plus what is asked of the notes.
 
-One YAML file and command-line flags fill them (TRL's parser); an unknown key names the nearest known one.
+One YAML file and command-line flags fill them (see `options`).
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 
-from concept_icd.errors import InputError, MissingExtraError, did_you_mean
+from concept_icd.errors import InputError, MissingExtraError
 from concept_icd.prompts import checked_note_text
-from concept_icd.resources import read_yaml
+from concept_icd.tuning.options import make_from, parse_into
 
 try:
-    from trl import ModelConfig, SFTConfig, TrlParser
+    from trl import ModelConfig, SFTConfig
 except ImportError as error:
     raise MissingExtraError(error.name or "trl", "train") from error
 
@@ -57,6 +56,7 @@ class ConceptArguments:
     holdout: float = field(default=0.0, metadata={"help": "Instead of folds: share of notes kept for the heads."})
 
     def __post_init__(self) -> None:
+        self.corpus = str(Path(self.corpus))  # "./out" and "out" are one corpus to a run that goes on
         checked_note_text(self.note_text)
         if self.folds == 1 or self.folds < 0:
             raise InputError(f"folds must be 0 or at least 2, it is {self.folds}")
@@ -121,62 +121,12 @@ _CLASSES = (ConceptArguments, TuningConfig, LoraModelConfig)
 
 
 def parse_options(argv: Sequence[str]) -> Options:
-    """Options from `--config FILE.yaml` and flags; a flag wins over the file.
-
-    Raises:
-        InputError: the file is missing or not YAML, a key is unknown or has a wrong value, or a required one is
-            missing.
-    """
-    arguments = [part for word in argv for part in (word.split("=", 1) if word.startswith("--config=") else [word])]
-    if "--config" in arguments:
-        place = arguments.index("--config") + 1
-        if place == len(arguments):
-            raise InputError("--config needs the name of a YAML file")
-        arguments[place] = str(_checked_config(arguments[place]))
-    parser = TrlParser(_CLASSES)
-    parser.error = _refuse  # argparse would print the usage of 200 options first
-    known = _known_options()
-    for word in arguments:
-        flag = word.split("=")[0]
-        if flag.startswith("--") and flag[2:].replace("-", "_").removeprefix("no_") not in known:
-            raise InputError(f"there is no option {flag}{did_you_mean(flag[2:], known)}")
-    try:
-        parsed: Options = parser.parse_args_and_config(arguments)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"the options do not fit together: {' '.join(str(error).split())}") from error
+    """Options from `--config FILE.yaml` and flags; see `options.parse_into`."""
+    parsed: Options = parse_into(_CLASSES, argv, "configs")
     return parsed
 
 
 def make_options(**values: Any) -> Options:
-    """The same from keywords, for Python.
-
-    Raises:
-        InputError: an unknown option.
-    """
-    known = {f.name: cls for cls in _CLASSES for f in dataclasses.fields(cls)}
-    parts: dict[type, dict[str, Any]] = {cls: {} for cls in _CLASSES}
-    for key, value in values.items():
-        if key not in known:
-            raise InputError(f"there is no option {key!r}{did_you_mean(key, known)}")
-        parts[known[key]][key] = value
-    return tuple(cls(**parts[cls]) for cls in _CLASSES)  # type: ignore[return-value]
-
-
-def _known_options() -> set[str]:
-    return {f.name for cls in _CLASSES for f in dataclasses.fields(cls)} | {"config", "env", "help"}
-
-
-def _refuse(message: str) -> NoReturn:
-    raise InputError(message)
-
-
-def _checked_config(name: str) -> Path:
-    """The path of a config file, a shipped one also by its bare name; its keys are known ones."""
-    path, content = read_yaml("configs", name)
-    if not isinstance(content, dict):
-        raise InputError(f"the config {path} must be a mapping of options to values")
-    known = _known_options()
-    for key in content:
-        if key not in known:
-            raise InputError(f"the config {path} has an unknown key {key!r}{did_you_mean(str(key), known)}")
-    return path
+    """The same from keywords; see `options.make_from`."""
+    made: Options = make_from(_CLASSES, values)
+    return made

@@ -1,23 +1,20 @@
 """The options of `scripts/train_ltr_icd.py`: the model's, the corpus's, and those of transformers' Trainer.
 
-One YAML file and command-line flags fill them, a flag wins; an unknown key names the nearest known one.
+One YAML file and command-line flags fill them (see `concept_icd.tuning.options`).
 """
 
 from __future__ import annotations
 
-import argparse
-import dataclasses
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
-from transformers import HfArgumentParser, TrainingArguments
+from transformers import TrainingArguments
 
-from concept_icd.errors import InputError, did_you_mean
+from concept_icd.errors import InputError
 from concept_icd.models.ltr_icd.config import ModelOptions
-from concept_icd.resources import read_yaml
+from concept_icd.tuning.options import make_from, parse_into
 
 
 @dataclass
@@ -76,60 +73,12 @@ _CLASSES = (ModelOptions, CorpusOptions, TrainingOptions)
 
 
 def parse_options(argv: Sequence[str]) -> Options:
-    """Options from `--config FILE.yaml` and flags.
-
-    Raises:
-        InputError: the file is missing or not YAML, a key is unknown or has a wrong value, or one is missing.
-    """
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    first.add_argument("--config")
-    first.error = _refuse  # type: ignore[method-assign]
-    given, flags = first.parse_known_args(list(argv))
-    known = {f.name for cls in _CLASSES for f in dataclasses.fields(cls)}
-    for word in flags:
-        name = word.split("=")[0].removeprefix("--").replace("-", "_").removeprefix("no_")
-        if word.startswith("--") and name not in known | {"help"}:
-            raise InputError(f"there is no option {word.split('=')[0]}{did_you_mean(name, known)}")
-    parser = HfArgumentParser(_CLASSES, allow_abbrev=False)
-    parser.error = _refuse  # argparse would print the usage of 150 options first
-    try:
-        parsed: Options = parser.parse_args_into_dataclasses([*_flags_of(given.config, known), *flags])
-    except (TypeError, ValueError) as error:
-        raise InputError(f"the options do not fit together: {' '.join(str(error).split())}") from error
+    """Options from `--config FILE.yaml` and flags; see `tuning.options.parse_into`."""
+    parsed: Options = parse_into(_CLASSES, argv, "configs/ltr-icd")
     return parsed
 
 
 def make_options(**values: Any) -> Options:
-    """The same from keywords, for Python.
-
-    Raises:
-        InputError: an unknown option.
-    """
-    known = {f.name: cls for cls in _CLASSES for f in dataclasses.fields(cls)}
-    parts: dict[type, dict[str, Any]] = {cls: {} for cls in _CLASSES}
-    for key, value in values.items():
-        if key not in known:
-            raise InputError(f"there is no option {key!r}{did_you_mean(key, known)}")
-        parts[known[key]][key] = value
-    return tuple(cls(**parts[cls]) for cls in _CLASSES)  # type: ignore[return-value]
-
-
-def _flags_of(config: str | None, known: set[str]) -> list[str]:
-    """A config file as flags, so that the same parser checks every value; a shipped one also by its bare name."""
-    if config is None:
-        return []
-    path, content = read_yaml("configs/ltr-icd", config)
-    if not isinstance(content, dict):
-        raise InputError(f"the config {path} must be a mapping of options to values")
-    flags: list[str] = []
-    for key, value in content.items():
-        if key not in known:
-            raise InputError(f"the config {path} has an unknown key {key!r}{did_you_mean(str(key), known)}")
-        if value is not None:
-            words = value if isinstance(value, list) else [json.dumps(value) if isinstance(value, dict) else value]
-            flags += [f"--{key}", *map(str, words)]
-    return flags
-
-
-def _refuse(message: str) -> NoReturn:
-    raise InputError(message)
+    """The same from keywords; see `tuning.options.make_from`."""
+    made: Options = make_from(_CLASSES, values)
+    return made
