@@ -9,7 +9,6 @@ prompt "note + question" but for rounding. Knows notes and concepts, never gold 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +23,7 @@ from concept_icd.progress import progress_bar
 from concept_icd.prompts import EncodedNote, PromptTemplate, TokenizedPrompt, checked_note_text
 from concept_icd.records import Concept, Note, require_notes
 from concept_icd.scoring.packing import NOTE, PADDING, QuestionChunk, chunk_questions, visible
-from concept_icd.scoring.scores import ConceptScores
-
-
-@dataclass(frozen=True)
-class NoteScores:
-    """Scores of one note: logits (concepts,) float32 = logit(yes) - logit(no); see `EncodedNote.truncated`."""
-
-    note_id: str
-    logits: np.ndarray
-    truncated: str | None
+from concept_icd.scoring.scores import ConceptScores, NoteScores
 
 
 class PackedScorer:

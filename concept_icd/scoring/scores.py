@@ -1,4 +1,4 @@
-"""The record that a scorer returns and the heads read: concept scores of some notes. It knows nothing of gold codes."""
+"""The records that a scorer returns and the heads read: concept scores of notes. They know nothing of gold codes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,33 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class NoteScores:
+    """Scores of one note.
+
+    Attributes:
+        logits: float32, one per concept asked: logit(yes) - logit(no), natural log units.
+        truncated: None, or one sentence that says what part of the note was not read.
+        asked: rows of the concepts asked, ascending; None: all of them, in order.
+        computed, reused: prompt tokens that went through the model, and those whose keys and values were there already.
+    """
+
+    note_id: str
+    logits: np.ndarray
+    truncated: str | None = None
+    asked: np.ndarray | None = None
+    computed: int = 0
+    reused: int = 0
+
+
+@dataclass(frozen=True)
+class NoteFailure:
+    """A note that could not be scored, and why, in one sentence without its text."""
+
+    note_id: str
+    reason: str
 
 
 @dataclass(frozen=True, eq=False)

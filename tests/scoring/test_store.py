@@ -18,7 +18,8 @@ from concept_icd.errors import InputError
 from concept_icd.ontology import load_ontology
 from concept_icd.prompts import PromptTemplate
 from concept_icd.records import Note
-from concept_icd.scoring.packed import NoteScores, PackedScorer
+from concept_icd.scoring.packed import PackedScorer
+from concept_icd.scoring.scores import NoteScores
 from concept_icd.scoring.store import fill_store, load_scores, read_failures
 from tests.fitted_coder import CODES, make_notes
 
