@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class InputError(Exception):
@@ -17,7 +18,13 @@ class MissingExtraError(InputError):
     """An optional dependency is not installed; the sentence names the pip command."""
 
     def __init__(self, package: str, extra: str) -> None:
-        super().__init__(f"{package} is not installed; run: pip install 'concept-icd[{extra}]'")
+        super().__init__(f"{package} is not installed; run: {pip_command(extra)}")
+
+
+def pip_command(extra: str) -> str:
+    """What installs an extra: from the checkout that this is, or from the package's name."""
+    checkout = Path(__file__).resolve().parent.parent
+    return f"pip install '{checkout if (checkout / 'pyproject.toml').is_file() else 'concept-icd'}[{extra}]'"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

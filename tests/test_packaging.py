@@ -226,6 +226,5 @@ class TestImport:
         command = [sys.executable, "-c", code, "demo", "--notes", "100", "--out", tmp_path / "demo"]
         done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
         assert done.returncode == 2
-        assert (
-            done.stderr.splitlines()[-1] == "concept-icd: trl is not installed; run: pip install 'concept-icd[train]'"
-        )
+        told = f"concept-icd: trl is not installed; run: pip install '{ROOT}[train]'"
+        assert done.stderr.splitlines()[-1] == told

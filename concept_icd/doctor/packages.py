@@ -9,6 +9,7 @@ from collections.abc import Collection
 from importlib import metadata
 
 from concept_icd.doctor.findings import Finding, State
+from concept_icd.errors import pip_command
 
 SECTION = "packages"
 
@@ -50,7 +51,7 @@ def examine_packages(needed: Collection[str]) -> list[Finding]:
     findings = [Finding(SECTION, "ok", there)]
     for name in (name for name, version in versions.items() if version is None):
         extra, purpose = PURPOSES[name]
-        command = f"pip install 'concept-icd[{extra}]'" if extra else f"pip install {name}"
+        command = pip_command(extra) if extra else f"pip install {name}"
         state: State = "missing" if name in needed else "note"
         findings.append(Finding(SECTION, state, f"{name} is not installed: {purpose}", command))
     return findings + misfits()

@@ -15,6 +15,7 @@ from concept_icd.doctor.model_size import KNOWN, shape_of
 from concept_icd.doctor.needs import examine_fit, examine_model
 from concept_icd.doctor.packages import examine_packages, misfits, version_of
 from concept_icd.doctor.throughput import measured_speed, probe
+from tests.conftest import ROOT
 
 
 def install(folder: Path, name: str, version: str, requires: str = "") -> None:
@@ -38,8 +39,8 @@ def test_a_package_is_missing_only_where_it_is_needed(monkeypatch: pytest.Monkey
     install(tmp_path, "torch", "2.13.0")
     findings = {finding.text.split()[0]: finding for finding in examine_packages({"duckdb"})}
     assert findings["torch"].state == "ok"
-    assert (findings["duckdb"].state, findings["duckdb"].mend) == ("missing", "pip install 'concept-icd[mimic3]'")
-    assert (findings["vllm"].state, findings["vllm"].mend) == ("note", "pip install 'concept-icd[vllm]'")
+    assert (findings["duckdb"].state, findings["duckdb"].mend) == ("missing", f"pip install '{ROOT}[mimic3]'")
+    assert (findings["vllm"].state, findings["vllm"].mend) == ("note", f"pip install '{ROOT}[vllm]'")
 
 
 def test_versions_that_do_not_go_together(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

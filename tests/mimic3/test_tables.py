@@ -226,6 +226,6 @@ def test_a_full_disk_is_told(small_disk, tmp_path):
 def test_a_missing_duckdb_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "duckdb", None)
     context = database(1 << 28, tmp_path / "out")
-    with pytest.raises(MissingExtraError, match=r"pip install 'concept-icd\[mimic3\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install '.*\[mimic3\]'"):
         context.__enter__()
     assert not list(tmp_path.iterdir())
