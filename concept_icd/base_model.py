@@ -6,7 +6,7 @@ Nothing is downloaded unless the name is one of a model hub; no remote code runs
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,8 @@ import torch
 from safetensors import SafetensorError
 
 from concept_icd.errors import InputError, MissingExtraError
+from concept_icd.question_embedding import add_question_tokens
+from concept_icd.question_tokens import QuestionTokens
 
 #: The decoder that travels with the package (see its README.md for data and terms).
 TINY = Path(__file__).resolve().parent / "base_models" / "tiny"
@@ -23,11 +25,16 @@ TINY = Path(__file__).resolve().parent / "base_models" / "tiny"
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A causal LM in evaluation mode, its tokenizer and the most tokens that a prompt may have."""
+    """A causal LM in evaluation mode, its tokenizer and the most tokens that a prompt may have.
+
+    Attributes:
+        questions: key of a concept -> ids of its learned question tokens; None: questions are words.
+    """
 
     model: Any
     tokenizer: Any
     max_length: int
+    questions: Mapping[str, tuple[int, ...]] | None = None
 
 
 def resolve(name: str | Path) -> str:
@@ -47,7 +54,8 @@ def load_model(
     """Loads a base model and, where given, the LoRA adapter on it.
 
     Args:
-        name: "tiny", a folder, or a hub name. adapter: a folder with adapter_config.json.
+        name: "tiny", a folder, or a hub name. adapter: a folder with adapter_config.json, and with the learned
+            question tokens where it was tuned with such.
         dtype: "float32", "bfloat16", "float16"; by default float32 on the CPU and bfloat16 on a GPU.
         device: "cpu", "cuda", ...; by default a GPU where there is one.
         load_in_4bit: NF4 with double quantisation (bitsandbytes), as in QLoRA.
@@ -77,9 +85,12 @@ def load_model(
         raise InputError(f"cannot load the base model {str(name)!r}: {_first_sentence(error)}") from error
     if adapter is not None:
         model = _with_adapter(model, name, adapter, merge=merge and not load_in_4bit)
+    questions = None
+    if adapter is not None and (tokens := QuestionTokens.load(adapter)) is not None:
+        questions = tokens.ids(add_question_tokens(model, tokens).first)
     if not load_in_4bit:
         model = model.to(device)
-    return LoadedModel(model.eval(), tokenizer, _max_length(model.config))
+    return LoadedModel(model.eval(), tokenizer, _max_length(model.config), questions)
 
 
 def quantization(compute_dtype: torch.dtype) -> Any:

@@ -3,7 +3,7 @@
     coder.json         format, base model, scorer settings, hashes
     concepts.json      the concept set
     prompt.yaml        the words around note and concept
-    adapter/           LoRA weights as PEFT writes them, if any
+    adapter/           LoRA weights as PEFT writes them, and learned question tokens, if any
     heads.json, heads.safetensors
     lexicon.json       terms of codes in notes, if the order was learnt with them
     manifest.json      what made the folder
@@ -25,7 +25,7 @@ from concept_icd.concepts import ConceptSet
 from concept_icd.errors import InputError
 from concept_icd.heads.fitting import Heads
 from concept_icd.mentions import Lexicon
-from concept_icd.model_reference import ADAPTER_FILES, ModelReference
+from concept_icd.model_reference import ModelReference, adapter_files
 from concept_icd.prompts import PromptTemplate
 
 #: Raised when the folder's form changes, so that another version says so instead of misreading. 3: learned orders.
@@ -55,7 +55,7 @@ def write_coder(
         if coder.model.adapter is not None:
             with writing(staging / "adapter"):
                 (staging / "adapter").mkdir()
-                for name in ADAPTER_FILES:
+                for name in adapter_files(coder.model.adapter):
                     shutil.copyfile(coder.model.adapter / name, staging / "adapter" / name)
         write_json(
             staging / "coder.json",

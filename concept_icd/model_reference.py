@@ -14,6 +14,8 @@ from concept_icd.errors import InputError
 
 #: What an adapter folder must hold, as PEFT writes it.
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+#: What it holds beside where the adapter was tuned with learned question tokens.
+QUESTION_TOKENS = "question_tokens.safetensors"
 _SAMPLE = 2**16
 
 
@@ -85,8 +87,17 @@ def fingerprint_of(model: str | Path) -> str | None:
     return digest.hexdigest()
 
 
-def _adapter_sha256(folder: Path) -> str:
+def adapter_files(folder: Path) -> tuple[str, ...]:
+    """Names of the files that make an adapter what it is.
+
+    Raises:
+        InputError: the folder lacks one that every adapter has.
+    """
     for name in ADAPTER_FILES:
         if not (folder / name).is_file():
             raise InputError(f"{folder} is not a LoRA adapter: it has no {name}")
-    return hash_of([sha256(folder / name) for name in ADAPTER_FILES])
+    return (*ADAPTER_FILES, QUESTION_TOKENS) if (folder / QUESTION_TOKENS).is_file() else ADAPTER_FILES
+
+
+def _adapter_sha256(folder: Path) -> str:
+    return hash_of([sha256(folder / name) for name in adapter_files(folder)])

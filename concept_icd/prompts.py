@@ -7,7 +7,7 @@ tokenised apart and joined as ids, so a packed forward pass, a plain one and vLL
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
 from pathlib import Path
@@ -17,7 +17,7 @@ import yaml
 
 from concept_icd.artifacts import hash_of, new_file
 from concept_icd.errors import InputError, did_you_mean
-from concept_icd.records import Note
+from concept_icd.records import Concept, Note
 from concept_icd.resources import read_yaml
 from concept_icd.sections import STANDARD, keep_sections, split_sections, what_was_cut
 
@@ -131,14 +131,23 @@ class TokenizedPrompt:
     Args:
         max_length: tokens of the longest prompt (note and one question) that the model may be given.
         note_text: one of `NOTE_TEXTS`.
+        learned: key of a concept -> ids of its learned question tokens (`concept_icd.question_tokens`), which then
+            are the question, without the template's words.
 
     Raises:
         InputError: the tokenizer has no pair of single-token answers for this template, or an unknown `note_text`.
     """
 
-    def __init__(self, template: PromptTemplate, tokenizer: Any, max_length: int, note_text: str = "whole") -> None:
+    def __init__(
+        self,
+        template: PromptTemplate,
+        tokenizer: Any,
+        max_length: int,
+        note_text: str = "whole",
+        learned: Mapping[str, Sequence[int]] | None = None,
+    ) -> None:
         self.template, self.tokenizer, self.max_length = template, tokenizer, max_length
-        self.note_text = checked_note_text(note_text)
+        self.note_text, self.learned = checked_note_text(note_text), learned
         self.yes_id, self.no_id = self._answer_ids()
         before = list(tokenizer(template.before_note)["input_ids"])
         if before and before[-1] == tokenizer.eos_token_id:  # some tokenizers end every text
@@ -159,8 +168,23 @@ class TokenizedPrompt:
             f"{list(self.template.yes)} and {list(self.template.no)}; add a spelling that it has"
         )
 
+    def encode_concept(self, concept: Concept) -> list[int]:
+        """Tokens of the question about a concept: learned ones, or the template's words.
+
+        Raises:
+            InputError: tokens were learned, but not for this concept.
+        """
+        if self.learned is None:
+            return self.encode_question(concept.text)
+        if concept.key not in self.learned:
+            raise InputError(
+                f"the adapter has no learned question tokens for the concept {concept.key!r}: ask the concept set that "
+                "it was tuned on, or tune one that asks in words (without question_tokens)"
+            )
+        return list(self.learned[concept.key])
+
     def encode_question(self, concept_text: str) -> list[int]:
-        """Tokens of one question, answer cue last."""
+        """Tokens of one question in the template's words, answer cue last."""
         return self._ids(self.template.question.replace(_CONCEPT, concept_text))
 
     def encode_note(self, note: Note, question_tokens: int) -> EncodedNote:
