@@ -41,7 +41,8 @@ class CodedNote:
 
     Attributes:
         diagnoses, procedures: each in its own billing order, without repeats.
-        annotations: the codes that each annotator gave, where several did (CMC 2007: three companies).
+        annotations: the codes that each annotator gave, where codes are annotations and no bill (CMC 2007: three
+            companies; CodiEsp: one team); they may lie outside a label set that `diagnoses` keeps to.
         split: "train", "dev" or "test" where the corpus fixes one.
         principal: the principal diagnosis, where it may be outside `diagnoses` because a label set left codes out;
             None: the first of `diagnoses` is it.
@@ -61,7 +62,7 @@ class CodedNote:
 
     @property
     def in_billing_order(self) -> bool:
-        """Whether the order of the codes means anything; the vote of several annotators is a set."""
+        """Whether the order of the codes means anything; what annotators gave is a set."""
         return not self.annotations
 
     @property

@@ -9,12 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from concept_icd.corpora.codiesp_tasks import TASKS as CODIESP_TASKS
 from concept_icd.mimic3.tasks import TASKS
 
 if TYPE_CHECKING:
     from concept_icd.records import CodedNote
 
-HELP = "read a corpus (cmc2007, jsonl, text, synthetic, mimic3) into a folder of notes with gold codes and splits"
+HELP = "read a corpus (cmc2007, jsonl, text, synthetic, codiesp, mimic3) into a folder of notes, gold codes and splits"
 EXAMPLE = "concept-icd prepare synthetic --notes 200 --seed 0 --out runs/synthetic"
 
 SOURCES = {
@@ -26,7 +27,8 @@ SOURCES = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares one sub-verb a source."""
-    sources = parser.add_subparsers(dest="source", metavar="|".join((*SOURCES, "synthetic", "mimic3")), required=True)
+    names = "|".join((*SOURCES, "synthetic", "codiesp", "mimic3"))
+    sources = parser.add_subparsers(dest="source", metavar=names, required=True)
     for name, what in SOURCES.items():
         source = sources.add_parser(name, help=what, description=f"Reads {what}.")
         source.add_argument("path", type=Path, metavar="PATH", help=what)
@@ -39,6 +41,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     order = "larger stays whose billing order depends on what the text tells, to prove a ranking on"
     synthetic.add_argument("--ordered", action="store_true", help=order)
     _add_output(synthetic)
+    what = "a named benchmark of CodiEsp's cases in English, their ICD-10 diagnoses carried to ICD-9-CM"
+    codiesp = sources.add_parser("codiesp", help=what, description=f"Prepares {what}.")
+    codiesp.add_argument("--task", required=True, metavar="NAME", help=", ".join(CODIESP_TASKS))
+    folder = "the published folder final_dataset_v4_to_publish (with train, dev, test), or train.jsonl.gz and so on"
+    codiesp.add_argument("--codiesp-dir", type=Path, required=True, metavar="DIR", help=folder)
+    folder = "the folder with icd10cmtoicd9gem.csv and icd9toicd10cmgem.csv, plain or gzipped (NBER's form of the GEM)"
+    codiesp.add_argument("--maps-dir", type=Path, required=True, metavar="DIR", help=folder)
+    _add_output(codiesp)
     what = "a named benchmark of MIMIC-III from its raw tables and the admission lists of its paper"
     mimic3 = sources.add_parser("mimic3", help=what, description=f"Prepares {what}.")
     folder = "the folder with the tables (NOTEEVENTS.csv.gz, DIAGNOSES_ICD.csv.gz ...; .csv or .csv.gz)"
@@ -56,6 +66,8 @@ def run(args: argparse.Namespace) -> int:
     """Reads the whole corpus, then writes the folder; the first note that cannot be read is an InputError."""
     if args.source == "mimic3":
         return _run_mimic3(args)
+    if args.source == "codiesp":
+        return _run_codiesp(args)
     from concept_icd.corpora import save_corpus
 
     started = time.monotonic()
@@ -73,6 +85,20 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps({"folder": str(args.out), "counts": counts}))
     else:
         _print(args.out, counts)
+    return 0
+
+
+def _run_codiesp(args: argparse.Namespace) -> int:
+    """A named benchmark; told in words what became of the ICD-10 codes."""
+    from concept_icd.corpora.codiesp_tasks import prepare_codiesp
+    from concept_icd.mimic3.checks import in_words
+
+    counts, checks = prepare_codiesp(args.codiesp_dir, args.maps_dir, args.task, args.out, overwrite=args.overwrite)
+    if args.json:
+        print(json.dumps({"folder": str(args.out), "counts": counts, "checks": checks}))
+        return 0
+    _print(args.out, counts)
+    print(*map(in_words, checks), sep="\n")
     return 0
 
 

@@ -5,7 +5,7 @@
     ['synthetic-0-00000', 'synthetic-0-00001']
 
 `read_corpus` stops at the first bad note; `read_corpus_leniently` reads the others and lists the failures. They
-know nothing of models, concepts or metrics.
+know nothing of models, concepts or metrics. CodiEsp needs the equivalence maps beside it and is read by `read_codiesp`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 from concept_icd.artifacts import MANIFEST
 from concept_icd.corpora import cmc2007, jsonl, text
 from concept_icd.corpora.cmc2007 import read_cmc2007
+from concept_icd.corpora.codiesp import read_codiesp
 from concept_icd.corpora.jsonl import read_jsonl
 from concept_icd.corpora.reading import Entry, Failure, leniently, strictly
 from concept_icd.corpora.store import Corpus, load_corpus, save_corpus
@@ -30,6 +31,7 @@ __all__ = [
     "Failure",
     "load_corpus",
     "read_cmc2007",
+    "read_codiesp",
     "read_corpus",
     "read_corpus_leniently",
     "read_jsonl",

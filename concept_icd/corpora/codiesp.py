@@ -1,0 +1,142 @@
+"""CodiEsp: 1,000 clinical cases in machine-translated English, their ICD-10 diagnoses carried to ICD-9-CM.
+
+Miranda-Escalada et al. 2020, "Overview of automatic clinical coding: annotations, guidelines, and solutions for
+non-English clinical cases at CodiEsp track of CLEF eHealth 2020"; corpus v4, Zenodo 3837305, CC BY 4.0. A folder is
+either the published one (train/trainD.tsv, train/trainP.tsv, train/text_files_en/ID.txt and so for dev and test) or
+holds the same as JSON lines (train.jsonl.gz ...: id, text_en, dx, proc).
+
+The codes were annotated in the text; the order in which they are listed tells nothing of billing, so they are also the
+note's annotations, which makes them a set (`CodedNote.in_billing_order`). Procedures are CIE-10-PCS and have no map
+here: they are counted, not carried. The corpus itself is not part of this package.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from concept_icd.corpora.equivalence_maps import EquivalenceMaps
+from concept_icd.corpora.reading import decode, flaw
+from concept_icd.errors import InputError
+from concept_icd.records import CodedNote, Note
+
+SPLITS = ("train", "dev", "test")
+#: The name under which the corpus' coders stand in `CodedNote.annotations`.
+CODERS = "CODIESP"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A case as published: codes in lower case, dotted, as listed, without repeats."""
+
+    case_id: str
+    split: str
+    text: str
+    diagnoses: tuple[str, ...]
+    procedures: tuple[str, ...]
+
+
+def read_codiesp(folder: str | Path, maps: str | Path) -> list[CodedNote]:
+    """The cases with their diagnoses in ICD-9-CM, in the order of the files.
+
+    Args:
+        maps: the folder of the equivalence tables (`equivalence_maps`).
+
+    Raises:
+        InputError: a file is missing or damaged, a case without text, an id twice.
+    """
+    tables = EquivalenceMaps(maps)
+    return [coded_note(case, tables) for case in read_cases(Path(folder))]
+
+
+def coded_note(case: Case, maps: EquivalenceMaps) -> CodedNote:
+    """A case with every ICD-9-CM code that its diagnoses were carried to, each once, in the order of the listing."""
+    codes = tuple(dict.fromkeys(code for listed in case.diagnoses for code in maps.carry(listed).codes))
+    return CodedNote(Note(case.case_id, case.text), diagnoses=codes, annotations={CODERS: codes}, split=case.split)
+
+
+def read_cases(folder: Path) -> list[Case]:
+    """The cases of all three splits.
+
+    Raises:
+        InputError: see `read_codiesp`.
+    """
+    cases: dict[str, Case] = {}
+    for split in SPLITS:
+        for case in _of_split(folder, split):
+            if reason := flaw(case.text):
+                raise InputError(f"{folder}, case {case.case_id!r}: {reason}")
+            if case.case_id in cases:
+                raise InputError(f"{folder}, case {case.case_id!r}: it stands twice, in {split} the second time")
+            cases[case.case_id] = case
+    return list(cases.values())
+
+
+def files_of(folder: Path) -> list[Path]:
+    """The files that `read_cases` reads, for hashes."""
+    names = [_lines_of(folder, split) for split in SPLITS]
+    lines = [path for path in names if path is not None]
+    published = [path for split in SPLITS for path in sorted((folder / split).rglob("*")) if path.is_file()]
+    return lines or [path for path in published if path.suffix == ".tsv" or path.parent.name == "text_files_en"]
+
+
+def _of_split(folder: Path, split: str) -> Iterator[Case]:
+    if path := _lines_of(folder, split):
+        return _from_lines(path, split)
+    if (folder / split / f"{split}D.tsv").is_file():
+        return _as_published(folder / split, split)
+    raise InputError(
+        f"{folder} holds no {split} part of CodiEsp: neither {split}.jsonl.gz nor {split}/{split}D.tsv with "
+        f"{split}/text_files_en; name the folder final_dataset_v4_to_publish"
+    )
+
+
+def _lines_of(folder: Path, split: str) -> Path | None:
+    return next((path for end in (".jsonl.gz", ".jsonl") if (path := folder / f"{split}{end}").is_file()), None)
+
+
+def _from_lines(path: Path, split: str) -> Iterator[Case]:
+    for number, line in enumerate(_text_of(path).splitlines(), 1):
+        try:
+            row: dict[str, Any] = json.loads(line)
+            codes = [tuple(dict.fromkeys(map(str.lower, row[field]))) for field in ("dx", "proc")]
+            yield Case(row["id"], split, row["text_en"], *codes)
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{path}, line {number}: not a case with id, text_en, dx and proc; fetch the file again"
+            ) from error
+
+
+def _as_published(folder: Path, split: str) -> Iterator[Case]:
+    diagnoses, procedures = (_listed(folder / f"{split}{kind}.tsv") for kind in "DP")
+    texts = sorted((folder / "text_files_en").glob("*.txt"))
+    if missing := sorted(diagnoses.keys() - {path.stem for path in texts}):
+        raise InputError(f"{folder / 'text_files_en'} lacks {missing[0]}.txt, a case of {split}D.tsv")
+    for path in texts:
+        listed = (tuple(dict.fromkeys(table.get(path.stem, ()))) for table in (diagnoses, procedures))
+        yield Case(path.stem, split, _text_of(path), *listed)
+
+
+def _listed(path: Path) -> dict[str, list[str]]:
+    """Case -> its codes, of a table with a case and a code a line."""
+    listed: dict[str, list[str]] = {}
+    for number, line in enumerate(_text_of(path).splitlines(), 1):
+        fields = line.split("\t")
+        if len(fields) < 2:
+            raise InputError(f"{path}, line {number}: not a case and a code, parted by a tab; fetch the file again")
+        listed.setdefault(fields[0], []).append(fields[1].strip().lower())
+    return listed
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return decode(gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes())
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
