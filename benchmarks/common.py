@@ -1,4 +1,4 @@
-"""What the speed benchmarks share: a random Llama, rounds that take turns, memory of a process of its own."""
+"""What the speed benchmarks share: a random model, notes and concepts, rounds that take turns, a process's memory."""
 
 from __future__ import annotations
 
@@ -14,25 +14,49 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import transformers
 
 from concept_icd.artifacts import git_commit, versions
 from concept_icd.base_model import TINY, LoadedModel
+from concept_icd.concepts import ConceptSet
+from concept_icd.ontology import load_ontology
+from concept_icd.prompts import TokenizedPrompt
+from concept_icd.records import Concept, Note
 
 #: Shapes of a Llama of about 100 M parameters beside its 32,000 words.
 SIZES = {"hidden_size": 768, "intermediate_size": 2048, "num_attention_heads": 12}
 VOCABULARY = 32_000
 
 
-def random_llama(layers: int, seed: int) -> LoadedModel:
-    """A random model of 12 (or `layers`) layers, float32, with the shipped tokenizer (its texts are not used)."""
+def random_llama(layers: int, seed: int, positions: int = 4096) -> LoadedModel:
+    """A random model of 12 (or `layers`) layers, float32, with the shipped tokenizer."""
     torch.manual_seed(seed)
     config = transformers.LlamaConfig(
-        **SIZES, num_hidden_layers=layers, vocab_size=VOCABULARY, max_position_embeddings=4096
+        **SIZES, num_hidden_layers=layers, vocab_size=VOCABULARY, max_position_embeddings=positions
     )
     model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").eval()
-    return LoadedModel(model, transformers.AutoTokenizer.from_pretrained(TINY), 4096)
+    return LoadedModel(model, transformers.AutoTokenizer.from_pretrained(TINY), positions)
+
+
+def random_note(prompt: TokenizedPrompt, note_id: str, tokens: int, rng: np.random.Generator) -> Note:
+    """A note of random words that are `tokens` tokens with the template around it."""
+    tokenizer = prompt.tokenizer
+    words = [tokenizer.decode([i]) for i in range(len(tokenizer))]
+    words = [word for word in words if word[:1] == " " and word[1:].isalpha() and word.isascii()]
+    room = tokens - len(prompt.encode_note(Note(note_id, words[0]), 0).ids) + 1
+    note = Note(note_id, "".join(rng.choice(words, room)))
+    if len(prompt.encode_note(note, 0).ids) != tokens:
+        raise ValueError(f"cannot make a note of {tokens} tokens")
+    return note
+
+
+def random_concepts(count: int, rng: np.random.Generator) -> list[Concept]:
+    """Concepts of all levels of ICD-9-CM's diagnoses, in an order drawn by `rng`; fewer are the first of more."""
+    ontology = load_ontology("icd9cm")
+    concepts = ConceptSet.expand(ontology.codes("diagnosis")[::9], ontology).concepts
+    return [concepts[row] for row in rng.permutation(len(concepts))[:count]]
 
 
 def timed(function: Callable[..., Any], *args: Any) -> tuple[float, Any]:
