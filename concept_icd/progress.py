@@ -72,6 +72,23 @@ class ProgressBar:
         print(", ".join([*parts, *filter(None, [self._remark])]), file=sys.stderr, flush=True)
 
 
+class TokenRates:
+    """Keeps notes/s, tokens/s and the share of tokens that needed no computing beside a bar."""
+
+    def __init__(self, bar: ProgressBar) -> None:
+        self._bar, self._notes, self._computed, self._reused = bar, 0, 0, 0
+        self._start = time.monotonic()
+
+    def count(self, computed: int, reused: int) -> None:
+        """One note more: prompt tokens that went through the model, and those that were in its cache."""
+        self._notes, self._computed, self._reused = self._notes + 1, self._computed + computed, self._reused + reused
+        seconds = max(time.monotonic() - self._start, 1e-9)
+        parts = [f"{self._notes / seconds:.3g} notes/s"]
+        if tokens := self._computed + self._reused:
+            parts += [f"{tokens / seconds:,.0f} tokens/s", f"{self._reused / tokens:.1%} of them from the cache"]
+        self._bar.remark(", ".join(parts))
+
+
 def track(items: Iterable[T], total: int, label: str, unit: str = "notes") -> Iterator[T]:
     """Yields the items, showing progress."""
     with progress_bar(total, label, unit) as bar:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,10 @@ from concept_icd.errors import InputError
 from concept_icd.model_reference import ModelReference
 from concept_icd.prompts import PromptTemplate, checked_note_text
 from concept_icd.records import Note, require_notes
-from concept_icd.scoring.packed import PackedScorer
-from concept_icd.scoring.store import fill_store
+from concept_icd.scoring.engines import Engine
+from concept_icd.scoring.scorer import QuestionPlan
+from concept_icd.scoring.specs import Kind, ScorerSpec
+from concept_icd.scoring.store import Job, fill_store
 from concept_icd.tuning.folder import ADAPTER, CONCEPTS, FOLDS, PROMPT
 
 
@@ -23,30 +25,83 @@ def score_corpus(
     tuned: str | Path,
     folder: str | Path,
     *,
+    concepts: ConceptSet | None = None,
+    plan: QuestionPlan | None = None,
+    engine: Engine | None = None,
     in_sample: bool = False,
-    shard_notes: int = 256,
-    **scorer: Any,
-) -> None:
+    shard_notes: int = 64,
+    kind: Kind = "packed",
+    url: str | None = None,
+    **options: Any,
+) -> bool:
     """Fills the store `folder` with the scores of `notes` under the tuning run `tuned`.
 
     A note that the final adapter was tuned on is scored by the adapter of its fold; every other note by the final one.
 
     Args:
+        concepts: by default those of the tuning. plan, engine, shard_notes: see `fill_store`.
         in_sample: score training notes that no adapter is blind to all the same; heads will refuse the result.
-        scorer: goes to `PackedScorer.from_pretrained`; max_length and note_text are those of the tuning by default.
+        kind, url: see `ScorerSpec`.
+        options: go to the scorer's `from_pretrained`; max_length and note_text are those of the tuning by default.
+
+    Returns:
+        Whether there was anything to do.
 
     Raises:
         InputError: the run is not complete, or a note was seen by every adapter and `in_sample` is False.
+    """
+    scoring = plan_scoring(notes, tuned, concepts=concepts, in_sample=in_sample, kind=kind, url=url, **options)
+    jobs = [Job(name, group, scoring.specs[name].make) for name, group in scoring.notes.items()]
+    return fill_store(
+        folder,
+        jobs,
+        scoring.concepts,
+        scoring.prompt,
+        settings=scoring.settings,
+        shard_notes=shard_notes,
+        plan=plan,
+        engine=engine,
+    )
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """Who scores what: by the name of its adapter, each scorer and its notes.
+
+    Attributes:
+        settings: what decides the scores beside notes, concepts and prompt.
+    """
+
+    specs: dict[str, ScorerSpec]
+    notes: dict[str, list[Note]]
+    concepts: ConceptSet
+    prompt: PromptTemplate
+    settings: dict[str, Any]
+
+
+def plan_scoring(
+    notes: Sequence[Note],
+    tuned: str | Path,
+    *,
+    concepts: ConceptSet | None = None,
+    in_sample: bool = False,
+    kind: Kind = "packed",
+    url: str | None = None,
+    **options: Any,
+) -> Scoring:
+    """What `score_corpus` does, before it is done; it loads no model.
+
+    Raises:
+        InputError: see `score_corpus`.
     """
     manifest, tuned = read_manifest(tuned, "finetune"), Path(tuned)
     tuning: dict[str, Any] = manifest["config"]
     model: str = tuning["model_name_or_path"]
     if tuning["load_in_4bit"]:
-        scorer = {"load_in_4bit": True} | scorer
+        options = {"load_in_4bit": True} | options
     # A note is read as it was in tuning, unless the caller says otherwise.
-    scorer["max_length"] = scorer.get("max_length") or tuning.get("max_length")
-    scorer["note_text"] = checked_note_text(scorer.get("note_text") or tuning.get("note_text", "whole"))
-    concepts, prompt = ConceptSet.load(tuned / CONCEPTS), PromptTemplate.load(tuned / PROMPT)
+    options["max_length"] = options.get("max_length") or tuning.get("max_length")
+    options["note_text"] = checked_note_text(options.get("note_text") or tuning.get("note_text", "whole"))
     groups: dict[str, list[Note]] = {}
     leaked = []
     notes = require_notes(notes)
@@ -60,20 +115,24 @@ def score_corpus(
             "tune with folds or a holdout, or pass --in-sample and accept that heads cannot be fitted on the scores"
         )
     settings = {
+        "scorer": kind,
         "model": model,
         "adapter": str(tuned / ADAPTER),
         "weights": {name: ModelReference.of(model, tuned / name).hash for name in sorted(groups)},
-        "load_in_4bit": bool(scorer.get("load_in_4bit")),
-        "max_length": scorer["max_length"],
-        "note_text": scorer["note_text"],
-        "dtype": scorer.get("dtype"),
+        "load_in_4bit": bool(options.get("load_in_4bit")),
+        "max_length": options["max_length"],
+        "note_text": options["note_text"],
+        "dtype": options.get("dtype"),
         "out_of_fold": not leaked,
     }
-    jobs = [
-        (group, partial(PackedScorer.from_pretrained, model, tuned / name, prompt, **scorer))
-        for name, group in sorted(groups.items())
-    ]
-    fill_store(folder, jobs, concepts, prompt, settings=settings, shard_notes=shard_notes)
+    prompt = PromptTemplate.load(tuned / PROMPT)
+    return Scoring(
+        specs={name: ScorerSpec(kind, model, str(tuned / name), prompt, options, url) for name in groups},
+        notes=dict(sorted(groups.items())),
+        concepts=concepts or ConceptSet.load(tuned / CONCEPTS),
+        prompt=prompt,
+        settings=settings,
+    )
 
 
 def adapters_of(notes: Sequence[Note], tuned: str | Path) -> list[str | None]:

@@ -18,6 +18,14 @@ Rounds: TypeAlias = "Generator[np.ndarray, np.ndarray, None]"
 class QuestionPlan(Protocol):
     """Which concepts a note is asked about, where it is not all of them: the answers of a round decide the next."""
 
+    @property
+    def hash(self) -> str:
+        """Hex digest of all that decides what is asked and what is filled in."""
+
+    @property
+    def fill(self) -> np.ndarray:
+        """(concepts,), float32: the logit that stands in a matrix where a concept was not asked."""
+
     def rounds(self, note: Note) -> Rounds:
         """The rounds of one note."""
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
+    from scipy.sparse import csr_array
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +48,8 @@ class ConceptScores:
         logits: float32, shape (notes, concepts): logit(yes) - logit(no), natural log units.
         truncated: for each note None, or one sentence that says what part was not read.
         out_of_fold: each note was scored by a model that was not tuned on it (an untuned model counts).
+        asked: bool, sparse, shape (notes, concepts): where a plan decided which concepts a note was asked about, those;
+            the logits of the others are the plan's fill. None: every note was asked about every concept.
     """
 
     note_ids: tuple[str, ...]
@@ -54,6 +57,7 @@ class ConceptScores:
     logits: np.ndarray
     truncated: tuple[str | None, ...]
     out_of_fold: bool = False
+    asked: csr_array | None = None
 
     def __post_init__(self) -> None:
         rows = (len(self.note_ids), len(self.truncated), self.logits.shape[0])
@@ -72,4 +76,5 @@ class ConceptScores:
         row_of = {note_id: row for row, note_id in enumerate(self.note_ids)}
         rows = [row_of[note_id] for note_id in note_ids]
         truncated = tuple(self.truncated[row] for row in rows)
-        return replace(self, note_ids=tuple(note_ids), logits=self.logits[rows], truncated=truncated)
+        asked = None if self.asked is None else self.asked[rows]
+        return replace(self, note_ids=tuple(note_ids), logits=self.logits[rows], truncated=truncated, asked=asked)

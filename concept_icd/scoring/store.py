@@ -2,11 +2,12 @@
 
 OUT/scoring.json          what is being scored, by hash: a run with anything else is refused
 OUT/concepts.json         the columns    OUT/prompt.yaml  the words around note and concept
-OUT/shards/00000.parquet  note_id, truncated, logits (float32 per concept), each with its own checksum. Which notes
-                          a shard holds follows from the settings, so that a resumed run batches them as an
-                          unbroken one would and gives the same bits.
+OUT/fill.json             where a plan decides what is asked: the logit of a concept that a note was not asked about
+OUT/shards/00000.parquet  one record a note (`concept_icd.scoring.shards`). Which notes a shard holds follows from the
+                          settings, so that a resumed run batches them as an unbroken one would and gives the same bits.
 OUT/failures.json         notes that could not be scored: id and reason
 OUT/manifest.json         when all is done
+OUT/.lock                 held by the one process that may write
 """
 
 from __future__ import annotations
@@ -14,89 +15,115 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 
-from concept_icd.artifacts import MANIFEST, begun_folder, new_file, read_json, read_manifest, write_json, write_manifest
+from concept_icd.artifacts import (
+    MANIFEST,
+    begun_folder,
+    hash_of,
+    read_json,
+    read_manifest,
+    write_json,
+    write_manifest,
+    writing,
+)
 from concept_icd.concepts import ConceptSet
 from concept_icd.corpora.reading import flaw
 from concept_icd.errors import InputError
-from concept_icd.progress import progress_bar
+from concept_icd.progress import TokenRates, progress_bar
 from concept_icd.prompts import PromptTemplate
-from concept_icd.records import Concept, Note
-from concept_icd.scoring.scores import ConceptScores
+from concept_icd.records import Note
+from concept_icd.scoring.engines import Engine, LocalEngine, Record, Shard
+from concept_icd.scoring.scorer import QuestionPlan, Scorer
+from concept_icd.scoring.scores import ConceptScores, NoteFailure, NoteScores
+from concept_icd.scoring.shards import SCHEMA, failures_of, read_shard, shard_path, write_shard
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 CONCEPTS, PROMPT = "concepts.json", "prompt.yaml"
-_SETTINGS, _FAILURES, _SHARDS = "scoring.json", "failures.json", "shards"
+_SETTINGS, _FAILURES, _FILL, _LOCK = "scoring.json", "failures.json", "fill.json", ".lock"
 
 
-class _Scored(Protocol):
-    note_id: str
-    logits: np.ndarray
-    truncated: str | None
+@dataclass(frozen=True)
+class Job:
+    """Notes, and what makes the one scorer for them; it is called only when some of them are missing."""
 
-
-class Scorer(Protocol):
-    """What can fill a store."""
-
-    def iter_scores(self, notes: Sequence[Note], concepts: Sequence[Concept]) -> Iterator[Any]:
-        """Yields records with note_id, logits (concepts,) and truncated, in any order."""
+    name: str
+    notes: Sequence[Note]
+    make_scorer: Callable[[], Scorer]
 
 
 def fill_store(
     folder: str | Path,
-    jobs: Iterable[tuple[Sequence[Note], Any]],
+    jobs: Iterable[Job],
     concepts: ConceptSet,
     prompt: PromptTemplate,
     *,
     settings: Mapping[str, Any],
-    shard_notes: int = 256,
-) -> None:
-    """Scores what the store lacks and completes it.
+    shard_notes: int = 64,
+    plan: QuestionPlan | None = None,
+    engine: Engine | None = None,
+) -> bool:
+    """Scores what the store lacks and completes it. In a complete store, it checks the shards and mends the damaged.
 
     Args:
-        jobs: pairs of notes and a function without arguments that makes the scorer for them. It is called only when
-            some of its notes are missing.
-        settings: what else decides the scores (model, weights, longest prompt), plus "out_of_fold".
+        settings: what else decides the scores (scorer, model, weights, longest prompt), plus "out_of_fold".
+        shard_notes: notes that are scored together and, after a kill, are lost together.
+        plan: which concepts a note is asked about; None: all. engine: by default this process.
+
+    Returns:
+        Whether there was anything to do.
 
     Raises:
-        InputError: the store was begun with other settings, or the disk is full. What is scored stays.
+        InputError: the store was begun with other settings, another process fills it, the disk is full, or what
+            befalls any note (see `Engine.run`). What is scored stays.
     """
-    start, folder = time.monotonic(), Path(folder)
-    if (folder / MANIFEST).is_file():
-        raise InputError(f"{folder} is complete; name another folder or delete it to score again")
-    groups = [(list(notes), make) for notes, make in jobs]
-    notes = sorted((note for group, _ in groups for note in group), key=lambda note: note.note_id)
+    start, folder, jobs = time.monotonic(), Path(folder), list(jobs)
+    notes = sorted((note for job in jobs for note in job.notes), key=lambda note: note.note_id)
     if len({note.note_id for note in notes}) < len(notes):
         raise InputError("two notes have the same id; a score belongs to one note")
-    settings = {**settings, "concepts": concepts.hash, "prompt": prompt.hash}
+    settings = {**settings, "concepts": concepts.hash, "prompt": prompt.hash, "plan": plan.hash if plan else None}
     settings |= {"notes": _notes_hash(notes), "shard_notes": shard_notes}
-    with begun_folder(folder, lambda: _holds_scores(folder)):
+    held = False
+    with begun_folder(folder, lambda: not held or _holds_scores(folder)), _locked(folder):
+        held = True
         _begin(folder, settings)
         concepts.save(folder / CONCEPTS)
         prompt.save(folder / PROMPT)
+        if plan is not None:
+            write_json(folder / _FILL, plan.fill.tolist())
         failures = {note.note_id: reason for note in notes if (reason := flaw(note.text))}
-        plan = _plan(folder, groups, failures, shard_notes)
-        missing = [shard for shard in plan if _read_shard(shard.path) is None]
-        total = len(notes) - len(failures)
-        with progress_bar(total, "scoring", done=total - sum(len(shard.notes) for shard in missing)) as bar:
-            for make_scorer, shards in groupby(missing, key=lambda shard: shard.make_scorer):
-                scorer = make_scorer()
-                for shard in shards:
-                    rows = []
-                    for scores in scorer.iter_scores(shard.notes, concepts.concepts):
-                        rows.append(scores)
-                        bar.advance()
-                    _write_shard(shard.path, rows)
-                del scorer  # two large models do not fit at once
-        write_json(folder / _FAILURES, failures)
+        total, missing, identity = len(notes) - len(failures), [], hash_of(settings)
+        shards = _shards(folder, jobs, failures, shard_notes)
+        for shard in shards:
+            if (table := read_shard(shard.path, shard.number, identity)) is None:
+                missing.append(shard)
+            else:
+                failures |= failures_of(table)
+        if not missing and (folder / MANIFEST).is_file():
+            return False
+        left = sum(len(shard.notes) for shard in missing)
+        with progress_bar(total, "scoring", done=total - left) as bar:
+            rates = TokenRates(bar)
+
+            def tell(record: Record) -> None:
+                if isinstance(record, NoteScores):
+                    rates.count(record.computed, record.reused)
+                bar.advance()
+
+            for shard, records in (engine or LocalEngine()).run(missing, concepts.concepts, plan, tell):
+                write_shard(shard, records, identity)
+                failures |= {record.note_id: record.reason for record in records if isinstance(record, NoteFailure)}
+        write_json(folder / _FAILURES, dict(sorted(failures.items())))
         write_manifest(
             folder,
             "score",
@@ -106,12 +133,13 @@ def fill_store(
             seconds=time.monotonic() - start,
             notes=len(notes),
             failures=len(failures),
-            shards=len(plan),
+            shards=len(shards),
         )
+    return True
 
 
 def load_scores(folder: str | Path) -> ConceptScores:
-    """Reads a complete store, notes in the order of their ids.
+    """Reads a complete store, notes in the order of their ids. It needs no lock.
 
     Raises:
         InputError: the store is not complete, or a shard is damaged.
@@ -120,23 +148,31 @@ def load_scores(folder: str | Path) -> ConceptScores:
     if not (folder / MANIFEST).is_file() and (folder / _SETTINGS).is_file():
         raise InputError(f"{folder} is not complete; run the same `concept-icd score` again, it goes on where it was")
     manifest = read_manifest(folder, "score")
+    settings: dict[str, Any] = manifest["config"]
     shards = []
     for number in range(manifest["shards"]):
-        path = _shard_path(folder, number)
-        if (shard := _read_shard(path)) is None:
-            again = f"delete {folder / MANIFEST} and run the same `concept-icd score` again, it scores only this part"
+        path = shard_path(folder, number)
+        if (shard := read_shard(path, number, hash_of(settings))) is None:
+            again = "run the same `concept-icd score` again, it scores only what is damaged"
             raise InputError(f"{path} is missing or damaged: {again}")
         shards.append(shard)
-    if not shards:
+    table = pa.concat_tables(shards) if shards else SCHEMA.empty_table()
+    table = table.filter(pc.is_null(table.column("failure"))).sort_by("note_id")
+    if not len(table):
         raise InputError(f"{folder} holds no scored note")
-    table = pa.concat_tables(shards).sort_by("note_id")
-    logits = np.stack([np.asarray(row.values, dtype=np.float32) for row in table.column("logits")])
+    asked = [None if row.values is None else row.values.to_numpy() for row in table.column("asked")]
+    fill = read_json(folder / _FILL) if settings["plan"] else None
+    logits = np.empty((len(table), len(fill or table.column("logits")[0])), dtype=np.float32)
+    logits[:] = np.float32(fill or 0)
+    for row, (columns, scores) in enumerate(zip(asked, table.column("logits"), strict=True)):
+        logits[row, slice(None) if columns is None else columns] = scores.values.to_numpy()
     return ConceptScores(
         note_ids=tuple(table.column("note_id").to_pylist()),
-        concept_hash=manifest["config"]["concepts"],
+        concept_hash=settings["concepts"],
         logits=logits,
         truncated=tuple(table.column("truncated").to_pylist()),
-        out_of_fold=bool(manifest["config"]["out_of_fold"]),
+        out_of_fold=bool(settings["out_of_fold"]),
+        asked=_asked(asked, logits.shape[1]) if settings["plan"] else None,
     )
 
 
@@ -146,22 +182,43 @@ def read_failures(folder: str | Path) -> dict[str, str]:
     return failures
 
 
-@dataclass(frozen=True)
-class _Shard:
-    path: Path
-    notes: list[Note]
-    make_scorer: Any
+def _asked(rows: Sequence[np.ndarray | None], width: int) -> csr_array:
+    """(notes, concepts), bool, sparse: True where a concept was asked; None stands for all of them."""
+    from scipy.sparse import csr_array
+
+    columns = [np.arange(width, dtype=np.int32) if row is None else row for row in rows]
+    starts = np.cumsum([0, *map(len, columns)])
+    return csr_array((np.ones(starts[-1], dtype=bool), np.concatenate(columns), starts), shape=(len(rows), width))
 
 
-def _plan(folder: Path, jobs: Iterable[tuple[list[Note], Any]], failures: Mapping[str, str], size: int) -> list[_Shard]:
+def _shards(folder: Path, jobs: Iterable[Job], failures: Mapping[str, str], size: int) -> list[Shard]:
     """Every shard of the store. Notes of like length stand together, since they are scored together."""
-    plan: list[_Shard] = []
-    for notes, make_scorer in jobs:
-        scorable = [note for note in notes if note.note_id not in failures]
-        scorable.sort(key=lambda note: (len(note.text), note.note_id))
-        for start in range(0, len(scorable), size):
-            plan.append(_Shard(_shard_path(folder, len(plan)), scorable[start : start + size], make_scorer))
-    return plan
+    shards: list[Shard] = []
+    for job in jobs:
+        notes = [note for note in job.notes if note.note_id not in failures]
+        notes.sort(key=lambda note: (len(note.text), note.note_id))
+        for start in range(0, len(notes), size):
+            number, part = len(shards), tuple(notes[start : start + size])
+            shards.append(Shard(number, shard_path(folder, number), part, job.name, job.make_scorer))
+    return shards
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keeps other processes out. A lock of POSIX records goes with its process, however that ends, and is not
+    inherited by a fork such as vLLM's engine, which can outlive the process for a while.
+    """
+    import fcntl
+
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / _LOCK).open("a")
+    with file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError) as error:
+            raise InputError(f"another process is filling {folder}; wait until it has ended, or stop it") from error
+        yield
 
 
 def _begin(folder: Path, settings: Mapping[str, Any]) -> None:
@@ -169,56 +226,20 @@ def _begin(folder: Path, settings: Mapping[str, Any]) -> None:
     record = folder / _SETTINGS
     earlier = read_json(record) if record.is_file() else {}
     changed = [key for key in settings if earlier.get(key) != settings[key]]
-    if changed and _holds_scores(folder):
+    if changed and (_holds_scores(folder) or (folder / MANIFEST).is_file()):
         raise InputError(f"{folder} was begun with other settings ({', '.join(changed)}); name another folder")
     if changed:
         write_json(record, dict(settings))
-    for leftover in (*folder.glob(".*-*"), *(folder / _SHARDS).glob(".*-*")):
+    for leftover in (*folder.glob(".*-*"), *(folder / "shards").glob(".*-*")):
         leftover.unlink()
 
 
 def _holds_scores(folder: Path) -> bool:
-    return any((folder / _SHARDS).glob("*.parquet"))
+    return any((folder / "shards").glob("*.parquet"))
 
 
 def _notes_hash(notes: Iterable[Note]) -> str:
     digest = hashlib.sha256()
     for note in notes:
         digest.update(json.dumps([note.note_id, note.text]).encode())
-    return digest.hexdigest()
-
-
-def _shard_path(folder: Path, number: int) -> Path:
-    return folder / _SHARDS / f"{number:05d}.parquet"
-
-
-def _write_shard(path: Path, shard: Sequence[_Scored]) -> None:
-    """Writes a shard under its checksum; the name comes last, so that a shard is whole or not there."""
-    table = pa.table(
-        {
-            "note_id": pa.array([scores.note_id for scores in shard], pa.string()),
-            "truncated": pa.array([scores.truncated for scores in shard], pa.string()),
-            "logits": pa.array([scores.logits for scores in shard], pa.list_(pa.float32())),
-        }
-    )
-    table = table.replace_schema_metadata({"sha256": _digest(table)})
-    with new_file(path) as staging:
-        pq.write_table(table, staging, compression="zstd")
-
-
-def _read_shard(path: Path) -> pa.Table | None:
-    """The shard, or None where it is missing or damaged."""
-    try:
-        table = pq.read_table(path)
-    except (OSError, pa.ArrowException):
-        return None
-    return table if (table.schema.metadata or {}).get(b"sha256", b"").decode() == _digest(table) else None
-
-
-def _digest(table: pa.Table) -> str:
-    digest = hashlib.sha256()
-    for column in ("note_id", "truncated"):
-        digest.update(repr(table.column(column).to_pylist()).encode())
-    for row in table.column("logits"):
-        digest.update(np.asarray(row.values, dtype=np.float32).tobytes())
     return digest.hexdigest()

@@ -20,7 +20,7 @@ from concept_icd.prompts import PromptTemplate
 from concept_icd.records import Note
 from concept_icd.scoring.packed import PackedScorer
 from concept_icd.scoring.scores import NoteScores
-from concept_icd.scoring.store import fill_store, load_scores, read_failures
+from concept_icd.scoring.store import Job, fill_store, load_scores, read_failures
 from tests.fitted_coder import CODES, make_notes
 
 SETTINGS = {"model": "llama", "out_of_fold": True}
@@ -31,8 +31,8 @@ import sys, time
 from pathlib import Path
 from tests.scoring import test_store
 from concept_icd.scoring import store
-write = store._write_shard
-store._write_shard = lambda *arguments: (write(*arguments), time.sleep(0.3))
+write = store.write_shard
+store.write_shard = lambda *arguments: (write(*arguments), time.sleep(0.3))
 test_store.fill(Path(sys.argv[1]), Path(sys.argv[2]))
 """
 
@@ -41,13 +41,13 @@ def concept_set() -> ConceptSet:
     return ConceptSet.expand(CODES, load_ontology("icd9cm"))
 
 
-def fill(folder: Path, llama: Path, notes: list[Note] = NOTES, shard_notes: int = 8, **settings: object) -> None:
+def fill(folder: Path, llama: Path, notes: list[Note] = NOTES, shard_notes: int = 8, **settings: object) -> bool:
     def make() -> PackedScorer:
         # Batches of a few notes, whose padding decides the last bits of a score.
         return PackedScorer.from_pretrained(llama, batch_tokens=1500)
 
-    jobs = [(notes[:40], make), (notes[40:], make)]
-    fill_store(
+    jobs = [Job("first", notes[:40], make), Job("second", notes[40:], make)]
+    return fill_store(
         folder, jobs, concept_set(), PromptTemplate.load(), settings=SETTINGS | settings, shard_notes=shard_notes
     )
 
@@ -129,7 +129,7 @@ def test_a_damaged_shard_is_found_and_only_it_is_scored_again(copy, whole, llama
         victim.write_bytes(neighbour.read_bytes().replace(b"note-", b"eton-"))
     else:
         victim.unlink()
-    with pytest.raises(InputError, match=r"00002\.parquet is missing or damaged: delete .*manifest\.json"):
+    with pytest.raises(InputError, match=r"00002\.parquet is missing or damaged: run the same"):
         load_scores(copy)
     before = {path: path.stat().st_mtime_ns for path in shards_of(copy) if path != victim}
     (copy / "manifest.json").unlink()
@@ -163,9 +163,10 @@ def test_the_order_of_the_notes_is_no_setting(copy, whole, llama):
     assert same(copy, whole)
 
 
-def test_a_complete_store_refuses(copy, llama):
-    with pytest.raises(InputError, match="is complete; name another folder or delete it"):
-        fill(copy, llama)
+def test_a_complete_store_is_checked_and_left_as_it_is(copy):
+    before = {path: path.stat().st_mtime_ns for path in (copy / "manifest.json", *shards_of(copy))}
+    assert not fill(copy, Path("no-such-model"))
+    assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
 def test_what_cannot_be_scored_is_listed(llama, tmp_path):
@@ -211,14 +212,14 @@ def test_a_full_disk_is_one_sentence_and_what_is_scored_stays(small_disk):
     class Given:
         asked: list[str] = []  # noqa: RUF012
 
-        def iter_scores(self, notes, concepts):
+        def iter_scores(self, notes, concepts, plan):
             for note in notes:
                 self.asked.append(note.note_id)
                 seed = int(note.note_id.split("-")[1])
                 yield NoteScores(note.note_id, np.random.default_rng(seed).normal(size=1000).astype(np.float32), None)
 
     def attempt() -> None:
-        jobs = [(make_notes(100, 0, "note"), Given)]
+        jobs = [Job("given", make_notes(100, 0, "note"), Given)]
         fill_store(small_disk / "s", jobs, concept_set(), PromptTemplate.load(), settings=SETTINGS, shard_notes=20)
 
     with pytest.raises(InputError, match=r"cannot write .*\.parquet: .*[Nn]o space left") as told:
