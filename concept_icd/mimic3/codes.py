@@ -80,7 +80,7 @@ def read_codes(connection: duckdb.DuckDBPyConnection, tables: Tables) -> Codes:
         InputError: codes were turned into numbers, have dots or are of another classification; ids are no whole
             numbers.
     """
-    return Codes(_read_kind(connection, tables, "diagnosis"), _read_kind(connection, tables, "procedure"))
+    return Codes(read_kind(connection, tables, "diagnosis"), read_kind(connection, tables, "procedure"))
 
 
 def outside(ontology: Ontology, codes: frozenset[str]) -> tuple[str, ...]:
@@ -88,7 +88,8 @@ def outside(ontology: Ontology, codes: frozenset[str]) -> tuple[str, ...]:
     return tuple(sorted(code for code in codes if code not in ontology or not ontology.billable(code)))
 
 
-def _read_kind(connection: duckdb.DuckDBPyConnection, tables: Tables, kind: Kind) -> KindOfCodes:
+def read_kind(connection: duckdb.DuckDBPyConnection, tables: Tables, kind: Kind) -> KindOfCodes:
+    """The codes of one kind; raises as `read_codes` does."""
     table, shape = tables[CODE_TABLES[kind]], next(shape for shape in ICD9CM if shape.kind == kind)
     name = table.name.lower()
     columns = "hadm_id, try_cast(seq_num AS INTEGER) AS place, upper(trim(icd9_code)) AS code"

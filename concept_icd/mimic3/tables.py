@@ -55,11 +55,17 @@ class Table:
 Tables = Mapping[str, Table]
 
 
-def find_tables(folder: Path, notes: bool = True) -> dict[str, Table]:
+def find_tables(
+    folder: Path,
+    notes: bool = True,
+    columns_of: Mapping[str, tuple[str, ...]] = COLUMNS,
+    optional: Sequence[str] = OPTIONAL,
+) -> dict[str, Table]:
     """The tables of a folder, `.csv` or `.csv.gz`, whatever the case of names and headers; of two files the `.csv`.
 
     Args:
         notes: NOTEEVENTS is needed; False: it is left alone.
+        columns_of: the tables to find and the columns that they must have. optional: those that may be missing.
 
     Raises:
         InputError: no such folder, a table or column is missing, or the tables are MIMIC-IV's.
@@ -68,13 +74,13 @@ def find_tables(folder: Path, notes: bool = True) -> dict[str, Table]:
         raise InputError(f"{folder} is no folder; --mimic-dir names the one with MIMIC-III's .csv or .csv.gz tables")
     files = {path.name.lower(): path for path in sorted(folder.iterdir()) if path.is_file()}
     found = {}
-    for name, columns in COLUMNS.items():
+    for name, columns in columns_of.items():
         if name == "NOTEEVENTS" and not notes:
             continue
         path = files.get(f"{name.lower()}.csv") or files.get(f"{name.lower()}.csv.gz")
         if path is not None:
             found[name] = Table(name, path, read_header(path, columns))
-    needed = [name for name in COLUMNS if name not in OPTIONAL and (notes or name != "NOTEEVENTS")]
+    needed = [name for name in columns_of if name not in optional and (notes or name != "NOTEEVENTS")]
     if missing := [name for name in needed if name not in found]:
         raise InputError(_told_missing(folder, missing, files))
     return found
