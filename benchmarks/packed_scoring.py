@@ -26,9 +26,8 @@ from common import VOCABULARY, peak_bytes, random_llama, record, timed
 from concept_icd.artifacts import write_json
 from concept_icd.concepts import ConceptSet
 from concept_icd.ontology import load_ontology
-from concept_icd.prompts import EncodedNote, PromptTemplate
+from concept_icd.prompts import PromptTemplate
 from concept_icd.scoring.packed import PackedScorer
-from concept_icd.scoring.packing import chunk_questions
 
 
 @dataclass
@@ -70,10 +69,8 @@ def build_cases(scorer: PackedScorer, note_tokens: int, questions: int, seed: in
     return [Case("20-token questions", note, long), Case("the template's own questions", note, short)]
 
 
-@torch.inference_mode()
 def score_packed(scorer: PackedScorer, case: Case) -> np.ndarray:
-    chunks = list(chunk_questions(case.questions, scorer.chunk_tokens))
-    return scorer._score_batch([EncodedNote("n", tuple(case.note), None)], chunks)[0]
+    return scorer.ask(scorer.read([case.note]), [case.questions])[0]
 
 
 @torch.inference_mode()

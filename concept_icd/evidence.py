@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from concept_icd.errors import InputError
 from concept_icd.records import CodingResult, Note
+from concept_icd.scoring.scores import NoteFailure
 
 if TYPE_CHECKING:
     from concept_icd.coder import ConceptCoder
@@ -79,6 +81,8 @@ def _losses(
     notes = [replace(note, note_id=str(number), text=text) for number, text in enumerate(texts)]
     log_odds = np.empty((len(notes), len(accepted)))
     for scores in coder.scorer.iter_scores(notes, [coder.concepts.concepts[k] for k in asked]):
+        if isinstance(scores, NoteFailure):
+            raise InputError(scores.reason)
         logits = np.zeros(len(coder.concepts), dtype=np.float32)
         logits[asked] = scores.logits
         log_odds[int(scores.note_id)] = coder.heads.contributions(logits)[accepted].sum(axis=1)

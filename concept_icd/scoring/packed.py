@@ -1,14 +1,18 @@
 """The packed scorer: the logits of all concepts of a note from one reading of it.
 
 The note's keys and values are computed once; the questions follow in packed chunks under a block mask
-(`concept_icd.scoring.packing`), and the cache is cropped back to the note after each chunk. A score is read as
-h . (W[yes] - W[no]) at the end of the question, without the rest of the vocabulary. It equals the score of the plain
-prompt "note + question" but for rounding. Knows notes and concepts, never gold codes.
+(`concept_icd.scoring.packing`), and the cache is cropped back to the note after each chunk, so that a plan can ask
+round after round. A score is read as h . (W[yes] - W[no]) at the end of the question, without the rest of the
+vocabulary. It equals the score of the plain prompt "note + question" but for rounding. Knows notes and concepts, never
+gold codes.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +26,20 @@ from concept_icd.errors import InputError
 from concept_icd.progress import progress_bar
 from concept_icd.prompts import EncodedNote, PromptTemplate, TokenizedPrompt, checked_note_text
 from concept_icd.records import Concept, Note, require_notes
+from concept_icd.scoring.memory import is_out_of_memory
 from concept_icd.scoring.packing import NOTE, PADDING, QuestionChunk, chunk_questions, visible
-from concept_icd.scoring.scores import ConceptScores, NoteScores
+from concept_icd.scoring.scorer import QuestionPlan, Rounds
+from concept_icd.scoring.scores import ConceptScores, NoteFailure, NoteScores
+
+
+@dataclass(frozen=True)
+class NotesRead:
+    """Notes whose keys and values are in the cache, padded on the right to the longest: (notes, tokens)."""
+
+    lengths: torch.Tensor
+    segments: torch.Tensor
+    positions: torch.Tensor
+    cache: DynamicCache
 
 
 class PackedScorer:
@@ -34,6 +50,8 @@ class PackedScorer:
         chunk_tokens: question tokens per forward pass. More of them waste attention between questions, fewer of them
             waste calls.
         batch_tokens: tokens (notes and their chunk) per forward pass when short notes are batched.
+
+    Where memory runs out, both are halved and the same notes are scored again, which is said once on stderr.
     """
 
     def __init__(
@@ -48,9 +66,11 @@ class PackedScorer:
     ) -> None:
         self.model, self.prompt = loaded.model, prompt
         self.max_length = min(max_length or loaded.max_length, loaded.max_length)
-        self.tokens = TokenizedPrompt(prompt, loaded.tokenizer, self.max_length, note_text)
+        self.tokens = TokenizedPrompt(prompt, loaded.tokenizer, self.max_length, note_text, loaded.questions)
         self.chunk_tokens, self.batch_tokens = chunk_tokens, batch_tokens
         self._decoder = _decoder(self.model)
+        self._questions: dict[tuple[str, str], list[int]] = {}  # concept key and text -> tokens
+        self._was_halved = False
 
     @classmethod
     def from_pretrained(
@@ -93,81 +113,159 @@ class PackedScorer:
         logits = np.empty((len(checked), len(concepts)), dtype=np.float32)
         truncated: list[str | None] = [None] * len(checked)
         stream = self.iter_scores(checked, concepts.concepts)
-        if progress:
-            with progress_bar(len(checked), "scoring") as bar:
-                for scores in stream:
-                    logits[order[scores.note_id]], truncated[order[scores.note_id]] = scores.logits, scores.truncated
-                    bar.advance()
-        else:
+        with progress_bar(len(checked), "scoring") if progress else nullcontext() as bar:
             for scores in stream:
+                if isinstance(scores, NoteFailure):
+                    raise InputError(scores.reason)
                 logits[order[scores.note_id]], truncated[order[scores.note_id]] = scores.logits, scores.truncated
+                if bar is not None:
+                    bar.advance()
         return ConceptScores(tuple(order), concepts.hash, logits, tuple(truncated))
 
-    def iter_scores(self, notes: Sequence[Note], concepts: Sequence[Concept]) -> Iterator[NoteScores]:
-        """Yields the notes' scores as they come, shortest notes first, so that a store can keep what is done."""
-        questions = [self.tokens.encode_question(concept.text) for concept in concepts]
+    def iter_scores(
+        self, notes: Sequence[Note], concepts: Sequence[Concept], plan: QuestionPlan | None = None
+    ) -> Iterator[NoteScores | NoteFailure]:
+        """Yields the notes' scores as they come, shortest notes first, so that a store can keep what is done.
+
+        Args:
+            plan: see `Scorer`. A note that does not fit its prompt becomes a `NoteFailure`.
+
+        Raises:
+            InputError: a note does not fit into memory even when its questions are asked one by one.
+        """
+        questions = [self._encode(concept) for concept in concepts]
         longest = max(map(len, questions), default=0)
-        encoded = sorted((self.tokens.encode_note(note, longest) for note in require_notes(notes)), key=_length)
-        chunks = [_to(chunk, self.model.device) for chunk in chunk_questions(questions, self.chunk_tokens)]
-        widest = max((chunk.ids.shape[1] for chunk in chunks), default=0)
-        for batch in _batches(encoded, widest, self.batch_tokens):
-            for note, row in zip(batch, self._score_batch(batch, chunks), strict=True):
-                yield NoteScores(note.note_id, row, note.truncated)
+        pending: list[tuple[EncodedNote, Note]] = []
+        for note in require_notes(notes):
+            try:
+                pending.append((self.tokens.encode_note(note, longest), note))
+            except InputError as error:
+                yield NoteFailure(note.note_id, str(error))
+        pending.sort(key=lambda pair: len(pair[0].ids))
+        total = sum(map(len, questions))
+        while pending:
+            chunk = min(max(self.chunk_tokens, longest), total)
+            batch = pending[: _fitting([len(note.ids) + chunk for note, _ in pending], self.batch_tokens)]
+            try:
+                done = self._score_batch(batch, questions, plan)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                done = None  # what follows runs when the failed tensors are free
+            if done is None:
+                self._halve([len(note.ids) for note, _ in batch], chunk, longest)
+                continue
+            del pending[: len(batch)]
+            yield from done
 
     def text_read(self, note: Note, concepts: Sequence[Concept]) -> tuple[tuple[int, int], ...]:
         """The spans of the note's text that are read when these concepts are asked."""
-        longest = max((len(self.tokens.encode_question(concept.text)) for concept in concepts), default=0)
+        longest = max((len(self._encode(concept)) for concept in concepts), default=0)
         return self.tokens.encode_note(note, longest).read
 
+    def _encode(self, concept: Concept) -> list[int]:
+        """A question's tokens, made once however many notes are asked it."""
+        if (ids := self._questions.get((concept.key, concept.text))) is None:
+            ids = self._questions[concept.key, concept.text] = self.tokens.encode_concept(concept)
+        return ids
+
+    def _halve(self, notes: Sequence[int], chunk: int, longest: int) -> None:
+        """Halves what goes through the model at once, or gives up on a note (lengths in tokens)."""
+        if len(notes) == 1 and chunk <= longest:
+            raise InputError(
+                f"out of memory: a note of {notes[0]:,} tokens and one question do not fit; "
+                "free memory, or read less of each note (--max-length)"
+            )
+        self.chunk_tokens = max(1, chunk // 2)
+        self.batch_tokens = len(notes) * (max(notes) + chunk) // 2
+        if not self._was_halved:
+            self._was_halved = True
+            print("concept-icd: out of memory; going on with half as much at a time", file=sys.stderr, flush=True)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _score_batch(
+        self, batch: Sequence[tuple[EncodedNote, Note]], questions: Sequence[list[int]], plan: QuestionPlan | None
+    ) -> list[NoteScores]:
+        read = self.read([encoded.ids for encoded, _ in batch])
+        if plan is None:
+            logits = self.ask(read, [questions])
+            return [
+                _scores(encoded, row, None, sum(map(len, questions)))
+                for (encoded, _), row in zip(batch, logits, strict=True)
+            ]
+        answers = [np.zeros(len(questions), dtype=np.float32) for _ in batch]
+        was_asked = [np.zeros(len(questions), dtype=bool) for _ in batch]
+        rounds = [plan.rounds(note) for _, note in batch]
+        rows = [next(asking, None) for asking in rounds]
+        while any(row is not None for row in rows):
+            logits = self.ask(read, [[] if row is None else [questions[k] for k in row.tolist()] for row in rows])
+            for number, row in enumerate(rows):
+                if row is not None:
+                    answers[number][row], was_asked[number][row] = logits[number], True
+                    rows[number] = _next_round(rounds[number], logits[number])
+        asked = [np.flatnonzero(mask) for mask in was_asked]
+        return [
+            _scores(encoded, row[found], found, sum(len(questions[k]) for k in found.tolist()))
+            for (encoded, _), row, found in zip(batch, answers, asked, strict=True)
+        ]
+
     @torch.inference_mode()
-    def _score_batch(self, batch: Sequence[EncodedNote], chunks: Sequence[QuestionChunk]) -> np.ndarray:
-        """(notes, concepts) float32 scores of a batch of notes, padded on the right to the longest."""
+    def read(self, notes: Sequence[Sequence[int]]) -> NotesRead:
+        """Reads some notes (token ids) once."""
         device = self.model.device
-        lengths = torch.tensor([len(note.ids) for note in batch], device=device)
+        lengths = torch.tensor([len(note) for note in notes], device=device)
         size = int(lengths.max())
-        ids = torch.zeros((len(batch), size), dtype=torch.long, device=device)
-        for row, note in enumerate(batch):
-            ids[row, : len(note.ids)] = torch.tensor(note.ids, device=device)
+        ids = torch.zeros((len(notes), size), dtype=torch.long, device=device)
+        for row, note in enumerate(notes):
+            ids[row, : len(note)] = torch.tensor(note, device=device)
         positions = torch.arange(size, device=device)[None].expand_as(ids)
         segments = torch.where(positions < lengths[:, None], NOTE, PADDING)
         cache = DynamicCache()
         # Right padding needs no mask here: a causal model's real tokens never see what comes after them.
         self._decoder(input_ids=ids, position_ids=positions, past_key_values=cache, use_cache=True)
-        scores = [self._score_chunk(chunk, lengths, segments, positions, cache) for chunk in chunks]
-        if not scores:
-            return np.empty((len(batch), 0), dtype=np.float32)
-        return torch.cat(scores, dim=1).cpu().numpy()
+        return NotesRead(lengths, segments, positions, cache)
 
-    def _score_chunk(
-        self,
-        chunk: QuestionChunk,
-        lengths: torch.Tensor,
-        note_segments: torch.Tensor,
-        note_positions: torch.Tensor,
-        cache: DynamicCache,
-    ) -> torch.Tensor:
+    @torch.inference_mode()
+    def ask(self, read: NotesRead, questions: Sequence[Sequence[Sequence[int]]]) -> list[np.ndarray]:
+        """Asks the notes questions (token ids): one row of them for all notes, or a row a note.
+
+        Returns:
+            for each note the scores of its questions, float32. The notes can be asked again.
+        """
+        rows = len(read.lengths)
+        parts: list[list[np.ndarray]] = [[np.empty(0, dtype=np.float32)] for _ in range(rows)]
+        for chunk in chunk_questions(questions, self.chunk_tokens):
+            scores = self._ask_chunk(read, chunk)
+            counts = chunk.counts * rows if len(chunk.counts) == 1 else chunk.counts
+            for part, row, count in zip(parts, scores, counts, strict=True):
+                part.append(row[:count])
+        return [np.concatenate(part) for part in parts]
+
+    def _ask_chunk(self, read: NotesRead, chunk: QuestionChunk) -> np.ndarray:
         """(notes, questions of the chunk) scores; the cache is left as it was found."""
-        rows = len(lengths)
-        positions = lengths[:, None] + chunk.offsets
-        segments = chunk.segments.expand(rows, -1)
+        device, rows = self.model.device, len(read.lengths)
+        positions = read.lengths[:, None] + chunk.offsets.to(device)
+        segments = chunk.segments.to(device).expand(rows, -1)
         mask = visible(
             segments,
             positions,
-            torch.cat([note_segments, segments], dim=1),
-            torch.cat([note_positions, positions], dim=1),
+            torch.cat([read.segments, segments], dim=1),
+            torch.cat([read.positions, positions], dim=1),
         )
         # Additive once here, where attention would otherwise convert the boolean mask in every layer.
-        bias = torch.zeros(mask.shape, dtype=self.model.dtype, device=mask.device)
+        bias = torch.zeros(mask.shape, dtype=self.model.dtype, device=device)
         bias.masked_fill_(~mask, torch.finfo(self.model.dtype).min)
         hidden = self._decoder(
-            input_ids=chunk.ids.expand(rows, -1),
+            input_ids=chunk.ids.to(device).expand(rows, -1),
             position_ids=positions,
             attention_mask=bias,
-            past_key_values=cache,
+            past_key_values=read.cache,
             use_cache=True,
         ).last_hidden_state
-        cache.crop(-chunk.ids.shape[1])
-        return self._margin(hidden[:, chunk.ends])
+        read.cache.crop(-chunk.ids.shape[1])
+        ends = chunk.ends.to(device).expand(rows, -1)
+        return np.asarray(self._margin(hidden.take_along_dim(ends[..., None], dim=1)).cpu().numpy())
 
     def _margin(self, hidden: torch.Tensor) -> torch.Tensor:
         """logit(yes) - logit(no) in float32 from hidden states (..., H)."""
@@ -191,22 +289,21 @@ def _decoder(model: Any) -> Any:
     return base.get_decoder()
 
 
-def _length(note: EncodedNote) -> int:
-    return len(note.ids)
+def _scores(note: EncodedNote, logits: np.ndarray, asked: np.ndarray | None, question_tokens: int) -> NoteScores:
+    reused = len(note.ids) * max(0, len(logits) - 1)
+    return NoteScores(note.note_id, logits, note.truncated, asked, len(note.ids) + question_tokens, reused)
 
 
-def _to(chunk: QuestionChunk, device: torch.device) -> QuestionChunk:
-    tensors = {name: getattr(chunk, name).to(device) for name in ("ids", "segments", "offsets", "ends")}
-    return QuestionChunk(first=chunk.first, **tensors)
+def _next_round(rounds: Rounds, logits: np.ndarray) -> np.ndarray | None:
+    try:
+        return rounds.send(logits)
+    except StopIteration:
+        return None
 
 
-def _batches(notes: Sequence[EncodedNote], chunk: int, tokens: int) -> Iterator[list[EncodedNote]]:
-    """Consecutive notes (sorted by length) whose padded size with a chunk stays within `tokens`; one note at least."""
-    batch: list[EncodedNote] = []
-    for note in notes:
-        if batch and (len(batch) + 1) * (len(note.ids) + chunk) > tokens:
-            yield batch
-            batch = []
-        batch.append(note)
-    if batch:
-        yield batch
+def _fitting(sizes: Sequence[int], tokens: int) -> int:
+    """How many rows of rising size, padded to the largest, stay within `tokens`; one at least."""
+    count = 1
+    while count < len(sizes) and (count + 1) * sizes[count] <= tokens:
+        count += 1
+    return count

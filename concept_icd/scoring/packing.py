@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import torch
 
@@ -39,36 +40,45 @@ def visible(
 
 @dataclass(frozen=True)
 class QuestionChunk:
-    """Some questions side by side. Tensors are (1, Q) for Q tokens; `ends` (n,) marks each question's last token.
+    """Some questions side by side, a row a note (one row where all notes are asked the same), padded on the right.
 
     Attributes:
-        first: index of its first question among all. segments: 1..n. offsets: position within the question.
+        ids, segments, offsets: (rows, Q) for Q tokens. segments: 1..n. offsets: position within the question.
+        ends: (rows, n), each question's last token. counts: how many questions each row has.
     """
 
-    first: int
     ids: torch.Tensor
     segments: torch.Tensor
     offsets: torch.Tensor
     ends: torch.Tensor
+    counts: tuple[int, ...]
 
 
-def chunk_questions(questions: Sequence[Sequence[int]], tokens: int) -> Iterator[QuestionChunk]:
-    """Cuts the questions, in order, into chunks of at most `tokens` tokens (one question at least)."""
+def chunk_questions(rows: Sequence[Sequence[Sequence[int]]], tokens: int) -> Iterator[QuestionChunk]:
+    """Cuts each row's questions, in order, into chunks of at most `tokens` tokens (one question at least)."""
+    for parts in zip_longest(*(_cut(questions, tokens) for questions in rows), fillvalue=()):
+        width, most = max(sum(map(len, part)) for part in parts), max(map(len, parts))
+        ids = torch.zeros((len(parts), width), dtype=torch.long)
+        segments, offsets = torch.full_like(ids, PADDING), torch.zeros_like(ids)
+        ends = torch.zeros((len(parts), most), dtype=torch.long)
+        for row, part in enumerate(parts):
+            lengths = torch.tensor([len(question) for question in part], dtype=torch.long)
+            size = int(lengths.sum())
+            ids[row, :size] = torch.tensor([token for question in part for token in question], dtype=torch.long)
+            segments[row, :size] = torch.repeat_interleave(torch.arange(1, len(part) + 1), lengths)
+            offsets[row, :size] = torch.arange(size) - torch.repeat_interleave(lengths.cumsum(0) - lengths, lengths)
+            ends[row, : len(part)] = lengths.cumsum(0) - 1
+        yield QuestionChunk(ids, segments, offsets, ends, tuple(map(len, parts)))
+
+
+def _cut(questions: Sequence[Sequence[int]], tokens: int) -> Iterator[Sequence[Sequence[int]]]:
     first = 0
     while first < len(questions):
         last, size = first, 0
         while last < len(questions) and (last == first or size + len(questions[last]) <= tokens):
             size += len(questions[last])
             last += 1
-        part = questions[first:last]
-        lengths = torch.tensor([len(question) for question in part])
-        yield QuestionChunk(
-            first=first,
-            ids=torch.tensor([[token for question in part for token in question]]),
-            segments=torch.repeat_interleave(torch.arange(1, len(part) + 1), lengths)[None],
-            offsets=torch.cat([torch.arange(int(length)) for length in lengths])[None],
-            ends=lengths.cumsum(0) - 1,
-        )
+        yield questions[first:last]
         first = last
 
 

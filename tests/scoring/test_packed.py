@@ -1,5 +1,8 @@
 """The packed scorer equals one plain prompt per question, for real models of two families, with and without LoRA."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +15,7 @@ from concept_icd.errors import InputError
 from concept_icd.prompts import PromptTemplate, TokenizedPrompt
 from concept_icd.records import CodedNote, Concept, Note
 from concept_icd.scoring.packed import PackedScorer
+from concept_icd.scoring.scores import NoteFailure, NoteScores
 
 TEXTS = ["pneumonia", "asthma", "diseases of the respiratory system", "fever", "cough", "urinary tract infection"]
 CODES = tuple(f"{index:03d}" for index in range(1, 1 + len(TEXTS)))
@@ -124,6 +128,88 @@ def test_an_empty_note_is_named(llama):
 def test_a_note_id_stands_for_one_note(llama):
     with pytest.raises(InputError, match="same id"):
         PackedScorer.from_pretrained(llama).score([NOTES[0], NOTES[0]], CONCEPTS)
+
+
+class Halves:
+    """A plan: first the even concepts, then the odd ones of notes whose first answer is positive."""
+
+    def rounds(self, note):
+        even = np.arange(0, len(TEXTS), 2)
+        logits = yield even
+        assert logits.shape == even.shape
+        if logits[0] > 0:
+            yield np.arange(1, len(TEXTS), 2)
+
+
+@pytest.mark.parametrize("sizes", [{}, {"batch_tokens": 1}, {"chunk_tokens": 17}])
+def test_a_plan_asks_in_rounds_and_gets_the_scores_of_asking_all(llama, sizes):
+    scorer = PackedScorer.from_pretrained(llama, **sizes)
+    notes = [*NOTES, *(Note(f"more-{word}", f"{word} " * 9) for word in ("renal", "fever", "history", "yes"))]
+    exhaustive = scorer.score(notes, CONCEPTS)
+    found = {scores.note_id: scores for scores in scorer.iter_scores(notes, CONCEPTS.concepts, Halves())}
+    assert set(found) == {note.note_id for note in notes}
+    stopped = 0
+    for note, logits in zip(notes, exhaustive.logits, strict=True):
+        expected = range(len(TEXTS)) if logits[0] > 0 else range(0, len(TEXTS), 2)
+        stopped += logits[0] <= 0
+        assert found[note.note_id].asked.tolist() == list(expected)
+        np.testing.assert_allclose(found[note.note_id].logits, logits[list(expected)], atol=1e-4)
+    assert 0 < stopped < len(notes), "both kinds of notes must be there"
+
+
+def test_tokens_are_counted(llama):
+    scorer = PackedScorer.from_pretrained(llama)
+    note, questions = scorer.tokens.encode_note(NOTES[0], 30).ids, [scorer.tokens.encode_question(t) for t in TEXTS]
+    [scores] = scorer.iter_scores(NOTES[:1], CONCEPTS.concepts)
+    assert (scores.computed, scores.reused) == (len(note) + sum(map(len, questions)), 5 * len(note))
+    [scores] = [s for s in scorer.iter_scores(NOTES, CONCEPTS.concepts, Halves()) if s.note_id == "long"]
+    asked = [questions[k] for k in scores.asked]
+    assert (scores.computed, scores.reused) == (len(note) + sum(map(len, asked)), (len(asked) - 1) * len(note))
+
+
+def test_a_note_that_cannot_be_asked_does_not_stop_the_others(llama):
+    found = list(PackedScorer.from_pretrained(llama).iter_scores([NOTES[0], Note("blank", " ")], CONCEPTS.concepts))
+    failures = [scores for scores in found if isinstance(scores, NoteFailure)]
+    assert failures == [NoteFailure("blank", "note 'blank' is empty")]
+    assert [scores.note_id for scores in found if isinstance(scores, NoteScores)] == ["long"]
+
+
+#: Scores once with room for everything, then with so little that a chunk of all questions does not fit, then a note
+#: that does not fit at all.
+SHORT_OF_MEMORY = """
+import dataclasses, resource, sys
+from pathlib import Path
+import numpy as np
+from concept_icd.base_model import load_model
+from concept_icd.prompts import PromptTemplate
+from concept_icd.records import Concept, Note
+from concept_icd.scoring.packed import PackedScorer
+
+words = ["fever", "cough", "renal", "normal", "history", "days"]
+concepts = [Concept(str(n), "code", f"{words[n % 6]} {words[n // 6 % 6]}", ("486",)) for n in range(800)]
+notes = [Note("a", "fever and cough"), Note("b", "normal renal ultrasound " * 40)]
+loaded = dataclasses.replace(load_model(sys.argv[1]), max_length=10**6)
+scorer = PackedScorer(loaded, PromptTemplate.load())
+expected = {s.note_id: s.logits for s in scorer.iter_scores(notes, concepts)}
+used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 150 * 2**20,) * 2)
+scorer.chunk_tokens, scorer.batch_tokens = 8000, 32000
+for s in scorer.iter_scores(notes, concepts):
+    np.testing.assert_allclose(s.logits, expected[s.note_id], atol=1e-4)
+print(scorer.chunk_tokens)
+list(scorer.iter_scores([Note("long", "fever " * 100_000)], concepts))
+"""
+
+
+@pytest.mark.slow
+def test_without_memory_less_is_done_at_a_time_until_a_note_does_not_fit_at_all(llama):
+    command = [sys.executable, "-c", SHORT_OF_MEMORY, str(llama)]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert done.stdout, done.stderr
+    assert 100 < int(done.stdout) < 5000
+    assert done.stderr.count("going on with half as much at a time") == 1
+    assert done.returncode == 1
+    assert "InputError: out of memory: a note of" in done.stderr.splitlines()[-1]
 
 
 def test_four_bit_scores_stay_near_full_precision(llama):

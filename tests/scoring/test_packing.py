@@ -22,12 +22,22 @@ def test_a_question_sees_the_note_and_itself_only():
 
 def test_chunks_keep_every_question_in_order():
     questions = [[1, 2], [3], [4, 5, 6, 7], [8]]
-    chunks = list(chunk_questions(questions, tokens=3))
+    chunks = list(chunk_questions([questions], tokens=3))
     assert [chunk.ids.tolist() for chunk in chunks] == [[[1, 2, 3]], [[4, 5, 6, 7]], [[8]]]
-    assert [chunk.first for chunk in chunks] == [0, 2, 3]
+    assert [chunk.counts for chunk in chunks] == [(2,), (1,), (1,)]
     assert chunks[0].segments.tolist() == [[1, 1, 2]]
     assert chunks[0].offsets.tolist() == [[0, 1, 0]]
-    assert chunks[0].ends.tolist() == [1, 2]
+    assert chunks[0].ends.tolist() == [[1, 2]]
+
+
+def test_rows_with_questions_of_their_own_are_padded():
+    chunks = list(chunk_questions([[[1, 2], [3]], [], [[4], [5, 6], [7]]], tokens=3))
+    assert [chunk.counts for chunk in chunks] == [(2, 0, 2), (0, 0, 1)]
+    assert chunks[0].ids.tolist() == [[1, 2, 3], [0, 0, 0], [4, 5, 6]]
+    assert chunks[0].segments.tolist() == [[1, 1, 2], [PADDING] * 3, [1, 2, 2]]
+    assert chunks[0].offsets.tolist() == [[0, 1, 0], [0, 0, 0], [0, 0, 1]]
+    assert chunks[0].ends.tolist() == [[1, 2], [0, 0], [0, 2]]
+    assert chunks[1].ids.tolist() == [[0], [0], [7]]
 
 
 def test_a_training_row_ends_with_the_last_tokens_of_its_questions():
