@@ -93,6 +93,22 @@ def load_model(
     return LoadedModel(model.eval(), tokenizer, _max_length(model.config), questions)
 
 
+def load_tokenizer(name: str | Path) -> tuple[Any, int]:
+    """A base model's tokenizer and the most tokens that a prompt may have, for scorers that load the model elsewhere.
+
+    Raises:
+        InputError: no such model.
+    """
+    import transformers
+
+    path = resolve(name)
+    try:
+        config = transformers.AutoConfig.from_pretrained(path)
+        return transformers.AutoTokenizer.from_pretrained(path), _max_length(config)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise InputError(f"cannot load the base model {str(name)!r}: {_first_sentence(error)}") from error
+
+
 def quantization(compute_dtype: torch.dtype) -> Any:
     """The QLoRA setting of the CEC release: 4-bit NF4, double quantisation."""
     try:

@@ -1,0 +1,231 @@
+"""The vLLM scorer: one prompt a question, one generated token, the note shared through vLLM's prefix cache.
+
+vLLM keeps the keys and values of whole blocks of a prompt, so the questions of a note, handed over together, pay for
+the note once (and for its last, unfilled block once a question). It is asked for the log-probabilities of exactly
+"yes" and "no"; an older vLLM for those of a distribution over these two alone, whose difference is the same.
+
+One engine lives in a process at a time. Scorers with the same options share it, whatever their adapter; a scorer with
+others starts its own in its place.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from concept_icd.artifacts import hash_of
+from concept_icd.base_model import resolve
+from concept_icd.errors import InputError, MissingExtraError
+from concept_icd.model_reference import ModelReference
+from concept_icd.prompts import PromptTemplate, TokenizedPrompt, checked_note_text
+from concept_icd.scoring.memory import is_out_of_memory
+from concept_icd.scoring.promptwise import Answered, Asked, PromptScorer, margin, tokenized_prompt
+from concept_icd.scoring.vllm_adapters import adapter_rank
+
+#: Keys and values that the CPU engine may keep, in GiB.
+CPU_CACHE_GIB = 2.0
+
+
+class VllmScorer(PromptScorer):
+    """Scores concepts of notes with vLLM's offline engine.
+
+    Args:
+        engine: options of `vllm.LLM`; scorers with equal ones share an engine.
+        adapter: folder of the LoRA weights, or None.
+    """
+
+    def __init__(
+        self,
+        tokens: TokenizedPrompt,
+        engine: Mapping[str, Any],
+        adapter: str | Path | None = None,
+        *,
+        notes_at_once: int = 16,
+    ) -> None:
+        super().__init__(tokens, notes_at_once)
+        self.engine, self.adapter = dict(engine), adapter
+        self._lora = _lora_request(adapter) if adapter is not None else None
+        _running(self.engine, self._lora)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model: str | Path,
+        adapter: str | Path | None = None,
+        prompt: PromptTemplate | str | Path = "concept",
+        *,
+        max_length: int | None = None,
+        note_text: str = "whole",
+        dtype: str | None = None,
+        load_in_4bit: bool = False,
+        tensor_parallel: int = 1,
+        gpu_memory_utilization: float = 0.9,
+        notes_at_once: int = 16,
+        **engine: Any,
+    ) -> VllmScorer:
+        """Checks model and adapter and starts an engine, or takes the one that runs with the same options.
+
+        Args:
+            model: "tiny", a folder, or a hub name; a base that was quantised before (GPTQ, AWQ, ...) is taken as it is.
+            max_length, note_text: see `TokenizedPrompt`; by default the longest prompt is the model's.
+            dtype: by default float32 on the CPU and bfloat16 on a GPU.
+            load_in_4bit: NF4 by bitsandbytes. tensor_parallel: GPUs that share the model.
+            gpu_memory_utilization: share of a GPU's memory for weights and cache.
+            notes_at_once: notes whose questions are handed over together.
+            engine: further options of `vllm.LLM`.
+
+        Raises:
+            InputError: the model or the adapter is missing, one does not fit the other, or memory is short.
+            MissingExtraError: vLLM is not installed.
+        """
+        checked_note_text(note_text)  # before minutes of loading
+        tokens = tokenized_prompt(model, prompt, max_length, note_text)
+        rank = adapter_rank(model, adapter) if adapter is not None else None
+        vllm = _import_vllm()
+        on_cpu = vllm.platforms.current_platform.is_cpu()
+        if load_in_4bit and on_cpu:
+            raise InputError("vLLM cannot load a model in 4 bits on the CPU: use the packed scorer, or a GPU")
+        options: dict[str, Any] = {
+            "model": resolve(model),
+            "dtype": dtype or ("float32" if on_cpu else "bfloat16"),
+            "max_model_len": tokens.max_length + 1,  # the answer; it is generated, never read
+            "enable_prefix_caching": True,
+            "tensor_parallel_size": tensor_parallel,
+            "seed": 0,
+            "disable_log_stats": True,
+            "use_tqdm_on_load": False,
+        }
+        if on_cpu:
+            # The CPU caches blocks of 128 tokens by default, and compiles for a minute what runs for seconds.
+            options |= {"block_size": 32, "enforce_eager": True, "max_num_seqs": 64}
+            options |= {"kv_cache_memory_bytes": int(CPU_CACHE_GIB * 2**30)}
+        else:
+            options |= {"gpu_memory_utilization": gpu_memory_utilization}
+        if load_in_4bit:
+            options |= {"quantization": "bitsandbytes"}
+        if rank is not None:
+            options |= {"enable_lora": True, "max_lora_rank": rank, "max_loras": 1}
+        if not takes_token_ids(vllm.SamplingParams):
+            options |= {"logprobs_mode": "processed_logprobs"}
+        return cls(tokens, options | engine, adapter, notes_at_once=notes_at_once)
+
+    def _ask(self, asked: Sequence[Asked]) -> list[Answered]:
+        """See `PromptScorer`. A note's questions stand together, so that the first of them fills the cache."""
+        vllm, llm = _import_vllm(), _running(self.engine, self._lora)
+        yes, no = self.tokens.yes_id, self.tokens.no_id
+        prompts = [vllm.TokensPrompt(prompt_token_ids=ids) for one in asked for ids in one.prompts]
+        if not prompts:
+            return [Answered(np.empty(0, dtype=np.float32)) for _ in asked]
+        params = sampling_params(vllm.SamplingParams, yes, no, processed="logprobs_mode" in self.engine)
+        try:
+            outputs = iter(llm.generate(prompts, params, use_tqdm=False, lora_request=self._lora))
+        except Exception as error:
+            close_engine()
+            if is_out_of_memory(error) or type(error).__name__ == "EngineDeadError":
+                raise _engine_error(error) from error
+            raise
+        answers = []
+        for one in asked:
+            results = [next(outputs) for _ in one.questions]
+            found = [{token: entry.logprob for token, entry in r.outputs[0].logprobs[0].items()} for r in results]
+            logits = np.array([margin(logprobs, yes, no) for logprobs in found], dtype=np.float32)
+            answers.append(Answered(logits, sum(result.num_cached_tokens or 0 for result in results)))
+        return answers
+
+
+def takes_token_ids(params: Any) -> bool:
+    """Whether this vLLM returns the log-probabilities of chosen tokens."""
+    return "logprob_token_ids" in getattr(params, "__struct_fields__", ()) or hasattr(params, "logprob_token_ids")
+
+
+def sampling_params(params: Any, yes: int, no: int, *, processed: bool) -> Any:
+    """One generated token and the log-probabilities of the two answers.
+
+    Args:
+        processed: the engine returns log-probabilities after the choice was narrowed down to the allowed tokens
+            (`logprobs_mode="processed_logprobs"`), at a temperature that does not stretch them.
+    """
+    if processed:
+        return params(max_tokens=1, temperature=1.0, logprobs=2, allowed_token_ids=[yes, no], detokenize=False)
+    return params(max_tokens=1, temperature=0.0, logprob_token_ids=[yes, no], detokenize=False)
+
+
+@dataclass
+class _Engine:
+    key: str
+    llm: Any
+    adapters: set[int]
+
+
+_engine: _Engine | None = None
+
+
+def _running(options: Mapping[str, Any], lora: Any) -> Any:
+    """The engine with these options, started in the place of another where needed, with the adapter loaded."""
+    global _engine
+    key = hash_of({name: str(value) for name, value in options.items()})
+    try:
+        if _engine is None or _engine.key != key:
+            close_engine()
+            _engine = _Engine(key, _import_vllm().LLM(**options), set())
+        if lora is not None and lora.lora_int_id not in _engine.adapters:
+            _engine.llm.llm_engine.add_lora(lora)
+            _engine.adapters.add(lora.lora_int_id)
+    except Exception as error:
+        close_engine()
+        raise _engine_error(error) from error
+    return _engine.llm
+
+
+def close_engine() -> None:
+    """Stops the engine and frees its memory; a scorer that is asked again starts it anew."""
+    global _engine
+    if _engine is None:
+        return
+    _engine.llm.llm_engine.engine_core.shutdown()
+    _engine = None
+    from vllm.distributed import cleanup_dist_env_and_memory
+
+    cleanup_dist_env_and_memory()
+
+
+def _lora_request(adapter: str | Path) -> Any:
+    """An adapter under a number that follows from its content, so that no cached note of another is taken for its."""
+    _import_vllm()
+    from vllm.lora.request import LoRARequest
+
+    digest = ModelReference.of("", adapter).hash
+    return LoRARequest(f"adapter-{digest[:16]}", int(digest[:7], 16) + 1, str(Path(adapter).resolve()))
+
+
+def _import_vllm() -> Any:
+    """vLLM, with its usage statistics off and its log down to errors; it logs no prompts there."""
+    os.environ["VLLM_NO_USAGE_STATS"] = os.environ["DO_NOT_TRACK"] = "1"
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    # The token that is generated after the longest prompt is never read, so that no position beyond the window occurs.
+    os.environ["VLLM_ALLOW_LONG_MAX_MODEL_LEN"] = "1"
+    try:
+        import vllm
+        import vllm.platforms
+    except ImportError as error:
+        raise MissingExtraError("vllm", "vllm") from error
+    if vllm.platforms.current_platform.is_cpu():
+        # A process of its own takes a minute to start here, and hides what went wrong.
+        os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+    return vllm
+
+
+def _engine_error(error: Exception) -> InputError:
+    """What went wrong in the engine, in one sentence without any text of a prompt."""
+    if isinstance(error, InputError):
+        return error
+    text = " ".join(str(error).split())
+    if is_out_of_memory(error) or "memory" in text.lower():
+        advice = "raise or lower gpu_memory_utilization, read less of each note (--max-length), or use more GPUs"
+        return InputError(f"vLLM is out of memory: {advice} (it says: {text.split('. ')[0][:200].rstrip('.')})")
+    return InputError(f"vLLM cannot run this model: {type(error).__name__}: {text.split('. ')[0][:300].rstrip('.')}")
