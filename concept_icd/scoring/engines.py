@@ -20,6 +20,8 @@ from concept_icd.scoring.scores import NoteFailure, NoteScores
 #: What becomes of one note.
 Record: TypeAlias = NoteScores | NoteFailure
 
+_HARMLESS = Note("harmless", "Cough and fever.")
+
 
 @dataclass(frozen=True)
 class Shard:
@@ -85,31 +87,26 @@ def score_notes(
 ) -> Iterator[Record]:
     """The records of a shard's notes. A note that cannot be scored is a failure and does not keep the others.
 
-    After an error the notes that are left are scored one by one. An error that a harmless note meets as well is not the
-    note's: the model or the server has failed, and the run has to stop.
+    After an error, the notes that are left are scored one by one. Where none can be scored, a harmless note is tried:
+    if that fails too, it is not the notes' fault but the model's, the server's or an option's, and the run has to stop.
 
     Raises:
-        InputError: such an error.
+        InputError: what befalls any note.
     """
-    left = {note.note_id: note for note in notes}
+    left, failed = {note.note_id: note for note in notes}, 0
     try:
         for record in scorer.iter_scores(notes, concepts, plan):
             del left[record.note_id]
+            failed += isinstance(record, NoteFailure)
             yield record
     except InputError as error:
-        if len(notes) == 1:
-            yield from _blamed(scorer, notes[0], concepts, plan, error)
+        if len(notes) > 1:
+            for note in left.values():
+                yield from score_notes(scorer, [note], concepts, plan)
             return
-        for note in left.values():
-            yield from score_notes(scorer, [note], concepts, plan)
-
-
-def _blamed(
-    scorer: Scorer, note: Note, concepts: Sequence[Concept], plan: QuestionPlan | None, error: InputError
-) -> Iterator[NoteFailure]:
-    try:
-        for _ in scorer.iter_scores([Note("control", "Cough and fever.")], concepts, plan):
-            pass
-    except InputError:
-        raise error from None
-    yield NoteFailure(note.note_id, str(error))
+        failed = 1
+        yield NoteFailure(notes[0].note_id, str(error))
+    if failed == len(notes):
+        for control in scorer.iter_scores([_HARMLESS], concepts, plan):
+            if isinstance(control, NoteFailure):
+                raise InputError(f"no note can be scored: {control.reason}")
