@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from concept_icd.cli import prepare_medications
 from concept_icd.corpora.codiesp_tasks import TASKS as CODIESP_TASKS
 from concept_icd.mimic3.tasks import TASKS
 
@@ -27,7 +28,7 @@ SOURCES = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares one sub-verb a source."""
-    names = "|".join((*SOURCES, "synthetic", "codiesp", "mimic3"))
+    names = "|".join((*SOURCES, "synthetic", "codiesp", "mimic3", "medications"))
     sources = parser.add_subparsers(dest="source", metavar=names, required=True)
     for name, what in SOURCES.items():
         source = sources.add_parser(name, help=what, description=f"Reads {what}.")
@@ -60,6 +61,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     memory = "about how much memory the command may take, 2GB or more (default: 3GB); temporary files go beside --out"
     mimic3.add_argument("--memory", default="3GB", metavar="SIZE", help=memory)
     _add_output(mimic3)
+    what = prepare_medications.HELP
+    medications = sources.add_parser("medications", help=what, description=f"Prepares {what}.")
+    prepare_medications.add_arguments(medications)
+    _add_output(medications)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -68,6 +73,8 @@ def run(args: argparse.Namespace) -> int:
         return _run_mimic3(args)
     if args.source == "codiesp":
         return _run_codiesp(args)
+    if args.source == "medications":
+        return prepare_medications.run(args)
     from concept_icd.corpora import save_corpus
 
     started = time.monotonic()

@@ -1,0 +1,109 @@
+"""Stays from MIMIC-III's tables: ADMISSIONS, PATIENTS, PRESCRIPTIONS, DIAGNOSES_ICD, and SERVICES for the wards.
+
+How the tables are found, streamed and checked is `concept_icd.mimic3`'s; here are the columns that the network needs.
+With the tables of an OMOP vocabulary (CONCEPT, CONCEPT_RELATIONSHIP, CONCEPT_ANCESTOR) a drug's NDC gives its RxNorm
+ingredients, as in the study; without them, and for rows without a known NDC, its name does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from concept_icd.mimic3.codes import read_kind
+from concept_icd.mimic3.stays import count_rows, read_stays
+from concept_icd.mimic3.tables import Tables, find_tables, load, require_ids
+from concept_icd.models.medications.omop_files import find_omop_tables
+from concept_icd.models.medications.read_stays import (
+    Admission,
+    ReadStays,
+    make_given,
+    make_stays,
+    people_counts,
+    read_drugs,
+)
+from concept_icd.models.medications.vocabulary import NDC_TABLES, load_ndc_ingredients
+
+if TYPE_CHECKING:
+    import duckdb
+
+COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "ADMISSIONS": ("subject_id", "hadm_id", "admittime"),
+    "PATIENTS": ("subject_id", "gender", "dob"),
+    "DIAGNOSES_ICD": ("hadm_id", "seq_num", "icd9_code"),
+    "PRESCRIPTIONS": ("hadm_id", "drug"),
+    "SERVICES": ("hadm_id", "transfertime", "curr_service"),
+}
+OPTIONAL = ("SERVICES",)
+#: First service of a stay -> ward. Obstetrics, psychiatry and dentistry are none of the three.
+WARDS: Mapping[str, str] = {
+    **dict.fromkeys(("NB", "NBB"), "newborn"),
+    **dict.fromkeys(("MED", "CMED", "NMED", "OMED"), "medical"),
+    **dict.fromkeys(
+        ("SURG", "CSURG", "NSURG", "PSURG", "TSURG", "VSURG", "ORTHO", "TRAUM", "ENT", "EYE", "GU", "GYN"), "surgical"
+    ),
+}
+
+
+def find_mimic_tables(folder: Path, vocabulary: Path | None) -> tuple[Tables, Tables]:
+    """The tables of MIMIC-III, and those of the vocabulary (none without its folder).
+
+    Raises:
+        InputError: a folder, a table or a column is missing.
+    """
+    tables = find_tables(folder, columns_of=COLUMNS, optional=OPTIONAL)
+    return tables, find_omop_tables(vocabulary, NDC_TABLES, (), "--vocabulary-dir") if vocabulary else {}
+
+
+def read_mimic_tables(connection: duckdb.DuckDBPyConnection, tables: Tables, vocabulary: Tables) -> ReadStays:
+    """Every admission, with or without drugs and codes, in the order of the ids' numbers.
+
+    Raises:
+        InputError: a table is damaged, its ids or codes are not as published, or the vocabulary knows none of the NDCs.
+    """
+    codes = read_kind(connection, tables, "diagnosis")
+    people = read_stays(connection, {name: tables[name] for name in ("ADMISSIONS", "PATIENTS")})
+    wards = _wards(connection, tables)
+    admissions = [
+        Admission(stay, who.patient_id, who.age, who.sex, WARDS.get(wards.get(stay, "")))
+        for stay, who in people.items()
+    ]
+    _load_given(connection, tables, vocabulary)
+    drugs = read_drugs(connection, tuple(people))
+    rows = count_rows(connection) | {"DIAGNOSES_ICD": codes.rows, "PRESCRIPTIONS": drugs.counts["drug rows"]}
+    counts = people_counts(admissions) | dict(drugs.counts) | {
+        "stays without a ward": sum(who.ward is None for who in admissions),
+        "diagnosis rows without a code": codes.missing,
+    }  # fmt: skip
+    billed = {stay: codes.by_stay.get(stay, ()) for stay in people}
+    named = dict(drugs.named) | {"no ICD-9-CM diagnosis codes": codes.odd}
+    return ReadStays(make_stays(admissions, drugs), billed, rows, counts, named)
+
+
+def _load_given(connection: duckdb.DuckDBPyConnection, tables: Tables, vocabulary: Tables) -> None:
+    table = tables["PRESCRIPTIONS"]
+    ndc = "trim(ndc)" if vocabulary and "ndc" in table.columns else "NULL"
+    load(connection, table, f"SELECT hadm_id, drug, {ndc} AS ndc FROM {{rows}}")
+    require_ids(connection, table)
+    make_given(connection)
+    if not vocabulary:
+        connection.execute("INSERT INTO given SELECT hadm_id, drug, NULL FROM prescriptions")
+        return
+    load_ndc_ingredients(connection, vocabulary, table)
+    connection.execute("""
+        INSERT INTO given SELECT hadm_id, drug, ndc_concepts.concept
+        FROM prescriptions LEFT JOIN ndc_concepts USING (ndc)
+    """)
+
+
+def _wards(connection: duckdb.DuckDBPyConnection, tables: Tables) -> dict[str, str]:
+    """Stay -> its first service."""
+    if "SERVICES" not in tables:
+        return {}
+    columns = "hadm_id, try_cast(transfertime AS TIMESTAMP) AS time, upper(trim(curr_service)) AS service"
+    load(connection, tables["SERVICES"], f"SELECT {columns} FROM {{rows}}")
+    rows = connection.execute(
+        "SELECT hadm_id, arg_min(service, (time, rowid)) FROM services WHERE service <> '' GROUP BY hadm_id"
+    ).fetchall()
+    return dict(rows)
