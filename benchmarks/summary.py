@@ -9,6 +9,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from summary_of_scale import gpu, growth
+
 HERE = Path(__file__).resolve().parent
 FIGURES = {
     "micro_f1": "micro-F1",
@@ -328,7 +330,9 @@ def main() -> None:
         ("ordering_demo_tables", ordering_demo_tables),
         ("prepare_mimic3", prepare_mimic3),
         ("packed_scoring", packed_scoring),
+        ("growth", growth),
         ("packed_training", packed_training),
+        ("gpu", gpu),
         ("evaluation", evaluation),
         ("heads", heads),
         ("ranking_head", ranking_head),

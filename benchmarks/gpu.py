@@ -1,0 +1,219 @@
+"""Packed scoring and packed tuning on a GPU against one prompt per question, at the shape of a 1B model.
+
+    python benchmarks/gpu.py --out benchmarks/results/gpu.json            # under 8 minutes on an H100
+    python benchmarks/gpu.py --device cpu --tiny                          # does the script work? seconds, no figures
+
+Random weights in the shape of Llama 3.2 1B, bfloat16; notes of 1,500 and 4,000 random words, 150 concepts of ICD-9-CM.
+It needs torch with CUDA, transformers, peft, safetensors and PyYAML; no weights, no network, no installation: in a copy
+of this repository, put `PYTHONPATH=. HF_HUB_OFFLINE=1` before the command.
+
+Scoring. Packed: many notes through `PackedScorer.iter_scores`, with several sizes of chunk and batch. Its rival: one
+prompt a question, right-padded batches of as many as fit, causal attention without a mask (the fastest kernels), the
+answer read at each prompt's end alone. The floor: a plain causal forward pass over as many tokens as note and
+questions have. Tuning: LoRA on q and v, forward and backward, over `pack_batch` against batches of prompts. All ways
+take turns, round after round, after a warm-up of each; a figure is the median over rounds. A batch that does not fit is
+halved until it does. The share of the peak counts the operations that a way cannot do without (each question sees the
+note and itself; causal attention half the square), not those that it does. Memory is what torch allocated above the
+weights. Where the time goes comes from one more run under torch's profiler, by operator.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import peft
+import torch
+from common import record
+from gpu_timing import PEAKS, described, forward_backward, largest_that_fits, needed, take_turns, where_time_goes
+from gpu_ways import (
+    Case,
+    build_case,
+    build_model,
+    packed_batch,
+    packed_step,
+    plain_forward,
+    plain_step,
+    score_packed,
+    score_plain,
+)
+
+from concept_icd.artifacts import write_json
+from concept_icd.doctor.flops import lora_parameters
+from concept_icd.doctor.machine import Device
+from concept_icd.doctor.model_size import ModelShape
+from concept_icd.doctor.throughput import probe
+
+LORA = {"r": 32, "lora_alpha": 32, "target_modules": ["q_proj", "v_proj"]}  # as configs/mimic3-50.yaml
+PLAIN, FLOOR = "one prompt a question", "plain forward over as many tokens"
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What is run.
+
+    Attributes:
+        notes: notes scored in a round. packings: (chunk_tokens, batch_tokens) of `PackedScorer`, its own first.
+        rows: notes of a packed training batch to begin with. probe_seconds: for the matrix product's speed.
+    """
+
+    shape: ModelShape
+    note_tokens: tuple[int, ...]
+    questions: int
+    notes: int
+    packings: tuple[tuple[int, int], ...]
+    rows: int
+    probe_seconds: float
+
+
+FULL = Sizes(
+    ModelShape(16, 2048, 8192, 32, 8, 64, 128256, 131072, True, "Llama 3.2 1B"),
+    note_tokens=(1500, 4000),
+    questions=150,
+    notes=32,
+    packings=((512, 8192), (512, 65536), (2048, 65536), (2048, 131072)),
+    rows=8,
+    probe_seconds=2,
+)
+SMALL = Sizes(
+    ModelShape(2, 64, 128, 4, 2, 16, 8192, 1024, True, "tiny"),
+    note_tokens=(100, 150),
+    questions=10,
+    notes=3,
+    packings=((64, 200), (64, 4096)),
+    rows=2,
+    probe_seconds=0.1,
+)
+
+
+def measure_scoring(case: Case, sizes: Sizes, rounds: int, peak_flops: float | None) -> dict[str, Any]:
+    """Packed in several sizes, one prompt a question, and the floor."""
+    device, shape = case.scorer.model.device, sizes.shape
+    packings = {f"packed, chunk {chunk}, batch {batch}": (chunk, batch) for chunk, batch in sizes.packings}
+    prompts = largest_that_fits(partial(score_plain, case), len(case.questions))
+    rows = largest_that_fits(partial(plain_forward, case), sizes.notes)
+    runs: dict[str, Callable[[], Any]] = {name: partial(score_packed, case, size) for name, size in packings.items()}
+    runs |= {PLAIN: partial(score_plain, case, prompts), FLOOR: partial(plain_forward, case, rows)}
+    seconds, peak = take_turns(runs, rounds, device)
+    note, asked = len(case.ids[0]), [len(question) for question in case.questions]
+    prompt = [needed(shape, note + size, []) for size in asked[:prompts]]
+    work = {name: (sizes.notes * sum(needed(shape, note, asked)), sizes.notes * case.prompt_tokens, sizes.notes)
+            for name in packings}  # fmt: skip
+    work[PLAIN] = (sum(map(sum, prompt)), prompts * note + sum(asked[:prompts]), prompts / len(asked))
+    work[FLOOR] = (rows * sum(needed(shape, case.prompt_tokens, [])), rows * case.prompt_tokens, rows)
+    ways = {name: described(seconds[name], *work[name], peak_flops, peak[name]) for name in runs}
+    for name in packings:
+        ways[name]["speed_up"] = round(ways[PLAIN]["seconds_a_note"] / ways[name]["seconds_a_note"], 1)
+        ways[name]["over_floor"] = round(ways[name]["seconds_a_note"] / ways[FLOOR]["seconds_a_note"], 3)
+    fastest = min(packings, key=lambda name: ways[name]["seconds_a_note"])
+    for name in dict.fromkeys((next(iter(packings)), fastest)):
+        ways[name]["where_time_goes"] = where_time_goes(runs[name], statistics.median(seconds[name]), device)
+    packed, plain = score_packed(case, packings[fastest])[case.notes[0].note_id], runs[PLAIN]().cpu().numpy()
+    return {
+        **counts(case),
+        "notes": sizes.notes,
+        "prompts_a_batch": prompts,
+        "rows_of_the_floor": rows,
+        "fastest": fastest,
+        "ways": ways,
+        "largest_score_gap": float(np.abs(packed[:prompts] - plain).max()),
+        "score_spread": float(np.ptp(packed)),
+    }
+
+
+def measure_tuning(model: Any, case: Case, sizes: Sizes, rounds: int, peak_flops: float | None) -> dict[str, Any]:
+    """Packed training batches against batches of prompts, LoRA without dropout."""
+    device, shape = model.device, sizes.shape
+    rows = largest_that_fits(partial(packed_step, model, case), sizes.rows)
+    prompts = largest_that_fits(partial(plain_step, model, case), len(case.questions))
+    batch = packed_batch(model, case, rows)
+    runs: dict[str, Callable[[], Any]] = {
+        "packed": partial(packed_step, model, case, rows, batch),
+        "packed, its batch made on the CPU in the same time": partial(packed_step, model, case, rows),
+        PLAIN: partial(plain_step, model, case, prompts),
+    }
+    seconds, peak = take_turns(runs, rounds, device)
+    note, asked = len(case.ids[0]), [len(question) for question in case.questions]
+    lora = lora_parameters(shape, LORA["r"], LORA["target_modules"])
+    flops = forward_backward(case.prompt_tokens, lora, *needed(shape, note, asked))
+    plain = sum(forward_backward(note + size, lora, *needed(shape, note + size, [])) for size in asked[:prompts])
+    work = {
+        name: (rows * flops, rows * case.prompt_tokens, rows) if name != PLAIN else
+              (plain, prompts * note + sum(asked[:prompts]), prompts / len(asked)) for name in runs
+    }  # fmt: skip
+    ways = {name: described(seconds[name], *work[name], peak_flops, peak[name]) for name in runs}
+    for name, figures in ways.items():
+        figures["pairs_per_second"] = round(len(asked) * work[name][2] / statistics.median(seconds[name]), 2)
+        if name != PLAIN:
+            figures["speed_up"] = round(ways[PLAIN]["seconds_a_note"] / figures["seconds_a_note"], 1)
+    median = statistics.median(seconds["packed"])
+    ways["packed"]["where_time_goes"] = where_time_goes(runs["packed"], median, device)
+    same = replace(case, questions=case.questions[:prompts])
+    gap = float((packed_step(model, same, 1) - plain_step(model, same, prompts)).abs())
+    return {**counts(case), "rows": rows, "prompts_a_batch": prompts, "ways": ways, "loss_gap": gap}
+
+
+def counts(case: Case) -> dict[str, Any]:
+    note, asked = len(case.ids[0]), sum(map(len, case.questions))
+    return {
+        "note_tokens": note,
+        "questions": len(case.questions),
+        "question_tokens_mean": round(asked / len(case.questions), 2),
+        "token_ratio": round((note * len(case.questions) + asked) / (note + asked), 1),
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    parser.add_argument("--tiny", action="store_true", help="very small sizes: does it run?")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--peak", type=float, help="dense bfloat16 peak in FLOP/s of a card not known here: 312e12")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path)
+    args = parser.parse_args()
+    if args.device == "cuda" and not torch.cuda.is_available():
+        print("torch finds no GPU here: run this on a machine with one, or try it with --device cpu --tiny",
+              file=sys.stderr)  # fmt: skip
+        return 2
+    if args.device == "cpu" and not args.tiny:
+        print("a 1B model takes hours on the CPU: add --tiny", file=sys.stderr)
+        return 2
+    start = time.perf_counter()
+    device, sizes = torch.device(args.device), SMALL if args.tiny else FULL
+    card, dtype = (torch.cuda.get_device_name(), torch.bfloat16) if device.type == "cuda" else ("CPU", torch.float32)
+    peak = args.peak or PEAKS.get(card)
+    name_of_dtype = str(dtype).removeprefix("torch.")
+    product = probe(Device(device.type, card, 1, 0, name_of_dtype), sizes.probe_seconds)
+    result = record("gpu.py", args.seed) | {
+        "machine": f"{card}, {name_of_dtype}",
+        "model": sizes.shape.source,
+        "rounds": args.rounds,
+        "peak_tflop_per_second": peak and peak / 1e12,
+        "matrix_product_tflop_per_second": round(product / 1e12, 3),
+    }
+    loaded = build_model(sizes.shape, device, dtype, args.seed)
+    result["parameters"] = sum(parameter.numel() for parameter in loaded.model.parameters())
+    amounts = (sizes.notes, sizes.questions, args.seed)
+    cases = {str(tokens): build_case(loaded, tokens, *amounts) for tokens in sizes.note_tokens}
+    result["scoring"] = {name: measure_scoring(case, sizes, args.rounds, peak) for name, case in cases.items()}
+    tuned = peft.get_peft_model(loaded.model, peft.LoraConfig(**LORA)).train()
+    result["tuning"] = {name: measure_tuning(tuned, case, sizes, args.rounds, peak) for name, case in cases.items()}
+    result["minutes"] = round((time.perf_counter() - start) / 60, 1)
+    print(json.dumps(result, indent=2))
+    if args.out:
+        write_json(args.out, result)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
