@@ -114,7 +114,7 @@ def _carried(cases: Sequence[Case], maps: EquivalenceMaps) -> Iterator[Check]:
     yield _check("procedures", sum(procedures.values()), why)
     landed = sum(len(went[code].codes) for case in cases for code in case.diagnoses)
     merged = landed - sum(len(coded_note(case, maps).codes) for case in cases)
-    yield _check("ICD-9-CM codes that a case has twice or more", merged, "ICD-10 codes of a case that meet; one is kept")
+    yield _check("ICD-9-CM codes that a case has twice or more", merged, "ICD-10 codes of a case meet; one is kept")
 
 
 def _written(
