@@ -180,7 +180,7 @@ def test_bad_models_and_adapters_are_one_sentence(llama, llama_adapter, tmp_path
         start(llama, tmp_path)
     with pytest.raises(InputError, match="4 bits on the CPU"):
         start(llama, load_in_4bit=True)
-    with pytest.raises(InputError, match="vLLM cannot run this model: .*DoRA"):
+    with pytest.raises(InputError, match=r"vLLM cannot run this model: .*DoRA"):
         start(llama, changed(llama_adapter, tmp_path / "dora", use_dora=True))
     damaged = changed(llama_adapter, tmp_path / "damaged")
     (damaged / "adapter_model.safetensors").write_bytes(b"not safetensors")
@@ -217,7 +217,7 @@ def test_an_answer_of_two_tokens_is_refused_before_an_engine_starts(llama):
 
 
 def test_too_little_memory_is_one_sentence(llama):
-    with pytest.raises(InputError, match="vLLM is out of memory: .*--max-length"):
+    with pytest.raises(InputError, match=r"vLLM is out of memory: .*--max-length"):
         VllmScorer.from_pretrained(llama, kv_cache_memory_bytes=2**16)
     assert module._engine is None
 
