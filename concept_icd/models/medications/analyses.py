@@ -1,0 +1,81 @@
+r"""The study's looks inside: per code, what the output tells; by ward; and which figure to choose models by.
+
+    entropy reduction of a code   = 1 - H(Y | S) / H(Y), H in bits, S: the output in bins of equal count
+    rank of a code                = its mean rank on stays that have it, and on stays that have not
+    agreement of a choice with RE@R = Spearman's correlation, over trained models, of a dev figure and RE@R on test
+
+(Marcou et al. 2024, "Other analyses"; the number of bins is not printed there: it is an argument here.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+#: Stays per bin at least: fewer say little about a share.
+_FULL = 20
+
+
+def entropy(share: np.ndarray) -> np.ndarray:
+    """Binary entropy in bits, elementwise; 0 at 0 and 1."""
+    inner = np.clip(share, 1e-300, 1 - 1e-16)
+    bits = -inner * np.log2(inner) - (1 - inner) * np.log2(1 - inner)
+    return np.where((share <= 0) | (share >= 1), 0.0, bits)
+
+
+def entropy_reduction(gold: np.ndarray, outputs: np.ndarray, bins: int = 10) -> np.ndarray:
+    """(codes,) float64 in 0..1: the share of a code's entropy that its output removes; NaN where there is none.
+
+    Args:
+        gold: bool (stays, codes). outputs: (stays, codes); only their order within a code matters.
+        bins: of equal count, fewer where there are fewer than 20 stays a bin. Biased upwards where a code is rare:
+            compare codes with the same number of stays, or a model with one whose outputs are shuffled.
+    """
+    stays = len(gold)
+    bins = max(1, min(bins, stays // _FULL))
+    order = np.argsort(outputs, axis=0, kind="stable")
+    sorted_gold = np.take_along_axis(gold, order, axis=0)
+    parts = np.array_split(sorted_gold, bins)
+    left = sum(len(part) / stays * entropy(part.mean(axis=0)) for part in parts)
+    whole = entropy(gold.mean(axis=0))
+    left = np.where(np.ptp(outputs, axis=0) > 0, left, whole)  # one output for all stays tells nothing
+    return np.divide(whole - left, whole, out=np.full(gold.shape[1], np.nan), where=whole > 0)
+
+
+def mean_ranks(gold: np.ndarray, outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Per code its mean rank on stays that have it and on stays that have not; (codes,) each, NaN where there are none.
+
+    Rank 1 is read first; ties go to the earlier column, as in `metrics.ranks`.
+    """
+    with_it, without = np.zeros(gold.shape[1]), np.zeros(gold.shape[1])
+    for truth, values in zip(gold, outputs, strict=True):
+        ranks = np.empty(len(values))
+        ranks[np.argsort(-values, kind="stable")] = np.arange(1, len(values) + 1)
+        with_it += ranks * truth
+        without += ranks * ~truth
+    count = gold.sum(axis=0)
+    others = len(gold) - count
+    nothing = np.full(gold.shape[1], np.nan)
+    return (
+        np.divide(with_it, count, out=nothing.copy(), where=count > 0),
+        np.divide(without, others, out=nothing.copy(), where=others > 0),
+    )
+
+
+def ward_rows(wards: Sequence[str | None]) -> dict[str, np.ndarray]:
+    """Ward -> its rows; stays without a known ward are under "unknown"."""
+    names = [ward or "unknown" for ward in wards]
+    return {name: np.flatnonzero(np.array(names) == name) for name in sorted(set(names))}
+
+
+def agreement(choices: np.ndarray, errors: np.ndarray) -> float:
+    """Spearman's rank correlation of dev figures and rank errors of as many models; NaN under three of them.
+
+    Higher figures should go with fewer errors: -1 is a perfect choice.
+    """
+    from scipy.stats import spearmanr
+
+    if len(choices) < 3 or np.ptp(choices) == 0 or np.ptp(errors) == 0:
+        return float("nan")
+    return float(spearmanr(choices, errors).statistic)
