@@ -44,6 +44,11 @@ class ConceptArguments:
     )
     phrases: str | None = field(default=None, metadata={"help": "Phrase file: JSON, phrases per code (as in CEC)."})
     prompt: str = field(default="concept", metadata={"help": "Prompt template: a name or a YAML file."})
+    question_tokens: int | None = field(
+        default=None,
+        metadata={"help": "Learned tokens a concept that ask about it in the place of the prompt's question, and start "
+                          "from its words (1 to 4 are usual); default: none, ask in words."},
+    )  # fmt: skip
     note_text: str = field(
         default="whole",
         metadata={"help": "What is read of a note that is too long: its beginning (whole) or its sections, the most "
@@ -64,6 +69,8 @@ class ConceptArguments:
             raise InputError(f"holdout must lie in [0, 1), it is {self.holdout}")
         if self.folds and self.holdout:
             raise InputError("give folds or holdout, not both: set folds to 0 to keep a held-out share")
+        if self.question_tokens is not None and self.question_tokens < 1:
+            raise InputError(f"question_tokens must be at least 1 (left out: words), it is {self.question_tokens}")
         if not 0 <= self.soft_targets <= 1:
             raise InputError(f"soft_targets must lie in [0, 1], it is {self.soft_targets}")
 

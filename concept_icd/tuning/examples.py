@@ -46,7 +46,7 @@ def training_rows(
     Raises:
         InputError: a note is empty.
     """
-    longest = max(len(prompt.encode_question(concept.text)) for concept in concepts.concepts)
+    longest = max(len(prompt.encode_concept(concept)) for concept in concepts.concepts)
     columns: dict[str, list[Any]] = {"input_ids": [], "positives": [], "targets": [], "length": []}
     for note in notes:
         targets = targets_of(note, concepts, soft_targets)

@@ -41,6 +41,8 @@ from concept_icd.model_reference import fingerprint_of
 from concept_icd.ontology import Ontology, load_ontology
 from concept_icd.phrases import read_phrase_file
 from concept_icd.prompts import PromptTemplate, TokenizedPrompt
+from concept_icd.question_embedding import start_from_words
+from concept_icd.question_tokens import QuestionTokens
 from concept_icd.records import CodedNote
 from concept_icd.tuning.config import ConceptArguments, LoraModelConfig, Options, TuningConfig
 from concept_icd.tuning.examples import PackedCollator, training_rows
@@ -125,8 +127,17 @@ def tune_adapter(
     )
     limit = min(training.max_length or loaded.max_length, loaded.max_length)
     tokens = TokenizedPrompt(prompt, loaded.tokenizer, limit, arguments.note_text)
+    checkpoint = last_checkpoint(Path(str(training.output_dir)))
+    questions, unit = None, 1.0
+    if arguments.question_tokens:
+        words = loaded.model.get_input_embeddings()
+        asked = [tokens.encode_question(concept.text) for concept in concepts.concepts]
+        keys = [concept.key for concept in concepts.concepts]
+        questions, unit = start_from_words(words, asked, keys, arguments.question_tokens)
+        tokens.learned = questions.ids(words.num_embeddings)
+        questions = QuestionTokens.load(checkpoint) if checkpoint else questions
     collator = PackedCollator(
-        [tokens.encode_question(concept.text) for concept in concepts.concepts],
+        [tokens.encode_concept(concept) for concept in concepts.concepts],
         loaded.tokenizer.pad_token_id or 0,
         arguments.positive_share,
         arguments.negative_share,
@@ -144,10 +155,11 @@ def tune_adapter(
             no_id=tokens.no_id,
             offset=collator.sampling_offset,
             label=f"tuning {out.name}",
+            questions=questions,
+            unit=unit,
         )
     except ValueError as error:  # such as LoRA modules that the model lacks
         raise InputError(f"the options do not fit the model: {' '.join(str(error).split())}") from error
-    checkpoint = last_checkpoint(Path(str(training.output_dir)))
     if checkpoint:
         _log(f"resuming from {checkpoint}")
     with writing(Path(str(training.output_dir))):
@@ -160,6 +172,8 @@ def tune_adapter(
         with new_folder(out, overwrite=True) as staging:
             tuned.save_pretrained(str(staging), state_dict=weights, safe_serialization=True)
             (staging / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
+            if learned := trainer.question_tokens(weights):
+                learned.save(staging)
     trainer.accelerator.wait_for_everyone()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -9,6 +10,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from transformers import PrinterCallback, ProgressCallback
 from trl import SFTTrainer
 
+from concept_icd.question_embedding import add_question_tokens, learned_from
+from concept_icd.question_tokens import QuestionTokens
 from concept_icd.tuning.examples import NO_ANSWER
 from concept_icd.tuning.runs import StepProgress, full_disk_is_an_os_error
 
@@ -32,15 +35,28 @@ class ConceptTrainer(SFTTrainer):
     Args:
         yes_id, no_id: the answer tokens. offset: see `PackedCollator.sampling_offset`.
         label: what the progress is called.
+        questions, unit: learned question tokens to go on from, and their unit (`QuestionEmbedding`); None: questions
+            are words.
 
     The mean runs over the questions of the whole optimiser step, across gradient accumulation and devices, as if each
     were a prompt of its own.
     """
 
     def __init__(
-        self, *args: Any, yes_id: int, no_id: int, offset: float, label: str = "tuning", **kwargs: Any
+        self,
+        *args: Any,
+        yes_id: int,
+        no_id: int,
+        offset: float,
+        label: str = "tuning",
+        questions: QuestionTokens | None = None,
+        unit: float = 1.0,
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
+        self._question_keys, self._unit = questions and questions.keys, unit
+        if questions:
+            add_question_tokens(self.model, questions, unit)
         self.remove_callback(PrinterCallback)
         self.remove_callback(ProgressCallback)
         self._progress = StepProgress(label)
@@ -59,6 +75,16 @@ class ConceptTrainer(SFTTrainer):
         """
         with full_disk_is_an_os_error(), self._progress:
             return super().train(*args, **kwargs)
+
+    def question_tokens(self, weights: Mapping[str, torch.Tensor]) -> QuestionTokens | None:
+        """The learned question tokens among the model's gathered weights; None where questions are words."""
+        return learned_from(weights, self._question_keys, self._unit) if self._question_keys else None
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        """A checkpoint holds the question tokens too."""
+        super()._save(output_dir, state_dict)
+        if self.args.should_save and (questions := self.question_tokens(state_dict or self.model.state_dict())):
+            questions.save(output_dir or str(self.args.output_dir))
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
