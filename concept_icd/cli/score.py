@@ -1,52 +1,202 @@
-"""`concept-icd score`: fills the note x concept matrix, resumable."""
+"""`concept-icd score`: fills the note x concept matrix, resumable, on one machine or many."""
 
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from concept_icd.records import Note
+    from concept_icd.scoring.engines import Engine
 
 HELP = "score every concept of every note with a tuning run's adapters, each note by one that did not see it"
 EXAMPLE = "concept-icd score --corpus runs/corpus --tuned runs/tuned --out runs/scores"
 
+#: Failures that are printed; all of them stand in failures.json.
+_TOLD = 20
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Corpus, tuning run and output."""
+    """What is scored, how it is read, what scores it, where."""
     parser.add_argument("--corpus", required=True, help="folder written by `concept-icd prepare`")
     parser.add_argument("--tuned", required=True, help="folder written by `concept-icd finetune`")
-    parser.add_argument("--out", required=True, help="folder of the scores; the same command resumes it")
+    parser.add_argument("--out", help="folder of the scores; the same command resumes it, and mends it if damaged")
     parser.add_argument("--splits", nargs="+", metavar="SPLIT", help="only the notes of these splits")
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N notes, to try things out")
     parser.add_argument("--in-sample", action="store_true", help="score notes that every adapter has seen all the same")
     parser.add_argument("--max-length", type=int, metavar="TOKENS", help="longest prompt; default: the tuning's")
     kept = "of a note that is too long, read its beginning (whole) or its most useful sections; default: the tuning's"
     parser.add_argument("--note-text", metavar="whole|sections", help=kept)
-    parser.add_argument("--device", help="cpu, cuda, cuda:1, ...; default: a GPU where there is one")
     parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], help="default: float32 on a CPU")
+    parser.add_argument("--load-in-4bit", action="store_true", help="NF4 weights (bitsandbytes); as tuned by default")
+    parser.add_argument("--shard-notes", type=int, default=64, metavar="N", help="notes that a kill may cost (64)")
+    how = "this process (packed), vLLM's engine, or a vLLM server that runs (default: packed)"
+    parser.add_argument("--scorer", choices=["packed", "vllm", "server"], default="packed", help=how)
+    parser.add_argument("--server-url", metavar="URL", help="of the vLLM server, such as http://127.0.0.1:8000")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, ...; packed only; default: a GPU where there is one")
+    parser.add_argument("--tensor-parallel", type=int, metavar="N", help="GPUs that share one model; vllm only")
+    parser.add_argument("--engine", choices=["local", "ray"], default="local", help="this process, or workers of Ray")
+    parser.add_argument("--ray-address", metavar="ADDRESS", help="a running Ray cluster; default: one on this machine")
+    parser.add_argument(
+        "--workers", type=int, metavar="N", help="workers of Ray; default: as many as there is room for"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="count tokens and estimate hours; write nothing")
+    parser.add_argument("--price-per-hour", type=float, metavar="PRICE", help="of a device, for the dry run's costs")
+    parser.add_argument("--json", action="store_true", help="print the dry run as one JSON object")
 
 
 def run(args: argparse.Namespace) -> int:
     """Scores; exit code 1 when some notes could not be scored."""
     import sys
 
-    from concept_icd.corpora import load_corpus
-    from concept_icd.errors import InputError
-    from concept_icd.scoring.adapters import score_corpus
+    from concept_icd.scoring.adapters import plan_scoring, score_corpus
     from concept_icd.scoring.store import read_failures
 
-    if args.limit is not None and args.limit < 1:
-        raise InputError(f"--limit {args.limit}: a number from 1 up is needed")
-    notes = [coded.note for coded in load_corpus(args.corpus).notes if not args.splits or coded.split in args.splits]
-    notes = notes[: args.limit]
-    if not notes:
-        raise InputError(f"{args.corpus} has no notes in the splits {', '.join(args.splits or ['(any)'])}")
-    scorer = {
-        "max_length": args.max_length,
-        "note_text": args.note_text,
-        "device": args.device,
-        "dtype": args.dtype,
-    }
-    score_corpus(notes, args.tuned, args.out, in_sample=args.in_sample, **scorer)
+    _check(args)
+    notes = _notes(args)
+    options = {"in_sample": args.in_sample, "kind": args.scorer, "url": args.server_url, **_options(args)}
+    if args.dry_run:
+        _print_dry_run(plan_scoring(notes, args.tuned, **options), args)
+        return 0
+    new = score_corpus(notes, args.tuned, args.out, engine=_engine(args), shard_notes=args.shard_notes, **options)
+    if not new:
+        print(f"{args.out} is complete: every shard is there and whole", file=sys.stderr)
     failures = read_failures(args.out)
-    for note_id, reason in failures.items():
+    for note_id, reason in list(failures.items())[:_TOLD]:
         print(f"not scored: {note_id}: {reason}", file=sys.stderr)
+    if len(failures) > _TOLD:
+        print(f"not scored: {len(failures) - _TOLD} more, see {args.out}/failures.json", file=sys.stderr)
     print(args.out)
     return 1 if failures else 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Refuses numbers below one, and options that would do nothing."""
+    from concept_icd.errors import InputError
+
+    for name in ("limit", "shard_notes", "tensor_parallel", "workers"):
+        if (value := getattr(args, name)) is not None and value < 1:
+            raise InputError(f"--{name.replace('_', '-')} {value}: a number from 1 up is needed")
+    if args.out is None and not args.dry_run:
+        raise InputError("--out is missing: name the folder of the scores")
+    if args.scorer == "server" and args.server_url is None:
+        raise InputError("--scorer server needs --server-url, such as http://127.0.0.1:8000")
+    idle = {
+        "--server-url": args.server_url is not None and args.scorer != "server",
+        "--device": args.device is not None and args.scorer != "packed",
+        "--tensor-parallel": args.tensor_parallel is not None and args.scorer != "vllm",
+        "--ray-address": args.ray_address is not None and args.engine != "ray",
+        "--workers": args.workers is not None and args.engine != "ray",
+        "--price-per-hour": args.price_per_hour is not None and not args.dry_run,
+        "--json": args.json and not args.dry_run,
+    }
+    needs = {"--server-url": "--scorer server", "--device": "--scorer packed", "--tensor-parallel": "--scorer vllm"}
+    needs |= {"--ray-address": "--engine ray", "--workers": "--engine ray"}
+    for name in (name for name, given in idle.items() if given):
+        raise InputError(f"{name} does nothing without {needs.get(name, '--dry-run')}")
+
+
+def _notes(args: argparse.Namespace) -> list[Note]:
+    from concept_icd.corpora import load_corpus
+    from concept_icd.errors import InputError
+
+    notes = [coded.note for coded in load_corpus(args.corpus).notes if not args.splits or coded.split in args.splits]
+    if not notes:
+        raise InputError(f"{args.corpus} has no notes in the splits {', '.join(args.splits or ['(any)'])}")
+    return notes[: args.limit]
+
+
+def _options(args: argparse.Namespace) -> dict[str, Any]:
+    """What goes to the scorer's `from_pretrained`, as far as it was said."""
+    given = {
+        "max_length": args.max_length,
+        "note_text": args.note_text,
+        "dtype": args.dtype,
+        "load_in_4bit": args.load_in_4bit or None,
+        "device": args.device,
+        "tensor_parallel": args.tensor_parallel,
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _engine(args: argparse.Namespace) -> Engine | None:
+    if args.engine == "local":
+        return None
+    from concept_icd.scoring.ray_engine import RayEngine
+
+    return RayEngine(args.ray_address, workers=args.workers, gpus=args.tensor_parallel)
+
+
+def _print_dry_run(scoring: Any, args: argparse.Namespace) -> None:
+    """A table, or with --json one object."""
+    import dataclasses
+    import json
+
+    from concept_icd.errors import InputError
+    from concept_icd.scoring.dry_run import count_tokens, estimate_hours
+
+    count = count_tokens(scoring)
+    estimates, unknown = [], None
+    try:
+        estimates = estimate_hours(count, scoring.settings["model"], args.price_per_hour)
+    except InputError as error:
+        unknown = str(error)
+    if not args.json:
+        _print_tables(count, estimates, len(scoring.notes))
+        if unknown:
+            print(f"no estimate of hours: {unknown}")
+        return
+    record = {
+        "adapters": len(scoring.notes),
+        "notes": count.notes,
+        "notes_counted": count.counted,
+        "notes_flawed": count.flawed,
+        "notes_truncated": count.truncated,
+        "concepts": count.concepts,
+        "tokens_computed": round(count.computed),
+        "tokens_reused": round(count.reused),
+        "tokens_margin": count.margin,
+        "times_fewer_than_one_prompt_a_question": count.times_fewer,
+        "estimates": [dataclasses.asdict(estimate) for estimate in estimates],
+        "no_estimates": unknown,
+    }
+    print(json.dumps(record, indent=2))
+
+
+def _print_tables(count: Any, estimates: list[Any], adapters: int) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from concept_icd.doctor.findings import readable_seconds
+
+    tokens = Table(title="tokens of the run", title_justify="left", show_header=False)
+    tokens.add_column()
+    tokens.add_column(justify="right")
+    whole = count.counted == count.notes
+    how = "all counted" if whole else f"from a sample of {count.counted:,}, ±{count.margin:.1%}"
+    for name, value in (
+        ("notes", f"{count.notes:,} ({how})"),
+        ("that cannot be scored", f"{count.flawed:,}"),
+        ("not read to their end", f"{count.truncated:,}"),
+        ("adapters", f"{adapters}"),
+        ("questions a note", f"{count.concepts:,}"),
+        ("computed", f"{count.computed:,.0f}"),
+        ("reused", f"{count.reused:,.0f}"),
+        ("one prompt a question", f"{count.times_fewer:.1f} times as many"),
+    ):
+        tokens.add_row(name, value)
+    console = Console()
+    console.print(tokens)
+    if not estimates:
+        return
+    hours = Table(title="estimated, not measured; without loading the model", title_justify="left")
+    hours.add_column("on one")
+    hours.add_column("time", justify="right")
+    priced = estimates[0].cost is not None
+    if priced:
+        hours.add_column("cost", justify="right")
+    hours.add_column("at")
+    for estimate in estimates:
+        cost = [f"{estimate.cost:,.2f}"] if priced else []
+        hours.add_row(estimate.device, readable_seconds(estimate.seconds), *cost, estimate.source)
+    console.print(hours)

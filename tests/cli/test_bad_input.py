@@ -168,7 +168,10 @@ def test_malformed_xml_names_the_line_and_codes_nothing(stages, tmp_path, capsys
         ("score --corpus {s}/corpus --tuned {s}/tuned --out {t}/o --note-text half", "whole or sections, it is 'half'"),
         ("score --corpus {s}/corpus --tuned {s}/tuned --out {t}/o --device gpu9", "gpu9"),
         ("score --corpus {s}/corpus --tuned {s}/tuned --out {t}/o --device cuda:99", "cuda:99"),
-        ("score --corpus {s}/corpus --tuned {s}/tuned --out {s}/scores", "is complete"),
+        (
+            "score --corpus {s}/corpus --tuned {s}/tuned --out {s}/scores --limit 5",
+            "was begun with other settings (notes)",
+        ),
         ("fit --corpus {s}/corpus --scores {s}/tuned --out {t}/o", "was written by `finetune`, not by `score`"),
         ("fit --corpus {s}/corpus --scores {s}/scores --out {s}/coder", "exists already"),
         ("fit --corpus {s}/corpus --scores {s}/scores --out {t}/o --split devel", "devel"),
