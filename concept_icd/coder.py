@@ -6,8 +6,9 @@ scorer was not tuned on.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,10 +34,12 @@ from concept_icd.scoring.scores import ConceptScores
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-    from concept_icd.scoring.packed import PackedScorer
-
 #: Notes that are scored together by `code_batch`.
 BATCH = 64
+
+
+class ScorerMismatch(UserWarning):
+    """A coder scores new notes with another scorer than the one that its heads were fitted on."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,10 +48,12 @@ class ConceptCoder:
 
     Attributes:
         model: the base model and adapter, with what proves that they are those of the fit.
-        scorer_settings: options of `PackedScorer.from_pretrained`, such as max_length or load_in_4bit.
+        scorer_settings: "scorer", what scored the notes of the fit ("packed" where it is not said; see
+            `concept_icd.scoring.specs`), and options of its `from_pretrained`, such as max_length or load_in_4bit.
         out_of_fold: the heads were fitted on out-of-fold scores; False is stamped on every result.
         classification: name of the ontology of the codes.
         lexicon: what the learned order reads of a note's text; None where it reads nothing, or nothing was learnt.
+        used_scorer: what new notes are scored with where it is not what the heads were fitted on; see `with_scorer`.
     """
 
     concepts: ConceptSet
@@ -59,6 +64,7 @@ class ConceptCoder:
     out_of_fold: bool = True
     classification: str = "icd9cm"
     lexicon: Lexicon | None = None
+    used_scorer: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def fit(
@@ -240,15 +246,38 @@ class ConceptCoder:
             for k, value in ((found[i], values[i]) for i in np.argsort(-values, kind="stable")[:top])
         )
 
+    def with_scorer(self, scorer: str, **options: Any) -> ConceptCoder:
+        """The coder with another scorer for new notes: "packed", "vllm" or "server".
+
+        Args:
+            options: "url" of a server, and what goes to the scorer's `from_pretrained`.
+        """
+        return replace(self, used_scorer={"scorer": scorer, **options})
+
+    @property
+    def scorer_mismatch(self) -> str | None:
+        """One sentence where new notes are scored with another scorer than the notes of the fit."""
+        fitted_on = self.scorer_settings.get("scorer", "packed")
+        used = self.used_scorer.get("scorer", fitted_on)
+        if used == fitted_on:
+            return None
+        return (
+            f"the coder's heads were fitted on scores of the {fitted_on} scorer and it is used with {used}: "
+            f"`concept-icd check-parity --scorers {fitted_on} {used}` says what that changes"
+        )
+
     @cached_property
-    def scorer(self) -> PackedScorer:
+    def scorer(self) -> Any:
         """The scorer, loaded when first asked for; the base model must be the one of the fit."""
-        from concept_icd.scoring.packed import PackedScorer
+        from concept_icd.scoring.specs import ScorerSpec
 
         self.model.check()
-        return PackedScorer.from_pretrained(
-            self.model.name, self.model.adapter, self.prompt, **dict(self.scorer_settings)
-        )
+        if self.scorer_mismatch:
+            warnings.warn(self.scorer_mismatch, ScorerMismatch, stacklevel=2)
+        options = {**self.scorer_settings, **self.used_scorer}
+        kind, url = options.pop("scorer", "packed"), options.pop("url", None)
+        adapter = str(self.model.adapter) if self.model.adapter is not None else None
+        return ScorerSpec(kind, self.model.name, adapter, self.prompt, options, url).make()
 
     @cached_property
     def _about_codes(self) -> list[dict[str, Any]]:
@@ -276,6 +305,8 @@ class ConceptCoder:
             "concepts": self.concepts.hash[:12],
             "heads_fitted_on": "out-of-fold scores" if self.out_of_fold else "IN-SAMPLE scores",
         }
+        if self.scorer_mismatch:
+            found["scorer"] = f"{self.used_scorer['scorer']}, not that of the fit"
         return found if self.model.adapter_sha256 is None else {**found, "adapter": self.model.adapter_sha256[:12]}
 
     @cached_property

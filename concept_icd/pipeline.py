@@ -154,7 +154,7 @@ def fit_coder(
         adapter=adapter or settings["adapter"],
         prompt=PromptTemplate.load(scored / PROMPT),
         scorer_settings={
-            name: settings[name] for name in ("max_length", "load_in_4bit", "note_text") if name in settings
+            name: settings[name] for name in ("scorer", "max_length", "load_in_4bit", "note_text") if name in settings
         },
         options=options,
         allow_in_sample=allow_in_sample,

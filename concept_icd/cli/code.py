@@ -33,6 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=int, help="only the first notes of the corpus")
     parser.add_argument("--coder", type=Path, default=DEFAULT_CODER, help="folder of the coder (default: %(default)s)")
     parser.add_argument("--model", help="where the coder's base model is now, if it has moved")
+    scorer = "what scores the notes: packed, vllm or server (default: what the coder's heads were fitted on)"
+    parser.add_argument("--scorer", choices=("packed", "vllm", "server"), help=scorer)
+    parser.add_argument("--server-url", metavar="URL", help="of a vLLM server (default: this machine, port 8000)")
+    served = "name under which a server serves the coder's adapter (default: found by the adapter's files)"
+    parser.add_argument("--served-name", metavar="NAME", help=served)
     parser.add_argument("--top", type=int, help="codes to print (default: 10 in a table, all in JSON)")
     parser.add_argument("--concepts", type=int, default=3, help="concepts to name for each code (default: %(default)s)")
     found = "also find the sentences that carry each accepted code (scores the note once more per sentence)"
@@ -63,9 +68,24 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _load(args: argparse.Namespace) -> ConceptCoder:
-    from concept_icd.coder import ConceptCoder
+    import warnings
 
-    return ConceptCoder.from_pretrained(args.coder, model=args.model)
+    from concept_icd.coder import ConceptCoder, ScorerMismatch
+
+    coder = ConceptCoder.from_pretrained(args.coder, model=args.model)
+    scorer = args.scorer or coder.scorer_settings.get("scorer", "packed")
+    if scorer == "server":
+        from concept_icd.scoring.server import LOOPBACK
+
+        coder = coder.with_scorer("server", url=args.server_url or LOOPBACK, served=args.served_name)
+    elif args.server_url or args.served_name:
+        raise InputError("--server-url and --served-name are of --scorer server")
+    elif args.scorer:
+        coder = coder.with_scorer(args.scorer)
+    if coder.scorer_mismatch:
+        print(f"concept-icd: {coder.scorer_mismatch}", file=sys.stderr)
+        warnings.simplefilter("ignore", ScorerMismatch)  # said already, in one line
+    return coder
 
 
 def _read_note(name: str) -> Note:

@@ -24,6 +24,7 @@ VERBS = (
     "prepare",
     "finetune",
     "score",
+    "check-parity",
     "fit",
     "evaluate",
     "compare",
@@ -65,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"concept-icd {__version__}")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     for name in VERBS:
-        module = importlib.import_module(f"concept_icd.cli.{name}")
+        module = importlib.import_module(f"concept_icd.cli.{name.replace('-', '_')}")
         sub = verbs.add_parser(
             name,
             help=module.HELP,

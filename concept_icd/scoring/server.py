@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from concept_icd.errors import InputError, did_you_mean
-from concept_icd.model_reference import QUESTION_TOKENS
+from concept_icd.model_reference import ADAPTER_FILES, QUESTION_TOKENS, ModelReference
 from concept_icd.prompts import PromptTemplate, TokenizedPrompt
 from concept_icd.scoring.promptwise import Answered, Asked, PromptScorer, margin, tokenized_prompt
 
@@ -158,12 +158,11 @@ class Server:
         if served is None and adapter is None:
             served = bases[0]["id"]
         elif served is None:
-            folder = str(Path(str(adapter)).resolve())
-            at = [m["id"] for m in models if m["id"] == str(adapter) or (m.get("parent") and _same(m, folder))]
+            at = [entry["id"] for entry in models if entry["id"] == str(adapter) or _serves(entry, str(adapter))]
             if not at:
                 raise InputError(
                     f"the server at {self.url} does not serve the adapter {adapter}: start it with --enable-lora "
-                    f"--lora-modules NAME={folder}, or say by what name it serves it"
+                    f"--lora-modules NAME={Path(str(adapter)).resolve()}, or say by what name it serves it"
                 )
             served = at[0]
         names = [entry["id"] for entry in models]
@@ -216,8 +215,12 @@ def _checked_url(url: str) -> str:
     return url.rstrip("/").removesuffix("/v1")
 
 
-def _same(entry: dict[str, Any], folder: str) -> bool:
-    return str(Path(entry.get("root") or "").resolve()) == folder
+def _serves(entry: dict[str, Any], adapter: str) -> bool:
+    """Whether a served model is this adapter: the same folder, or one on this machine with the same files."""
+    root = Path(entry.get("root") or "")
+    if not entry.get("parent") or not (root / ADAPTER_FILES[0]).is_file() or not Path(adapter).is_dir():
+        return False
+    return ModelReference.of("", root).hash == ModelReference.of("", adapter).hash
 
 
 def _hint(code: int) -> str:
