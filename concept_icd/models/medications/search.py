@@ -35,12 +35,12 @@ def search(
     trials: int,
     seed: int = 0,
     device: str = "cpu",
-    largest: int = 6144,
 ) -> Strategy:
     """The strategy with the options of the best trial; the trials stand in `folder`/search.log.
 
     Args:
-        trials: in all, those of an earlier run among them. largest: most units of a layer that are tried.
+        strategy: its units, where they are not the default, are the most that a layer may have in a trial.
+        trials: in all, those of an earlier run among them.
 
     Raises:
         InputError: see `training.train`. MissingExtraError: Optuna is not installed.
@@ -68,7 +68,7 @@ def search(
             if trial.should_prune():
                 raise optuna.TrialPruned
 
-        options = dataclasses.replace(strategy, **_suggest(trial, strategy, largest))
+        options = dataclasses.replace(strategy, **_suggest(trial, strategy))
         label = f"trial {trial.number + 1}/{trials}"
         _, history = train(
             stays, targets, rows, dev, options, seed=seed, device=device, label=label, after_epoch=after_epoch
@@ -82,7 +82,8 @@ def search(
     return dataclasses.replace(strategy, **study.best_params)
 
 
-def _suggest(trial: optuna.Trial, strategy: Strategy, largest: int) -> dict[str, Any]:
+def _suggest(trial: optuna.Trial, strategy: Strategy) -> dict[str, Any]:
+    largest = 6144 if strategy.units == Strategy.units else strategy.units
     options: dict[str, Any] = {
         "hidden": trial.suggest_int("hidden", 1, 8),
         "units": trial.suggest_int("units", min(256, largest), largest, log=True),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from concept_icd.errors import InputError, did_you_mean
-from concept_icd.resources import read_yaml
+from concept_icd.resources import read_yaml, resource
 
 LOSSES = ("bce", "focal", "tree_min", "mc")
 WEIGHTS = ("none", "level", "imbalance", "imbalance_normalised")
@@ -67,6 +67,12 @@ class Strategy:
             raise InputError(f"weights are those of the loss bce, not of {self.loss}")
         if self.per_level and (self.loss in ("tree_min", "mc") or self.tree_l2):
             raise InputError("a network for each level sees no tree: tree_min, mc and tree_l2 need all levels in one")
+
+
+def shipped_strategies() -> list[str]:
+    """Bare names of the shipped strategies, the recommended one first."""
+    names = sorted(file.stem for file in resource("configs/medications").glob("*.yaml"))
+    return sorted(names, key=lambda name: name != "multitask")
 
 
 def read_strategy(name_or_path: str | Path, **changes: Any) -> Strategy:

@@ -17,6 +17,7 @@ import numpy as np
 
 from concept_icd.artifacts import new_folder, write_json, write_manifest
 from concept_icd.metrics.areas import area_metrics
+from concept_icd.metrics.calibration import equal_width_bins
 from concept_icd.metrics.decisions import decision_metrics
 from concept_icd.metrics.ranking import ranking_metrics
 from concept_icd.models.medications.analyses import entropy_reduction, mean_ranks, ward_rows
@@ -124,7 +125,9 @@ def _analyse(
         truth, p = gold[np.ix_(own, rows)], outputs[np.ix_(own, rows)]
         if truth.any():
             wards[ward] = {"stays": len(own), "billing_ndcg": ranking_metrics(truth, p, (15,))["ndcg"]}
-    return {"codes": codes, "wards": wards}
+    bins = equal_width_bins(gold[:, rows].ravel(), outputs[:, rows].astype(np.float64).ravel(), 10)
+    reliability = {name: column.tolist() for name, column in bins._asdict().items()}
+    return {"codes": codes, "wards": wards, "reliability_10_equal_width": reliability}
 
 
 def _dev_figures(

@@ -1,0 +1,91 @@
+"""`concept-icd study`: whole studies of a paper, one command each."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = "run a study: every strategy for codes from medications, beside the dummy, with its analyses and a report"
+EXAMPLE = "concept-icd study medications --stays runs/stays --out runs/medications"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares one sub-verb a study."""
+    studies = parser.add_subparsers(dest="study", metavar="medications", required=True)
+    what = "codes of every level from the drugs, sex and age of a stay (Marcou et al. 2024)"
+    study = studies.add_parser("medications", help=what, description=f"Predicts {what}.")
+    prepared = "folder written by `concept-icd prepare medications`"
+    study.add_argument("--stays", type=Path, required=True, metavar="DIR", help=prepared)
+    study.add_argument("--out", type=Path, required=True, metavar="DIR", help="the same command resumes it")
+    names = "strategies: shipped names or YAML files (default: every shipped one)"
+    study.add_argument("--strategies", nargs="+", metavar="NAME", help=names)
+    kinds = "patient (default): draws of patients; stay: the paper's draws; folds: every patient is tested once"
+    study.add_argument("--split-by", choices=("patient", "stay", "folds"), default="patient", help=kinds)
+    study.add_argument("--folds", type=int, default=3, metavar="N", help="how many (default: 3)")
+    held = "dev stays, and test stays, of a draw (default: the paper's share)"
+    study.add_argument("--held-out", type=int, metavar="N", help=held)
+    chosen = "what epochs and options are chosen by on dev stays (default: the strategy's, ndcg)"
+    study.add_argument("--select", choices=("ndcg", "micro_auprc", "micro_f1"), help=chosen)
+    study.add_argument("--trials", type=int, default=0, metavar="N", help="Hyperband trials a strategy (default: none)")
+    study.add_argument("--units", type=int, help="units of a layer, instead of the strategy's; of a search, the most")
+    study.add_argument("--epochs", type=int, help="most epochs, instead of the strategy's")
+    subset = "stays that a code needs to be in the subset (default: 100, as in the paper)"
+    study.add_argument("--subset-from", type=int, default=100, metavar="N", help=subset)
+    study.add_argument("--draws", type=int, default=1000, help="of the bootstrap (default: 1000)")
+    study.add_argument("--seed", type=int, default=0, help="of folds, weights and draws (default: 0)")
+    study.add_argument("--device", help="cpu, cuda, ...; default: a GPU where there is one")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs what is not done yet, prints the billing codes' figures and names the report."""
+    import sys
+
+    import torch
+
+    from concept_icd.artifacts import MANIFEST, new_file, sha256
+    from concept_icd.errors import InputError
+    from concept_icd.models.medications.folder import load_stays
+    from concept_icd.models.medications.folds import monte_carlo_folds, patient_folds
+    from concept_icd.models.medications.strategy import read_strategy, shipped_strategies
+    from concept_icd.models.medications.study import run_study
+    from concept_icd.models.medications.study_page import render_study
+    from concept_icd.models.medications.study_tables import print_study
+    from concept_icd.models.medications.targets import subset
+
+    for name in ("folds", "draws", "subset_from"):
+        if getattr(args, name) < 1:
+            raise InputError(f"--{name.replace('_', '-')} {getattr(args, name)}: a number from 1 up is needed")
+    changes = {
+        key: value
+        for key, value in (("units", args.units), ("epochs", args.epochs), ("select", args.select))
+        if value is not None
+    }
+    strategies = {Path(name).stem: read_strategy(name, **changes) for name in args.strategies or shipped_strategies()}
+    prepared = load_stays(args.stays)
+    patients = prepared.stays.patient_ids
+    folds = (
+        patient_folds(patients, args.folds, args.seed)
+        if args.split_by == "folds"
+        else monte_carlo_folds(patients, args.seed, args.folds, args.split_by, args.held_out)
+    )
+    results = run_study(
+        prepared.stays,
+        prepared.targets,
+        {f"fold-{number}": fold for number, fold in enumerate(folds)},
+        strategies,
+        args.out,
+        kept=subset(prepared.targets, args.subset_from),
+        trials=args.trials,
+        seed=args.seed,
+        device=args.device or ("cuda" if torch.cuda.is_available() else "cpu"),
+        draws=args.draws,
+        inputs={"stays": sha256(args.stays / MANIFEST)},
+        command=f"concept-icd study medications --stays {args.stays.name} --split-by {args.split_by} "
+        f"--folds {args.folds} --trials {args.trials} --seed {args.seed}",
+    )
+    page = args.out / "report.html"
+    with new_file(page) as staging:
+        staging.write_text(render_study(results), encoding="utf-8")
+    print_study(results, sys.stdout)
+    print(f"report: {page}")
+    return 0
