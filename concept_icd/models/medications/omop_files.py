@@ -19,8 +19,11 @@ if TYPE_CHECKING:
     import duckdb
 
 ENDINGS = (".parquet", ".csv", ".csv.gz", ".tsv", ".tsv.gz")
-#: Columns of ids, by their ending.
+#: Columns of numbers, by their ending, and those that end so and hold words.
 _ID = ("_id", "_id_1", "_id_2", "year_of_birth", "month_of_birth", "day_of_birth")
+_WORDS = ("vocabulary_id", "concept_class_id", "relationship_id")
+#: Stands for an id that is no number while a table is checked.
+_NO_ID = -(1 << 62) - 77
 
 
 def find_omop_tables(
@@ -66,30 +69,20 @@ def load_omop(connection: duckdb.DuckDBPyConnection, table: Table, columns: Sequ
     """
     selected = []
     for column in columns:
-        if column not in table.columns:
-            selected.append(f"NULL::{'BIGINT' if column.endswith(_ID) else 'VARCHAR'} AS {column}")
-        elif column.endswith(_ID):
-            number = f"try_cast(regexp_replace(trim({column}::VARCHAR), '\\.0*$', '') AS BIGINT)"
-            # Marked, because only what is there and no number is wrong.
-            selected.append(f"CASE WHEN {column} IS NULL THEN NULL ELSE coalesce({number}, {_NO_ID}) END AS {column}")
-        else:
-            selected.append(f"nullif(trim({column}::VARCHAR), '') AS {column}")
+        value = f"nullif(trim({column}::VARCHAR), '')" if column in table.columns else "NULL::VARCHAR"
+        if _is_number(column):
+            number = f"try_cast(regexp_replace({value}, '\\.0*$', '') AS BIGINT)"
+            value = f"CASE WHEN {value} IS NOT NULL THEN coalesce({number}, {_NO_ID}) END"
+        selected.append(f"{value} AS {column}")
     select = f"SELECT {', '.join(selected)} FROM {{rows}}"
     if _is_parquet(table.path) or _is_tab(table.path):
         with told(table.path):
             connection.execute(f"CREATE OR REPLACE TABLE {table.name} AS {select.format(rows=_rows(table.path))}")
     else:
         load(connection, table, select)
-    for column in columns:
-        if (
-            column.endswith(_ID)
-            and connection.execute(f"SELECT 1 FROM {table.name} WHERE {column} = {_NO_ID} LIMIT 1").fetchone()
-        ):
+    for column in filter(_is_number, columns):
+        if count(connection, f"SELECT count(*) FROM {table.name} WHERE {column} = {_NO_ID}"):
             raise InputError(f"{table.path}: {column} holds what is no whole number")
-
-
-#: Stands for an id that is no number while a table is checked.
-_NO_ID = -(1 << 62) - 77
 
 
 def count(connection: duckdb.DuckDBPyConnection, sql: str) -> int:
@@ -114,6 +107,10 @@ def _header(path: Path, needed: Sequence[str]) -> tuple[str, ...]:
     if missing := [name for name in needed if name not in columns]:
         raise InputError(f"{path} has no column {', '.join(missing)}")
     return columns
+
+
+def _is_number(column: str) -> bool:
+    return column.endswith(_ID) and column not in _WORDS
 
 
 def _is_parquet(path: Path) -> bool:

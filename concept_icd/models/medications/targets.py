@@ -125,7 +125,8 @@ def _gold(
     own = [[code_row[code] for code in dict.fromkeys(billed.get(stay, ())) if code in code_row] for stay in stay_ids]
     of_stays = indicator(own, len(codes))
     of_codes = indicator([[node_row[node] for node in paths[code]] for code in codes], len(nodes))
-    gold = of_stays @ of_codes
+    gold = csr_array(of_stays @ of_codes)
+    gold.sort_indices()
     return nodes, csr_array((np.ones(gold.nnz, dtype=bool), gold.indices, gold.indptr), shape=gold.shape)
 
 
