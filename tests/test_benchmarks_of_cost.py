@@ -21,7 +21,7 @@ def test_growth(tmp_path):
     assert many["question_tokens"] > 8 * few["question_tokens"]
     assert many["packed_over_floor_in_operations"] < 1  # questions do not read each other
     peak = result["peak_bytes_above_weights"]
-    assert 0 < peak["300"] < 1.5 * peak["30"]
+    assert 0 < peak["300"] < 2 * peak["30"]  # seven times where all are asked at once
     picture = ElementTree.parse(tmp_path / "growth.svg").getroot()
     assert len(picture.findall(".//{*}polyline")) == 5  # packed and floor twice, memory once
     assert len(picture.findall(".//{*}circle")) == 2 * 2 + 2 * 1 + 2
