@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--shard-notes", type=int, default=64, metavar="N", help="notes that a kill may cost (64)")
     how = "this process (packed), vLLM's engine, or a vLLM server that runs (default: packed)"
     parser.add_argument("--scorer", choices=["packed", "vllm", "server"], default="packed", help=how)
-    parser.add_argument("--server-url", metavar="URL", help="of the vLLM server, such as http://127.0.0.1:8000")
+    parser.add_argument("--server-url", metavar="URL", help="of the vLLM server (default: port 8000 here)")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, ...; packed only; default: a GPU where there is one")
     parser.add_argument("--tensor-parallel", type=int, metavar="N", help="GPUs that share one model; vllm only")
     parser.add_argument("--engine", choices=["local", "ray"], default="local", help="this process, or workers of Ray")
@@ -79,8 +79,6 @@ def _check(args: argparse.Namespace) -> None:
             raise InputError(f"--{name.replace('_', '-')} {value}: a number from 1 up is needed")
     if args.out is None and not args.dry_run:
         raise InputError("--out is missing: name the folder of the scores")
-    if args.scorer == "server" and args.server_url is None:
-        raise InputError("--scorer server needs --server-url, such as http://127.0.0.1:8000")
     idle = {
         "--server-url": args.server_url is not None and args.scorer != "server",
         "--device": args.device is not None and args.scorer != "packed",

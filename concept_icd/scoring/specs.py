@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from concept_icd.errors import InputError
-
 if TYPE_CHECKING:
     from concept_icd.prompts import PromptTemplate
     from concept_icd.scoring.scorer import Scorer
@@ -22,7 +20,7 @@ class ScorerSpec:
 
     Attributes:
         model: "tiny", a folder or a hub name. adapter: a folder that the maker of the scorer can read.
-        options: go to the scorer's `from_pretrained`. url: of the server; other kinds have none.
+        options: go to the scorer's `from_pretrained`. url: of the server; None: the default port of this machine.
     """
 
     kind: Kind
@@ -41,8 +39,6 @@ class ScorerSpec:
         if self.kind == "server":
             from concept_icd.scoring.server import ServerScorer
 
-            if self.url is None:
-                raise InputError("the server's address is missing: name it with --server-url")
             return ServerScorer.from_pretrained(self.url, self.model, self.adapter, self.prompt, **self.options)
         if self.kind == "vllm":
             from concept_icd.scoring.vllm import VllmScorer

@@ -85,7 +85,7 @@ def test_limit_takes_the_first_notes(score, tmp_path):
         ("--out {t} --engine ray --workers 0", "--workers 0: a number from 1 up"),
         ("--out {t} --workers 2", "--workers does nothing without --engine ray"),
         ("--out {t} --ray-address auto", "--ray-address does nothing without --engine ray"),
-        ("--out {t} --scorer server", "--scorer server needs --server-url"),
+        ("--out {t} --scorer server --server-url http://127.0.0.1:1", "http://127.0.0.1:1"),
         ("--out {t} --server-url http://127.0.0.1:1", "--server-url does nothing without --scorer server"),
         ("--out {t} --tensor-parallel 2", "--tensor-parallel does nothing without --scorer vllm"),
         ("--out {t} --scorer vllm --device cpu", "--device does nothing without --scorer packed"),
