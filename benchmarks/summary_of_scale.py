@@ -36,6 +36,32 @@ def growth(result: dict[str, Any]) -> list[str]:
     ]
 
 
+def vllm_scoring(result: dict[str, Any]) -> list[str]:
+    ways = result["ways"]
+    first = next(iter(ways))
+    names = {"packed": "packed", "plain": "one prompt a question"}
+    lines = [
+        "## Packed scoring against vLLM",
+        "",
+        f"Random Llama, {result['weight_bytes'] / 4e6:.0f} M parameters, float32, on the CPU; notes of "
+        f"{result['note_tokens']:,} tokens, {result['questions']} questions of {result['question_tokens_mean']} tokens "
+        f"in the mean; {result['notes_a_round']} notes a round, medians over {result['rounds']} rounds in which all "
+        "ways take turns, each in its own process. vLLM with its prefix cache on.",
+        "",
+        f"| | notes/s | CPU s a note | CPU s over {first}'s | speed over {first}'s | tokens computed a note | "
+        "peak above weights | largest score gap |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, way in ways.items():
+        gap = way["largest_score_gap"]
+        lines.append(
+            f"| {names.get(name, name)} | {way['notes_per_second']:.3g} | {way['cpu_seconds_per_note']} | "
+            f"{way[f'cpu_seconds_over_{first}']} | {way[f'speed_over_{first}']} | {way['tokens_computed_a_note']:,} | "
+            f"{way['peak_bytes_above_weights'] / 2**20:,.0f} MiB | {'' if gap is None else f'{gap:.0e}'} |"
+        )
+    return [*lines, ""]
+
+
 def gpu(result: dict[str, Any]) -> list[str]:
     def share(way: dict[str, Any]) -> str:
         return "" if way["share_of_peak"] is None else f"{way['share_of_peak']:.0%}"
