@@ -1,0 +1,254 @@
+"""CodiEsp in ICD-9-CM: the concept pipeline (tiny model), TF-IDF + linear SVM and label attention on long public notes.
+
+    python benchmarks/codiesp.py --data-dir DIR --work runs/bench-codiesp --out benchmarks/results/codiesp.json
+
+DIR holds the folders `codiesp` and `icd9_maps`. Official splits. All systems learn from the training cases. The concept
+pipeline tunes one adapter on them (config TASK-tiny); heads and threshold are fitted on the dev cases, cross-validated;
+the SVM chooses its regularisation and threshold by cross-validation on the training cases, or on training and dev cases
+together, which it then learns from too; label attention (PLM-ICD's head over a small encoder from scratch) takes its
+threshold from the dev cases. Test cases are predicted once. The frequency row gives every case the same codes.
+A killed run goes on where it stopped, and a system that is there already is not made again; `--only` makes one system,
+so that several can be made side by side.
+
+The base model was pre-trained on the training cases' text, among other text, not on their codes, and not on dev or
+test cases. Intervals resample test cases and hold the trained models fixed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from common import record
+
+from concept_icd import metrics
+from concept_icd.artifacts import MANIFEST, new_file, read_json, read_manifest, write_json
+from concept_icd.coder import ConceptCoder, gold_matrix
+from concept_icd.corpora import Corpus, load_corpus
+from concept_icd.corpora.codiesp_tasks import prepare_codiesp
+from concept_icd.heads.threshold import choose_threshold
+from concept_icd.metrics.intervals import headline_samples, interval
+from concept_icd.metrics.levels import level_metrics
+
+ROOT = Path(__file__).resolve().parent.parent
+TASKS = ("codiesp9-50", "codiesp9-rare50")
+FIGURES = ("micro_f1", "micro_precision", "micro_recall", "macro_f1", "macro_f1_caml", "micro_auc", "macro_auc",
+           "precision_at_5", "map")  # fmt: skip
+DRAWS = 1000
+CONCEPTS = "concept pipeline, tiny model"
+Decided = tuple[np.ndarray, np.ndarray, dict[str, Any]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-dir", type=Path, required=True)
+    parser.add_argument("--work", type=Path, default=Path("runs/bench-codiesp"))
+    parser.add_argument("--tasks", nargs="+", default=list(TASKS))
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", choices=list(SYSTEMS), help="make this system and write no figures")
+    parser.add_argument("--label-attention-epochs", type=float, default=40)
+    parser.add_argument("--tuning-options", type=shlex.split, default=[], help="that override the tuning config")
+    parser.add_argument("--out", type=Path)
+    args = parser.parse_args()
+    for task in args.tasks:
+        folder = args.work / task
+        if not (folder / "prepared" / MANIFEST).is_file():
+            prepare_codiesp(args.data_dir / "codiesp", args.data_dir / "icd9_maps", task, folder / "prepared")
+        for name, make in SYSTEMS.items():
+            path = folder / f"{name}.npz"
+            if args.only in (None, name) and not path.is_file():
+                print(f"{task}: {name}", file=sys.stderr, flush=True)
+                start = time.monotonic()
+                probabilities, accepted, said = make(load_corpus(folder / "prepared"), folder, args)
+                with new_file(path) as staging, staging.open("wb") as file:
+                    np.savez_compressed(file, probabilities=probabilities, accepted=accepted)
+                write_json(folder / f"{name}.json", said | {"minutes": round((time.monotonic() - start) / 60, 1)})
+    if args.only:
+        return
+    result = record("codiesp.py", args.seed)
+    result["command"] = result["command"].replace(str(args.data_dir), "DIR").replace(str(args.work), "WORK")
+    result["draws"] = DRAWS
+    result["tasks"] = {task: measure(args.work / task) for task in args.tasks}
+    for task, found in result["tasks"].items():
+        for name, system in found["systems"].items():
+            print(task, name, {figure: round(value, 4) for figure, value in system["figures"].items()})
+        print(task, found["differences"])
+    if args.out:
+        write_json(args.out, result)
+
+
+# Systems: probabilities and decisions of the test cases, (cases, labels), and what is told of how they were made ------
+
+
+def concepts(corpus: Corpus, folder: Path, args: argparse.Namespace) -> Decided:
+    """Tune on train, score dev and test, fit on dev, decide on test."""
+    from concept_icd.pipeline import fit_coder
+    from concept_icd.scoring.adapters import score_corpus
+    from concept_icd.scoring.store import load_scores
+    from concept_icd.tuning.config import parse_options
+    from concept_icd.tuning.finetune import finetune
+
+    labels = labels_of(corpus)
+    tuned, scored, name = folder / "tuned", folder / "scores", folder.name
+    if not (tuned / MANIFEST).is_file():
+        (folder / "labels.txt").write_text("".join(f"{label}\n" for label in labels))
+        own = ["--corpus", str(folder / "prepared"), "--output_dir", str(tuned), "--seed", str(args.seed)]
+        finetune(
+            parse_options(
+                ["--config", f"{name}-tiny", "--codes", str(folder / "labels.txt"), *own, *args.tuning_options]
+            )
+        )
+    if not (scored / MANIFEST).is_file():
+        score_corpus([note.note for note in (*corpus.split("dev"), *corpus.split("test"))], tuned, scored)
+    if not (folder / "coder" / MANIFEST).is_file():
+        fit_coder(scored, corpus.notes, "dev").save_pretrained(folder / "coder")
+    coder, test = ConceptCoder.from_pretrained(folder / "coder"), corpus.split("test")
+    scores = load_scores(scored).select([note.note.note_id for note in test])
+    known = coder.predict_proba(scores)
+    columns = [coder.concepts.codes.index(label) for label in labels]
+    probabilities = known[:, columns]
+    weak = np.stack([coder.concepts.weak_labels(note.codes) for note in test])
+    said = {
+        "threshold": threshold_in_words(coder.heads.threshold),
+        "config": (ROOT / "configs" / f"{name}-tiny.yaml").read_text().splitlines(),
+        "tuning_minutes": round(read_manifest(tuned, "finetune")["seconds"] / 60, 1),
+        "concepts": len(coder.concepts),
+        "levels": level_metrics(scores.logits, weak, [concept.level for concept in coder.concepts.concepts]),
+    }
+    return probabilities, coder.heads.threshold.accept(known)[:, columns], said
+
+
+def svm(corpus: Corpus, folder: Path, args: argparse.Namespace) -> Decided:
+    """On the training cases."""
+    return fit_svm(corpus, ["train"], args.seed)
+
+
+def svm_dev(corpus: Corpus, folder: Path, args: argparse.Namespace) -> Decided:
+    """On the training and dev cases."""
+    return fit_svm(corpus, ["train", "dev"], args.seed)
+
+
+def fit_svm(corpus: Corpus, splits: list[str], seed: int) -> Decided:
+    from concept_icd.models.tfidf import TfidfSvm
+
+    notes = [note for split in splits for note in corpus.split(split)]
+    gold, groups = gold_matrix([note.note.note_id for note in notes], notes, labels_of(corpus))
+    model = TfidfSvm.fit([note.note.text for note in notes], gold, groups, seed=seed)
+    probabilities = model.predict_proba([note.note.text for note in corpus.split("test")])
+    said = {"threshold": threshold_in_words(model.threshold), "c": model.c, "notes": len(notes)}
+    return probabilities, model.threshold.accept(probabilities), said
+
+
+def label_attention(corpus: Corpus, folder: Path, args: argparse.Namespace) -> Decided:
+    """PLM-ICD's head, by its own command."""
+    out = folder / "label-attention"
+    if not (out / MANIFEST).is_file():
+        command = [sys.executable, str(ROOT / "scripts" / "train_ltr_icd.py")]
+        command += ["--config", str(ROOT / "configs" / "ltr-icd" / "tiny.yaml"), "--ranking", "false"]
+        command += ["--corpus", str(folder / "prepared"), "--output_dir", str(out), "--seed", str(args.seed)]
+        command += ["--max_tokens", "1536", "--num_train_epochs", str(args.label_attention_epochs)]
+        subprocess.run(command, check=True)
+    from concept_icd.models.ltr_icd.predicting import load, predict_notes
+
+    labels, test = labels_of(corpus), corpus.split("test")
+    model, reader = load(out / "model")
+    column = {code: number for number, code in enumerate(model.settings.codes)}
+    known = [label in column for label in labels]
+    probabilities, accepted = np.zeros((len(test), len(labels))), np.zeros((len(test), len(labels)), dtype=bool)
+    own = [column[label] for label in labels if label in column]
+    for row, found in enumerate(predict_notes(model, reader, [note.note for note in test])):
+        probabilities[row, known], accepted[row, known] = found.probabilities[own], found.accepted[own]
+    chosen = dict(model.settings.threshold or {})
+    said = {"threshold": f"{chosen['value']:.3f}: {chosen['source']}", "epochs": args.label_attention_epochs}
+    return probabilities, accepted, said | {"dev_micro_f1": chosen["micro_f1"]}
+
+
+def frequency(corpus: Corpus, folder: Path, args: argparse.Namespace) -> Decided:
+    """Each label's share of the training cases; the threshold is the best one on them."""
+    labels, train = labels_of(corpus), corpus.split("train")
+    gold, _ = gold_matrix([note.note.note_id for note in train], train, labels)
+    share = gold.mean(axis=0)
+    threshold = choose_threshold(gold, np.tile(share, (len(train), 1)), at_least_one=None, source="training cases")
+    probabilities = np.tile(share, (len(corpus.split("test")), 1))
+    return probabilities, threshold.accept(probabilities), {"threshold": threshold_in_words(threshold)}
+
+
+SYSTEMS: dict[str, Callable[[Corpus, Path, argparse.Namespace], Decided]] = {
+    "concepts": concepts,
+    "svm": svm,
+    "svm_dev": svm_dev,
+    "label_attention": label_attention,
+    "frequency": frequency,
+}
+#: As the systems are called in the figures.
+NAMES = {
+    "concepts": CONCEPTS,
+    "svm": "TF-IDF + linear SVM",
+    "svm_dev": "TF-IDF + linear SVM, dev cases too",
+    "label_attention": "label attention (PLM-ICD's head, small encoder from scratch)",
+    "frequency": "frequency",
+}
+
+
+def labels_of(corpus: Corpus) -> tuple[str, ...]:
+    if corpus.label_set is None:
+        raise SystemExit("the corpus fixes no label set")
+    return corpus.label_set
+
+
+def threshold_in_words(threshold: Any) -> str:
+    return f"{threshold.value:.3f}: {threshold.source}"
+
+
+# Figures --------------------------------------------------------------------------------------------------------------
+
+
+def measure(folder: Path) -> dict[str, Any]:
+    """Figures of all systems of a task with intervals, and paired differences from the concept pipeline."""
+    corpus = load_corpus(folder / "prepared")
+    labels, test = labels_of(corpus), corpus.split("test")
+    gold, _ = gold_matrix([note.note.note_id for note in test], test, labels)
+    systems: dict[str, Any] = {}
+    samples: dict[str, dict[str, np.ndarray]] = {}
+    for key, name in NAMES.items():
+        with np.load(folder / f"{key}.npz", allow_pickle=False) as saved:
+            probabilities, accepted = saved["probabilities"], saved["accepted"]
+        found = metrics.decision_metrics(gold, accepted) | metrics.area_metrics(gold, probabilities)
+        found |= metrics.ranking_metrics(gold, probabilities)
+        drawn = headline_samples(gold, probabilities, accepted, draws=DRAWS)
+        samples[name] = {figure: np.asarray(drawn[figure]) for figure in FIGURES if figure in drawn}
+        systems[name] = {
+            "figures": {figure: float(found[figure]) for figure in FIGURES},
+            "intervals": {figure: interval(values) for figure, values in samples[name].items()},
+            **read_json(folder / f"{key}.json"),
+        }
+    differences = {
+        f"{CONCEPTS} minus {other}": {
+            figure: {
+                "difference": systems[CONCEPTS]["figures"][figure] - systems[other]["figures"][figure],
+                **interval(samples[CONCEPTS][figure] - samples[other][figure]),
+            }
+            for figure in samples[CONCEPTS]
+        }
+        for other in systems
+        if other != CONCEPTS
+    }
+    counts = {split: len(corpus.split(split)) for split in ("train", "dev", "test")}
+    return {
+        "notes": counts,
+        "labels": len(labels),
+        "gold_labels": {split: sum(len(note.codes) for note in corpus.split(split)) for split in counts},
+        "systems": systems,
+        "differences": differences,
+    }
+
+
+if __name__ == "__main__":
+    main()
