@@ -45,8 +45,8 @@ def questions(result: dict[str, Any]) -> list[str]:
             lines.append(f"| {in_words(style)} | {row['tokens_a_question']:.1f} | {cells} | {own} |")
         lines.append("")
     lines += [
-        f"Cost of {cost['questions']} questions to a {cost['note_tokens']:,}-token note: CPU seconds of one thread over "
-        "those of reading the note alone, by model:",
+        f"Cost of {cost['questions']} questions to a {cost['note_tokens']:,}-token note: CPU seconds of one thread, "
+        "over those of reading the note alone, by model:",
         "",
         f"| question | tokens | tokens over the note's | {' | '.join(cost['models'])} |",
         f"|---|---|---|{'---|' * len(cost['models'])}",
