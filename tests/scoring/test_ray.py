@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -31,6 +35,16 @@ ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'conc
 SECRET = "xylophonist"
 NOTES = [Note(note.note_id, f"{note.text} {SECRET}") for note in make_notes(47, 0, "note")] + [Note("blank", " ")]
 SHARD_NOTES = 4
+#: The same filling from a process of its own, which can be killed.
+SCRIPT = """
+import sys
+from functools import partial
+from pathlib import Path
+from tests.scoring import test_ray
+if __name__ == "__main__":
+    folder, model, pids = map(Path, sys.argv[1:])
+    test_ray.fill(folder, test_ray.RayEngine(workers=1), partial(test_ray.make_scorer, model, pids))
+"""
 
 
 def make_scorer(model: Path, pids: Path | None = None) -> PackedScorer:
@@ -115,6 +129,30 @@ def test_a_worker_that_is_killed_takes_nothing_with_it(cluster, whole, llama, tm
     fill(tmp_path / "scores", engine, partial(make_scorer, llama, pids))
     assert same(tmp_path / "scores", whole)
     assert len(list(pids.iterdir())) == 3
+
+
+@pytest.mark.slow
+def test_after_the_process_that_writes_is_killed_the_same_command_goes_on(whole, llama, tmp_path):
+    folder, pids = tmp_path / "scores", tmp_path / "pids"
+    pids.mkdir()
+    before = set(Path("/tmp").glob("concept-icd-*"))
+    command = [sys.executable, "-c", SCRIPT, str(folder), str(llama), str(pids)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        while process.poll() is None and not list(folder.glob("shards/*.parquet")):
+            time.sleep(0.01)
+        assert process.poll() is None, process.stderr.read()
+        process.send_signal(signal.SIGKILL)
+        process.stderr.close()  # Ray's processes, which end with it, hold the other end for a moment
+    kept = {path: path.stat().st_mtime_ns for path in folder.glob("shards/*.parquet")}
+    assert 0 < len(kept) < 12
+    (worker,) = pids.iterdir()
+    while Path("/proc", worker.name).exists():  # Ray's own, ends with it
+        time.sleep(0.1)
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    assert same(folder, whole)
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    for left in set(Path("/tmp").glob("concept-icd-*")) - before:
+        shutil.rmtree(left)
 
 
 @pytest.mark.slow
