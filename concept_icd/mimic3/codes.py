@@ -97,7 +97,7 @@ def read_kind(connection: duckdb.DuckDBPyConnection, tables: Tables, kind: Kind)
     require_ids(connection, table)
     rows_of = dict(connection.execute(f"SELECT code, count(*) FROM {name} GROUP BY code").fetchall())
     rows, missing = sum(rows_of.values()), rows_of.pop(None, 0) + rows_of.pop("", 0)
-    _refuse_numbers(table, shape, frozenset(rows_of))
+    refuse_numbers(table, shape, frozenset(rows_of))
     dotted = {code: shape.add_dot(code) for code in rows_of}
     odd = {code: rows_of[code] for code in sorted(rows_of) if not shape.dotted.fullmatch(dotted[code])}
     if sum(odd.values()) > ODD_SHARE * rows:
@@ -129,7 +129,7 @@ def _undescribed(
     return tuple(sorted(shape.add_dot(code) for code in codes - described))
 
 
-def _refuse_numbers(table: Table, shape: CodeShape, codes: frozenset[str]) -> None:
+def refuse_numbers(table: Table, shape: CodeShape, codes: frozenset[str]) -> None:
     """Refuses a table whose codes went through a number or a dot.
 
     A table that keeps its zeros has codes that begin with one. One that has none is refused when a code is too short

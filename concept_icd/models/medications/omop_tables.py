@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from concept_icd.code_shapes import ICD9CM
 from concept_icd.errors import InputError
+from concept_icd.mimic3.codes import refuse_numbers
 from concept_icd.mimic3.tables import Table, Tables
 from concept_icd.models.medications.omop_files import count, find_omop_tables, load_omop
 from concept_icd.models.medications.read_stays import (
@@ -156,6 +157,7 @@ def _codes(
         connection.execute("CREATE TABLE concept (concept_id BIGINT, vocabulary_id VARCHAR, concept_code VARCHAR)")
     elif not _has_vocabulary(tables):
         load_omop(connection, tables["concept"], CONCEPT_COLUMNS)
+    _refuse_numbers(connection, table)
     rows = connection.execute("""
         SELECT visit_occurrence_id::VARCHAR, vocabulary_id,
             upper(CASE vocabulary_id WHEN 'ICD9CM' THEN concept_code ELSE condition_source_value END), count(*)
@@ -182,3 +184,18 @@ def _codes(
     counts = {"diagnosis rows without a code": missing, "diagnosis rows of other vocabularies": sum(others.values())}
     named = {"no ICD-9-CM diagnosis codes": dict(odd), "other vocabularies of diagnoses": dict(others)}
     return {visit: tuple(codes) for visit, codes in billed.items()}, counts, named
+
+
+def _refuse_numbers(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
+    """Source values without a dot that went through a number have lost the zeros they began with."""
+    values = connection.execute("""
+        SELECT DISTINCT upper(condition_source_value) FROM condition_occurrence
+        WHERE regexp_full_match(upper(condition_source_value), '[0-9VE][0-9]*')
+    """).fetchall()
+    try:
+        refuse_numbers(table, _DIAGNOSIS, frozenset(value for (value,) in values))
+    except InputError as error:
+        raise InputError(
+            f"{table.path}: the codes of condition_source_value were turned into numbers and lost zeros; write the "
+            "table again with that column as text"
+        ) from error

@@ -74,8 +74,16 @@ def test_what_is_not_known_is_counted_and_goes_on(tmp_path):
     found = read(write_tables(tmp_path / "raw", PATIENTS=patients))
     assert found.counts["stays without an age"] == 4  # of patient 2, and of 3, whose birth comes after the stay
     assert found.counts["stays without a sex"] == 2
+    assert not found.stays.inputs.toarray()[:, -2].any()  # what is not known is not female
     assert found.stays.inputs.toarray()[:, -1].tolist() == pytest.approx([49 / 89, 50 / 89, 0.5, 0.5, 0.5, 0.5])
     assert found.counts["stays without a ward"] == 6  # there is no SERVICES
+
+
+def test_no_prescription_at_all_leaves_sex_and_age(tmp_path):
+    found = read(write_tables(tmp_path / "raw", PRESCRIPTIONS=[HEADER]))
+    assert found.stays.input_names == ("female", "age")
+    assert found.stays.inputs.shape == (6, 2)
+    assert found.counts["stays with drugs"] == 0
 
 
 def test_tables_that_cannot_do(tmp_path):
@@ -129,6 +137,7 @@ def test_the_demo(shared_data, tmp_path):
     counts = {name: found.counts[name] for name in ("stays", "patients", "stays with drugs", "drug names read")}
     assert counts == {"stays": 129, "patients": 100, "stays with drugs": 122, "drug names read": 592}
     assert found.stays.inputs.shape == (129, 359)
+    assert set(found.stays.inputs[:, :357].data.tolist()) == {1.0}  # also where two names are one ingredient
     assert found.counts["stays above 89 years"] == 9
     assert (found.stays.wards.count("medical"), found.stays.wards.count("surgical")) == (99, 30)
     targets, lost = roll_up(found.stays.stay_ids, found.billed, load_ontology())

@@ -105,7 +105,8 @@ def test_drugs_without_a_concept_and_without_a_name_are_counted(tmp_path, tables
 def test_codes_of_other_vocabularies_and_no_codes_are_counted(tmp_path, tables):
     tables["concept"].append((77, "Heart failure", "ICD10CM", "5-char billing code", "I50.9"))
     tables["condition_occurrence"] += [
-        (90, 101, "I50.9", 77), (91, 101, "CHEST PAIN", 0), (92, 101, "", 0), (93, 999, "428.0", 0), (94, 102, "4280", 0),
+        (90, 101, "I50.9", 77), (91, 101, "CHEST PAIN", 0), (92, 101, "", 0), (93, 999, "428.0", 0),
+        (94, 102, "4280", 0),
     ]  # fmt: skip
     found = read(write_omop(tmp_path / "omop", tables))
     assert found.named["other vocabularies of diagnoses"] == {"ICD10CM": 1}
@@ -139,6 +140,14 @@ def test_tables_that_cannot_do(tmp_path, tables):
     (tmp_path / "h" / "person.parquet").write_text("no Parquet")
     with pytest.raises(InputError, match=r"person\.parquet: no Parquet file"):
         read(tmp_path / "h")
+
+
+def test_codes_that_were_turned_into_numbers_are_refused(tmp_path, tables):
+    header, *rows = tables["condition_occurrence"]
+    rows = [(*row[:2], int(row[2]) if row[2].isdigit() else None, row[3]) for row in rows]
+    rows.append((99, 101, 66, 0))  # 006.6
+    with pytest.raises(InputError, match="condition_source_value were turned into numbers and lost zeros"):
+        read(write_omop(tmp_path / "omop", tables | {"condition_occurrence": [header, *rows]}, "parquet"))
 
 
 def test_ids_that_programs_wrote_with_decimals(tmp_path, tables):

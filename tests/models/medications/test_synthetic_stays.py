@@ -112,11 +112,13 @@ def test_drugs_beat_frequencies_at_every_level(made):
     """A naive Bayes reading of the drugs, nothing cleverer, against the frequency of each node."""
     (fold,) = monte_carlo_folds(made.stays.patient_ids, 0, number=1, held_out=150)
     inputs, gold = made.stays.inputs.toarray() > 0, made.targets.gold.toarray()
-    given, truth = inputs[fold.train].astype(np.float32), gold[fold.train].astype(np.float32)
+    train = fold.train[:2000]
+    given, truth = inputs[train].astype(np.float32), gold[train].astype(np.float32)
     has = truth.sum(axis=0)
     usual = (given.mean(axis=0) * 20 + 0.01)[:, None]
-    with_code = (given.T @ truth + usual) / (has + 20)
-    without = (given.T @ (1 - truth) + usual) / (len(given) - has + 20)
+    together = given.T @ truth
+    with_code = (together + usual) / (has + 20)
+    without = (given.sum(axis=0)[:, None] - together + usual) / (len(given) - has + 20)
     ratio = np.log(with_code / without)
     prior = np.log((has + 0.5) / (len(given) - has + 0.5))
     tested, codes = inputs[fold.test].astype(np.float32), np.array(made.targets.levels)
