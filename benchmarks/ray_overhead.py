@@ -1,0 +1,190 @@
+"""What Ray costs a note: two workers of one thread against one process with two threads, and against two processes.
+
+    python benchmarks/ray_overhead.py --out benchmarks/results/ray_overhead.json
+
+The shipped tiny model; notes of random words; the same store, whose bits are compared. The ways take turns, round after
+round, each in a process of its own. A run's time is split at the moment when all its scorers are loaded and none has
+scored yet: before it lies the start (Ray, the workers, their imports, the model), after it the scoring until the last
+shard is written, and only this is meant by "per note". Ray's end is not in it. CPU seconds are those of the process and
+all its descendants in the same span, Ray's own included. The two plain processes are a pool of Python's: what Ray costs
+beyond having two processes at all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+from common import random_concepts, record
+
+from concept_icd.artifacts import write_json
+from concept_icd.concepts import ConceptSet
+from concept_icd.prompts import PromptTemplate
+from concept_icd.records import Concept, Note
+from concept_icd.scoring.engines import LocalEngine, Record, Shard, score_notes
+from concept_icd.scoring.packed import PackedScorer
+from concept_icd.scoring.ray_engine import RayEngine
+from concept_icd.scoring.store import Job, fill_store, load_scores
+
+WAYS = {"process": "one process, two threads", "pool": "two processes, one thread each", "ray": "two workers of Ray"}
+
+
+class PoolEngine:
+    """Scores in a pool of Python's own."""
+
+    def run(self, shards: Sequence[Shard], concepts: Any, plan: Any, tell: Callable[[Record], None]) -> Iterator[Any]:
+        context = multiprocessing.get_context("spawn")
+        with context.Pool(2, _begin_worker, (shards[0].make_scorer, concepts)) as pool:
+            for number, records in pool.imap_unordered(_score_shard, [(s.number, s.notes) for s in shards]):
+                for one in records:
+                    tell(one)
+                yield next(shard for shard in shards if shard.number == number), records
+
+
+def _begin_worker(make: Callable[[], PackedScorer], concepts: Sequence[Concept]) -> None:
+    global _scorer, _concepts
+    torch.set_num_threads(1)
+    _scorer, _concepts = make(), concepts
+
+
+def _score_shard(task: tuple[int, Sequence[Note]]) -> tuple[int, list[Record]]:
+    return task[0], list(score_notes(_scorer, task[1], _concepts, None))
+
+
+def make_scorer(ready: Path, processes: int) -> PackedScorer:
+    """Loads the model, and waits until as many processes have done so."""
+    scorer = PackedScorer.from_pretrained("tiny")
+    (ready / str(os.getpid())).touch()
+    while len(list(ready.iterdir())) < processes:
+        time.sleep(0.005)
+    return scorer
+
+
+def cpu_seconds() -> float:
+    """Of this process and its descendants that live."""
+    me = psutil.Process()
+    seconds = 0.0
+    for process in [me, *me.children(recursive=True)]:
+        try:
+            seconds += sum(process.cpu_times()[:2])
+        except psutil.NoSuchProcess:
+            continue
+    return seconds
+
+
+def run_way(way: str, folder: Path, notes: list[Note], concepts: ConceptSet, shard_notes: int) -> dict[str, float]:
+    """Fills the store `folder`."""
+    torch.set_num_threads(2 if way == "process" else 1)
+    engine = {"process": LocalEngine, "pool": PoolEngine, "ray": partial(RayEngine, workers=2)}[way]()
+    processes = 1 if way == "process" else 2
+    moments: dict[str, tuple[float, float]] = {}
+    with tempfile.TemporaryDirectory() as ready:
+
+        def watch() -> None:
+            while len(os.listdir(ready)) < processes:
+                time.sleep(0.005)
+            moments["loaded"] = time.perf_counter(), cpu_seconds()
+
+        class Timed:
+            def run(self, shards: Sequence[Shard], *arguments: Any) -> Iterator[Any]:
+                moments["begun"] = time.perf_counter(), 0.0
+                left = len(shards)
+                for pair in engine.run(shards, *arguments):
+                    yield pair  # and it is written
+                    left -= 1
+                    if not left:
+                        moments["done"] = time.perf_counter(), cpu_seconds()
+
+        thread = threading.Thread(target=watch, daemon=True)
+        thread.start()
+        job = Job("all", notes, partial(make_scorer, Path(ready), processes))
+        settings = {"out_of_fold": True}
+        fill_store(
+            folder, [job], concepts, PromptTemplate.load(), settings=settings, shard_notes=shard_notes, engine=Timed()
+        )
+        thread.join()
+    begun, loaded, done = (np.array(moments[name]) for name in ("begun", "loaded", "done"))
+    scoring, cpu = (done - loaded) / len(notes)
+    return {"start_seconds": (loaded - begun)[0], "seconds_per_note": scoring, "cpu_seconds_per_note": cpu}
+
+
+def build_notes(count: int, rng: np.random.Generator) -> list[Note]:
+    """Notes of 60 to 250 words."""
+    words = " ".join(concept.text for concept in random_concepts(500, rng)).split()
+    return [Note(f"note-{i}", " ".join(rng.choice(words, rng.integers(60, 251)))) for i in range(count)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--notes", type=int, default=500)
+    parser.add_argument("--concepts", type=int, default=50)
+    parser.add_argument("--shard-notes", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", help="JSON file for the figures")
+    parser.add_argument("--way", choices=list(WAYS), help=argparse.SUPPRESS)  # what a process of a round is told
+    parser.add_argument("--store", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.way:
+        rng = np.random.default_rng(args.seed)
+        notes = build_notes(args.notes, rng)
+        concepts = ConceptSet((), tuple(random_concepts(args.concepts, rng)))
+        print(json.dumps(run_way(args.way, Path(args.store), notes, concepts, args.shard_notes)))
+        return
+    runs: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
+    bits = set()
+    for number in range(args.rounds):
+        for way in list(WAYS)[number % 3 :] + list(WAYS)[: number % 3]:
+            with tempfile.TemporaryDirectory() as folder:
+                store = Path(folder, "scores")
+                command = [sys.executable, __file__, *sys.argv[1:], "--way", way, "--store", str(store)]
+                environment = os.environ | {"OMP_NUM_THREADS": "2" if way == "process" else "1"}
+                output = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
+                runs[way].append(json.loads(output.splitlines()[-1]))
+                bits.add(load_scores(store).logits.tobytes())
+            print(way, runs[way][-1], file=sys.stderr)
+
+    def ratios(key: str, way: str, other: str) -> list[float]:
+        return [a[key] / b[key] for a, b in zip(runs[way], runs[other], strict=True)]
+
+    figures: dict[str, Any] = {
+        "ways": WAYS,
+        "same_bits": len(bits) == 1,
+        "medians": {
+            way: {key: statistics.median(run[key] for run in found) for key in found[0]} for way, found in runs.items()
+        },
+        "runs": runs,
+    }
+    for key in ("seconds_per_note", "cpu_seconds_per_note"):
+        for other in ("process", "pool"):
+            found = ratios(key, "ray", other)
+            figures[f"ray_over_{other}, {key}"] = {
+                "median": statistics.median(found),
+                "lowest": min(found),
+                "highest": max(found),
+                "rounds": len(found),
+            }
+    sizes = {name: getattr(args, name) for name in ("notes", "concepts", "shard_notes", "rounds")}
+    result = record("ray_overhead.py", args.seed) | sizes | figures
+    print(json.dumps({key: value for key, value in result.items() if key != "runs"}, indent=2))
+    if args.out:
+        write_json(args.out, result)
+
+
+if __name__ == "__main__":
+    main()
