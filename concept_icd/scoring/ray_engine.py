@@ -238,10 +238,12 @@ def _ray(address: str | None, *, cpus: int, object_store: int) -> Iterator[Any]:
     try:
         try:
             ray.init(**settings)
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except Exception as error:  # Ray raises no less, such as where it does not start within 30 seconds
             reason = " ".join(str(error).split()).split(". ")[0].rstrip(".")
+            if address is None:
+                raise InputError(f"Ray does not start on this machine: {reason}; run the same command again") from error
             start = "`ray start` makes this machine a node of a cluster"
-            raise InputError(f"cannot use Ray at {address or 'this machine'}: {reason}; {start}") from error
+            raise InputError(f"cannot use Ray at {address}: {reason}; {start}") from error
         finally:
             os.environ.pop(_ATTEMPTS, None)
         logging.getLogger("ray.data").setLevel(logging.ERROR)
