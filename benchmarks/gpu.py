@@ -54,6 +54,8 @@ from concept_icd.doctor.model_size import ModelShape
 from concept_icd.doctor.throughput import probe
 
 LORA = {"r": 32, "lora_alpha": 32, "target_modules": ["q_proj", "v_proj"]}  # as configs/mimic3-50.yaml
+#: Of a batch of prompts: more make tensors of over 2^31 numbers, and nothing faster.
+MOST_TOKENS = 2**18
 PLAIN, FLOOR = "one prompt a question", "plain forward over as many tokens"
 
 
@@ -99,7 +101,7 @@ def measure_scoring(case: Case, sizes: Sizes, rounds: int, peak_flops: float | N
     """Packed in several sizes, one prompt a question, and the floor."""
     device, shape = case.scorer.model.device, sizes.shape
     packings = {f"packed, chunk {chunk}, batch {batch}": (chunk, batch) for chunk, batch in sizes.packings}
-    prompts = largest_that_fits(partial(score_plain, case), len(case.questions))
+    prompts = largest_that_fits(partial(score_plain, case), most_prompts(case))
     rows = largest_that_fits(partial(plain_forward, case), sizes.notes)
     runs: dict[str, Callable[[], Any]] = {name: partial(score_packed, case, size) for name, size in packings.items()}
     runs |= {PLAIN: partial(score_plain, case, prompts), FLOOR: partial(plain_forward, case, rows)}
@@ -134,7 +136,7 @@ def measure_tuning(model: Any, case: Case, sizes: Sizes, rounds: int, peak_flops
     """Packed training batches against batches of prompts, LoRA without dropout."""
     device, shape = model.device, sizes.shape
     rows = largest_that_fits(partial(packed_step, model, case), sizes.rows)
-    prompts = largest_that_fits(partial(plain_step, model, case), len(case.questions))
+    prompts = largest_that_fits(partial(plain_step, model, case), most_prompts(case))
     batch = packed_batch(model, case, rows)
     runs: dict[str, Callable[[], Any]] = {
         "packed": partial(packed_step, model, case, rows, batch),
@@ -160,6 +162,11 @@ def measure_tuning(model: Any, case: Case, sizes: Sizes, rounds: int, peak_flops
     same = replace(case, questions=case.questions[:prompts])
     gap = float((packed_step(model, same, 1) - plain_step(model, same, prompts)).abs())
     return {**counts(case), "rows": rows, "prompts_a_batch": prompts, "ways": ways, "loss_gap": gap}
+
+
+def most_prompts(case: Case) -> int:
+    """How many prompts are tried first in one batch."""
+    return min(len(case.questions), max(1, MOST_TOKENS // (len(case.ids[0]) + max(map(len, case.questions)))))
 
 
 def counts(case: Case) -> dict[str, Any]:
