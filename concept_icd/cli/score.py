@@ -122,7 +122,8 @@ def _engine(args: argparse.Namespace) -> Engine | None:
         return None
     from concept_icd.scoring.ray_engine import RayEngine
 
-    return RayEngine(args.ray_address, workers=args.workers, gpus=args.tensor_parallel)
+    without_gpu = args.device == "cpu" or args.scorer == "server"
+    return RayEngine(args.ray_address, workers=args.workers, gpus=0 if without_gpu else args.tensor_parallel)
 
 
 def _print_dry_run(scoring: Any, args: argparse.Namespace) -> None:
