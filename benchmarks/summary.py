@@ -11,7 +11,7 @@ from typing import Any
 
 from summary_of_codiesp import codiesp
 from summary_of_questions import questions
-from summary_of_scale import gpu, growth, vllm_scoring
+from summary_of_scale import gpu, growth, ray_overhead, vllm_scoring
 
 HERE = Path(__file__).resolve().parent
 FIGURES = {
@@ -335,6 +335,7 @@ def main() -> None:
         ("prepare_mimic3", prepare_mimic3),
         ("packed_scoring", packed_scoring),
         ("vllm_scoring", vllm_scoring),
+        ("ray_overhead", ray_overhead),
         ("growth", growth),
         ("packed_training", packed_training),
         ("gpu", gpu),

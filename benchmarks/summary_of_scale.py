@@ -62,6 +62,38 @@ def vllm_scoring(result: dict[str, Any]) -> list[str]:
     return [*lines, ""]
 
 
+def ray_overhead(result: dict[str, Any]) -> list[str]:
+    def ratio(other: str, key: str) -> str:
+        found = result[f"ray_over_{other}, {key}"]
+        return f"**{found['median']:.3f}** [{found['lowest']:.3f}, {found['highest']:.3f}]"
+
+    same = "the same bits in all stores" if result["same_bits"] else "**the stores differ**"
+    return [
+        "## What Ray costs a note",
+        "",
+        f"The shipped tiny model, {result['notes']} notes of 60 to 250 words, {result['concepts']} concepts, shards of "
+        f"{result['shard_notes']} notes; medians over {result['rounds']} rounds in which the ways take turns; {same}. "
+        "Start: until all workers have loaded the model.",
+        "",
+        "| | start, s | wall ms a note | CPU ms a note |",
+        "|---|---|---|---|",
+        *(
+            f"| {result['ways'][way]} | {row['start_seconds']:.1f} | {1e3 * row['seconds_per_note']:.1f} | "
+            f"{1e3 * row['cpu_seconds_per_note']:.1f} |"
+            for way, row in result["medians"].items()
+        ),
+        "",
+        "| Ray's over that of ... (lowest and highest round) | wall time | CPU time |",
+        "|---|---|---|",
+        *(
+            f"| {result['ways'][other]} | {ratio(other, 'seconds_per_note')} | "
+            f"{ratio(other, 'cpu_seconds_per_note')} |"
+            for other in ("process", "pool")
+        ),
+        "",
+    ]
+
+
 def gpu(result: dict[str, Any]) -> list[str]:
     def share(way: dict[str, Any]) -> str:
         return "" if way["share_of_peak"] is None else f"{way['share_of_peak']:.0%}"
