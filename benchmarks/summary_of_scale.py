@@ -86,8 +86,7 @@ def ray_overhead(result: dict[str, Any]) -> list[str]:
         "| Ray's over that of ... (lowest and highest round) | wall time | CPU time |",
         "|---|---|---|",
         *(
-            f"| {result['ways'][other]} | {ratio(other, 'seconds_per_note')} | "
-            f"{ratio(other, 'cpu_seconds_per_note')} |"
+            f"| {result['ways'][other]} | {ratio(other, 'seconds_per_note')} | {ratio(other, 'cpu_seconds_per_note')} |"
             for other in ("process", "pool")
         ),
         "",
