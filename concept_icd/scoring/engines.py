@@ -71,7 +71,7 @@ class LocalEngine:
     ) -> Iterator[tuple[Shard, list[Record]]]:
         """See `Engine.run`."""
         for _, same in groupby(shards, key=lambda shard: shard.job):
-            scorer = None
+            scorer = None  # of the job before: two large models do not fit at once
             for shard in same:
                 scorer = scorer or shard.make_scorer()
                 records = []
@@ -79,7 +79,6 @@ class LocalEngine:
                     records.append(record)
                     tell(record)
                 yield shard, records
-            del scorer  # two large models do not fit at once
 
 
 def score_notes(

@@ -54,7 +54,7 @@ def write_shard(shard: Shard, records: Iterable[Record], identity: str) -> None:
     table = pa.table([pa.array(column, kind) for column, kind in zip(columns, SCHEMA.types, strict=True)], SCHEMA)
     table = table.replace_schema_metadata({"sha256": _digest(table, shard.number, identity)})
     with new_file(shard.path) as staging:
-        pq.write_table(table, staging, compression="zstd", write_page_checksum=True)
+        pq.write_table(table, staging, compression="zstd", use_dictionary=False, write_page_checksum=True)
 
 
 def read_shard(path: Path, number: int, identity: str) -> pa.Table | None:

@@ -12,8 +12,11 @@ OUT/.lock                 held by the one process that may write
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
+import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,7 +30,6 @@ import pyarrow.compute as pc
 
 from concept_icd.artifacts import (
     MANIFEST,
-    begun_folder,
     hash_of,
     read_json,
     read_manifest,
@@ -93,9 +95,7 @@ def fill_store(
         raise InputError("two notes have the same id; a score belongs to one note")
     settings = {**settings, "concepts": concepts.hash, "prompt": prompt.hash, "plan": plan.hash if plan else None}
     settings |= {"notes": _notes_hash(notes), "shard_notes": shard_notes}
-    held = False
-    with begun_folder(folder, lambda: not held or _holds_scores(folder)), _locked(folder):
-        held = True
+    with _locked(folder):
         _begin(folder, settings)
         concepts.save(folder / CONCEPTS)
         prompt.save(folder / PROMPT)
@@ -205,20 +205,32 @@ def _shards(folder: Path, jobs: Iterable[Job], failures: Mapping[str, str], size
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Keeps other processes out. A lock of POSIX records goes with its process, however that ends, and is not
-    inherited by a fork such as vLLM's engine, which can outlive the process for a while.
+    """Keeps other processes out of the folder, which it makes; a new one goes away if bad input comes before any score.
+
+    The lock is one of POSIX: it goes with its process, however that ends, and a fork such as vLLM's engine, which can
+    outlive the process for a while, does not inherit it.
     """
     import fcntl
 
+    new = not folder.exists()
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / _LOCK).open("a")
     with file:
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError) as error:
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EAGAIN):
+                raise InputError(f"cannot lock {folder}: {error.strerror}; name a folder on another disk") from error
             raise InputError(f"another process is filling {folder}; wait until it has ended, or stop it") from error
-        yield
+        if not os.fstat(file.fileno()).st_nlink:
+            raise InputError(f"another process has just deleted {folder}; run the same command again")
+        try:
+            yield
+        except InputError:
+            if new and not _holds_scores(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
 
 
 def _begin(folder: Path, settings: Mapping[str, Any]) -> None:

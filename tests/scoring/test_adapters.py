@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,8 @@ from concept_icd.errors import InputError
 from concept_icd.ontology import load_ontology
 from concept_icd.prompts import PromptTemplate
 from concept_icd.records import CodedNote, Note
-from concept_icd.scoring.adapters import score_corpus
+from concept_icd.scoring import packed
+from concept_icd.scoring.adapters import plan_scoring, score_corpus
 from concept_icd.scoring.packed import PackedScorer
 from concept_icd.scoring.store import load_scores
 from concept_icd.tuning.folder import ADAPTER, CONCEPTS, FOLDS, PROMPT
@@ -92,6 +95,41 @@ def test_notes_that_every_adapter_saw_are_refused_or_marked(llama, tmp_path):
         score_corpus([*TRAIN[:3], *NEW], tuned, tmp_path / "s")
 
 
+def test_a_scorer_is_plain_data_that_another_process_can_make_it_from(folds, llama):
+    scoring = plan_scoring([*TRAIN, *NEW], folds, max_length=300)
+    assert list(scoring.notes) == sorted(scoring.specs) == [ADAPTER, "fold-0", "fold-1"]
+    make = pickle.loads(pickle.dumps(scoring.specs["fold-1"].make))
+    scorer = make()
+    assert scorer.max_length == 300
+    found = [record.logits for record in scorer.iter_scores(TRAIN[:1], scoring.concepts.concepts)]
+    np.testing.assert_allclose(found, expected(folds, llama, "fold-1", TRAIN[:1]), atol=1e-5)
+
+
+def test_one_scorer_at_a_time_and_none_for_shards_that_are_there(folds, tmp_path, monkeypatch):
+    """Two large models do not fit at once."""
+    made = []
+
+    class Counted(PackedScorer):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            made.append(weakref.ref(self))
+            assert sum(other() is not None for other in made) == 1
+
+    monkeypatch.setattr(packed, "PackedScorer", Counted)
+    score_corpus([*TRAIN, *NEW], folds, tmp_path / "s", shard_notes=2)
+    assert len(made) == 3
+    next((tmp_path / "s" / "shards").glob("00000.parquet")).unlink()
+    score_corpus([*TRAIN, *NEW], folds, tmp_path / "s", shard_notes=2)
+    assert len(made) == 4
+
+
+def test_other_concepts_than_the_tunings_can_be_asked(folds, tmp_path):
+    concepts = ConceptSet.expand(["428.0", "250.00"], load_ontology("icd9cm"))
+    score_corpus(NEW, folds, tmp_path / "s", concepts=concepts)
+    scores = load_scores(tmp_path / "s")
+    assert (scores.concept_hash, scores.logits.shape) == (concepts.hash, (3, len(concepts)))
+
+
 def test_an_exchanged_adapter_or_length_is_another_setting(folds, llama, tmp_path):
     tuned = tuned_folder(tmp_path / "tuned", llama, FOLD_OF, list(FOLD_OF))
     score_corpus(TRAIN, tuned, tmp_path / "s")
@@ -100,6 +138,8 @@ def test_an_exchanged_adapter_or_length_is_another_setting(folds, llama, tmp_pat
         score_corpus(TRAIN, tuned, tmp_path / "s", max_length=100)
     with pytest.raises(InputError, match=r"other settings \(dtype\)"):
         score_corpus(TRAIN, tuned, tmp_path / "s", dtype="bfloat16")
+    with pytest.raises(InputError, match=r"other settings \(scorer\)"):
+        score_corpus(TRAIN, tuned, tmp_path / "s", kind="vllm")
     build_adapter(llama, tuned / "fold-1", seed=9)
     with pytest.raises(InputError, match=r"other settings \(weights\)"):
         score_corpus(TRAIN, tuned, tmp_path / "s")
