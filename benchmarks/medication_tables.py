@@ -16,11 +16,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from common import record, timed
+from common import record
 
 from concept_icd.artifacts import write_json
 from concept_icd.models.medications.folder import PreparedStays, load_stays
@@ -108,6 +109,17 @@ def same(read: PreparedStays, made: SyntheticStays) -> bool:
     return bool(gold and min(order) >= 0 and difference.max() < 1e-6 and made.stays.wards == read.stays.wards)
 
 
+def costs(function: Callable[..., Any], *args: Any) -> tuple[dict[str, float], Any]:
+    """Seconds by the clock and of the processor, and what the function returned."""
+    start, processor = time.perf_counter(), time.process_time()
+    value = function(*args)
+    return seconds(time.perf_counter() - start, time.process_time() - processor), value
+
+
+def seconds(wall: float, processor: float) -> dict[str, float]:
+    return {"wall": round(wall, 1), "processor": round(processor, 1)}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
@@ -115,7 +127,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=4_156_450, help="of PRESCRIPTIONS (default: MIMIC-III's)")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    generating, made = timed(synthetic_stays, args.stays, args.seed)
+    generating, made = costs(synthetic_stays, args.stays, args.seed)
     with tempfile.TemporaryDirectory(prefix="medication-tables-") as name:
         folder = Path(name)
         write_tables(folder, made, args.rows, args.seed)
@@ -124,10 +136,10 @@ def main() -> None:
         start = time.perf_counter()
         process = subprocess.Popen([*command, "--mimic-dir", str(folder), "--out", str(out)], stdout=subprocess.DEVNULL)
         _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - start
+        reading = seconds(time.perf_counter() - start, usage.ru_utime + usage.ru_stime)
         if status:
             raise SystemExit("the command failed")
-        loading, read = timed(load_stays, out)
+        loading, read = costs(load_stays, out)
         result = record("medication_tables.py", args.seed) | {
             "machine": f"{platform.machine()}, {os.cpu_count()} cores",
             "stays": args.stays,
@@ -136,12 +148,8 @@ def main() -> None:
             "drug_names": read.manifest["counts"]["drug names read"],
             "ingredients": read.manifest["counts"]["ingredients"],
             "nodes": read.manifest["counts"]["nodes"]["all"],
-            "seconds": {
-                "generate the stays": round(generating, 1),
-                "read the tables": round(seconds, 1),
-                "of these, the processor's": round(usage.ru_utime + usage.ru_stime, 1),
-                "load the folder": round(loading, 2),
-            },
+            "seconds": {"generate the stays": generating, "read the tables": reading, "load the folder": loading},
+            "load_average": round(os.getloadavg()[1], 1),  # others on the machine lengthen the wall time
             "peak_gib": round(usage.ru_maxrss * 1024 / 2**30, 2),
             "written_bytes": sum(path.stat().st_size for path in out.iterdir()),
             "read_back_as_generated": same(read, made),

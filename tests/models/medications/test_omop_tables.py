@@ -68,6 +68,15 @@ def test_without_a_vocabulary_names_tell_the_drugs(tmp_path, tables):
     assert found.counts["drug names read"] == 2
 
 
+def test_without_concepts_codes_are_read_as_written(tmp_path, tables):
+    del tables["concept"], tables["concept_ancestor"]
+    found = read(write_omop(tmp_path / "omop", tables))
+    written = {row[2] for row in tables["condition_occurrence"][1:]} - {""}
+    assert {code.replace(".", "") for own in found.billed.values() for code in own} == written
+    by_concept_alone = [row for row in tables["condition_occurrence"][1:] if not row[2]]
+    assert found.counts["diagnosis rows without a code"] == len(by_concept_alone) == 5
+
+
 def test_a_vocabulary_in_a_folder_of_its_own(tmp_path, tables):
     vocabulary = {name: tables.pop(name) for name in ("concept", "concept_ancestor")}
     folder = write_omop(tmp_path / "omop", tables)
