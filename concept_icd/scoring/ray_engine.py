@@ -197,10 +197,12 @@ def _table(number: int, job: str, content: Any) -> Any:
 def _waves(shards: Sequence[Shard]) -> Iterator[list[Shard]]:
     """Consecutive shards of up to `_WAVE` characters."""
     wave: list[Shard] = []
+    size = 0
     for shard in shards:
-        if wave and sum(map(_size, wave)) + _size(shard) > _WAVE:
+        size += _size(shard)
+        if wave and size > _WAVE:
             yield wave
-            wave = []
+            wave, size = [], _size(shard)
         wave.append(shard)
     yield wave
 
@@ -230,7 +232,7 @@ def _ray(address: str | None, *, cpus: int, object_store: int) -> Iterator[Any]:
         # Not under $TMPDIR: the path of a socket in it may have 107 bytes.
         folder = tempfile.mkdtemp(prefix="concept-icd-", dir="/tmp")
         settings |= {"address": "local", "num_cpus": cpus, "object_store_memory": object_store}
-        settings |= {"include_dashboard": False, "_temp_dir": folder}
+        settings |= {"include_dashboard": False, "_temp_dir": f"{folder}/ray"}  # which Ray opens to all
     else:
         _knock(address)
         settings["address"] = address
