@@ -147,11 +147,13 @@ def test_the_gradient_of_a_packed_batch_is_that_of_separate_prompts(family, requ
 def test_a_tied_head_keeps_the_base_weight():
     model = load_model("tiny").model
     words = model.get_input_embeddings()
-    embedding = add_question_tokens(model, random_tokens(1))
+    tokens = random_tokens(1)
+    embedding = add_question_tokens(model, tokens, unit=0.5)
     assert model.get_output_embeddings().weight is words.weight
-    assert torch.equal(embedding(torch.tensor([[5, 6]])), words(torch.tensor([[5, 6]])))
-    read = learned_from(model.state_dict(), NAMES, 1.0)
-    assert np.array_equal(read.values, random_tokens(1).values)
+    found = embedding(torch.tensor([[5, embedding.first + 1, 6]]))[0]
+    assert torch.equal(found[[0, 2]], words(torch.tensor([5, 6])))
+    assert torch.equal(found[1], torch.tensor(tokens.values[1, 0]))
+    assert np.array_equal(learned_from(model.state_dict(), NAMES, 0.5).values, tokens.values)
 
 
 def test_another_concept_set_or_base_is_one_sentence(adapted, tmp_path):
@@ -221,17 +223,16 @@ def test_from_tuning_to_a_coder_that_is_loaded_again(corpus, llama, tmp_path):  
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on_to_the_same_tokens(corpus, llama, tmp_path):  # noqa: F811
-    options = {"folds": 0, "max_steps": 12, "save_strategy": "steps", "save_steps": 4, "question_tokens": 2}
-    options |= {"learning_rate": 0.01}
+def test_a_killed_run_goes_on_to_the_same_tokens(corpus, llama, tmp_path, capsys):  # noqa: F811
+    options = {"folds": 0, "max_steps": -1, "num_train_epochs": 3, "question_tokens": 2, "learning_rate": 0.01}
+    options |= {"per_device_train_batch_size": 4}
     out, whole = tmp_path / "t", tmp_path / "whole"
     with process(flags(corpus, llama, out, **options)) as child:
-        wait_for(child, out / "checkpoints" / ADAPTER / "checkpoint-4" / "trainer_state.json")
+        wait_for(child, out / "checkpoints" / ADAPTER / "checkpoint-6" / "trainer_state.json")
         child.send_signal(signal.SIGKILL)
-    with process(flags(corpus, llama, out, **options)) as child:
-        _, err = child.communicate()
-    assert child.returncode == 0, err
-    assert "resuming from" in err
+    assert not (out / ADAPTER).exists()
+    finetune(parse_options(flags(corpus, llama, out, **options)))
+    assert "resuming from" in capsys.readouterr().err
     finetune(parse_options(flags(corpus, llama, whole, **options)))
     resumed, unbroken = QuestionTokens.load(out / ADAPTER), QuestionTokens.load(whole / ADAPTER)
     np.testing.assert_allclose(resumed.values, unbroken.values, rtol=0, atol=1e-6)
