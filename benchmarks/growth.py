@@ -112,6 +112,7 @@ def describe(point: Point, seconds: dict[str, list[float]], cpu: dict[str, float
         "packed_over_floor_in_cpu_seconds": round(cpu["packed"] / cpu["plain_forward"], 3),
         "packed_over_floor_in_operations": round(flops["packed"] / flops["plain_forward"], 3),
         "seconds": {way: round(value, 2) for way, value in median.items()},
+        "cpu_seconds_of_all_rounds": {way: round(value, 2) for way, value in cpu.items()},
         "seconds_of_rounds": {way: [round(value, 2) for value in values] for way, values in seconds.items()},
         "gflop": {way: round(count / 1e9) for way, count in flops.items()},
         "gflop_per_second": {way: round(flops[way] / 1e9 / median[way], 1) for way in flops},
