@@ -149,6 +149,7 @@ def test_codiesp(shared_data, tmp_path):
     """The rare labels, few training steps: each system decides once on the same test cases."""
     work, corpus = tmp_path / "work", tmp_path / "work" / "codiesp9-rare50"
     words = ("--data-dir", shared_data, "--work", work, "--tasks", "codiesp9-rare50", "--label-attention-epochs", 0.1)
+    words = (*words, "--systems", "concepts", "svm", "label_attention", "frequency")
     result = run("codiesp.py", *words, "--tuning-options=--max_steps 2", out=tmp_path / "first.json")
     found = result["tasks"]["codiesp9-rare50"]
     assert (found["labels"], found["notes"]) == (50, {"train": 198, "dev": 124, "test": 140})

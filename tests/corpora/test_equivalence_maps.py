@@ -83,7 +83,7 @@ def test_the_map_back_decides_before_the_last_code(tmp_path, zipped):
 
 
 def test_the_first_scenario_of_a_combination_and_one_choice_of_each_part(tmp_path):
-    rows = "A403,0380,10111,1,0,1,1,1\nA403,0382,10111,1,0,1,1,1\nA403,99591,10112,1,0,1,1,2\nA403,0389,1,1,0,1,2,1\n"
+    rows = "A403,0380,10111,1,0,1,1,1\nA403,0382,10111,1,0,1,1,1\nA403,99591,10112,1,0,1,1,2\nA403,0389,1,1,0,1,2,3\n"
     carried = small(tmp_path, rows, "0380,A403,10000,1,0,0,0,0\n").carry("A40.3")
     assert carried.codes == ("038.0", "995.91")
     assert carried.alternatives == ("038.0", "038.2", "038.9", "995.91")
