@@ -1,0 +1,145 @@
+"""The study from tables to results and a page: every strategy, resumed, on generated stays and on the open demo."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from concept_icd.cli.main import main
+from concept_icd.errors import InputError
+from concept_icd.metrics import ranking_metrics
+from concept_icd.models.medications.dummy import frequencies
+from concept_icd.models.medications.folds import monte_carlo_folds
+from concept_icd.models.medications.model import MedicationModel
+from concept_icd.models.medications.strategy import Strategy, read_strategy, shipped_strategies
+from concept_icd.models.medications.synthetic_stays import synthetic_stays
+from concept_icd.models.medications.training import train
+
+SMALL = ["--units", "32", "--epochs", "2", "--draws", "20"]
+
+
+@pytest.fixture(scope="module")
+def generated():
+    return synthetic_stays(400, seed=3)
+
+
+def study(stays: Path, out: Path, *words: str) -> dict:
+    assert main(["study", "medications", "--stays", str(stays), "--out", str(out), *SMALL, *words]) == 0
+    return json.loads((out / "results.json").read_text())
+
+
+@pytest.mark.slow
+def test_every_strategy_from_tables_to_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stays = tmp_path / "stays"
+    assert main(["prepare", "medications", "--synthetic", "200", "--out", str(stays)]) == 0
+    results = study(stays, tmp_path / "study", "--folds", "1", "--subset-from", "5")
+    assert list(results["summary"]) == ["dummy", *shipped_strategies()]
+    assert {"all levels", "chapter", "billing", "billing, subset"} <= set(results["nodes"])
+    multitask = results["summary"]["multitask"]["billing"]
+    assert {"ndcg", "rank_errors_at_50", "rank_errors_at_50_interp", "macro_f1", "macro_f1_caml"} <= set(multitask)
+    page = (tmp_path / "study" / "report.html").read_text()
+    assert all(name in page for name in shipped_strategies())
+    assert page.count("<svg") > 6
+    assert "<script" not in page
+    assert "report.html" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_what_is_done_is_not_done_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stays, out = tmp_path / "stays", tmp_path / "study"
+    assert main(["prepare", "medications", "--synthetic", "120", "--out", str(stays)]) == 0
+    first = study(stays, out, "--strategies", "multitask", "--folds", "2")
+    capsys.readouterr()
+    (out / "multitask" / "fold-1" / "manifest.json").unlink()
+    again = study(stays, out, "--strategies", "multitask", "--folds", "2")
+    told = capsys.readouterr().err
+    assert "multitask, fold-1" in told
+    assert "multitask, fold-0" not in told
+    assert again["summary"]["multitask"]["billing"] == first["summary"]["multitask"]["billing"]
+    assert main(["study", "medications", "--stays", str(stays), "--out", str(out), *SMALL, "--seed", "1",
+                 "--strategies", "multitask", "--folds", "2"]) == 2  # fmt: skip
+    assert "was made with other" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_demo_from_files_to_results(shared_data, tmp_path: Path) -> None:
+    demo, stays = shared_data / "mimic3_demo", tmp_path / "stays"
+    assert main(["prepare", "medications", "--mimic-dir", str(demo), "--out", str(stays)]) == 0
+    results = study(
+        stays, tmp_path / "study", "--split-by", "folds", "--strategies", "multitask", "--subset-from", "10"
+    )
+    assert (results["stays"], results["patients"]) == (129, 100)
+    assert sum(fold["test"] for fold in results["folds"].values()) == 129
+    wards = {ward for run in results["runs"]["multitask"] for ward in run["analyses"]["wards"]}
+    assert {"medical", "surgical"} <= wards
+
+
+def test_the_network_learns_the_rule_that_the_dummy_cannot(generated) -> None:
+    stays, targets = generated.stays, generated.targets
+    fold = monte_carlo_folds(stays.patient_ids, 0, 1, held_out=60)[0]
+    strategy = read_strategy("multitask", units=64, epochs=12, learning_rate=3e-3, dropout=0.2)
+    model, history = train(stays, targets, fold.train, fold.dev, strategy)
+    assert history[-1].loss < history[0].loss
+    gold = targets.gold[fold.test].toarray()
+    dummy = np.tile(frequencies(targets.gold[fold.train]), (len(fold.test), 1))
+    learnt = ranking_metrics(gold, model.logits(stays.inputs[fold.test]))["ndcg"]
+    assert learnt > ranking_metrics(gold, dummy)["ndcg"] + 0.02
+
+
+def test_a_trained_network_comes_back_as_it_was(generated, tmp_path: Path) -> None:
+    stays, targets = generated.stays, generated.targets
+    fold = monte_carlo_folds(stays.patient_ids, 0, 1, held_out=60)[0]
+    model, _ = train(stays, targets, fold.train, fold.dev, Strategy(per_level=True, units=8, epochs=1, norm=True))
+    model.save(tmp_path)
+    again = MedicationModel.load(tmp_path)
+    assert np.array_equal(again.logits(stays.inputs), model.logits(stays.inputs))
+    parts = list(again.iter_logits(stays.inputs, batch=7))
+    assert max(map(len, parts)) == 7
+    np.testing.assert_allclose(np.concatenate(parts), model.logits(stays.inputs), atol=1e-5)
+    weights = tmp_path / "networks.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\1\0")
+    with pytest.raises(InputError, match="damaged"):
+        MedicationModel.load(tmp_path)
+
+
+def test_a_search_goes_on_where_it_was(generated, tmp_path: Path) -> None:
+    from concept_icd.models.medications.search import search
+
+    stays, targets = generated.stays, generated.targets
+    fold = monte_carlo_folds(stays.patient_ids, 0, 1, held_out=60)[0]
+    strategy = Strategy(units=16, epochs=2, loss="focal")
+    found = search(stays, targets, fold.train, fold.dev, strategy, tmp_path, trials=2)
+    log = (tmp_path / "search.log").stat().st_size
+    assert search(stays, targets, fold.train, fold.dev, strategy, tmp_path, trials=2) == found
+    assert (tmp_path / "search.log").stat().st_size <= log + 1000  # no trial was added
+    assert found.units <= 16
+    assert 1 <= found.gamma <= 4
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"loss": "focul"}, "did you mean 'focal'"),
+        ({"dropout": 1.0}, "dropout must lie below 1"),
+        ({"loss": "mc", "per_level": True}, "sees no tree"),
+        ({"loss": "focal", "weights": "level"}, "weights are those of the loss bce"),
+        ({"unitz": 3}, "unknown option 'unitz'"),
+    ],
+)
+def test_wrong_options_are_one_sentence(options: dict, told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        read_strategy("multitask", **options)
+
+
+def test_a_study_of_one_fold_needs_dev_and_gold(generated) -> None:
+    stays, targets = generated.stays, generated.targets
+    nothing = np.array([], dtype=np.int64)
+    with pytest.raises(InputError, match="both need at least one"):
+        train(stays, targets, nothing, np.array([1]), Strategy(epochs=1))
+    short = dataclasses.replace(targets, gold=targets.gold[:10])
+    with pytest.raises(ValueError, match="rows of targets"):
+        train(stays, short, np.array([0]), np.array([1]), Strategy(epochs=1))
