@@ -2,12 +2,12 @@
 
     OMP_NUM_THREADS=2 .venv-vllm/bin/python benchmarks/vllm_scoring.py --out benchmarks/results/vllm_scoring.json
 
-A random Llama of about 100 M parameters, float32, saved to a folder that every way loads; notes of 1,500 tokens; 150
-questions by the package's template over titles of ICD-9-CM. Every way lives in a process of its own and they take turns
-in rounds, each round with notes that no way has read. vLLM is given a round's notes at once. Of the plain prompts a
-round asks a few. Times are wall seconds and CPU seconds of all threads; the latter hold on a machine that does other
-things too. Memory is the peak resident set above imports and weights. vLLM's CPU build is asked, prefix cache on,
-without an adapter and with one.
+A random Llama of about 100 M parameters, float32, saved to a folder that every way loads; notes of 1,500 tokens, and of
+1,504, which fill vLLM's blocks of 32; 150 questions by the package's template over titles of ICD-9-CM. Every way lives
+in a process of its own and they take turns in rounds, each round with notes that no way has read. vLLM is given a
+round's notes at once; its CPU build, prefix cache on, without an adapter and with one. Of the plain prompts a round
+asks a few. Times are wall and CPU seconds of all threads; the latter hold on a machine that does other things too.
+Memory is the peak resident set above imports and weights, with all of vLLM's cache.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ import numpy as np
 from common import random_concepts, random_llama, random_note, record
 
 from concept_icd.artifacts import write_json
+from concept_icd.base_model import load_tokenizer
 from concept_icd.prompts import PromptTemplate, TokenizedPrompt
 from concept_icd.records import Concept, Note
 
@@ -129,71 +130,74 @@ def build(folder: Path, layers: int, seed: int) -> tuple[Path, Path, int]:
 def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     model, adapter, weights = build(folder, args.layers, args.seed)
     rng = np.random.default_rng(args.seed)
-    tokenizer = random_llama(1, args.seed).tokenizer
-    prompt = TokenizedPrompt(PromptTemplate.load(), tokenizer, 4096)
+    prompt = TokenizedPrompt(PromptTemplate.load(), load_tokenizer(model)[0], 4096)
     concepts = random_concepts(args.questions, rng)
     workers = {}
     for way in args.ways:
         workers[way] = Worker(way, str(model), str(adapter), json.loads(args.vllm_options))
         print(f"{way}: loaded in {workers[way].loaded['load_seconds']:.0f} s", file=sys.stderr, flush=True)
         # Compiles, and grows what grows once.
-        workers[way].score([random_note(prompt, "warm-up", 200, rng)], concepts[:5])
-    rows: dict[str, list[dict[str, Any]]] = {way: [] for way in args.ways}
-    gaps: dict[str, list[float]] = {way: [] for way in args.ways}
-    for number in range(args.rounds):
-        notes = [random_note(prompt, f"{number}-{i}", args.note_tokens, rng) for i in range(args.notes)]
-        some = concepts[number * args.plain_questions % len(concepts) :][: args.plain_questions]
-        reference = None
-        for way, worker in workers.items():
-            plain = way == "plain"
-            done = worker.score(notes[:1] if plain else notes, some if plain else concepts)
-            logits = done.pop("logits")
-            share = len(some) / len(concepts) / len(notes) if plain else 1.0
-            done |= {"notes_per_second": len(notes) * share / done["seconds"],
-                     "cpu_seconds_per_note": done["cpu_seconds"] / len(notes) / share}  # fmt: skip
-            rows[way].append(done)
-            if way == "packed":
-                reference = logits
-            elif reference is not None:
-                same = reference[:1, [concepts.index(concept) for concept in some]] if plain else reference
-                gaps[way].append(float(np.abs(logits - same).max()))
-            print(f"round {number + 1}/{args.rounds}: {way}: {1 / done['notes_per_second']:.1f} s a note, "
-                  f"{done['cpu_seconds_per_note']:.1f} CPU s", file=sys.stderr, flush=True)  # fmt: skip
+        workers[way].score([random_note(prompt, "warm-up", 90, rng)], concepts[:5])
+    cases = {}
+    for tokens in args.note_tokens:
+        rows: list[dict[str, dict[str, Any]]] = []
+        for number in range(args.rounds):
+            notes = [random_note(prompt, f"{number}-{i}", tokens, rng) for i in range(args.notes)]
+            first = number * args.plain_questions % (len(concepts) - args.plain_questions + 1)
+            rows.append(take_turns(workers, notes, concepts, slice(first, first + args.plain_questions)))
+            figures = ", ".join(f"{way} {row['cpu_seconds_a_note']:.1f}" for way, row in rows[-1].items())
+            print(f"{tokens} tokens, round {number + 1}: CPU seconds a note: {figures}", file=sys.stderr, flush=True)
+        cases[str(tokens)] = {way: summary(rows, way, args.ways[0]) for way in args.ways}
     peaks = {way: worker.stop() - weights for way, worker in workers.items()}
     questions = [len(prompt.encode_concept(concept)) for concept in concepts]
-    first = args.ways[0]
     return {
-        "note_tokens": args.note_tokens,
         "notes_a_round": args.notes,
         "questions": len(concepts),
         "question_tokens_mean": round(float(np.mean(questions)), 2),
-        "tokens_a_note_shared": args.note_tokens + sum(questions),
-        "tokens_a_note_plain": sum(args.note_tokens + question for question in questions),
         "weight_bytes": weights,
-        "ways": {
-            way: {
-                "notes_per_second": round(statistics.median(row["notes_per_second"] for row in rows[way]), 5),
-                "cpu_seconds_per_note": round(statistics.median(row["cpu_seconds_per_note"] for row in rows[way]), 2),
-                f"cpu_seconds_over_{first}": round(ratio(rows[way], rows[first], "cpu_seconds_per_note"), 3),
-                f"speed_over_{first}": round(ratio(rows[way], rows[first], "notes_per_second"), 3),
-                "tokens_computed_a_note": round(rows[way][0]["computed"] / (1 if way == "plain" else args.notes)),
-                "peak_bytes_above_weights": peaks[way],
-                "largest_score_gap": max(gaps[way], default=None),
-                **{name: round(value, 1) for name, value in workers[way].loaded.items()},
-                "rounds": [{key: round(value, 4) for key, value in row.items()} for row in rows[way]],
-            }
-            for way in args.ways
-        },
+        "loaded": {way: {name: round(value, 1) for name, value in workers[way].loaded.items()} for way in args.ways},
+        "peak_bytes_above_weights": peaks,
+        "note_tokens": cases,
     }
 
 
-def ratio(rows: Sequence[dict[str, Any]], base: Sequence[dict[str, Any]], key: str) -> float:
-    return statistics.median(row[key] / other[key] for row, other in zip(rows, base, strict=True))
+def take_turns(
+    workers: dict[str, Worker], notes: Sequence[Note], concepts: Sequence[Concept], some: slice
+) -> dict[str, dict[str, Any]]:
+    """One round: every way scores the notes; the plain way asks the first of them a few questions."""
+    rows: dict[str, dict[str, Any]] = {}
+    reference = None
+    for way, worker in workers.items():
+        asked = (notes[:1], concepts[some]) if way == "plain" else (notes, concepts)
+        row = worker.score(*asked)
+        logits, share = row.pop("logits"), len(asked[0]) * len(asked[1]) / len(concepts)
+        if reference is None:
+            reference = logits
+        row["largest_score_gap"] = float(np.abs(logits - (reference[:1, some] if way == "plain" else reference)).max())
+        row |= {"seconds_a_note": row["seconds"] / share, "cpu_seconds_a_note": row["cpu_seconds"] / share}
+        row |= {"tokens_computed_a_note": row["computed"] / share}
+        rows[way] = row
+    return rows
+
+
+def summary(rows: Sequence[dict[str, dict[str, Any]]], way: str, base: str) -> dict[str, Any]:
+    """Medians over the rounds, and of the rounds' ratios to `base`."""
+    of = {key: [row[way][key] for row in rows] for key in rows[0][way]}
+    over = {key: [row[way][key] / row[base][key] for row in rows] for key in ("seconds_a_note", "cpu_seconds_a_note")}
+    return {
+        "notes_per_second": round(1 / statistics.median(of["seconds_a_note"]), 5),
+        "cpu_seconds_a_note": round(statistics.median(of["cpu_seconds_a_note"]), 2),
+        "tokens_computed_a_note": round(of["tokens_computed_a_note"][0]),
+        f"seconds_over_{base}": round(statistics.median(over["seconds_a_note"]), 3),
+        f"cpu_seconds_over_{base}": round(statistics.median(over["cpu_seconds_a_note"]), 3),
+        "largest_score_gap": max(of["largest_score_gap"]),
+        "rounds": {key: [round(value, 3) for value in of[key]] for key in ("seconds_a_note", "cpu_seconds_a_note")},
+    }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--note-tokens", type=int, default=1500)
+    parser.add_argument("--note-tokens", type=int, nargs="+", default=[1500, 1504])
     parser.add_argument("--questions", type=int, default=150)
     parser.add_argument("--plain-questions", type=int, default=5, help="plain prompts a round")
     parser.add_argument("--notes", type=int, default=4, help="a round")
@@ -208,11 +212,8 @@ def main() -> None:
         found = measure(args, Path(folder))
     result = record("vllm_scoring.py", args.seed) | {"rounds": args.rounds, "cores": os.cpu_count(), **found}
     result["versions"]["vllm"] = vllm_version()
-    print(
-        json.dumps(
-            {way: {k: v for k, v in row.items() if k != "rounds"} for way, row in found["ways"].items()}, indent=2
-        )
-    )
+    print(json.dumps(found["note_tokens"], indent=2))
+    print("peak bytes above the weights:", found["peak_bytes_above_weights"])
     if args.out:
         write_json(args.out, result)
 

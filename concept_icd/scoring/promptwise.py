@@ -7,7 +7,7 @@ an engine with a prefix cache reads the note once; a plan's rounds are asked for
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,7 +141,11 @@ class PromptScorer(ABC):
 
 
 def tokenized_prompt(
-    model: str | Path, prompt: PromptTemplate | str | Path, max_length: int | None, note_text: str
+    model: str | Path,
+    prompt: PromptTemplate | str | Path,
+    max_length: int | None,
+    note_text: str,
+    learned: Mapping[str, Sequence[int]] | None = None,
 ) -> TokenizedPrompt:
     """The template in a base model's tokens, without loading the model; the longest prompt is the model's by default.
 
@@ -150,7 +154,7 @@ def tokenized_prompt(
     """
     template = prompt if isinstance(prompt, PromptTemplate) else PromptTemplate.load(prompt)
     tokenizer, window = load_tokenizer(model)
-    return TokenizedPrompt(template, tokenizer, min(max_length or window, window), note_text)
+    return TokenizedPrompt(template, tokenizer, min(max_length or window, window), note_text, learned)
 
 
 def margin(logprobs: Any, yes: Any, no: Any) -> float:

@@ -3,6 +3,7 @@
 vLLM keeps the keys and values of whole blocks of a prompt, so the questions of a note, handed over together, pay for
 the note once (and for its last, unfilled block once a question). It is asked for the log-probabilities of exactly
 "yes" and "no"; an older vLLM for those of a distribution over these two alone, whose difference is the same.
+Learned question tokens go in as embeddings among the ids.
 
 One engine lives in a process at a time. Scorers with the same options share it, whatever their adapter; a scorer with
 others starts its own in its place.
@@ -17,15 +18,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from concept_icd.artifacts import hash_of
 from concept_icd.base_model import resolve
 from concept_icd.errors import InputError, MissingExtraError
 from concept_icd.model_reference import ModelReference
 from concept_icd.prompts import PromptTemplate, TokenizedPrompt, checked_note_text
+from concept_icd.question_tokens import QuestionTokens
 from concept_icd.scoring.memory import is_out_of_memory
 from concept_icd.scoring.promptwise import Answered, Asked, PromptScorer, margin, tokenized_prompt
-from concept_icd.scoring.vllm_adapters import adapter_rank
+from concept_icd.scoring.vllm_adapters import embedding_rows, lora_options
 
 #: Keys and values that the CPU engine may keep, in GiB.
 CPU_CACHE_GIB = 2.0
@@ -37,6 +40,7 @@ class VllmScorer(PromptScorer):
     Args:
         engine: options of `vllm.LLM`; scorers with equal ones share an engine.
         adapter: folder of the LoRA weights, or None.
+        learned: vectors of the learned question tokens, float32 (tokens, hidden size), and the id of the first.
     """
 
     def __init__(
@@ -45,9 +49,11 @@ class VllmScorer(PromptScorer):
         engine: Mapping[str, Any],
         adapter: str | Path | None = None,
         *,
+        learned: tuple[np.ndarray, int] | None = None,
         notes_at_once: int = 16,
     ) -> None:
         super().__init__(tokens, notes_at_once)
+        self.learned = learned
         self.engine, self.adapter = dict(engine), adapter
         self._lora = _lora_request(adapter) if adapter is not None else None
         _running(self.engine, self._lora)
@@ -84,8 +90,13 @@ class VllmScorer(PromptScorer):
             MissingExtraError: vLLM is not installed.
         """
         checked_note_text(note_text)  # before minutes of loading
-        tokens = tokenized_prompt(model, prompt, max_length, note_text)
-        rank = adapter_rank(model, adapter) if adapter is not None else None
+        lora = lora_options(model, adapter) if adapter is not None else {}
+        questions = QuestionTokens.load(adapter) if adapter is not None else None
+        learned, ids = None, None
+        if questions is not None:
+            first = embedding_rows(model, questions)
+            ids, learned = questions.ids(first), (questions.values.reshape(-1, questions.values.shape[2]), first)
+        tokens = tokenized_prompt(model, prompt, max_length, note_text, ids)
         vllm = _import_vllm()
         on_cpu = vllm.platforms.current_platform.is_cpu()
         if load_in_4bit and on_cpu:
@@ -108,17 +119,18 @@ class VllmScorer(PromptScorer):
             options |= {"gpu_memory_utilization": gpu_memory_utilization}
         if load_in_4bit:
             options |= {"quantization": "bitsandbytes"}
-        if rank is not None:
-            options |= {"enable_lora": True, "max_lora_rank": rank, "max_loras": 1}
+        options |= lora
+        if learned is not None:
+            options |= {"enable_prompt_embeds": True}
         if not takes_token_ids(vllm.SamplingParams):
             options |= {"logprobs_mode": "processed_logprobs"}
-        return cls(tokens, options | engine, adapter, notes_at_once=notes_at_once)
+        return cls(tokens, options | engine, adapter, learned=learned, notes_at_once=notes_at_once)
 
     def _ask(self, asked: Sequence[Asked]) -> list[Answered]:
         """See `PromptScorer`. A note's questions stand together, so that the first of them fills the cache."""
         vllm, llm = _import_vllm(), _running(self.engine, self._lora)
         yes, no = self.tokens.yes_id, self.tokens.no_id
-        prompts = [vllm.TokensPrompt(prompt_token_ids=ids) for one in asked for ids in one.prompts]
+        prompts = [self._prompt(ids) for one in asked for ids in one.prompts]
         if not prompts:
             return [Answered(np.empty(0, dtype=np.float32)) for _ in asked]
         params = sampling_params(vllm.SamplingParams, yes, no, processed="logprobs_mode" in self.engine)
@@ -136,6 +148,23 @@ class VllmScorer(PromptScorer):
             logits = np.array([margin(logprobs, yes, no) for logprobs in found], dtype=np.float32)
             answers.append(Answered(logits, sum(result.num_cached_tokens or 0 for result in results)))
         return answers
+
+    def _prompt(self, ids: list[int]) -> Any:
+        """A prompt as vLLM takes it: its ids, and vectors in the place of those beyond the vocabulary."""
+        from vllm.inputs import EmbedsPrompt, TokensPrompt
+
+        if self.learned is None:
+            return TokensPrompt(prompt_token_ids=ids)
+        values, first = self.learned
+        found = np.array(ids)
+        words = found < first
+        vectors = torch.zeros(len(ids), values.shape[1], dtype=getattr(torch, self.engine["dtype"]))
+        vectors[torch.from_numpy(~words)] = torch.from_numpy(values[found[~words] - first]).to(vectors.dtype)
+        return EmbedsPrompt(
+            prompt_embeds=vectors,
+            prompt_token_ids=np.where(words, found, 0).tolist(),
+            prompt_is_token_ids=words.tolist(),
+        )
 
 
 def takes_token_ids(params: Any) -> bool:

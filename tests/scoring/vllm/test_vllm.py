@@ -10,6 +10,7 @@ import pytest
 from concept_icd.concepts import ConceptSet
 from concept_icd.errors import InputError
 from concept_icd.prompts import PromptTemplate
+from concept_icd.question_tokens import QuestionTokens
 from concept_icd.records import CodedNote, Note
 from concept_icd.scoring.packed import PackedScorer
 from tests.conftest import build_adapter
@@ -104,6 +105,21 @@ def test_rounds_of_a_plan_ask_what_the_packed_scorer_asks(llama, llama_adapter):
     for note_id, scores in found.items():
         assert scores.asked.tolist() == expected[note_id].asked.tolist()
         np.testing.assert_allclose(scores.logits, expected[note_id].logits, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [1, 4])
+def test_learned_question_tokens_go_in_as_embeddings(llama, llama_adapter, tmp_path, size):
+    """The note's blocks are shared between prompts that end in vectors."""
+    shutil.copytree(llama_adapter, tmp_path / "learned")
+    values = np.random.default_rng(size).normal(size=(len(CODES), size, 128)).astype(np.float32)
+    QuestionTokens(tuple(concept.key for concept in CONCEPTS.concepts), values).save(tmp_path / "learned")
+    scorer = VllmScorer.from_pretrained(llama, tmp_path / "learned", **SMALL)
+    same(
+        scorer.score(NOTES, CONCEPTS), PackedScorer.from_pretrained(llama, tmp_path / "learned").score(NOTES, CONCEPTS)
+    )
+    (scores,) = scorer.iter_scores([Note("fresh", "wheezing and asthma and cough " * 15)], CONCEPTS.concepts)
+    assert scores.reused > scores.computed
 
 
 @pytest.mark.slow
