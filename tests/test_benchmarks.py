@@ -149,13 +149,12 @@ def test_codiesp(shared_data, tmp_path):
     """The rare labels, few training steps: each system decides once on the same test cases."""
     work, corpus = tmp_path / "work", tmp_path / "work" / "codiesp9-rare50"
     words = ("--data-dir", shared_data, "--work", work, "--tasks", "codiesp9-rare50", "--label-attention-epochs", 0.1)
-    words = (*words, "--systems", "concepts", "svm", "label_attention", "frequency")
+    words = (*words, "--systems", "concepts", "label_attention", "frequency")
     result = run("codiesp.py", *words, "--tuning-options=--max_steps 2", out=tmp_path / "first.json")
     found = result["tasks"]["codiesp9-rare50"]
     assert (found["labels"], found["notes"]) == (50, {"train": 198, "dev": 124, "test": 140})
     assert {system["figures"]["micro_f1"] > 0 for system in found["systems"].values()} == {True}
-    assert found["systems"]["TF-IDF + linear SVM"]["figures"]["micro_auc"] > 0.6
-    difference = found["differences"]["concept pipeline, tiny model minus TF-IDF + linear SVM"]["micro_f1"]
+    difference = found["differences"]["concept pipeline, tiny model minus frequency"]["micro_f1"]
     assert difference["low"] <= difference["difference"] <= difference["high"]
     assert str(shared_data) not in (tmp_path / "first.json").read_text()
     made = {path.name: path.stat().st_mtime_ns for path in corpus.glob("*.npz")}
