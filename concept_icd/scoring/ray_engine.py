@@ -20,8 +20,8 @@ import shutil
 import socket
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from typing import Any
 
 from concept_icd.errors import InputError, MissingExtraError
@@ -84,12 +84,13 @@ class RayEngine:
                 jobs = {shard.job: shard.make_scorer for shard in wave}
                 answers = _answers(ray, wave, common | {"jobs": jobs}, workers, self.threads, gpus)
                 left = {shard.number: shard for shard in wave}
-                for number, answer in answers:
-                    if isinstance(answer, str):
-                        raise InputError(answer)
-                    for record in answer:
-                        tell(record)
-                    yield left.pop(number), answer
+                with closing(answers):  # before Ray is left: what is closed after that would start another
+                    for number, answer in answers:
+                        if isinstance(answer, str):
+                            raise InputError(answer)
+                        for record in answer:
+                            tell(record)
+                        yield left.pop(number), answer
                 if left:
                     raise RuntimeError(f"Ray gave nothing back for {len(left)} of {len(wave)} shards")
 
@@ -151,7 +152,7 @@ class _Worker:
 
 def _answers(
     ray: Any, shards: Sequence[Shard], arguments: Mapping[str, Any], workers: int, threads: int, gpus: int
-) -> Iterator[tuple[int, list[Record] | str]]:
+) -> Generator[tuple[int, list[Record] | str], None, None]:
     """Numbers of shards and their records, as they come."""
     from ray.data.exceptions import UserCodeException
 
@@ -174,9 +175,11 @@ def _answers(
         )
     try:
         # Without prefetching, a shard that is done is here at once.
-        for table in data.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow"):
-            for row in table.to_pylist():
-                yield row["number"], pickle.loads(row["content"])
+        tables = iter(data.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow"))
+        with closing(tables):
+            for table in tables:
+                for row in table.to_pylist():
+                    yield row["number"], pickle.loads(row["content"])
     except (UserCodeException, ray.exceptions.RayTaskError):
         raise  # a bug, with its traceback
     except ray.exceptions.RayError as error:

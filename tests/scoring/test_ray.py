@@ -174,7 +174,7 @@ def test_what_is_wrong_on_a_worker_is_one_sentence_here(cluster, tmp_path):
     with pytest.raises(InputError, match=r"cannot load the base model .*no-such-model.* \(a Ray worker on "):
         fill(tmp_path / "scores", engine, partial(make_scorer, tmp_path / "no-such-model"))
     with pytest.raises(ray.exceptions.RayTaskError, match="a bug"):
-        fill(tmp_path / "scores", engine, BrokenScorer)
+        fill(tmp_path / "broken", engine, BrokenScorer)
     with pytest.raises(InputError, match=r"no node of the Ray cluster has 1 CPUs and 1 GPUs for a worker"):
         fill(tmp_path / "scores", RayEngine(cluster.address, gpus=1), BrokenScorer)
     assert not (tmp_path / "scores").exists()
