@@ -40,6 +40,7 @@ class Plan:
     lora_r: int = 32
     lora_target_modules: tuple[str, ...] = ("q_proj", "v_proj")
     prompt: str = "concept"
+    question_tokens: int | None = None
     levels: tuple[str, ...] = ("chapter", "section", "category", "subcategory", "code")
     positive_share: float = 1.0
     negative_share: float = 0.1
@@ -146,7 +147,7 @@ def workload_of(task: Task, plan: Plan, shape: ModelShape, note_tokens: float = 
         concepts=len(concepts),
         note_tokens=min(note_tokens, longest),
         longest_note=min(6 * note_tokens, longest),
-        question_tokens=_question_tokens(plan.model_name_or_path, questions),
+        question_tokens=plan.question_tokens or _question_tokens(plan.model_name_or_path, questions),
         true_concepts=fmean(float(concepts.weak_labels(stay).sum()) for stay in stays),
     )
 

@@ -131,6 +131,12 @@ def test_a_note_is_read_no_further_than_the_model_reaches() -> None:
     assert workload_of(TASKS["mimic3-50"], shorter, TINY).note_tokens == 256
 
 
+def test_learned_question_tokens_are_as_many_as_the_config_says(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("model_name_or_path: tiny\nquestion_tokens: 2\n")
+    work = workload_of(TASKS["mimic3-50"], read_plan(tmp_path / "c.yaml"), TINY)
+    assert work.all_question_tokens == 2 * work.concepts
+
+
 def test_time_falls_with_speed_and_grows_with_epochs() -> None:
     task, plan = TASKS["mimic3-rare50"], read_plan("mimic3-rare50")
     work = workload_of(task, plan, LLAMA)
