@@ -252,9 +252,15 @@ def main() -> None:
     todo = [(task, fold, style) for task in args.tasks for fold in folds[task] for style in STYLES]
     run_all([t for t in todo if not (args.work / "{}-{}-{}.json".format(*t)).is_file()], args)
     sizes = (args.note_tokens, args.questions)
-    models = {"tiny": costs(load_model("tiny"), *sizes, args.rounds, 0)}
+    loaders = {"tiny": lambda: load_model("tiny")}
     if args.layers:
-        models["random Llama"] = costs(random_llama(args.layers, 0), *sizes, max(1, args.rounds // 5), 0)
+        loaders["random-llama"] = lambda: random_llama(args.layers, 0)
+    models = {}
+    for name, load in loaders.items():
+        path = args.work / f"cost-{name}.json"
+        if not path.is_file():
+            write_json(path, costs(load(), *sizes, args.rounds if name == "tiny" else max(1, args.rounds // 5), 0))
+        models[name] = read_json(path)
     result = record("questions.py", 0) | {
         "styles": {style: {"prompt": words, "question_tokens": size} for style, (words, size) in STYLES.items()},
         "accuracy": {task: collect(task, folds[task], args) for task in args.tasks},
