@@ -38,29 +38,31 @@ def growth(result: dict[str, Any]) -> list[str]:
 
 
 def vllm_scoring(result: dict[str, Any]) -> list[str]:
-    ways = result["ways"]
-    first = next(iter(ways))
-    names = {"packed": "packed", "plain": "one prompt a question"}
+    cases = result["note_tokens"]
+    first = next(iter(next(iter(cases.values()))))
+    names = {"plain": "one prompt a question"}
     lines = [
         "## Packed scoring against vLLM",
         "",
-        f"Random Llama, {result['weight_bytes'] / 4e6:.0f} M parameters, float32, on the CPU; notes of "
-        f"{result['note_tokens']:,} tokens, {result['questions']} questions of {result['question_tokens_mean']} tokens "
-        f"in the mean; {result['notes_a_round']} notes a round, medians over {result['rounds']} rounds in which all "
-        "ways take turns, each in its own process. vLLM with its prefix cache on.",
+        f"Random Llama, {result['weight_bytes'] / 4e6:.0f} M parameters, float32, on the CPU; {result['questions']} "
+        f"questions of {result['question_tokens_mean']} tokens in the mean; {result['notes_a_round']} notes a round, "
+        f"medians over {result['rounds']} rounds in which all ways take turns, each in a process of its own. vLLM with "
+        "its prefix cache on.",
         "",
-        f"| | notes/s | CPU s a note | CPU s over {first}'s | speed over {first}'s | tokens computed a note | "
-        "peak above weights | largest score gap |",
-        "|---|---|---|---|---|---|---|---|",
+        f"| | notes/s | CPU s a note | time over {first}'s | CPU s over {first}'s | tokens computed a note | "
+        "largest score gap |",
+        "|---|---|---|---|---|---|---|",
+        *(
+            f"| {int(tokens):,}-token note: {names.get(name, name)} | {way['notes_per_second']:.3g} | "
+            f"{way['cpu_seconds_a_note']} | {way[f'seconds_over_{first}']} | {way[f'cpu_seconds_over_{first}']} | "
+            f"{way['tokens_computed_a_note']:,} | {way['largest_score_gap']:.0e} |"
+            for tokens, ways in cases.items()
+            for name, way in ways.items()
+        ),
     ]
-    for name, way in ways.items():
-        gap = way["largest_score_gap"]
-        lines.append(
-            f"| {names.get(name, name)} | {way['notes_per_second']:.3g} | {way['cpu_seconds_per_note']} | "
-            f"{way[f'cpu_seconds_over_{first}']} | {way[f'speed_over_{first}']} | {way['tokens_computed_a_note']:,} | "
-            f"{way['peak_bytes_above_weights'] / 2**20:,.0f} MiB | {'' if gap is None else f'{gap:.0e}'} |"
-        )
-    return [*lines, ""]
+    peaks = (f"{names.get(name, name)} {peak / 2**20:,.0f} MiB"
+             for name, peak in result["peak_bytes_above_weights"].items())  # fmt: skip
+    return [*lines, "", f"Peak memory above the weights: {', '.join(peaks)}.", ""]
 
 
 def ray_overhead(result: dict[str, Any]) -> list[str]:
