@@ -131,7 +131,7 @@ def collect(task: str, folds: list[int], args: argparse.Namespace) -> dict[str, 
         test = [note for note in notes if note.split == "test"]
         gold_of.append(gold_matrix([note.note.note_id for note in test], test, labels)[0])
     gold = np.concatenate(gold_of)
-    for style in STYLES:
+    for style in args.styles:
         parts = [read_json(args.work / f"{task}-{fold}-{style}.json") for fold in folds]
         probabilities = np.concatenate([np.array(part["probabilities"]) for part in parts])
         accepted = np.concatenate([np.array(part["accepted"], dtype=bool) for part in parts])
@@ -231,7 +231,8 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path, required=True, help="folder of public corpora, with cmc2007")
     parser.add_argument("--codiesp", type=Path, help="prepared codiesp9-50")
     parser.add_argument("--work", type=Path, default=Path("runs/bench-questions"))
-    parser.add_argument("--tasks", nargs="+", choices=CONFIGS, default=list(CONFIGS))
+    parser.add_argument("--tasks", nargs="*", choices=CONFIGS, default=list(CONFIGS), help="none: cost alone")
+    parser.add_argument("--styles", nargs="+", choices=STYLES, default=list(STYLES), help="whose accuracy is measured")
     parser.add_argument("--cmc-folds", type=int, nargs="+", choices=(1, 2), default=[1, 2])
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--options", default="", help="tuning options that override the configs, as one string")
@@ -242,6 +243,8 @@ def main() -> None:
     parser.add_argument("--only", metavar="TASK,FOLD,STYLE", help="one training, in this process")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
+    if "template" not in args.styles:
+        parser.error("--styles needs template, which the others are compared with")
     torch.set_num_threads(1)
     if args.only:
         task, fold, style = args.only.split(",")
@@ -249,7 +252,7 @@ def main() -> None:
         return
     args.work.mkdir(parents=True, exist_ok=True)
     folds = {"cmc2007": args.cmc_folds, "codiesp9-50": [0]}
-    todo = [(task, fold, style) for task in args.tasks for fold in folds[task] for style in STYLES]
+    todo = [(task, fold, style) for task in args.tasks for fold in folds[task] for style in args.styles]
     run_all([t for t in todo if not (args.work / "{}-{}-{}.json".format(*t)).is_file()], args)
     sizes = (args.note_tokens, args.questions)
     loaders = {"tiny": lambda: load_model("tiny")}

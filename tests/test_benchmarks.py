@@ -31,6 +31,17 @@ def test_packed_scoring(tmp_path):
 
 
 @pytest.mark.slow
+def test_the_cost_of_questions(tmp_path):
+    sizes = ("--tasks", "--layers", 0, "--note-tokens", 100, "--questions", 6, "--rounds", 1)
+    result = run("questions.py", "--data-dir", tmp_path, "--work", tmp_path, *sizes, out=tmp_path / "questions.json")
+    styles = result["cost"]["models"]["tiny"]["styles"]
+    tokens = {style: row["tokens_a_question"] for style, row in styles.items()}
+    assert tokens["sentence"] > tokens["template"] == tokens["title"] + 1 > tokens["learned-4"] == 4
+    assert styles["learned-2"]["tokens_over_note"] == 1.12
+    assert all(row["seconds_over_note_alone"] > 0 for row in styles.values())
+
+
+@pytest.mark.slow
 def test_packed_training(tmp_path):
     sizes = ("--layers", 1, "--note-tokens", 60, "--questions", 6, "--rounds", 1)
     result = run("packed_training.py", *sizes, out=tmp_path / "training.json")
