@@ -4,7 +4,8 @@
 
 A prepared corpus that has training and test notes is read where it lies; there is no OUT/corpus then. The heads are
 fitted on scores of training notes by adapters that did not see them; the test notes are scored by the final adapter,
-and looked at once, at the end. Dev notes are not needed: thresholds come from cross-validation on training notes.
+and looked at once, at the end. Dev notes are not needed: thresholds come from cross-validation on training notes. Only
+where every adapter saw all training notes (folds and holdout 0) are the heads fitted on the dev notes instead.
 """
 
 from __future__ import annotations
@@ -60,18 +61,21 @@ def run_pipeline(
     folder, corpus = _corpus(source, out / "corpus", seed, title)
     own = ["--corpus", str(folder), "--output_dir", str(tuned), "--seed", str(seed)]
     options = parse_options([*tuning_options, *own])
+    heads = "train" if options[0].folds or options[0].holdout else "dev"
+    if not any(note.codes for note in corpus.split(heads)):
+        raise InputError("the heads need notes that the adapter does not see: set folds or holdout, or name dev notes")
     if _begin("2/5 tune", tuned):
         finetune(options)
     elif changed := changed_options(read_manifest(tuned, "finetune")["config"], options):
         raise InputError(f"{tuned} was tuned with other options ({', '.join(changed)}); name another folder")
     if _begin("3/5 score", scored):
-        notes = [note.note for note in (*corpus.split("train"), *corpus.split("test"))]
+        notes = [note.note for note in (*corpus.split(heads), *corpus.split("test"))]
         unseen = [note for note, name in zip(notes, adapters_of(notes, tuned), strict=True) if name is not None]
         score_corpus(unseen, tuned, scored)
     scores = load_scores(scored)
     if _begin("4/5 fit", out / "coder"):
         start = time.monotonic()
-        coder = fit_coder(scored, corpus.notes, "train")
+        coder = fit_coder(scored, corpus.notes, heads)
         inputs = {"scores": sha256(scored / MANIFEST), "corpus": sha256(folder / MANIFEST)}
         seconds = time.monotonic() - start
         coder.save_pretrained(out / "coder", overwrite=True, inputs=inputs, seed=seed, seconds=seconds)

@@ -64,7 +64,8 @@ def test_tuning_options_are_those_of_the_file(path: Path, tmp_path: Path) -> Non
     assert concepts.negative_share == content["negative_share"]
     assert training.learning_rate == content["learning_rate"]
     assert training.report_to in ("none", [])  # nothing leaves the machine
-    assert concepts.folds >= 2 or concepts.holdout > 0  # heads need scores of notes that an adapter did not see
+    # Heads need scores of notes that an adapter did not see; CodiEsp has dev cases for them.
+    assert concepts.folds >= 2 or concepts.holdout > 0 or path.stem.startswith("codiesp9")
 
 
 @pytest.mark.parametrize("path", TUNING, ids=name)

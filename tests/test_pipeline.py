@@ -20,6 +20,7 @@ from concept_icd.corpora import load_corpus, read_jsonl, synthetic
 from concept_icd.errors import InputError
 from concept_icd.pipeline import run_pipeline, with_test_split
 from concept_icd.records import CodedNote, Note
+from concept_icd.scoring.store import load_scores
 from tests.conftest import ROOT
 
 STAGES = ("corpus", "tuned", "scores", "coder", "evaluation")
@@ -179,3 +180,18 @@ def test_notes_without_codes_teach_nothing(llama, tmp_path):
     with pytest.raises(InputError, match="none of the notes has codes"):
         run_pipeline([CodedNote(Note("a", "cough"))], tmp_path / "run", options(llama), title="t")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_one_adapter_that_saw_all_training_notes_has_its_heads_from_dev_notes(llama, tmp_path):
+    notes = some_notes()
+    with pytest.raises(InputError, match="set folds or holdout, or name dev notes"):
+        run_pipeline(notes, tmp_path / "none", [*options(llama), "--folds", "0"], title="A test")
+    held = {coded.note.patient_id for coded in notes if coded.split == "train"}
+    dev = set(sorted(held, key=str)[::4])
+    notes = [dataclasses.replace(n, split="dev") if n.note.patient_id in dev else n for n in notes]
+    run_pipeline(notes, tmp_path / "run", [*options(llama), "--folds", "0"], title="A test")
+    corpus, scores = load_corpus(tmp_path / "run" / "corpus"), load_scores(tmp_path / "run" / "scores")
+    assert set(scores.note_ids) == {n.note.note_id for split in ("dev", "test") for n in corpus.split(split)}
+    source = read_json(tmp_path / "run" / "evaluation" / "results.json")["threshold_source"]
+    assert f"cross-validation on {len(corpus.split('dev'))} notes" in source
