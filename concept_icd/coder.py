@@ -29,6 +29,7 @@ from concept_icd.model_reference import ModelReference
 from concept_icd.ontology import Ontology, load_ontology
 from concept_icd.prompts import PromptTemplate
 from concept_icd.records import CodedNote, CodingResult, ConceptContribution, Note, RankedCode, require_notes
+from concept_icd.scoring.descent import Descent, DescentRule, planned_scores
 from concept_icd.scoring.scores import ConceptScores
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class ConceptCoder:
         classification: name of the ontology of the codes.
         lexicon: what the learned order reads of a note's text; None where it reads nothing, or nothing was learnt.
         used_scorer: what new notes are scored with where it is not what the heads were fitted on; see `with_scorer`.
+        descent: which concepts a note is asked about, as in the scores of the fit; None: all.
     """
 
     concepts: ConceptSet
@@ -65,6 +67,7 @@ class ConceptCoder:
     classification: str = "icd9cm"
     lexicon: Lexicon | None = None
     used_scorer: Mapping[str, Any] = field(default_factory=dict)
+    descent: DescentRule | None = None
 
     @classmethod
     def fit(
@@ -80,6 +83,7 @@ class ConceptCoder:
         options: HeadOptions | None = None,
         allow_in_sample: bool = False,
         classification: str = "icd9cm",
+        descent: DescentRule | None = None,
     ) -> ConceptCoder:
         """Fits the heads on the scores of training notes.
 
@@ -139,6 +143,7 @@ class ConceptCoder:
             scores.out_of_fold,
             classification,
             lexicon if heads.ranker.learned is not None else None,
+            descent=descent,
         )
 
     # Use ----------------------------------------------------------------------------------------------------------
@@ -150,7 +155,10 @@ class ConceptCoder:
             InputError: the scores are of another concept set.
         """
         if scores.concept_hash != self.concepts.hash:
-            raise InputError("the scores are of another concept set than the coder's: score the notes with this coder")
+            raise InputError(
+                f"the scores are of another concept set than the coder's: it ranks its own {len(self.concepts.codes)} "
+                "codes and no others; score the notes with this coder, or fit one on these scores"
+            )
         return self.heads.predict_proba(scores.logits)
 
     def rank(
@@ -199,7 +207,7 @@ class ConceptCoder:
                 raise InputError(f"note {note.note_id!r}: {reason}")
         for start in range(0, len(notes), batch):
             part = notes[start : start + batch]
-            results = self.results(self.scorer.score(part, self.concepts), top_concepts, notes=part)
+            results = self.results(self._score(part), top_concepts, notes=part)
             for note, result in zip(part, results, strict=True):
                 yield with_evidence(self, note, result) if evidence else result
 
@@ -266,6 +274,18 @@ class ConceptCoder:
             f"`concept-icd check-parity --scorers {fitted_on} {used}` says what that changes"
         )
 
+    def _score(self, notes: Sequence[Note]) -> ConceptScores:
+        if self._plan is None:
+            scores: ConceptScores = self.scorer.score(notes, self.concepts)
+            return scores
+        return planned_scores(self.scorer, notes, self.concepts, self._plan)
+
+    @cached_property
+    def _plan(self) -> Descent | None:
+        if self.descent is None:
+            return None
+        return Descent.over(self.concepts, load_ontology(self.classification), self.descent)
+
     @cached_property
     def scorer(self) -> Any:
         """The scorer, loaded when first asked for; the base model must be the one of the fit."""
@@ -313,8 +333,8 @@ class ConceptCoder:
     def hash(self) -> str:
         """Hex digest of everything that decides a result."""
         parts = [self.concepts.hash, self.prompt.hash, self.heads.hash, self.model.hash, dict(self.scorer_settings)]
-        lexicon = [] if self.lexicon is None else [self.lexicon.hash]
-        return hash_of([*parts, self.out_of_fold, self.classification, *lexicon])
+        optional = [part.hash for part in (self.lexicon, self.descent) if part is not None]
+        return hash_of([*parts, self.out_of_fold, self.classification, *optional])
 
     # The folder ---------------------------------------------------------------------------------------------------
 

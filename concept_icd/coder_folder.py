@@ -6,6 +6,7 @@
     adapter/           LoRA weights as PEFT writes them, and learned question tokens, if any
     heads.json, heads.safetensors
     lexicon.json       terms of codes in notes, if the order was learnt with them
+    descent.json       which concepts a note is asked about, if not all
     manifest.json      what made the folder
 
 It knows files and checks; how a coder works stands in `coder`.
@@ -27,6 +28,8 @@ from concept_icd.heads.fitting import Heads
 from concept_icd.mentions import Lexicon
 from concept_icd.model_reference import ModelReference, adapter_files
 from concept_icd.prompts import PromptTemplate
+from concept_icd.scoring.descent import FILE as DESCENT
+from concept_icd.scoring.descent import DescentRule
 
 #: Raised when the folder's form changes, so that another version says so instead of misreading. 3: learned orders.
 FORMAT = 3
@@ -52,6 +55,9 @@ def write_coder(
         if coder.lexicon is not None:
             coder.lexicon.save(staging / LEXICON)
             files.append(LEXICON)
+        if coder.descent is not None:
+            coder.descent.save(staging / DESCENT)
+            files.append(DESCENT)
         if coder.model.adapter is not None:
             with writing(staging / "adapter"):
                 (staging / "adapter").mkdir()
@@ -106,6 +112,7 @@ def read_coder(folder: str | Path, *, model: str | Path | None = None) -> Concep
             settings["out_of_fold"],
             settings["classification"],
             Lexicon.load(folder / LEXICON) if LEXICON in settings["files"] else None,
+            descent=DescentRule.load(folder / DESCENT) if DESCENT in settings["files"] else None,
         )
         unchanged = coder.hash == settings["hash"]
     except (KeyError, TypeError, AttributeError) as error:

@@ -26,8 +26,11 @@ from concept_icd.errors import InputError
 from concept_icd.evaluation import evaluate_coder
 from concept_icd.folds import group_folds
 from concept_icd.heads.fitting import HeadOptions
+from concept_icd.ontology import load_ontology
 from concept_icd.prompts import PromptTemplate
 from concept_icd.records import CodedNote
+from concept_icd.scoring.descent import FILE as DESCENT
+from concept_icd.scoring.descent import Descent, DescentRule
 from concept_icd.scoring.store import CONCEPTS, PROMPT, load_scores
 from concept_icd.tuning.folder import ADAPTER
 
@@ -150,10 +153,15 @@ def fit_coder(
     chosen = [note_id for note_id in scores.note_ids if note_id in wanted]
     if not chosen:
         raise InputError(f"{scored} holds no score of a note of the split {split or '(any)'}")
+    concepts, descent = ConceptSet.load(scored / CONCEPTS), None
+    if settings.get("plan") is not None:
+        descent = DescentRule.load(scored / DESCENT)
+        if Descent.over(concepts, load_ontology(), descent).hash != settings["plan"]:
+            raise InputError(f"{scored / DESCENT} is not the descent that {scored} was scored with: score again")
     coder = ConceptCoder.fit(
         scores.select(chosen),
         notes,
-        ConceptSet.load(scored / CONCEPTS),
+        concepts,
         model=model or settings["model"],
         adapter=adapter or settings["adapter"],
         prompt=PromptTemplate.load(scored / PROMPT),
@@ -162,6 +170,7 @@ def fit_coder(
         },
         options=options,
         allow_in_sample=allow_in_sample,
+        descent=descent,
     )
     made_by = settings["weights"].get(ADAPTER)
     if model is adapter is None and made_by not in (None, coder.model.hash):

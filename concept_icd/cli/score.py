@@ -6,7 +6,9 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from concept_icd.concepts import ConceptSet
     from concept_icd.records import Note
+    from concept_icd.scoring.descent import Descent, DescentRule
     from concept_icd.scoring.engines import Engine
 
 HELP = "score every concept of every note with a tuning run's adapters, each note by one that did not see it"
@@ -22,6 +24,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tuned", required=True, help="folder written by `concept-icd finetune`")
     parser.add_argument("--out", help="folder of the scores; the same command resumes it, and mends it if damaged")
     parser.add_argument("--splits", nargs="+", metavar="SPLIT", help="only the notes of these splits")
+    which = "ask for these codes instead of the tuning's: all of ICD-9-CM (all), or a file with one code a line"
+    parser.add_argument("--codes", metavar="all|FILE", help=which)
+    asked = "ask only what this descent leads to (written by `concept-icd fit-descent`), not every concept"
+    parser.add_argument("--descent", metavar="FILE", help=asked)
+    also = "with --descent: also ask for the N codes whose words the note has (BM25; default: the descent's own)"
+    parser.add_argument("--retrieve", type=int, metavar="N", help=also)
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N notes, to try things out")
     parser.add_argument("--in-sample", action="store_true", help="score notes that every adapter has seen all the same")
     parser.add_argument("--max-length", type=int, metavar="TOKENS", help="longest prompt; default: the tuning's")
@@ -48,17 +56,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Scores; exit code 1 when some notes could not be scored."""
     import sys
+    from pathlib import Path
 
     from concept_icd.scoring.adapters import plan_scoring, score_corpus
+    from concept_icd.scoring.descent import FILE as DESCENT
     from concept_icd.scoring.store import read_failures
 
     _check(args)
     notes = _notes(args)
     options = {"in_sample": args.in_sample, "kind": args.scorer, "url": args.server_url, **_options(args)}
+    options["concepts"] = _concepts(args)
     if args.dry_run:
         _print_dry_run(plan_scoring(notes, args.tuned, **options), args)
         return 0
+    rule, options["plan"] = _descent(args, options["concepts"])
     new = score_corpus(notes, args.tuned, args.out, engine=_engine(args), shard_notes=args.shard_notes, **options)
+    if rule is not None:
+        rule.save(Path(args.out) / DESCENT)
     if not new:
         print(f"{args.out} is complete: every shard is there and whole", file=sys.stderr)
     failures = read_failures(args.out)
@@ -74,7 +88,7 @@ def _check(args: argparse.Namespace) -> None:
     """Refuses numbers below one, and options that would do nothing."""
     from concept_icd.errors import InputError
 
-    for name in ("limit", "shard_notes", "tensor_parallel", "workers"):
+    for name in ("limit", "shard_notes", "tensor_parallel", "workers", "retrieve"):
         if (value := getattr(args, name)) is not None and value < 1:
             raise InputError(f"--{name.replace('_', '-')} {value}: a number from 1 up is needed")
     if args.out is None and not args.dry_run:
@@ -87,9 +101,10 @@ def _check(args: argparse.Namespace) -> None:
         "--workers": args.workers is not None and args.engine != "ray",
         "--price-per-hour": args.price_per_hour is not None and not args.dry_run,
         "--json": args.json and not args.dry_run,
+        "--retrieve": args.retrieve is not None and args.descent is None,
     }
     needs = {"--server-url": "--scorer server", "--device": "--scorer packed", "--tensor-parallel": "--scorer vllm"}
-    needs |= {"--ray-address": "--engine ray", "--workers": "--engine ray"}
+    needs |= {"--ray-address": "--engine ray", "--workers": "--engine ray", "--retrieve": "--descent"}
     for name in (name for name, given in idle.items() if given):
         raise InputError(f"{name} does nothing without {needs.get(name, '--dry-run')}")
 
@@ -102,6 +117,43 @@ def _notes(args: argparse.Namespace) -> list[Note]:
     if not notes:
         raise InputError(f"{args.corpus} has no notes in the splits {', '.join(args.splits or ['(any)'])}")
     return notes[: args.limit]
+
+
+def _concepts(args: argparse.Namespace) -> ConceptSet:
+    """Those of the tuning, or of the codes that were named."""
+    from pathlib import Path
+
+    from concept_icd.artifacts import read_manifest
+    from concept_icd.concepts import ConceptSet
+    from concept_icd.corpora.reading import decode
+    from concept_icd.errors import InputError
+    from concept_icd.ontology import load_ontology
+    from concept_icd.tuning.folder import CONCEPTS
+
+    read_manifest(args.tuned, "finetune")
+    if args.codes is None:
+        return ConceptSet.load(Path(args.tuned) / CONCEPTS)
+    ontology = load_ontology()
+    if args.codes == "all":
+        return ConceptSet.expand(ontology.codes(), ontology)
+    try:
+        lines = decode(Path(args.codes).read_bytes()).split("\n")
+    except OSError as error:
+        raise InputError(f"--codes {args.codes}: {error.strerror or error}; name a file, or all") from error
+    return ConceptSet.expand([line.strip() for line in lines if line.strip()], ontology)
+
+
+def _descent(args: argparse.Namespace, concepts: ConceptSet) -> tuple[DescentRule, Descent] | tuple[None, None]:
+    from dataclasses import replace
+
+    from concept_icd.ontology import load_ontology
+    from concept_icd.scoring.descent import Descent, DescentRule
+
+    if args.descent is None:
+        return None, None
+    rule = DescentRule.load(args.descent)
+    rule = rule if args.retrieve is None else replace(rule, retrieve=args.retrieve)
+    return rule, Descent.over(concepts, load_ontology(), rule)
 
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:

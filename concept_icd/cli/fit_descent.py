@@ -1,0 +1,69 @@
+"""`concept-icd fit-descent`: scores of all concepts and gold codes -> which concepts are worth asking."""
+
+from __future__ import annotations
+
+import argparse
+
+HELP = "fit which concepts a note is asked about, where there are too many to ask them all"
+EXAMPLE = "concept-icd fit-descent --corpus runs/corpus --scores runs/scores --budget 300 --out runs/descent.json"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Corpus and scores in, a rule out."""
+    parser.add_argument("--corpus", required=True, help="folder written by `concept-icd prepare`")
+    parser.add_argument("--scores", required=True, help="folder written by `concept-icd score`, every concept asked")
+    parser.add_argument("--out", required=True, help="the descent, a JSON file")
+    parser.add_argument("--split", help="fit on the notes of this split (default: every scored note with codes)")
+    how = parser.add_mutually_exclusive_group()
+    share = "share of the paths to gold codes that are to be kept (default: 0.98)"
+    how.add_argument("--keep", type=float, metavar="SHARE", help=share)
+    how.add_argument("--budget", type=int, metavar="N", help="ask N questions a note at most, the most promising first")
+    also = "also ask for the N codes whose words the note has (BM25 over titles and phrases)"
+    parser.add_argument("--retrieve", type=int, default=0, metavar="N", help=also)
+    parser.add_argument("--no-descend", action="store_true", help="with --retrieve: ask for those codes alone")
+    parser.add_argument("--folds", type=int, default=5, help="of the cross-validation (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the folds (default: %(default)s)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Fits, cross-validates and saves."""
+    from dataclasses import replace
+    from pathlib import Path
+
+    from concept_icd.coder import gold_matrix
+    from concept_icd.concepts import ConceptSet
+    from concept_icd.corpora import load_corpus
+    from concept_icd.errors import InputError
+    from concept_icd.heads.descent_fitting import cross_validate, fit_descent
+    from concept_icd.ontology import load_ontology
+    from concept_icd.scoring.store import CONCEPTS, load_scores
+
+    if args.no_descend and not args.retrieve:
+        raise InputError("--no-descend asks nothing without --retrieve")
+    if args.retrieve < 0 or args.folds < 2:
+        raise InputError("--retrieve takes a number from 0 up, --folds one from 2 up")
+    scores, coded = load_scores(args.scores), load_corpus(args.corpus).notes
+    if scores.asked is not None:
+        raise InputError(f"{args.scores} lacks scores: a descent is fitted on notes that were asked every concept")
+    if not scores.out_of_fold:
+        raise InputError(
+            f"{args.scores} holds scores of notes that the model was tuned on: tune with folds, or score others"
+        )
+    by_id = {note.note.note_id: note for note in coded if note.codes and args.split in (None, note.split)}
+    scores = scores.select([note_id for note_id in scores.note_ids if note_id in by_id])
+    if len(scores) < args.folds:
+        raise InputError(f"{args.scores} holds {len(scores)} coded notes of the split {args.split or '(any)'}: too few")
+    concepts, ontology = ConceptSet.load(Path(args.scores) / CONCEPTS), load_ontology()
+    gold, patients = gold_matrix(scores.note_ids, coded, concepts.codes)
+    keep = args.keep if args.keep is not None or args.budget is not None else 0.98
+    options = {"keep": keep, "budget": args.budget, "retrieve": args.retrieve, "descend": not args.no_descend}
+    notes = [by_id[note_id].note for note_id in scores.note_ids]
+    rule = fit_descent(scores.logits, gold, concepts, ontology, notes=notes, **options)
+    more = {"notes": notes, "folds": args.folds, "seed": args.seed}
+    figures = cross_validate(scores.logits, gold, concepts, ontology, patients, **more, **options)
+    replace(rule, fitted={**options, "scores": args.scores, **figures}).save(args.out)
+    print(f"{args.out}: {figures['kept']:.1%} of {figures['gold_paths']} gold paths kept")
+    share = figures["questions"] / len(concepts)
+    print(f"{figures['questions']:.0f} questions a note, {share:.1%} of {len(concepts)} ({figures['folds']}-fold "
+          f"cross-validation on {len(scores)} notes)")  # fmt: skip
+    return 0
