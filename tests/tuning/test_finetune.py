@@ -141,7 +141,8 @@ def test_tuning_scoring_and_coding_read_the_same_tokens(corpus, llama, tmp_path)
         finetune(options)
     score_corpus([note.note for note in learned(corpus)], tmp_path / "tuned", tmp_path / "scores", in_sample=True)
     coder = fit_coder(tmp_path / "scores", learned(corpus), "train", allow_in_sample=True)
-    assert coder.scorer_settings == {"max_length": 200, "load_in_4bit": False, "note_text": "sections"}
+    read = {"max_length": 200, "load_in_4bit": False, "note_text": "sections"}
+    assert coder.scorer_settings == {"scorer": "packed", **read}
     questions = [coder.scorer.tokens.encode_question(concept.text) for concept in coder.concepts.concepts]
     encoded = [coder.scorer.tokens.encode_note(note.note, max(map(len, questions))) for note in learned(corpus)]
     assert [list(note.ids) for note in encoded] == rows
