@@ -47,9 +47,14 @@ def test_what_shares_no_word_is_not_a_candidate(concepts):
 
 
 def test_ancestors_help_but_a_title_of_its_own_counts_more(concepts):
-    scores = CodeRetriever.of(concepts).scores(Note("n", "disease of the respiratory system"))
+    scores = CodeRetriever.of(concepts).scores(Note("n", "Fever. Disease of the respiratory system."))
     rank = {code: scores[column] for column, code in enumerate(CODES)}
     assert min(rank["486"], rank["493.90"]) > max(rank["250.00"], rank["401.9"])
+
+
+def test_a_long_title_is_not_found_for_its_length():
+    retriever = CodeRetriever(2, ("renal failure", "chronic kidney disease stage five"), ((0,), (1,)), ("", ""))
+    assert retriever.best(Note("n", "chronic kidney disease noted, renal failure"), 1).tolist() == [0]
 
 
 def test_a_phrase_of_an_inner_node_brings_every_code_below_it():

@@ -7,6 +7,9 @@ import argparse
 HELP = "fit which concepts a note is asked about, where there are too many to ask them all"
 EXAMPLE = "concept-icd fit-descent --corpus runs/corpus --scores runs/scores --budget 300 --out runs/descent.json"
 
+#: Codes of the retriever, by dev notes of CodiEsp (benchmarks/descent.py).
+RETRIEVED = 40
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Corpus and scores in, a rule out."""
@@ -15,11 +18,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, help="the descent, a JSON file")
     parser.add_argument("--split", help="fit on the notes of this split (default: every scored note with codes)")
     how = parser.add_mutually_exclusive_group()
-    share = "share of the paths to gold codes that are to be kept (default: 0.98)"
+    most = "questions to a note, the most promising first (default: a tenth of the concepts)"
+    how.add_argument("--budget", type=int, metavar="N", help=most)
+    share = "instead: bars that keep this share of the paths to gold codes, such as 0.98, whatever it costs"
     how.add_argument("--keep", type=float, metavar="SHARE", help=share)
-    how.add_argument("--budget", type=int, metavar="N", help="ask N questions a note at most, the most promising first")
-    also = "also ask for the N codes whose words the note has (BM25 over titles and phrases)"
-    parser.add_argument("--retrieve", type=int, default=0, metavar="N", help=also)
+    also = "also ask for the N codes whose words the note has: BM25 over titles and phrases (default: %(default)s)"
+    parser.add_argument("--retrieve", type=int, default=RETRIEVED, metavar="N", help=also)
     parser.add_argument("--no-descend", action="store_true", help="with --retrieve: ask for those codes alone")
     parser.add_argument("--folds", type=int, default=5, help="of the cross-validation (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the folds (default: %(default)s)")
@@ -55,8 +59,8 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"{args.scores} holds {len(scores)} coded notes of the split {args.split or '(any)'}: too few")
     concepts, ontology = ConceptSet.load(Path(args.scores) / CONCEPTS), load_ontology()
     gold, patients = gold_matrix(scores.note_ids, coded, concepts.codes)
-    keep = args.keep if args.keep is not None or args.budget is not None else 0.98
-    options = {"keep": keep, "budget": args.budget, "retrieve": args.retrieve, "descend": not args.no_descend}
+    budget = args.budget if args.budget is not None or args.keep is not None else len(concepts) // 10
+    options = {"keep": args.keep, "budget": budget, "retrieve": args.retrieve, "descend": not args.no_descend}
     notes = [by_id[note_id].note for note_id in scores.note_ids]
     rule = fit_descent(scores.logits, gold, concepts, ontology, notes=notes, **options)
     more = {"notes": notes, "folds": args.folds, "seed": args.seed}

@@ -49,7 +49,7 @@ class DescentRule:
         fill: level -> score that stands for a concept that was not asked.
         price: what each e-fold of children adds to the bar of a concept: opening it costs a question a child.
         budget: questions to a note; None: every concept that reaches its bar is opened; else the most promising ones,
-            bar or not, until it is spent.
+            bar or not, until it is spent. Round one is asked whatever it costs.
         retrieve: codes of the retriever whose concepts are asked too. descend: False: no others are asked.
         fitted: how, on what, and with which figures.
     """

@@ -1,0 +1,225 @@
+"""The descent on codiesp9-all: questions to a note, and recall of gold codes, against asking every concept.
+
+    concept-icd score --corpus CORPUS --tuned TUNED --splits dev --out DEV     # every concept, held-out notes
+    concept-icd score --corpus CORPUS --tuned TUNED --splits test --out TEST   # every concept
+    python benchmarks/descent.py --corpus CORPUS --tuned TUNED --dev DEV --test TEST --out RESULT.json
+
+Everything is simulated on the scores of all concepts, which is exact: a score does not depend on what else is asked. On
+some notes the real scorer runs the chosen descent, and must ask the same and answer the same.
+
+Bars, prices, and how many codes the retriever brings are fitted and chosen on dev notes alone; the test notes are
+looked at once. Candidates are the codes that were asked; they are ranked by the score of their own concept, so that
+recall@50 is the share of gold codes (that the set holds) among a note's first 50 candidates. No head takes part in it:
+heads rank frequent codes first whether they were asked or not, which `heads` shows. Intervals: bootstrap over notes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from common import record, timed
+
+from concept_icd import metrics
+from concept_icd.artifacts import write_json
+from concept_icd.coder import gold_matrix
+from concept_icd.concepts import ConceptSet
+from concept_icd.corpora import load_corpus
+from concept_icd.folds import group_folds
+from concept_icd.heads.descent_fitting import fit_descent, gold_rows
+from concept_icd.heads.fitting import HeadOptions, fit_heads
+from concept_icd.ontology import load_ontology
+from concept_icd.records import Note
+from concept_icd.scoring.descent import Descent, DescentRule, ask_stored
+from concept_icd.scoring.packed import PackedScorer
+from concept_icd.scoring.store import CONCEPTS, load_scores
+from concept_icd.tuning.folder import ADAPTER, PROMPT
+
+SHARES = (0.99, 0.98, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5)
+#: Of all concepts.
+BUDGETS = (0.025, 0.05, 0.075, 0.1, 0.15, 0.2)
+RETRIEVED = (10, 20, 50, 100, 200)
+#: Codes of the retriever that the descent with a budget of a tenth may begin with.
+UNION = (0, 10, 20, 30, 40, 60, 80)
+TENTH, TOP, RESAMPLES = 0.1, 50, 2000
+
+
+class Part:
+    """The notes of a split with scores of all concepts and gold codes."""
+
+    def __init__(self, folder: Path, corpus: Any, concepts: ConceptSet) -> None:
+        scores = load_scores(folder)
+        by_id = {coded.note.note_id: coded.note for coded in corpus.notes}
+        self.notes: list[Note] = [by_id[note_id] for note_id in scores.note_ids]
+        self.logits = scores.logits
+        self.gold, self.patients = gold_matrix(scores.note_ids, corpus.notes, concepts.codes)
+        self.rows = gold_rows(self.gold, concepts)
+        self.codes = np.flatnonzero([concept.level == "code" for concept in concepts.concepts])
+
+    def hits(self, asked: np.ndarray) -> np.ndarray:
+        """(notes,): gold codes among the first 50 candidates, ranked by their own score; ties by their order."""
+        own = np.where(asked[:, self.codes], self.logits[:, self.codes], -np.inf)
+        first = np.argsort(-own, axis=1, kind="stable")[:, :TOP]
+        found = np.take_along_axis(self.rows[:, self.codes] & asked[:, self.codes], first, axis=1)
+        return np.asarray(found.sum(axis=1))
+
+    def ask(self, concepts: ConceptSet, rule: DescentRule) -> np.ndarray:
+        return ask_stored(Descent.over(concepts, load_ontology(), rule), self.notes, self.logits)
+
+    def figures(self, asked: np.ndarray, seed: int) -> dict[str, Any]:
+        hits, everything = self.hits(asked), self.hits(np.ones_like(asked))
+        gold, reached = self.rows.sum(axis=1), (asked & self.rows).sum(axis=1)
+        drawn = np.random.default_rng(seed).integers(len(gold), size=(RESAMPLES, len(gold)))
+        recalls = hits[drawn].sum(axis=1) / gold[drawn].sum(axis=1)
+        ratios = hits[drawn].sum(axis=1) / everything[drawn].sum(axis=1)
+        questions = asked.sum(axis=1)
+        return {
+            "questions": round(float(questions.mean()), 1),
+            "questions_most": int(questions.max()),
+            "share_of_questions": round(float(questions.mean()) / asked.shape[1], 4),
+            "reached_gold": round(float(reached.sum() / gold.sum()), 4),
+            "recall_at_50": round(float(hits.sum() / gold.sum()), 4),
+            "recall_at_50_interval": _interval(recalls),
+            "of_exhaustive": round(float(hits.sum() / everything.sum()), 4),
+            "of_exhaustive_interval": _interval(ratios),
+        }
+
+
+def _interval(values: np.ndarray) -> list[float]:
+    return [round(float(value), 4) for value in np.quantile(values, [0.025, 0.975])]
+
+
+def _fit(part: Part, concepts: ConceptSet, rows: np.ndarray, options: dict[str, Any]) -> DescentRule:
+    notes = [part.notes[row] for row in rows]
+    return fit_descent(part.logits[rows], part.gold[rows], concepts, load_ontology(), notes=notes, **options)
+
+
+def measure(name: str, options: dict[str, Any], dev: Part, test: Part, concepts: ConceptSet, seed: int) -> Any:
+    """A rule's figures on dev notes, cross-validated in 5 folds, and on test notes, fitted on all dev notes."""
+    fold, asked = group_folds(dev.patients, 5, seed), np.zeros(dev.logits.shape, dtype=bool)
+    for number in np.unique(fold):
+        plan = Descent.over(concepts, load_ontology(), _fit(dev, concepts, np.flatnonzero(fold != number), options))
+        out = np.flatnonzero(fold == number)
+        asked[out] = ask_stored(plan, [dev.notes[row] for row in out], dev.logits[out])
+    seconds, rule = timed(_fit, dev, concepts, np.arange(len(dev.notes)), options)
+    found = test.ask(concepts, rule)
+    row = {"options": options, "rule": {"bars": dict(rule.bars), "price": rule.price}, "fit_seconds": round(seconds, 1)}
+    row |= {"dev": dev.figures(asked, seed), "test": test.figures(found, seed)}
+    on_dev, on_test = row["dev"], row["test"]
+    recalls = f"{on_test['recall_at_50']} (dev {on_dev['recall_at_50']}), {on_test['of_exhaustive']:.1%} of exhaustive"
+    print(f"{name}: {on_test['questions']} questions, recall@50 {recalls}", file=sys.stderr, flush=True)
+    return row
+
+
+def check_with_scorer(tuned: Path, rule: DescentRule, test: Part, concepts: ConceptSet, count: int) -> dict[str, Any]:
+    """The real scorer on some test notes: does it ask the same, and answer the same?"""
+    scorer = PackedScorer.from_pretrained("tiny", tuned / ADAPTER, tuned / PROMPT)
+    plan = Descent.over(concepts, load_ontology(), rule)
+    rows = {note.note_id: row for row, note in enumerate(test.notes[:count])}
+    stored = ask_stored(plan, test.notes[:count], test.logits[:count])
+    gaps, other, tokens = [], 0, []
+    for scores in scorer.iter_scores(test.notes[:count], concepts.concepts, plan):
+        row = rows[scores.note_id]
+        both = np.intersect1d(scores.asked, np.flatnonzero(stored[row]))
+        other += len(scores.asked) + int(stored[row].sum()) - 2 * len(both)
+        gaps.append(np.abs(scores.logits[np.isin(scores.asked, both)] - test.logits[row, both]).max())
+        tokens.append(scores.computed)
+    return {
+        "notes": count,
+        "largest_gap": float(max(gaps)),
+        "questions_asked_by_one_alone": other,
+        "tokens_computed": float(np.mean(tokens)),
+    }
+
+
+def measure_heads(rule: DescentRule, dev: Part, test: Part, concepts: ConceptSet) -> list[dict[str, Any]]:
+    """Heads fitted on dev notes, of all scores or of descended ones, on test notes of either kind.
+
+    Here codes that were not asked are ranked too, by the score that stands for them and their frequency.
+    """
+    fill = Descent.over(concepts, load_ontology(), rule).fill
+    levels = [concept.level for concept in concepts.concepts]
+    kinds = {}
+    for name in ("all", "descended"):
+        kinds[name] = [part.logits if name == "all" else np.where(part.ask(concepts, rule), part.logits, fill)
+                       for part in (dev, test)]  # fmt: skip
+    found = []
+    for fitted_on, used_on in (("all", "all"), ("all", "descended"), ("descended", "descended")):
+        options = HeadOptions(features="path", order="none")
+        heads = fit_heads(
+            kinds[fitted_on][0], dev.gold, concepts.cover, levels, concepts.codes, groups=dev.patients, options=options
+        )
+        probabilities = heads.predict_proba(kinds[used_on][1])
+        first = np.argsort(-probabilities, axis=1, kind="stable")[:, :TOP]
+        decisions = metrics.decision_metrics(test.gold, heads.threshold.accept(probabilities))
+        recall = float(np.take_along_axis(test.gold, first, axis=1).sum() / test.gold.sum())
+        found.append(
+            {
+                "fitted_on": fitted_on,
+                "used_on": used_on,
+                "recall_at_50": round(recall, 4),
+                "micro_f1": round(decisions["micro_f1"], 4),
+                "macro_f1": round(decisions["macro_f1"], 4),
+                "macro_f1_caml": round(decisions["macro_f1_caml"], 4),
+            }
+        )
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("corpus", "tuned", "dev", "test"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--check-notes", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path)
+    args = parser.parse_args()
+    corpus, concepts = load_corpus(args.corpus), ConceptSet.load(args.dev / CONCEPTS)
+    dev, test = Part(args.dev, corpus, concepts), Part(args.test, corpus, concepts)
+
+    def run(name: str, **options: Any) -> Any:
+        return measure(name, {"keep": None, **options}, dev, test, concepts, args.seed)
+
+    tenth = int(TENTH * len(concepts))
+    rows = {f"bars, keep {share}": run(f"bars, keep {share}", keep=share) for share in SHARES}
+    for share in BUDGETS:
+        rows[f"budget {share:.1%}"] = run(f"budget {share:.1%}", budget=int(share * len(concepts)))
+    for count in RETRIEVED:
+        name = f"retriever alone, {count} codes"
+        rows[name] = run(name, budget=tenth, retrieve=count, descend=False)
+    for count in UNION[1:]:
+        name = f"budget {TENTH:.1%} and {count} codes of the retriever"
+        rows[name] = run(name, budget=tenth, retrieve=count)
+    for share in BUDGETS[:3]:
+        for count in (10, 20, 40):
+            name = f"budget {share:.1%} and {count} codes of the retriever"
+            rows[name] = run(name, budget=int(share * len(concepts)), retrieve=count)
+    at_tenth = [name for name in rows if name.startswith(f"budget {TENTH:.1%}")]
+    chosen = max(at_tenth, key=lambda name: rows[name]["dev"]["recall_at_50"])
+    rule = _fit(dev, concepts, np.arange(len(dev.notes)), rows[chosen]["options"])
+    result = record("descent.py", args.seed) | {
+        "task": corpus.manifest.get("task"),
+        "codes": len(concepts.codes),
+        "concepts": len(concepts),
+        "notes": {"dev": len(dev.notes), "test": len(test.notes)},
+        "gold_codes": {"dev": int(dev.rows.sum()), "test": int(test.rows.sum())},
+        "exhaustive": {
+            "dev": dev.figures(np.ones(dev.logits.shape, dtype=bool), args.seed),
+            "test": test.figures(np.ones(test.logits.shape, dtype=bool), args.seed),
+        },
+        "chosen_on_dev": chosen,
+        "rows": rows,
+    }
+    result["heads"] = measure_heads(rule, dev, test, concepts)
+    if args.check_notes:
+        result["real_scorer"] = check_with_scorer(args.tuned, rule, test, concepts, args.check_notes)
+    print(chosen, rows[chosen]["test"], result.get("real_scorer"))
+    if args.out:
+        write_json(args.out, result)
+
+
+if __name__ == "__main__":
+    main()
