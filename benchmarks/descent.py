@@ -110,7 +110,8 @@ def measure(name: str, options: dict[str, Any], dev: Part, test: Part, concepts:
     row |= {"dev": dev.figures(asked, seed), "test": test.figures(found, seed)}
     on_dev, on_test = row["dev"], row["test"]
     recalls = f"{on_test['recall_at_50']} (dev {on_dev['recall_at_50']}), {on_test['of_exhaustive']:.1%} of exhaustive"
-    print(f"{name}: {on_test['questions']} questions, recall@50 {recalls}", file=sys.stderr, flush=True)
+    told = f"{on_test['questions']} questions, recall@50 {on_test['recall_at_50']} (dev {on_dev['recall_at_50']})"
+    print(f"{name}: {told}, {on_test['of_exhaustive']:.1%} of exhaustive", file=sys.stderr, flush=True)
     return row
 
 

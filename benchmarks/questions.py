@@ -264,9 +264,13 @@ def main() -> None:
         if not path.is_file():
             write_json(path, costs(load(), *sizes, args.rounds if name == "tiny" else max(1, args.rounds // 5), 0))
         models[name] = read_json(path)
-    result = record("questions.py", 0) | {
+    about = record("questions.py", 0)
+    # Tasks that another run of the script measured stay, each with its own command.
+    earlier = read_json(args.out)["accuracy"] if args.out and args.out.is_file() else {}
+    result = about | {
         "styles": {style: {"prompt": words, "question_tokens": size} for style, (words, size) in STYLES.items()},
-        "accuracy": {task: collect(task, folds[task], args) for task in args.tasks},
+        "accuracy": earlier
+        | {task: collect(task, folds[task], args) | {"command": about["command"]} for task in args.tasks},
         "cost": {"note_tokens": args.note_tokens, "questions": args.questions, "models": models},
     }
     print(json.dumps(result["accuracy"] | result["cost"], indent=1))
