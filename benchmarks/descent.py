@@ -109,7 +109,6 @@ def measure(name: str, options: dict[str, Any], dev: Part, test: Part, concepts:
     row = {"options": options, "rule": {"bars": dict(rule.bars), "price": rule.price}, "fit_seconds": round(seconds, 1)}
     row |= {"dev": dev.figures(asked, seed), "test": test.figures(found, seed)}
     on_dev, on_test = row["dev"], row["test"]
-    recalls = f"{on_test['recall_at_50']} (dev {on_dev['recall_at_50']}), {on_test['of_exhaustive']:.1%} of exhaustive"
     told = f"{on_test['questions']} questions, recall@50 {on_test['recall_at_50']} (dev {on_dev['recall_at_50']})"
     print(f"{name}: {told}, {on_test['of_exhaustive']:.1%} of exhaustive", file=sys.stderr, flush=True)
     return row

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from summary_of_codiesp import codiesp
+from summary_of_descent import descent
 from summary_of_questions import questions
 from summary_of_scale import gpu, growth, ray_overhead, vllm_scoring
 
@@ -323,6 +324,16 @@ def ranking_speed(result: dict[str, Any]) -> list[str]:
     ]
 
 
+def medication_tables(result: dict[str, Any]) -> list[str]:
+    return [
+        "## Stays of the medication network from tables of MIMIC-III's size",
+        "",
+        f"{result['stays']:,} generated stays, {result['prescription_rows']:,} rows of PRESCRIPTIONS: read in "
+        f"{result['seconds']['read the tables']['processor']:.0f} processor seconds, peak {result['peak_gib']:.2f} GiB.",
+        "",
+    ]
+
+
 def main() -> None:
     about = "Written by `python benchmarks/summary.py` from `results/*.json`, which hold every figure and version."
     lines = ["# Benchmarks", "", about, ""]
@@ -330,9 +341,11 @@ def main() -> None:
         ("cmc2007", cmc2007),
         ("codiesp", codiesp),
         ("questions", questions),
+        ("descent", descent),
         ("ordering", ordering),
         ("ordering_demo_tables", ordering_demo_tables),
         ("prepare_mimic3", prepare_mimic3),
+        ("medication_tables", medication_tables),
         ("packed_scoring", packed_scoring),
         ("vllm_scoring", vllm_scoring),
         ("ray_overhead", ray_overhead),

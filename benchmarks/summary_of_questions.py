@@ -43,7 +43,7 @@ def questions(result: dict[str, Any]) -> list[str]:
             changes = " | ".join(cell(minus[figure]["value"], minus[figure], "+") for figure in ("micro_f1", "map"))
             own = " | " if style == "template" else changes
             lines.append(f"| {in_words(style)} | {row['tokens_a_question']:.1f} | {cells} | {own} |")
-        lines.append("")
+        lines += ["", f"`{found['command']}`", ""]
     lines += [
         f"Cost of {cost['questions']} questions to a {cost['note_tokens']:,}-token note: CPU seconds of one thread, "
         "over those of reading the note alone, by model:",
