@@ -329,7 +329,8 @@ def medication_tables(result: dict[str, Any]) -> list[str]:
         "## Stays of the medication network from tables of MIMIC-III's size",
         "",
         f"{result['stays']:,} generated stays, {result['prescription_rows']:,} rows of PRESCRIPTIONS: read in "
-        f"{result['seconds']['read the tables']['processor']:.0f} processor seconds, peak {result['peak_gib']:.2f} GiB.",
+        f"{result['seconds']['read the tables']['processor']:.0f} processor seconds, "
+        f"peak {result['peak_gib']:.2f} GiB.",
         "",
     ]
 

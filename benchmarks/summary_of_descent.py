@@ -23,8 +23,8 @@ def descent(result: dict[str, Any]) -> list[str]:
         f"{result['codes']:,} codes, {result['concepts']:,} concepts; bars fitted on {notes['dev']} dev notes "
         f"({gold['dev']:,} gold codes), measured on {notes['test']} test notes ({gold['test']:,}): the first of each "
         "split, for time. Recall@50 orders the codes that were asked by their own score; the intervals are bootstraps "
-        f"over notes, seed {result['seed']}. On dev, *{best}* was best within a tenth of the questions. The real scorer "
-        f"asked the same on {result['real_scorer']['notes']} notes (largest gap "
+        f"over notes, seed {result['seed']}. On dev, *{best}* was best within a tenth of the questions. The real "
+        f"scorer asked the same on {result['real_scorer']['notes']} notes (largest gap "
         f"{result['real_scorer']['largest_gap']:.0e}).",
         "",
         "| asked | questions a note | share | gold codes reached | recall@50 | of the exhaustive recall@50 |",
@@ -32,7 +32,7 @@ def descent(result: dict[str, Any]) -> list[str]:
         line("everything", result["exhaustive"]["test"]),
         *(line(f"**{name}**" if name == best else name, row["test"]) for name, row in result["rows"].items()),
         "",
-        "Heads, fitted on the dev notes and used on the test notes, with all scores or what the descent leaves of them:",
+        "Heads, fitted on the dev notes and used on the test notes, with all scores or what a descent leaves:",
         "",
         "| fitted on | used on | recall@50 | micro-F1 | macro_f1 | macro_f1_caml |",
         "|---|---|---|---|---|---|",
