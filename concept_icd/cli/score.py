@@ -66,10 +66,11 @@ def run(args: argparse.Namespace) -> int:
     notes = _notes(args)
     options = {"in_sample": args.in_sample, "kind": args.scorer, "url": args.server_url, **_options(args)}
     options["concepts"] = _concepts(args)
+    rule, plan = _descent(args, options["concepts"])
     if args.dry_run:
-        _print_dry_run(plan_scoring(notes, args.tuned, **options), args)
+        _print_dry_run(plan_scoring(notes, args.tuned, **options), args, rule)
         return 0
-    rule, options["plan"] = _descent(args, options["concepts"])
+    options["plan"] = plan
     new = score_corpus(notes, args.tuned, args.out, engine=_engine(args), shard_notes=args.shard_notes, **options)
     if rule is not None:
         rule.save(Path(args.out) / DESCENT)
@@ -178,7 +179,7 @@ def _engine(args: argparse.Namespace) -> Engine | None:
     return RayEngine(args.ray_address, workers=args.workers, gpus=0 if without_gpu else args.tensor_parallel)
 
 
-def _print_dry_run(scoring: Any, args: argparse.Namespace) -> None:
+def _print_dry_run(scoring: Any, args: argparse.Namespace, rule: DescentRule | None) -> None:
     """A table, or with --json one object."""
     import dataclasses
     import json
@@ -187,6 +188,8 @@ def _print_dry_run(scoring: Any, args: argparse.Namespace) -> None:
     from concept_icd.scoring.dry_run import count_tokens, estimate_hours
 
     count = count_tokens(scoring)
+    if rule is not None:  # its budget, or what it asked of the notes that it was fitted on
+        count = count.asking(rule.budget or round(rule.fitted.get("questions", count.concepts)))
     estimates, unknown = [], None
     try:
         estimates = estimate_hours(count, scoring.settings["model"], args.price_per_hour)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 
 from concept_icd.base_model import load_tokenizer
@@ -28,12 +28,12 @@ SAMPLE = 2000
 
 @dataclass(frozen=True)
 class TokenCount:
-    """The tokens of a run in which every note is asked about every concept.
+    """The tokens of a run in which every note is asked as many questions.
 
     Attributes:
         notes: that can be scored. counted: of these, how many were tokenised; the other figures follow from them.
         flawed, truncated: notes that cannot be scored, and notes that are not read to their end.
-        concepts: questions a note. question_tokens: of all questions together.
+        concepts: questions a note. question_tokens: of all of these together.
         note_tokens: of each note counted, with the words around it.
     """
 
@@ -66,6 +66,12 @@ class TokenCount:
         if self.counted == self.notes:
             return 0.0
         return self.notes * 1.96 * stdev(self.note_tokens) / self.counted**0.5 / self.computed
+
+    def asking(self, questions: int) -> TokenCount:
+        """The same with fewer questions a note, of the mean length: what a descent asks is not known beforehand."""
+        questions = min(questions, self.concepts)
+        tokens = round(self.question_tokens * questions / self.concepts)
+        return replace(self, concepts=questions, question_tokens=tokens)
 
     def flops(self, shape: ModelShape) -> float:
         """Floating-point operations of the run."""

@@ -16,6 +16,7 @@ from concept_icd.doctor.model_size import shape_of
 from concept_icd.prompts import PromptTemplate, TokenizedPrompt
 from concept_icd.records import CodedNote, Note
 from concept_icd.scoring.adapters import plan_scoring
+from concept_icd.scoring.descent import DescentRule
 from concept_icd.scoring.dry_run import count_tokens, estimate_hours
 from concept_icd.scoring.packed import PackedScorer
 from concept_icd.scoring.store import load_scores
@@ -162,3 +163,24 @@ def test_of_many_notes_a_sample_stands_for_all(tuned):
     assert part.computed == pytest.approx(whole.computed, rel=2 * part.margin)
     assert part.computed != whole.computed
     assert estimate_hours(part, str(scoring.settings["model"]))[0].cost is None
+
+
+def test_a_descent_asks_its_budget_of_other_codes(score, tuned, tmp_path):
+    rule, codes, out = tmp_path / "descent.json", tmp_path / "codes.txt", tmp_path / "s"
+    codes.write_text("428.0\n428.21\n486\n493.90\n599.0\n38.93\n")
+    DescentRule({"chapter": -1e9}, {"chapter": -3.0}, budget=9, retrieve=1).save(rule)
+    words = ("--codes", codes, "--descent", rule)
+    assert json.loads(score("--dry-run", "--json", *words)[1])["concepts"] == 9
+    code, said, told = score("--out", out, *words, "--limit", 4)
+    assert (code, said) == (0, f"{out}\n"), told
+    scores, concepts = load_scores(out), ConceptSet.load(out / CONCEPTS)
+    assert concepts.codes == tuple(codes.read_text().split())
+    chapters = [row for row, concept in enumerate(concepts.concepts) if concept.level == "chapter"]
+    asked = scores.asked.toarray()
+    assert asked[:, chapters].all()
+    assert (asked.sum(axis=1) <= 9).all()
+    assert (scores.logits[~asked] == -3.0).all()
+    assert DescentRule.load(out / "descent.json") == DescentRule.load(rule)
+    code, _, told = score("--out", out, *words, "--limit", 4, "--retrieve", 2)
+    assert code == 2
+    assert "other settings (plan)" in told
