@@ -169,7 +169,7 @@ def test_workers_that_die_every_time_end_the_run_and_keep_what_is_there(cluster,
 
 
 @pytest.mark.slow
-def test_what_is_wrong_on_a_worker_is_one_sentence_here(cluster, tmp_path):
+def test_what_is_wrong_on_a_worker_is_one_sentence_here_and_no_log_holds_a_note(cluster, tmp_path):
     engine = RayEngine(cluster.address, workers=1)
     with pytest.raises(InputError, match=r"cannot load the base model .*no-such-model.* \(a Ray worker on "):
         fill(tmp_path / "scores", engine, partial(make_scorer, tmp_path / "no-such-model"))
@@ -178,10 +178,6 @@ def test_what_is_wrong_on_a_worker_is_one_sentence_here(cluster, tmp_path):
     with pytest.raises(InputError, match=r"no node of the Ray cluster has 1 CPUs and 1 GPUs for a worker"):
         fill(tmp_path / "scores", RayEngine(cluster.address, gpus=1), BrokenScorer)
     assert not (tmp_path / "scores").exists()
-
-
-@pytest.mark.slow
-def test_no_log_of_ray_holds_a_note(cluster):
     logs = Path(cluster.head_node.get_logs_dir_path())
     texts = [path.read_bytes() for path in logs.rglob("*") if path.is_file()]
     assert any(b"MapWorker" in text for text in texts)  # the runs above have left their logs there
