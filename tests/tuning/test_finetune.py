@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import re
 import signal
@@ -293,9 +294,17 @@ def test_what_a_run_says_is_short_and_holds_no_note(corpus, llama, tmp_path):
 
 
 def wait_for(child: subprocess.Popen[str], path: Path) -> None:
-    while child.poll() is None and not path.exists():
+    """Until the file is written to its end: a moment before, the checkpoint is not whole, and goes away."""
+    while child.poll() is None and not is_whole(path):
         time.sleep(0.005)
     assert child.poll() is None, child.stderr.read()
+
+
+def is_whole(path: Path) -> bool:
+    try:
+        return bool(json.loads(path.read_text()))
+    except (OSError, ValueError):
+        return False
 
 
 @pytest.mark.slow
