@@ -26,9 +26,9 @@ import numpy as np
 
 from concept_icd import metrics
 from concept_icd.artifacts import git_commit, read_json, versions, write_json
-from concept_icd.coder import gold_matrix
 from concept_icd.corpora import read_cmc2007
 from concept_icd.folds import group_folds
+from concept_icd.gold import gold_matrix
 from concept_icd.records import CodedNote
 
 FIGURES = ("micro_f1", "micro_precision", "micro_recall", "macro_f1", "macro_f1_present", "macro_f1_caml",

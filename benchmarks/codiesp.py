@@ -29,9 +29,10 @@ from common import record
 
 from concept_icd import metrics
 from concept_icd.artifacts import MANIFEST, new_file, read_json, write_json
-from concept_icd.coder import ConceptCoder, gold_matrix
+from concept_icd.coder import ConceptCoder
 from concept_icd.corpora import Corpus, load_corpus
 from concept_icd.corpora.codiesp_tasks import prepare_codiesp
+from concept_icd.gold import gold_matrix
 from concept_icd.heads.threshold import choose_threshold
 from concept_icd.metrics.intervals import headline_samples, interval
 from concept_icd.metrics.levels import level_metrics

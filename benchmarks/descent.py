@@ -25,10 +25,10 @@ from common import record, timed
 
 from concept_icd import metrics
 from concept_icd.artifacts import write_json
-from concept_icd.coder import gold_matrix
 from concept_icd.concepts import ConceptSet
 from concept_icd.corpora import load_corpus
 from concept_icd.folds import group_folds
+from concept_icd.gold import gold_matrix
 from concept_icd.heads.descent_fitting import fit_descent, gold_rows
 from concept_icd.heads.fitting import HeadOptions, fit_heads
 from concept_icd.ontology import load_ontology

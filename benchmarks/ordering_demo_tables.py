@@ -28,9 +28,9 @@ from common import record
 from sklearn.linear_model import LogisticRegression
 
 from concept_icd.artifacts import write_json
-from concept_icd.coder import gold_places
 from concept_icd.corpora import load_corpus
 from concept_icd.folds import group_folds
+from concept_icd.gold import gold_places
 from concept_icd.heads.pairs import PairTable
 from concept_icd.heads.ranker import LearnedOrder, Ranker
 from concept_icd.heads.ranker_fitting import fit_ranker

@@ -33,10 +33,11 @@ from common import random_concepts, random_llama, random_note, record
 from concept_icd import metrics
 from concept_icd.artifacts import read_json, write_json
 from concept_icd.base_model import load_model
-from concept_icd.coder import ConceptCoder, gold_matrix
+from concept_icd.coder import ConceptCoder
 from concept_icd.concepts import ConceptSet
 from concept_icd.corpora import load_corpus, read_cmc2007
 from concept_icd.folds import group_folds
+from concept_icd.gold import gold_matrix
 from concept_icd.heads.fitting import HeadOptions
 from concept_icd.metrics.intervals import headline_samples, interval
 from concept_icd.ontology import load_ontology

@@ -23,9 +23,9 @@ import numpy as np
 from common import record, timed
 
 from concept_icd.artifacts import write_json
-from concept_icd.coder import gold_matrix, gold_places
 from concept_icd.concepts import ConceptSet
 from concept_icd.corpora import synthetic
+from concept_icd.gold import gold_matrix, gold_places
 from concept_icd.heads.aggregator import Strength, fit_aggregator
 from concept_icd.heads.fitting import HeadOptions, fit_heads, folds_of
 from concept_icd.heads.ranker_fitting import fit_ranker

@@ -22,9 +22,9 @@ from common import record, timed
 from safetensors.numpy import load_file, save_file
 
 from concept_icd.artifacts import write_json
-from concept_icd.coder import gold_matrix, gold_places
 from concept_icd.concepts import ConceptSet
 from concept_icd.corpora import synthetic
+from concept_icd.gold import gold_matrix, gold_places
 from concept_icd.heads.fitting import HeadOptions, Heads, fit_heads, folds_of
 from concept_icd.heads.pairs import PairTable
 from concept_icd.heads.ranking_examples import GoldOrder, notes_to_learn_from

@@ -17,10 +17,11 @@ import numpy as np
 
 from concept_icd import metrics
 from concept_icd.artifacts import new_file, write_manifest
-from concept_icd.coder import ConceptCoder, gold_matrix, gold_places
+from concept_icd.coder import ConceptCoder
 from concept_icd.concepts import ConceptSet
 from concept_icd.corpora import Corpus
 from concept_icd.errors import InputError
+from concept_icd.gold import gold_matrix, gold_places
 from concept_icd.heads.fitting import Heads, fit_heads
 from concept_icd.mimic3.tasks import TASKS
 from concept_icd.ontology import load_ontology

@@ -34,10 +34,10 @@ def run(args: argparse.Namespace) -> int:
     from dataclasses import replace
     from pathlib import Path
 
-    from concept_icd.coder import gold_matrix
     from concept_icd.concepts import ConceptSet
     from concept_icd.corpora import load_corpus
     from concept_icd.errors import InputError
+    from concept_icd.gold import gold_matrix
     from concept_icd.heads.descent_fitting import cross_validate, fit_descent
     from concept_icd.ontology import load_ontology
     from concept_icd.scoring.store import CONCEPTS, load_scores

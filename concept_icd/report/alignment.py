@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from concept_icd.coder import gold_places
 from concept_icd.errors import InputError
+from concept_icd.gold import gold_places
 from concept_icd.metrics.inputs import Bools, Floats, Ints
 from concept_icd.records import Kind
 from concept_icd.report.reading import Gold, Predictions, kind_of

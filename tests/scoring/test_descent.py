@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from concept_icd.cli.main import main
-from concept_icd.coder import ConceptCoder, gold_matrix
+from concept_icd.coder import ConceptCoder
 from concept_icd.concepts import ConceptSet
 from concept_icd.corpora.store import save_corpus
 from concept_icd.errors import InputError
 from concept_icd.folds import group_folds
+from concept_icd.gold import gold_matrix
 from concept_icd.heads.descent_fitting import cross_validate, fit_descent, gold_rows
 from concept_icd.ontology import load_ontology
 from concept_icd.records import Note

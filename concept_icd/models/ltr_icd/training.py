@@ -24,9 +24,9 @@ import torch
 from accelerate import PartialState
 
 from concept_icd.artifacts import begun_folder, new_folder, read_json, sha256, write_json, write_manifest, writing
-from concept_icd.coder import gold_matrix
 from concept_icd.corpora import Corpus, load_corpus
 from concept_icd.errors import InputError
+from concept_icd.gold import gold_matrix
 from concept_icd.heads.threshold import Threshold, choose_threshold
 from concept_icd.model_reference import fingerprint_of
 from concept_icd.models.ltr_icd.backbones import load_backbone, make_tiny
