@@ -43,7 +43,6 @@ def test_nodes_are_those_asked_for_and_say_more_than_frequencies(made):
     gold = targets.gold[:, [targets.nodes.index(node) for node in sections]]
     dummy = np.tile(frequencies(gold), (len(logits), 1))
     learnt, usual = (ranking_metrics(gold.toarray(), scores)["ndcg"] for scores in (logits, dummy))
-    print(learnt, usual)
     assert learnt > usual + 0.02
 
 
