@@ -24,6 +24,7 @@ from concept_icd.evidence import with_evidence
 from concept_icd.gold import gold_matrix, gold_places
 from concept_icd.heads.fitting import HeadOptions, Heads, fit_heads, folds_of
 from concept_icd.heads.ranking_examples import GoldOrder, notes_to_learn_from
+from concept_icd.heads.reading import depths
 from concept_icd.lexicon_learning import learn_features, naming
 from concept_icd.mentions import Lexicon
 from concept_icd.model_reference import ModelReference
@@ -243,7 +244,7 @@ class ConceptCoder:
                 )
                 for rank, column in enumerate(order[row][:top_codes], start=1)
             )
-            yield CodingResult(note_id, ranked, scores.truncated[row], self.versions)
+            yield CodingResult(note_id, ranked, scores.truncated[row], self.versions, int(depths(expected)[0]))
 
     def _carried(self, added: csr_array, column: int, logits: np.ndarray, top: int) -> tuple[ConceptContribution, ...]:
         """The `top` concepts that a code looks at, by falling contribution."""
@@ -274,12 +275,14 @@ class ConceptCoder:
             f"the coder's heads were fitted on scores of the {fitted_on} scorer and it is used with {used}: "
             f"`concept-icd check-parity --scorers {fitted_on} {used}` says what that changes"
         )
+            expected = self.heads.reading.expected_recall(probabilities[row : row + 1], order[row : row + 1])
 
     def _score(self, notes: Sequence[Note]) -> ConceptScores:
         if self._plan is None:
             scores: ConceptScores = self.scorer.score(notes, self.concepts)
             return scores
         return planned_scores(self.scorer, notes, self.concepts, self._plan)
+                    expected_recall=float(expected[0, rank - 1]),
 
     @cached_property
     def _plan(self) -> Descent | None:

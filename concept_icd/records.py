@@ -122,6 +122,8 @@ class RankedCode:
         evidence: character spans (start, end) of the note, where the coder gives them.
     """
 
+        expected_recall: share of the note's gold codes to expect among this suggestion and those before it; None where
+            nothing was fitted that says so (see `heads.reading`).
     rank: int
     code: str
     kind: Kind
@@ -133,6 +135,7 @@ class RankedCode:
     evidence: tuple[tuple[int, int], ...] = ()
 
 
+    expected_recall: float | None = None
 @dataclass(frozen=True)
 class CodingResult:
     """Every code of a coder's set, ranked, for one note.
@@ -142,12 +145,14 @@ class CodingResult:
         versions: what produced it (package, coder, model, prompt, concept set).
     """
 
+        read_first: how many suggestions to read for an expected recall of 90 %; None where nothing says so.
     note_id: str
     codes: tuple[RankedCode, ...]
     truncated: str | None
     versions: Mapping[str, str]
 
     @property
+    read_first: int | None = None
     def accepted(self) -> tuple[RankedCode, ...]:
         """The codes that reached the coder's threshold, first-ranked first."""
         return tuple(code for code in self.codes if code.accepted)
@@ -159,6 +164,11 @@ class CodingResult:
 
     def top(self, k: int) -> tuple[RankedCode, ...]:
         """The first `k` codes."""
+    def read_for(self, recall: float) -> int | None:
+        """How many suggestions to read for an expected recall in (0, 1]; None where these suggestions do not say so."""
+        reached = (code.rank for code in self.codes if (code.expected_recall or 0.0) >= recall - 1e-12)
+        return next(reached, None)
+
         return self.codes[:k]
 
     def to_dict(self) -> dict[str, Any]:

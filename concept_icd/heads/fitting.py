@@ -3,7 +3,7 @@
 1. The strength of the aggregator is chosen by cross-validation inside the notes given, patients kept together.
    Log losses are summed as they come; the log-odds of all notes are held once, for the strength that was chosen.
 2. The log-odds of the held-out notes at that strength fit the calibration,
-3. and, calibrated, the threshold.
+3. and, calibrated, the threshold, and how far down the list to read for a recall (`reading`).
 4. With billing orders at hand, the held-out probabilities teach the ranker an order (`ranker_fitting`).
 5. The aggregator is fitted again on all the notes.
 
@@ -33,12 +33,13 @@ from concept_icd.heads.ranker_files import ranker_settings, ranker_tensors, read
 from concept_icd.heads.ranker_fitting import fit_ranker
 from concept_icd.heads.ranking_examples import GoldOrder
 from concept_icd.heads.ranking_features import PathScores
+from concept_icd.heads.reading import ReadingDepth, fit_reading
 from concept_icd.heads.shared_model import BLOCK, ScoreStatistics
 from concept_icd.heads.threshold import Threshold, choose_threshold
 from concept_icd.progress import track
 
-#: 2: the weights are sparse. 3: the order may be a learned one.
-FORMAT = 3
+#: 2: the weights are sparse. 3: the order may be a learned one. 4: how far to read is fitted.
+FORMAT = 4
 #: Tried in turn. Neighbours differ little in what they predict, so that a coarse grid is enough.
 PATH_STRENGTHS = (100.0, 30.0, 10.0, 3.0, 1.0)
 OTHER_STRENGTHS = (1000.0, 200.0, 40.0)
@@ -71,7 +72,7 @@ class HeadOptions:
 
 @dataclass(frozen=True, eq=False)
 class Heads:
-    """Aggregator, calibration, threshold and ranker of one code set.
+    """Aggregator, calibration, threshold, ranker and reading depth of one code set.
 
     Attributes:
         strength: the chosen one. cross_validation: its figures on the held-out notes (log loss per pair of every
@@ -84,6 +85,7 @@ class Heads:
     ranker: Ranker
     strength: Strength
     cross_validation: dict[str, Any]
+    reading: ReadingDepth
 
     @property
     def codes(self) -> tuple[str, ...]:
@@ -144,6 +146,7 @@ class Heads:
             "calibration": vars(self.calibration),
             "threshold": vars(self.threshold),
             "cross_validation": self.cross_validation,
+            "reading": vars(self.reading.calibration),
             "order": ranker_settings(self.ranker),
         }
 
@@ -180,6 +183,7 @@ class Heads:
                 read_ranker(codes, tensors, settings["order"], aggregator),
                 Strength(**strength),
                 settings["cross_validation"],
+                ReadingDepth(Calibration(**settings["reading"])),
             )
         except OSError as error:
             raise InputError(f"cannot read {weights}: {error.strerror or error}: fit the coder again") from error
@@ -262,6 +266,7 @@ def fit_heads(
         "micro_f1": threshold.micro_f1,
         "log_loss": [{"path": _finite(s.path), "other": _finite(s.other), "value": v} for v, s, _ in tried],
     }
+    reading = fit_reading(gold, held_out)
     aggregator = fit_aggregator(logits, gold, cover, levels, strength)
     learned = None
     if order is not None:
@@ -279,7 +284,7 @@ def fit_heads(
             seed=options.seed,
         )
     ranker = Ranker(tuple(codes), gold.sum(axis=0).astype(np.int64), learned)
-    return Heads(aggregator, calibration, threshold, ranker, strength, figures)
+    return Heads(aggregator, calibration, threshold, ranker, strength, figures, reading)
 
 
 def folds_of(groups: Sequence[Hashable], options: HeadOptions) -> np.ndarray:
