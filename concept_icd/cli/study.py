@@ -80,8 +80,7 @@ def run(args: argparse.Namespace) -> int:
         device=args.device or ("cuda" if torch.cuda.is_available() else "cpu"),
         draws=args.draws,
         inputs={"stays": sha256(args.stays / MANIFEST)},
-        command=f"concept-icd study medications --stays {args.stays.name} --split-by {args.split_by} "
-        f"--folds {args.folds} --trials {args.trials} --seed {args.seed}",
+        command=_command(args),
     )
     page = args.out / "report.html"
     with new_file(page) as staging:
@@ -89,3 +88,27 @@ def run(args: argparse.Namespace) -> int:
     print_study(results, sys.stdout)
     print(f"report: {page}")
     return 0
+
+
+def _command(args: argparse.Namespace) -> str:
+    """The command of a study without its folders' paths, which are the machine's alone."""
+    import shlex
+
+    words = ["concept-icd", "study", "medications", "--stays", args.stays.name]
+    if args.strategies:
+        words += ["--strategies", *(Path(name).name for name in args.strategies)]
+    for name in (
+        "split_by",
+        "folds",
+        "held_out",
+        "select",
+        "trials",
+        "units",
+        "epochs",
+        "subset_from",
+        "draws",
+        "seed",
+    ):
+        if (value := getattr(args, name)) is not None:
+            words += [f"--{name.replace('_', '-')}", str(value)]
+    return shlex.join(words)

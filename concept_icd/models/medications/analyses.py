@@ -9,12 +9,17 @@ r"""The study's looks inside: per code, what the output tells; by ward; and whic
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
+from concept_icd.metrics.areas import mean_of_defined
+
 #: Stays per bin at least: fewer say little about a share.
 _FULL = 20
+#: Training stays with a code, from which a band of frequency begins.
+BANDS = (0, 1, 10, 100, 1000)
 
 
 def entropy(share: np.ndarray) -> np.ndarray:
@@ -61,6 +66,22 @@ def mean_ranks(gold: np.ndarray, outputs: np.ndarray) -> tuple[np.ndarray, np.nd
         np.divide(with_it, count, out=nothing.copy(), where=count > 0),
         np.divide(without, others, out=nothing.copy(), where=others > 0),
     )
+
+
+def frequency_bands(codes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """By how many training stays have a code: how many codes, and the means of what is known of them.
+
+    Args:
+        codes: of each "train", "entropy_reduction", "rank_with" and "rank_without" (`study_run`).
+    """
+    found = []
+    for low, high in zip(BANDS, (*BANDS[1:], None), strict=True):
+        own = [row for row in codes if row["train"] >= low and (high is None or row["train"] < high)]
+        if own:
+            keys = ("entropy_reduction", "rank_with", "rank_without")
+            means = {key: mean_of_defined([row[key] for row in own]) for key in keys}
+            found.append({"from": low, "below": high, "codes": len(own), **means})
+    return found
 
 
 def ward_rows(wards: Sequence[str | None]) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""The figures of the study for one set of test stays, per set of nodes, with intervals over patients.
+"""The figures of the study for one set of test stays, per set of nodes, and per stay what their means are made of.
 
 Sets of nodes: every node ("all levels"), each level of the tree, the nodes that stand on bills ("billing"), and each of
 them without the codes that the study leaves out ("..., subset").
@@ -15,7 +15,6 @@ from concept_icd.heads.threshold import choose_threshold
 from concept_icd.metrics.areas import area_metrics
 from concept_icd.metrics.calibration import calibration_metrics
 from concept_icd.metrics.decisions import decision_metrics
-from concept_icd.metrics.intervals import draw_weights, drawn_means, interval
 from concept_icd.metrics.rank_errors import note_rank_errors
 from concept_icd.metrics.ranking import note_ranking
 from concept_icd.metrics.ranks import gold_ranks
@@ -23,7 +22,11 @@ from concept_icd.models.medications.records import Targets
 
 #: How many codes a coder reads, for Recall@K (Marcou et al. 2024).
 READ = (5, 10, 15, 20, 30, 50)
-RECALLS = (0.25, 0.5, 0.75, 1.0)
+RECALLS = (25, 50, 75, 100)
+#: Means over stays, in the page's order; the intervals are theirs.
+STEP = tuple(f"rank_errors_at_{recall}" for recall in RECALLS)
+INTERPOLATED = tuple(f"{name}_interp" for name in STEP)
+PER_STAY = ("ndcg", "ndcg_at_15", *STEP, *INTERPOLATED, *(f"recall_at_{k}" for k in READ))
 
 
 def node_sets(targets: Targets, kept: np.ndarray | None = None) -> dict[str, np.ndarray]:
@@ -60,36 +63,31 @@ def study_figures(
     targets: Targets,
     sets: Mapping[str, np.ndarray],
     thresholds: Mapping[str, float],
-    patients: Sequence[str],
-    *,
-    draws: int = 1000,
-    seed: int = 0,
-) -> dict[str, dict[str, Any]]:
-    """Set of nodes -> name of the figure -> value, and "intervals" for the means over stays.
+) -> tuple[dict[str, dict[str, Any]], dict[str, np.ndarray]]:
+    """Set of nodes -> name of the figure -> value; and set -> (stays, figures of `PER_STAY`), float32.
 
     Args:
         gold: bool (stays, nodes). probabilities: (stays, nodes) in 0..1. thresholds: level -> from dev stays.
-        patients: (stays,), what the bootstrap draws.
+
+    Returns:
+        The rows of stays without a gold code of the set are NaN in the second, and count in no mean.
     """
     limit = np.array([thresholds[level] for level in targets.levels])
-    weights = draw_weights(list(patients), len(gold), draws, seed)
-    found = {}
+    found, per_stay = {}, {}
     for name, rows in sets.items():
         truth, p = gold[:, rows], probabilities[:, rows].astype(np.float64)
         ranks = gold_ranks(truth, p)
         values = note_ranking(ranks, READ)
-        interpolated = note_rank_errors(ranks, RECALLS, "interp")
-        values |= {f"{key}_interp": value for key, value in interpolated.items()}
+        values |= {f"{key}_interp": value for key, value in note_rank_errors(ranks, RECALLS, "interp").items()}
+        per_stay[name] = np.full((len(gold), len(PER_STAY)), np.nan, dtype=np.float32)
+        per_stay[name][ranks.has_gold] = np.stack([values[key] for key in PER_STAY], axis=1)
         decisions = decision_metrics(truth, p >= limit[rows])
-        means = {key: float(np.mean(value)) if len(value) else float("nan") for key, value in values.items()}
-        drawn = drawn_means(values, weights[:, ranks.has_gold]) if ranks.has_gold.any() else {}
         found[name] = {
             "nodes": len(rows),
             "stays_with_gold": int(ranks.has_gold.sum()),
-            **means,
+            **{key: float(np.mean(value)) if len(value) else float("nan") for key, value in values.items()},
             **{key: decisions[key] for key in ("micro_f1", "macro_f1", "macro_f1_caml")},
             **area_metrics(truth, p),
             **calibration_metrics(truth, p),
-            "intervals": {key: interval(sample) for key, sample in drawn.items()},
         }
-    return found
+    return found, per_stay

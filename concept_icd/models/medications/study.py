@@ -2,9 +2,11 @@
 
     OUT/<strategy>/<fold>/   see `study_run`    OUT/dummy/<fold>/   the frequency dummy's
     OUT/<strategy>/search/   the trials of the search, if any
-    OUT/results.json         means and standard deviations over folds, and every fold's figures
+    OUT/results.json         means, intervals and differences over all folds (`study_summary`), every fold's figures,
+                             and the looks inside the strategy with the best dev NDCG, beside the dummy's
 
-Epochs, hyper-parameters and thresholds come from dev stays; the test stays of a fold are looked at once.
+A run's own looks inside stand in its folder (`study_run`). Epochs, hyper-parameters and thresholds come from dev
+stays; the test stays of a fold are looked at once.
 """
 
 from __future__ import annotations
@@ -19,13 +21,21 @@ import numpy as np
 
 from concept_icd.artifacts import MANIFEST, hash_of, read_json, read_manifest, write_json
 from concept_icd.errors import InputError
-from concept_icd.models.medications.analyses import agreement
 from concept_icd.models.medications.figures import node_sets
 from concept_icd.models.medications.folds import Fold
 from concept_icd.models.medications.records import Stays, Targets
 from concept_icd.models.medications.search import search
 from concept_icd.models.medications.strategy import Strategy
-from concept_icd.models.medications.study_run import ANALYSES, FIGURES, run_once
+from concept_icd.models.medications.study_run import ANALYSES, FIGURES, MEASURED, run_once
+from concept_icd.models.medications.study_summary import (
+    Drawn,
+    Values,
+    agreement_of,
+    by_ward,
+    differences,
+    read_values,
+    summarise,
+)
 from concept_icd.report.results import plain
 
 DUMMY, RESULTS = "dummy", "results.json"
@@ -57,9 +67,17 @@ def run_study(
     """
     out = Path(out)
     parts = {name: [part.tolist() for part in (fold.train, fold.dev, fold.test)] for name, fold in folds.items()}
-    asked = {"inputs": dict(inputs or {}), "folds": hash_of(parts), "trials": trials, "seed": seed, "draws": draws}
     sets = node_sets(targets, kept)
+    asked = {
+        "inputs": dict(inputs or {}),
+        "folds": hash_of(parts),
+        "subset": None if kept is None else hash_of(kept.tolist()),
+        "trials": trials,
+        "seed": seed,
+    }
+    drawn = Drawn.of(stays, folds, draws, seed)
     runs: dict[str, list[dict[str, Any]]] = {}
+    values: dict[str, Values] = {}
     used: dict[str, Strategy | None] = {}
     for name, strategy in {DUMMY: None, **strategies}.items():
         chosen = strategy
@@ -75,9 +93,10 @@ def run_study(
             if not _complete(folder, config):
                 print(f"{name}, {fold_name} -> {folder}", file=sys.stderr, flush=True)
                 run_once(folder, stays, targets, fold, chosen, sets, config, device=device)
-            figures = {part: read_json(folder / file) for part, file in (("sets", FIGURES), ("analyses", ANALYSES))}
-            manifest = read_manifest(folder, "study")
-            runs.setdefault(name, []).append({"fold": fold_name, **figures, **manifest["trained"]})
+            trained = read_manifest(folder, "study")["trained"]
+            runs.setdefault(name, []).append({"fold": fold_name, "sets": read_json(folder / FIGURES), **trained})
+        values[name] = read_values([out / name / fold_name for fold_name in folds])
+    references = dict.fromkeys([DUMMY, *list(strategies)[:1]])
     results = {
         "stays": len(stays.stay_ids),
         "patients": len(set(stays.patient_ids)),
@@ -85,8 +104,14 @@ def run_study(
         "nodes": {name: len(rows) for name, rows in sets.items()},
         "folds": {name: {"train": len(f.train), "dev": len(f.dev), "test": len(f.test)} for name, f in folds.items()},
         "strategies": {name: chosen and dataclasses.asdict(chosen) for name, chosen in used.items()},
-        "summary": {name: _summary(found) for name, found in runs.items()},
-        "agreement": _agreement([run for name, found in runs.items() if name != DUMMY for run in found]),
+        "summary": {name: summarise(found, values[name], drawn) for name, found in runs.items()},
+        "differences": {
+            other: {name: differences(own, values[other], drawn) for name, own in values.items() if name != other}
+            for other in references
+        },
+        "wards": {name: by_ward(own, drawn) for name, own in values.items()},
+        "agreement": agreement_of([run for name, found in runs.items() if name != DUMMY for run in found]),
+        "inside": _inside(runs, out),
         "runs": runs,
         "seed": seed,
         "draws": draws,
@@ -97,35 +122,22 @@ def run_study(
     return results
 
 
-def _summary(runs: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, dict[str, Any]]]:
-    """Set -> figure -> mean and standard deviation over the folds where it is defined."""
-    found: dict[str, dict[str, dict[str, Any]]] = {}
-    for name, first in runs[0]["sets"].items():
-        found[name] = {}
-        for key in first:
-            values = [run["sets"][name][key] for run in runs if name in run["sets"] and key != "intervals"]
-            values = [value for value in values if value is not None]
-            if values:
-                spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
-                found[name][key] = {"mean": float(np.mean(values)), "sd": spread, "folds": len(values)}
-    return found
+def _inside(runs: Mapping[str, Sequence[Mapping[str, Any]]], out: Path) -> dict[str, Any] | None:
+    """The looks inside the first fold's network of the strategy with the highest mean dev NDCG, and the dummy's.
 
-
-def _agreement(runs: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-    """Dev figure -> recall -> its rank correlation, over all trained networks, with RE@R on test, all levels."""
-    if not runs:
-        return {}
-    errors = {
-        recall: np.array([run["sets"]["all levels"][f"rank_errors_at_{recall}"] for run in runs])
-        for recall in (25, 50, 75, 100)
+    Dev, so that the choice does not look at test stays.
+    """
+    means = {
+        name: float(np.mean([run["dev_figures"]["ndcg"] for run in found]))
+        for name, found in runs.items()
+        if name != DUMMY
     }
-    return {
-        name: {
-            str(recall): agreement(np.array([run["dev_figures"][name] for run in runs]), values)
-            for recall, values in errors.items()
-        }
-        for name in runs[0]["dev_figures"]
-    }
+    if not means:
+        return None
+    best = max(means, key=means.__getitem__)
+    fold = runs[best][0]["fold"]
+    looks = {name: read_json(out / name / fold / ANALYSES) for name in (best, DUMMY)}
+    return {"strategy": best, "fold": fold, "analyses": looks[best], "dummy": looks[DUMMY]}
 
 
 def _complete(folder: Path, config: Mapping[str, Any]) -> bool:
@@ -134,7 +146,7 @@ def _complete(folder: Path, config: Mapping[str, Any]) -> bool:
     Raises:
         InputError: it holds another one.
     """
-    if not (folder / MANIFEST).is_file():
+    if not (folder / MANIFEST).is_file() or not (folder / MEASURED).is_file():
         return False
     earlier = read_manifest(folder, "study")["config"]
     changed = [key for key in config if earlier.get(key) != config[key]]

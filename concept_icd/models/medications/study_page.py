@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from concept_icd.models.medications.figures import READ
-from concept_icd.report.charts import COLOURS, wilson
-from concept_icd.report.markup import definition_list, document, number, span, stamps, table
+from concept_icd.models.medications.figures import INTERPOLATED, READ, RECALLS, STEP
+from concept_icd.models.medications.study_page_inside import figure, inside_parts, ward_tables, with_interval
+from concept_icd.models.medications.targets import TREE_LEVELS
+from concept_icd.report.charts import COLOURS
+from concept_icd.report.markup import definition_list, document, number, stamps, table
 from concept_icd.report.svg import Chart, linear, logarithmic
 
 DUMMY = "dummy"
@@ -28,34 +30,45 @@ COLUMNS = {
     "macro_f1": "macro_f1",
     "macro_f1_caml": "macro_f1_caml",
 }
-_RECALLS = (25, 50, 75, 100)
+#: Of all pairs (500 bins of equal count, as in the study), then of those above 1 %.
+CALIBRATION = {
+    "brier": "Brier",
+    "ece": "ECE",
+    "mce": "MCE",
+    "brier_above_1_percent": "Brier, p > 1 %",
+    "ece_above_1_percent": "ECE, p > 1 %",
+    "mce_above_1_percent": "MCE, p > 1 %",
+}
 
 
 def render_study(results: Mapping[str, Any], title: str = "Codes from medications") -> str:
     """The page of what `study.run_study` writes."""
-    inside = best(results)
+    sets = list(results["nodes"])
     parts = [
         stamps(["Research use; suggestions are to be validated by a professional coder."]),
         _facts(results),
         "<h2>All strategies</h2>",
-        *(_set_table(results, name) for name in results["nodes"]),
+        *(_set_table(results, name) for name in sets),
         "<h2>What a coder reads</h2>",
-        *(_figure(title, chart) for title, chart in _reading_charts(results)),
+        "<p class='note'>RE@R: wrong codes read before the share R of a stay's codes is found, the mean over stays; "
+        "step: at the first code that reaches R; interpolated: between neighbours, as the study's code has it.</p>",
+        *(_error_table(results, name) for name in sets if "subset" not in name),
+        *(_recall_table(results, name) for name in _read(results)),
+        *(figure(title, chart) for title, chart in _reading_charts(results)),
+        "<h2>NDCG by level</h2>",
+        _level_table(results),
+        "<h2>Differences on the same stays</h2>",
+        *(_difference_table(results, other) for other in results["differences"]),
+        "<h2>Calibration</h2>",
+        *(_calibration_table(results, name) for name in ("all levels", "billing")),
+        "<h2>By ward</h2>",
+        *ward_tables(results),
+        *inside_parts(results),
+        "<h2>By which dev figure to choose</h2>",
+        _agreement(results),
+        *_provenance(results),
     ]
-    if inside is not None:
-        parts += [f"<h2>Inside {escape(inside)}</h2>", *_inside(results, inside)]
-    parts += ["<h2>By which dev figure to choose</h2>", _agreement(results), *_provenance(results)]
     return document(title, parts)
-
-
-def best(results: Mapping[str, Any]) -> str | None:
-    """The strategy with the highest mean dev NDCG; dev, so that the choice does not look at test stays."""
-    means = {
-        name: sum(run["dev_figures"]["ndcg"] for run in runs) / len(runs)
-        for name, runs in results["runs"].items()
-        if name != DUMMY
-    }
-    return max(means, key=means.__getitem__) if means else None
 
 
 def _facts(results: Mapping[str, Any]) -> str:
@@ -69,7 +82,8 @@ def _facts(results: Mapping[str, Any]) -> str:
         "folds": folds,
         "chosen on": "dev stays: epochs, thresholds per level"
         + (f", and options by {results['trials']} trials of Hyperband on the first fold" if results["trials"] else ""),
-        "intervals": f"95 % bootstrap over patients, {results['draws']:,} draws, seed {results['seed']}",
+        "intervals": f"95 % bootstrap over the patients of all test stays, {results['draws']:,} draws, seed "
+        f"{results['seed']}",
     }
     return definition_list((name, escape(text)) for name, text in facts.items())
 
@@ -92,15 +106,66 @@ def _mean(figure: Mapping[str, Any] | None) -> str:
     return f"{number(figure['mean'])}{spread}"
 
 
+def _error_table(results: Mapping[str, Any], name: str) -> str:
+    keys = (*STEP, *INTERPOLATED)
+    columns = [f"RE@{recall}{form}" for form in ("", ", interp.") for recall in RECALLS]
+    return _interval_table(results, f"Rank errors, {name}", {key: (name, key) for key in keys}, columns)
+
+
+def _recall_table(results: Mapping[str, Any], name: str) -> str:
+    cells = {k: (name, f"recall_at_{k}") for k in READ}
+    return _interval_table(results, f"Recall at K, {name}", cells, [f"K = {k}" for k in READ])
+
+
+def _level_table(results: Mapping[str, Any]) -> str:
+    names = [name for name in (*TREE_LEVELS, "billing") if name in results["nodes"]]
+    return _interval_table(results, "", {name: (name, "ndcg") for name in names}, names)
+
+
+def _interval_table(
+    results: Mapping[str, Any], title: str, cells: Mapping[Any, tuple[str, str]], columns: Sequence[str]
+) -> str:
+    """A row a strategy; each cell a set of nodes and a figure, with its interval."""
+    rows = [
+        [escape(strategy), *(with_interval(summary.get(name, {}).get(key)) for name, key in cells.values())]
+        for strategy, summary in results["summary"].items()
+    ]
+    return (f"<h3>{escape(title)}</h3>" if title else "") + table(["strategy", *columns], rows)
+
+
+def _difference_table(results: Mapping[str, Any], other: str) -> str:
+    """NDCG and RE@R (step) of every strategy less another's, all levels and billing."""
+    columns = {(name, key): f"{COLUMNS[key]}, {name}" for name in ("all levels", "billing") for key in ("ndcg", *STEP)}
+    rows = []
+    for strategy, found in results["differences"][other].items():
+        gaps = [found.get(name, {}).get(key) for name, key in columns]
+        rows.append([escape(strategy), *(with_interval(gap, "difference") for gap in gaps)])
+    if not rows:
+        return ""
+    return f"<h3>Less {escape(other)}</h3>" + table(["strategy", *columns.values()], rows)
+
+
+def _calibration_table(results: Mapping[str, Any], name: str) -> str:
+    rows = [
+        [escape(strategy), *(_mean(summary.get(name, {}).get(key)) for key in CALIBRATION)]
+        for strategy, summary in results["summary"].items()
+    ]
+    return f"<h3>{escape(name)}</h3>" + table(["strategy", *CALIBRATION.values()], rows)
+
+
+def _read(results: Mapping[str, Any]) -> list[str]:
+    """The sets whose codes somebody reads from the top: all and billed ones, and the same of the subset."""
+    wanted = ("all levels", "billing", "all levels, subset", "billing, subset")
+    return [name for name in wanted if name in results["nodes"]]
+
+
 def _reading_charts(results: Mapping[str, Any]) -> list[tuple[str, str]]:
     charts = []
-    for name in ("all levels", "billing", "billing, subset"):
-        if name not in results["nodes"]:
-            continue
-        values = _series(results, name, [f"rank_errors_at_{recall}" for recall in _RECALLS])
+    for name in _read(results):
+        values = _series(results, name, STEP)
         high = max((value for row in values.values() for value in row), default=1.0)
         chart = Chart(f"Rank errors, {name}", linear(100), logarithmic(high), "gold codes found, %", "wrong codes read")
-        _lines(chart, values, _RECALLS)
+        _lines(chart, values, RECALLS)
         charts.append((f"Rank errors at recall, {name}", chart.render()))
         values = _series(results, name, [f"recall_at_{k}" for k in READ])
         chart = Chart(f"Recall at K, {name}", linear(max(READ)), linear(1), "codes read", "share of gold codes found")
@@ -128,79 +193,21 @@ def _lines(chart: Chart, values: Mapping[str, Sequence[float]], xs: Sequence[int
             chart.dot(x, value, colour, f"{name}, {x}: {number(value)}", 2.5)
 
 
-def _inside(results: Mapping[str, Any], strategy: str) -> list[str]:
-    """Looks inside the first fold's network, beside the dummy's."""
-    run, dummy = results["runs"][strategy][0], results["runs"][DUMMY][0]
-    codes = run["analyses"]["codes"]
-    rank = {row["code"]: row["rank_with"] for row in dummy["analyses"]["codes"]}
-    high = max((row["train"] for row in codes), default=1)
-    parts = [_calibration(run)]
-    told = Chart("Entropy reduction", logarithmic(high), linear(1), "training stays with the code", "share of entropy")
-    place = Chart("Ranks", logarithmic(high), logarithmic(_top(codes)), "training stays with the code", "mean rank")
-    for row in codes:
-        if row["entropy_reduction"] is not None:
-            told.dot(row["train"], row["entropy_reduction"], "one", f"{row['code']}: {row['entropy_reduction']:.3f}", 2)
-        for key, colour, words in (("rank_without", "faint", "without"), ("rank_with", "one", "with")):
-            if row[key] is not None:
-                text = f"{row['code']} on stays {words} it: {row[key]:.0f}; dummy {rank.get(row['code'], 0):.0f}"
-                place.dot(row["train"], row[key], colour, text, 2)
-    note = f"{len(codes):,} billing codes with a gold example among the test stays of {escape(run['fold'])}."
-    parts += [
-        _figure("Entropy of a code that the output removes, against its frequency", told.render(), note),
-        _figure("Mean rank of a code on stays with it (colour) and without it (grey)", place.render(), note),
-    ]
-    rows = [
-        [escape(ward), f"{found['stays']:,}", number(found["billing_ndcg"]),
-         number(dummy["analyses"]["wards"].get(ward, {}).get("billing_ndcg"))]
-        for ward, found in run["analyses"]["wards"].items()
-    ]  # fmt: skip
-    intervals = run["sets"]["billing"]["intervals"]
-    spread = [
-        [name, number(run["sets"]["billing"][key]), span(intervals[key]["low"], intervals[key]["high"])]
-        for key, name in COLUMNS.items()
-        if key in intervals
-    ]
-    parts += ["<h3>By ward (billing NDCG)</h3>", table(["ward", "stays", strategy, DUMMY], rows)]
-    parts += ["<h3>Intervals (billing)</h3>", table(["figure", "value", "95 % over patients"], spread)]
-    return parts
-
-
-def _calibration(run: Mapping[str, Any]) -> str:
-    chart = Chart("Calibration", linear(1), linear(1), "mean probability in the bin", "share of gold codes")
-    chart.line([(0, 0), (1, 1)], "faint", "probabilities that mean what they say", dashed=True)
-    bins = run["analyses"]["reliability_10_equal_width"]
-    for confidence, accuracy, pairs in zip(bins["confidence"], bins["accuracy"], bins["pairs"], strict=True):
-        chart.bar(confidence, *wilson(accuracy, pairs), "one")
-        chart.dot(confidence, accuracy, "one", f"probability {confidence:.3f}, gold {accuracy:.3f}, {pairs:,} pairs")
-    billing = run["sets"]["billing"]
-    note = f"Brier {number(billing['brier'])}, ECE {number(billing['ece'])}, MCE {number(billing['mce'])} (500 bins)."
-    return _figure("Calibration of billing codes, ten bins of equal width", chart.render(), note)
-
-
 def _agreement(results: Mapping[str, Any]) -> str:
     trained = sum(len(runs) for name, runs in results["runs"].items() if name != DUMMY)
     if trained < 3:
         return "<p class='note'>Fewer than three trained networks: no correlation is shown.</p>"
     rows = [
-        [escape(name), *(number(found[str(recall)]) for recall in _RECALLS)]
+        [escape(name), *(number(found[str(recall)]) for recall in RECALLS)]
         for name, found in results["agreement"].items()
     ]
     note = (
         f"<p class='note'>Spearman's correlation over {trained} networks of a figure on dev stays with the rank errors "
         "on test stays, all levels; -1 would be a perfect choice.</p>"
     )
-    return note + table(["dev figure", *(f"RE@{recall}" for recall in _RECALLS)], rows)
+    return note + table(["dev figure", *(f"RE@{recall}" for recall in RECALLS)], rows)
 
 
 def _provenance(results: Mapping[str, Any]) -> list[str]:
     command = results.get("command")
     return [f"<p class='note'>Made by: <code>{escape(command)}</code></p>"] if command else []
-
-
-def _figure(title: str, chart: str, note: str = "") -> str:
-    text = f"<p class='note'>{note}</p>" if note else ""
-    return f"<figure><h3>{escape(title)}</h3>{text}{chart}</figure>"
-
-
-def _top(codes: Sequence[Mapping[str, Any]]) -> float:
-    return max((row[key] or 1.0 for row in codes for key in ("rank_with", "rank_without")), default=1.0)

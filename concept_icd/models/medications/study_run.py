@@ -2,7 +2,8 @@
 
 FOLDER/medications.json networks.safetensors   the trained network (`model`); none for the dummy
 FOLDER/history.json    loss and dev figure of each epoch
-FOLDER/figures.json    see `figures`       FOLDER/analyses.json  see `analyses`
+FOLDER/figures.json    see `figures`    FOLDER/stays.safetensors  of each set, the figures of each test stay
+FOLDER/analyses.json   see `analyses`
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors.numpy import save_file
 
 from concept_icd.artifacts import new_folder, write_json, write_manifest
 from concept_icd.metrics.areas import area_metrics
 from concept_icd.metrics.calibration import equal_width_bins
 from concept_icd.metrics.decisions import decision_metrics
 from concept_icd.metrics.ranking import ranking_metrics
-from concept_icd.models.medications.analyses import entropy_reduction, mean_ranks, ward_rows
+from concept_icd.models.medications.analyses import entropy_reduction, frequency_bands, mean_ranks
 from concept_icd.models.medications.dummy import frequencies
 from concept_icd.models.medications.figures import choose_thresholds, study_figures
 from concept_icd.models.medications.folds import Fold
@@ -29,7 +31,7 @@ from concept_icd.models.medications.strategy import SELECTIONS, Strategy
 from concept_icd.models.medications.training import train
 from concept_icd.report.results import plain
 
-FIGURES, ANALYSES, HISTORY = "figures.json", "analyses.json", "history.json"
+FIGURES, MEASURED, ANALYSES, HISTORY = "figures.json", "stays.safetensors", "analyses.json", "history.json"
 
 
 def run_once(
@@ -47,12 +49,12 @@ def run_once(
 
     Args:
         strategy: None for the dummy. sets: see `figures.node_sets`. config: what decides the result, for the manifest;
-            its "seed" and "draws" are used.
+            its "seed" is used.
 
     Raises:
         InputError: what `training.train` says.
     """
-    start, seed, draws = time.monotonic(), config["seed"], config["draws"]
+    start, seed = time.monotonic(), config["seed"]
     trained: dict[str, Any] = {"train_seconds": 0.0, "epochs": 0, "dev_figures": {}}
     dev_gold, gold = targets.gold[fold.dev].toarray(), targets.gold[fold.test].toarray()
     with new_folder(folder, overwrite=True) as staging:
@@ -71,10 +73,10 @@ def run_once(
             dataclasses.replace(model, thresholds=thresholds).save(staging)
             write_json(staging / HISTORY, [dataclasses.asdict(epoch) for epoch in history])
             trained["dev_figures"] = _dev_figures(dev_gold, dev, targets, sets, thresholds)
-        patients = [stays.patient_ids[row] for row in fold.test]
-        figures = study_figures(gold, test, targets, sets, thresholds, patients, draws=draws, seed=seed)
+        figures, per_stay = study_figures(gold, test, targets, sets, thresholds)
         write_json(staging / FIGURES, plain(figures))
-        write_json(staging / ANALYSES, plain(_analyse(gold, test, stays, targets, fold, sets)))
+        save_file(per_stay, staging / MEASURED)
+        write_json(staging / ANALYSES, plain(_analyse(gold, test, targets, fold, sets)))
         write_manifest(
             staging,
             "study",
@@ -95,14 +97,9 @@ def sigmoid(logits: np.ndarray) -> np.ndarray:
 
 
 def _analyse(
-    gold: np.ndarray,
-    outputs: np.ndarray,
-    stays: Stays,
-    targets: Targets,
-    fold: Fold,
-    sets: Mapping[str, np.ndarray],
+    gold: np.ndarray, outputs: np.ndarray, targets: Targets, fold: Fold, sets: Mapping[str, np.ndarray]
 ) -> dict[str, Any]:
-    """Per code of the bills, and per ward; see `analyses`."""
+    """Per code of the bills, per band of their frequency, and the reliability of all; see `analyses`."""
     rows = sets["billing"]
     with_it, without = mean_ranks(gold[:, rows], outputs[:, rows])
     seen = np.asarray(targets.gold[fold.train].sum(axis=0))[rows]
@@ -120,14 +117,9 @@ def _analyse(
         for k, row in enumerate(rows)
         if here[k]
     ]
-    wards = {}
-    for ward, own in ward_rows([stays.wards[row] for row in fold.test]).items():
-        truth, p = gold[np.ix_(own, rows)], outputs[np.ix_(own, rows)]
-        if truth.any():
-            wards[ward] = {"stays": len(own), "billing_ndcg": ranking_metrics(truth, p, (15,))["ndcg"]}
     bins = equal_width_bins(gold[:, rows].ravel(), outputs[:, rows].astype(np.float64).ravel(), 10)
     reliability = {name: column.tolist() for name, column in bins._asdict().items()}
-    return {"codes": codes, "wards": wards, "reliability_10_equal_width": reliability}
+    return {"codes": codes, "bands": frequency_bands(codes), "reliability_10_equal_width": reliability}
 
 
 def _dev_figures(

@@ -41,9 +41,19 @@ def test_every_strategy_from_tables_to_a_page(tmp_path: Path, capsys: pytest.Cap
     assert {"all levels", "chapter", "billing", "billing, subset"} <= set(results["nodes"])
     multitask = results["summary"]["multitask"]["billing"]
     assert {"ndcg", "rank_errors_at_50", "rank_errors_at_50_interp", "macro_f1", "macro_f1_caml"} <= set(multitask)
+    for key in ("rank_errors_at_25", "rank_errors_at_100_interp", "recall_at_20"):
+        assert multitask[key]["low"] <= multitask[key]["mean"] <= multitask[key]["high"]
+    assert set(results["differences"]) == {"dummy", "multitask"}
+    assert set(results["agreement"]) >= {"ndcg", "micro_auprc", "micro_f1"}
+    assert {"codes", "bands", "reliability_10_equal_width"} == set(results["inside"]["analyses"])
     page = (tmp_path / "study" / "report.html").read_text()
     assert all(name in page for name in shipped_strategies())
-    assert page.count("<svg") > 6
+    assert page.count("<figure>") == 11  # rank errors and recall of four sets; calibration, entropy, ranks
+    headings = (
+        "Rank errors, chapter", "RE@75, interp.", "Recall at K, all levels, subset", "NDCG by level", "Less dummy",
+        "Less multitask", "ECE, p &gt; 1 %", "newborn: ", "means over codes", "By which dev figure",
+    )  # fmt: skip
+    assert [heading for heading in headings if heading not in page] == []
     assert "<script" not in page
     assert "report.html" in capsys.readouterr().out
 
@@ -74,8 +84,9 @@ def test_the_demo_from_files_to_results(shared_data, tmp_path: Path) -> None:
     )
     assert (results["stays"], results["patients"]) == (129, 100)
     assert sum(fold["test"] for fold in results["folds"].values()) == 129
-    wards = {ward for run in results["runs"]["multitask"] for ward in run["analyses"]["wards"]}
-    assert {"medical", "surgical"} <= wards
+    assert {"medical", "surgical"} <= set(results["wards"]["multitask"])
+    coded = sum(ward["stays"] for ward in results["wards"]["dummy"].values())
+    assert coded == sum(run["sets"]["billing"]["stays_with_gold"] for run in results["runs"]["dummy"])
 
 
 def test_the_network_learns_the_rule_that_the_dummy_cannot(generated) -> None:

@@ -1,0 +1,58 @@
+"""Means over the test stays of all folds, their intervals over patients, paired differences, and wards."""
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_array
+
+from concept_icd.models.medications.figures import PER_STAY
+from concept_icd.models.medications.folds import Fold
+from concept_icd.models.medications.records import Stays
+from concept_icd.models.medications.study_summary import Drawn, by_ward, differences, summarise
+
+ROWS = [np.array(rows) for rows in ([0, 1, 2], [3, 4, 5])]
+FOLDS = {name: Fold(ROWS[0], ROWS[0], rows) for name, rows in zip("ab", ROWS, strict=True)}
+
+
+def stays(patients="abcdef", wards=("medical",) * 3 + ("surgical",) * 3):
+    return Stays(tuple("123456"), tuple(patients), csr_array(np.zeros((6, 1), dtype=np.float32)), ("age",), wards)
+
+
+def values(*column):
+    """The same value of a stay for every figure."""
+    return {"billing": np.tile(np.array(column, dtype=np.float32)[:, None], (1, len(PER_STAY)))}
+
+
+def runs(*means):
+    return [{"sets": {"billing": {"ndcg": mean, "macro_f1": mean, "ece": None}}} for mean in means]
+
+
+def test_means_are_over_stays_and_other_figures_over_folds():
+    drawn = Drawn.of(stays(), FOLDS, 200, 0)
+    found = summarise(runs(0.2, 0.5), values(0.1, 0.2, 0.3, np.nan, 0.5, np.nan), drawn)["billing"]
+    assert found["ndcg"]["mean"] == pytest.approx((0.1 + 0.2 + 0.3 + 0.5) / 4)
+    assert found["macro_f1"] == {"mean": pytest.approx(0.35), "sd": pytest.approx(0.3 / 2**0.5), "folds": 2}
+    assert 0.1 <= found["ndcg"]["low"] < found["ndcg"]["mean"] < found["ndcg"]["high"] <= 0.5
+    assert "ece" not in found
+
+
+def test_a_patients_stays_are_drawn_together():
+    both = values(0.0, 0.0, 0.0, 1.0, 1.0, 1.0)
+    apart, one = (Drawn.of(stays(patients), FOLDS, 500, 0) for patients in ("abcdef", "aaaaaa"))
+    wide, none = (summarise(runs(0.0, 1.0), both, drawn)["billing"]["ndcg"] for drawn in (apart, one))
+    assert wide["high"] - wide["low"] > 0.5
+    assert (none["low"], none["high"]) == (0.5, 0.5)
+
+
+def test_differences_pair():
+    """One strategy is better by .1 on every stay: no draw changes that, however the stays differ."""
+    drawn = Drawn.of(stays(), FOLDS, 200, 0)
+    worse = np.array([0.0, 0.5, 0.1, 0.9, 0.3, np.nan])
+    found = differences(values(*(worse + 0.1)), values(*worse), drawn)["billing"]["rank_errors_at_50_interp"]
+    assert [found[key] for key in ("difference", "low", "high")] == pytest.approx([0.1] * 3)
+
+
+def test_wards_count_their_coded_stays():
+    found = by_ward(values(0.0, 1.0, np.nan, 0.5, 0.5, 0.5), Drawn.of(stays(), FOLDS, 100, 0))
+    assert {ward: own["stays"] for ward, own in found.items()} == {"medical": 2, "surgical": 3}
+    assert found["medical"]["ndcg"]["mean"] == 0.5
+    assert (found["surgical"]["ndcg"]["low"], found["surgical"]["ndcg"]["high"]) == (0.5, 0.5)
