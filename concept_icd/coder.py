@@ -33,6 +33,7 @@ from concept_icd.prompts import PromptTemplate
 from concept_icd.records import CodedNote, CodingResult, ConceptContribution, Note, RankedCode, require_notes
 from concept_icd.scoring.descent import Descent, DescentRule, planned_scores
 from concept_icd.scoring.scores import ConceptScores
+from concept_icd.views.view import Recipe, View, join, means, views_hash, with_views, without_views
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -58,6 +59,7 @@ class ConceptCoder:
         lexicon: what the learned order reads of a note's text; None where it reads nothing, or nothing was learnt.
         used_scorer: what new notes are scored with where it is not what the heads were fitted on; see `with_scorer`.
         descent: which concepts a note is asked about, as in the scores of the fit; None: all.
+        views: what else speaks for codes; their columns are the last of `concepts`.
     """
 
     concepts: ConceptSet
@@ -70,6 +72,7 @@ class ConceptCoder:
     lexicon: Lexicon | None = None
     used_scorer: Mapping[str, Any] = field(default_factory=dict)
     descent: DescentRule | None = None
+    views: tuple[View, ...] = ()
 
     @classmethod
     def fit(
@@ -86,11 +89,13 @@ class ConceptCoder:
         allow_in_sample: bool = False,
         classification: str = "icd9cm",
         descent: DescentRule | None = None,
+        views: Sequence[Recipe] = (),
     ) -> ConceptCoder:
         """Fits the heads on the scores of training notes.
 
         Args:
             notes: coded notes, among them every scored one. Gold codes outside the set are ignored.
+            views: what is stacked with the scores, fitted here on the scored notes; see `concept_icd.views`.
             model: the base model that new notes will be scored with; adapter: on it.
             allow_in_sample: take scores of notes that the scorer was tuned on, and say so in every result.
 
@@ -108,6 +113,13 @@ class ConceptCoder:
         template = prompt if isinstance(prompt, PromptTemplate) else PromptTemplate.load(prompt)
         reference = ModelReference.of(model, adapter)
         gold, patients = gold_matrix(scores.note_ids, notes, concepts.codes)
+        fitted = []
+        if views:
+            by_id, fold = {coded.note.note_id: coded for coded in notes}, folds_of(patients, options)
+            own = [by_id[note_id] for note_id in scores.note_ids]
+            fitted = [recipe.fit(own, gold, concepts, fold, options.seed) for recipe in views]
+            concepts, held_out = with_views(concepts, [view for view, _ in fitted]), [columns for _, columns in fitted]
+            scores = join(scores, concepts, held_out, means(held_out))
         levels = [concept.level for concept in concepts.concepts]
         order, lexicon, text = None, None, None
         scored = {note_id: row for row, note_id in enumerate(scores.note_ids)}
@@ -146,12 +158,16 @@ class ConceptCoder:
             classification,
             lexicon if heads.ranker.learned is not None else None,
             descent=descent,
+            views=tuple(view for view, _ in fitted),
         )
 
     # Use ----------------------------------------------------------------------------------------------------------
 
     def predict_proba(self, scores: ConceptScores) -> np.ndarray:
         """Calibrated probabilities, float64, shape (notes, codes), in the order of `concepts.codes`.
+
+        Args:
+            scores: with the columns of the coder's views, if it has any (`complete`).
 
         Raises:
             InputError: the scores are of another concept set.
@@ -162,6 +178,31 @@ class ConceptCoder:
                 "codes and no others; score the notes with this coder, or fit one on these scores"
             )
         return self.heads.predict_proba(scores.logits)
+
+    def complete(self, scores: ConceptScores, notes: Iterable[Note]) -> ConceptScores:
+        """Scores of the concepts asked, with what the coder's views say of these notes beside them.
+
+        Args:
+            scores: as a scorer gave them for `asked`. notes: every scored one among them.
+
+        Raises:
+            InputError: the scores are of another concept set, or a scored note is missing.
+        """
+        if not self.views or scores.concept_hash == self.concepts.hash:
+            return scores
+        if scores.concept_hash != self.asked.hash:
+            raise InputError("the scores are of another concept set than the coder's: score the notes with this coder")
+        by_id = {note.note_id: note for note in notes}
+        if missing := [note_id for note_id in scores.note_ids if note_id not in by_id]:
+            raise InputError(f"the coder also reads the notes themselves, and {missing[0]!r} is not among them")
+        own = [by_id[note_id] for note_id in scores.note_ids]
+        fill = self.heads.aggregator.mean[len(self.asked) :]
+        return join(scores, self.concepts, [view.log_odds(own) for view in self.views], fill)
+
+    @cached_property
+    def asked(self) -> ConceptSet:
+        """The concepts that the scorer is asked about."""
+        return without_views(self.concepts)
 
     def rank(
         self, scores: ConceptScores, probabilities: np.ndarray | None = None, *, notes: Iterable[Note] = ()
@@ -234,12 +275,14 @@ class ConceptCoder:
         order = self.rank(scores, probabilities, notes=notes) if order is None else order
         for row, note_id in enumerate(scores.note_ids):
             added = self.heads.contributions(scores.logits[row])
+            expected = self.heads.reading.expected_recall(probabilities[row : row + 1], order[row : row + 1])
             ranked = tuple(
                 RankedCode(
                     rank=rank,
                     probability=float(probabilities[row, column]),
                     accepted=bool(accepted[row, column]),
                     concepts=self._carried(added, column, scores.logits[row], top_concepts),
+                    expected_recall=float(expected[0, rank - 1]),
                     **self._about_codes[column],
                 )
                 for rank, column in enumerate(order[row][:top_codes], start=1)
@@ -275,20 +318,19 @@ class ConceptCoder:
             f"the coder's heads were fitted on scores of the {fitted_on} scorer and it is used with {used}: "
             f"`concept-icd check-parity --scorers {fitted_on} {used}` says what that changes"
         )
-            expected = self.heads.reading.expected_recall(probabilities[row : row + 1], order[row : row + 1])
 
     def _score(self, notes: Sequence[Note]) -> ConceptScores:
         if self._plan is None:
-            scores: ConceptScores = self.scorer.score(notes, self.concepts)
-            return scores
-        return planned_scores(self.scorer, notes, self.concepts, self._plan)
-                    expected_recall=float(expected[0, rank - 1]),
+            scores: ConceptScores = self.scorer.score(notes, self.asked)
+        else:
+            scores = planned_scores(self.scorer, notes, self.asked, self._plan)
+        return self.complete(scores, notes)
 
     @cached_property
     def _plan(self) -> Descent | None:
         if self.descent is None:
             return None
-        return Descent.over(self.concepts, load_ontology(self.classification), self.descent)
+        return Descent.over(self.asked, load_ontology(self.classification), self.descent)
 
     @cached_property
     def scorer(self) -> Any:
@@ -338,6 +380,7 @@ class ConceptCoder:
         """Hex digest of everything that decides a result."""
         parts = [self.concepts.hash, self.prompt.hash, self.heads.hash, self.model.hash, dict(self.scorer_settings)]
         optional = [part.hash for part in (self.lexicon, self.descent) if part is not None]
+        optional += [views_hash(self.views)] if self.views else []
         return hash_of([*parts, self.out_of_fold, self.classification, *optional])
 
     # The folder ---------------------------------------------------------------------------------------------------

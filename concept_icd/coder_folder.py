@@ -7,6 +7,7 @@
     heads.json, heads.safetensors
     lexicon.json       terms of codes in notes, if the order was learnt with them
     descent.json       which concepts a note is asked about, if not all
+    drugs/, words/     the views that are stacked with the scores, if any
     manifest.json      what made the folder
 
 It knows files and checks; how a coder works stands in `coder`.
@@ -30,6 +31,7 @@ from concept_icd.model_reference import ModelReference, adapter_files
 from concept_icd.prompts import PromptTemplate
 from concept_icd.scoring.descent import FILE as DESCENT
 from concept_icd.scoring.descent import DescentRule
+from concept_icd.views.kinds import load_view
 
 #: Raised when the folder's form changes, so that another version says so instead of misreading. 3: learned orders.
 FORMAT = 3
@@ -58,6 +60,10 @@ def write_coder(
         if coder.descent is not None:
             coder.descent.save(staging / DESCENT)
             files.append(DESCENT)
+        for view in coder.views:
+            (staging / view.level).mkdir()
+            view.save(staging / view.level)
+            files += sorted(f"{view.level}/{path.name}" for path in (staging / view.level).iterdir())
         if coder.model.adapter is not None:
             with writing(staging / "adapter"):
                 (staging / "adapter").mkdir()
@@ -74,6 +80,7 @@ def write_coder(
                 "scorer_settings": dict(coder.scorer_settings),
                 "out_of_fold": coder.out_of_fold,
                 "classification": coder.classification,
+                "views": [view.level for view in coder.views],
                 "files": {name: sha256(staging / name) for name in files},
             },
         )
@@ -98,8 +105,9 @@ def read_coder(folder: str | Path, *, model: str | Path | None = None) -> Concep
             if not (folder / name).is_file() or sha256(folder / name) != digest:
                 raise InputError(f"{folder / name} is missing or damaged: fit the coder again")
         adapter_sha256 = settings["adapter_sha256"]
+        concepts = ConceptSet.load(folder / "concepts.json")
         coder = ConceptCoder(
-            ConceptSet.load(folder / "concepts.json"),
+            concepts,
             Heads.load(folder),
             PromptTemplate.load(folder / "prompt.yaml"),
             ModelReference(
@@ -113,6 +121,7 @@ def read_coder(folder: str | Path, *, model: str | Path | None = None) -> Concep
             settings["classification"],
             Lexicon.load(folder / LEXICON) if LEXICON in settings["files"] else None,
             descent=DescentRule.load(folder / DESCENT) if DESCENT in settings["files"] else None,
+            views=tuple(load_view(level, folder / level, concepts) for level in settings.get("views", ())),
         )
         unchanged = coder.hash == settings["hash"]
     except (KeyError, TypeError, AttributeError) as error:

@@ -21,7 +21,7 @@ from concept_icd.artifacts import hash_of, read_json, write_json
 from concept_icd.errors import InputError, did_you_mean
 from concept_icd.ontology import Ontology
 from concept_icd.phrases import phrase_key
-from concept_icd.records import LEVELS, Concept, Level
+from concept_icd.records import LEVELS, VIEWS, Concept, Level
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -132,7 +132,8 @@ class ConceptSet:
     def rows(self) -> dict[str, tuple[int, ...]]:
         """Code -> the rows of the concepts that cover it, widest level first."""
         rows: dict[str, list[int]] = {code: [] for code in self.codes}
-        for row in sorted(range(len(self)), key=lambda row: LEVELS.index(self.concepts[row].level)):
+        order = (*LEVELS, *VIEWS)
+        for row in sorted(range(len(self)), key=lambda row: order.index(self.concepts[row].level)):
             for code in self.concepts[row].codes:
                 rows[code].append(row)
         return {code: tuple(found) for code, found in rows.items()}

@@ -62,6 +62,7 @@ def evaluate_coder(
     chosen = scores.select([note_id for note_id in scores.note_ids if note_id in wanted])
     if not len(chosen):
         raise InputError(f"no scored note belongs to the split {split!r}")
+    chosen = coder.complete(chosen, [coded.note for coded in corpus.notes])
     labels = corpus.label_set or coder.concepts.codes
     known = coder.predict_proba(chosen)
     probabilities, accepted = _over(labels, coder.heads, known)
@@ -76,7 +77,7 @@ def evaluate_coder(
     counts = _counts(training, labels)
     systems = {
         DUMMY: _dummy(gold, counts, labels, places, principal, kinds),
-        ORACLE: _oracle(coder.concepts, training, corpus, gold, labels, chosen.note_ids),
+        ORACLE: _oracle(coder.asked, training, corpus, gold, labels, chosen.note_ids),
     }
     learned = coder.heads.ranker.learned is not None
     if learned:

@@ -20,7 +20,7 @@ import numpy as np
 
 from concept_icd.errors import InputError
 from concept_icd.records import CodingResult, Note
-from concept_icd.scoring.scores import NoteFailure
+from concept_icd.scoring.scores import ConceptScores, NoteFailure
 
 if TYPE_CHECKING:
     from concept_icd.coder import ConceptCoder
@@ -59,7 +59,7 @@ def with_evidence(coder: ConceptCoder, note: Note, result: CodingResult) -> Codi
 
     Only the concepts that weigh on an accepted code are asked again.
     """
-    read = coder.scorer.text_read(note, coder.concepts.concepts)
+    read = coder.scorer.text_read(note, coder.asked.concepts)
     spans = [(start + a, start + b) for start, end in read for a, b in sentence_spans(note.text[start:end])]
     accepted = [coder.concepts.codes.index(code.code) for code in result.accepted]
     if not accepted or not spans:
@@ -75,17 +75,19 @@ def _losses(
     coder: ConceptCoder, note: Note, read: Sequence[Span], spans: list[Span], accepted: list[int]
 ) -> np.ndarray:
     """(sentences, accepted codes): log-odds that each code loses without each sentence."""
-    asked = np.unique(coder.heads.aggregator.weights[accepted].indices)
+    weighed = np.unique(coder.heads.aggregator.weights[accepted].indices)
+    asked = weighed[weighed < len(coder.asked)]
     # Leaving out a sentence of the text that was read lets nothing else of a long note in.
     texts = [_text_without(note.text, read, left_out) for left_out in [(0, 0), *spans]]
     notes = [replace(note, note_id=str(number), text=text) for number, text in enumerate(texts)]
-    log_odds = np.empty((len(notes), len(accepted)))
-    for scores in coder.scorer.iter_scores(notes, [coder.concepts.concepts[k] for k in asked]):
+    logits = np.zeros((len(notes), len(coder.asked)), dtype=np.float32)
+    for scores in coder.scorer.iter_scores(notes, [coder.asked.concepts[k] for k in asked]):
         if isinstance(scores, NoteFailure):
             raise InputError(scores.reason)
-        logits = np.zeros(len(coder.concepts), dtype=np.float32)
-        logits[asked] = scores.logits
-        log_odds[int(scores.note_id)] = coder.heads.contributions(logits)[accepted].sum(axis=1)
+        logits[int(scores.note_id), asked] = scores.logits
+    ids, nothing = tuple(note.note_id for note in notes), (None,) * len(notes)
+    whole = coder.complete(ConceptScores(ids, coder.asked.hash, logits, nothing), notes)
+    log_odds = np.array([coder.heads.contributions(row)[accepted].sum(axis=1) for row in whole.logits])
     return log_odds[0] - log_odds[1:]
 
 

@@ -33,6 +33,7 @@ from concept_icd.scoring.descent import FILE as DESCENT
 from concept_icd.scoring.descent import Descent, DescentRule
 from concept_icd.scoring.store import CONCEPTS, PROMPT, load_scores
 from concept_icd.tuning.folder import ADAPTER
+from concept_icd.views.view import Recipe
 
 
 def run_pipeline(
@@ -138,11 +139,13 @@ def fit_coder(
     adapter: str | Path | None = None,
     options: HeadOptions | None = None,
     allow_in_sample: bool = False,
+    views: Sequence[Recipe] = (),
 ) -> ConceptCoder:
     """Fits a coder on the scored notes of a split (None: all); what made the scores is read from their folder.
 
     Args:
         model, adapter: what new notes will be scored with, where it is not what the folder names.
+        views: what is stacked with the scores; see `concept_icd.views`.
 
     Raises:
         InputError: no scored note belongs to the split, or what `ConceptCoder.fit` says.
@@ -171,6 +174,7 @@ def fit_coder(
         options=options,
         allow_in_sample=allow_in_sample,
         descent=descent,
+        views=views,
     )
     made_by = settings["weights"].get(ADAPTER)
     if model is adapter is None and made_by not in (None, coder.model.hash):

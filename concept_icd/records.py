@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Kind = Literal["diagnosis", "procedure"]
-Level = Literal["chapter", "section", "category", "subcategory", "code", "phrase"]
-#: Levels of a concept, from the widest to the narrowest.
+Level = Literal["chapter", "section", "category", "subcategory", "code", "phrase", "words", "drugs"]
+#: Levels of a concept that a scorer can be asked about, from the widest to the narrowest.
 LEVELS: tuple[Level, ...] = ("chapter", "section", "category", "subcategory", "code", "phrase")
+#: Levels of what other views say of a code (`concept_icd.views`).
+VIEWS: tuple[Level, ...] = ("words", "drugs")
 
 
 @dataclass(frozen=True)
@@ -82,11 +84,11 @@ def require_notes(notes: Iterable[Note]) -> list[Note]:
 
 @dataclass(frozen=True)
 class Concept:
-    """A yes/no matter that a scorer can be asked about: a node of the ontology or a clinical phrase.
+    """A yes/no matter that a scorer can be asked about, a node of the ontology or a clinical phrase; or a view's word.
 
     Attributes:
         key: stable and unique in its set, e.g. "category:428" or "phrase:short of breath".
-        level: one of `LEVELS`. A code of the label set has level "code" whatever its depth in the tree.
+        level: one of `LEVELS`, or of `VIEWS`. A code of the label set has level "code" whatever its depth in the tree.
         text: the words that go into the question.
         codes: the codes of the label set that the concept covers, in label-set order.
     """
@@ -120,10 +122,10 @@ class RankedCode:
         accepted: the probability reached the coder's threshold.
         path: codes of the ancestors and the code itself, chapter first.
         evidence: character spans (start, end) of the note, where the coder gives them.
-    """
-
         expected_recall: share of the note's gold codes to expect among this suggestion and those before it; None where
             nothing was fitted that says so (see `heads.reading`).
+    """
+
     rank: int
     code: str
     kind: Kind
@@ -133,9 +135,9 @@ class RankedCode:
     path: tuple[str, ...]
     concepts: tuple[ConceptContribution, ...]
     evidence: tuple[tuple[int, int], ...] = ()
-
-
     expected_recall: float | None = None
+
+
 @dataclass(frozen=True)
 class CodingResult:
     """Every code of a coder's set, ranked, for one note.
@@ -143,16 +145,16 @@ class CodingResult:
     Attributes:
         truncated: None, or one sentence that says what part of the note was not read.
         versions: what produced it (package, coder, model, prompt, concept set).
+        read_first: how many suggestions to read for an expected recall of 90 %; None where nothing says so.
     """
 
-        read_first: how many suggestions to read for an expected recall of 90 %; None where nothing says so.
     note_id: str
     codes: tuple[RankedCode, ...]
     truncated: str | None
     versions: Mapping[str, str]
+    read_first: int | None = None
 
     @property
-    read_first: int | None = None
     def accepted(self) -> tuple[RankedCode, ...]:
         """The codes that reached the coder's threshold, first-ranked first."""
         return tuple(code for code in self.codes if code.accepted)
@@ -162,13 +164,13 @@ class CodingResult:
         """The first-ranked accepted diagnosis: the suggested principal diagnosis."""
         return next((code for code in self.accepted if code.kind == "diagnosis"), None)
 
-    def top(self, k: int) -> tuple[RankedCode, ...]:
-        """The first `k` codes."""
     def read_for(self, recall: float) -> int | None:
         """How many suggestions to read for an expected recall in (0, 1]; None where these suggestions do not say so."""
         reached = (code.rank for code in self.codes if (code.expected_recall or 0.0) >= recall - 1e-12)
         return next(reached, None)
 
+    def top(self, k: int) -> tuple[RankedCode, ...]:
+        """The first `k` codes."""
         return self.codes[:k]
 
     def to_dict(self) -> dict[str, Any]:

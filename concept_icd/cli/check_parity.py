@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     if args.coder:
         coder = ConceptCoder.from_pretrained(args.coder, model=args.model)
         coder.model.check()
-        model, adapter, prompt, concepts = coder.model.name, coder.model.adapter, coder.prompt, coder.concepts
+        model, adapter, prompt, concepts = coder.model.name, coder.model.adapter, coder.prompt, coder.asked
         settings = dict(coder.scorer_settings)
     else:
         tuned = Path(args.tuned)
@@ -78,7 +78,8 @@ def run(args: argparse.Namespace) -> int:
         del scorer  # two large models do not fit at once
     found: dict[str, Any] = {"scorers": names, "model": str(model), **compare_scores(*scores)}
     if coder is not None:
-        found["coder"] = compare_codes(coder, scores[0], scores[1], notes)
+        first, second = (coder.complete(part, notes) for part in scores)
+        found["coder"] = compare_codes(coder, first, second, notes)
     found |= {"tolerance": args.tolerance, "within_tolerance": found["largest_gap"] <= args.tolerance}
     print(json.dumps(found, indent=2) if args.json else _table(found))
     return 0 if found["within_tolerance"] else 1

@@ -25,6 +25,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--at-least-one", action=argparse.BooleanOptionalAction, help=always)
     how = "learn the order from billing orders, rank by probability, or learn unless gold codes are sets (default)"
     parser.add_argument("--order", choices=("billing", "none", "auto"), default="auto", help=how)
+    stacked = "what is stacked with the scores: drugs (the medication network on each note's drugs, sex and age)"
+    parser.add_argument("--views", nargs="+", choices=("drugs",), default=(), help=stacked)
+    strategy = "of the medication network: a name in configs/medications or a YAML file (default: %(default)s)"
+    parser.add_argument("--drug-strategy", default="multitask", help=strategy)
     parser.add_argument("--folds", type=int, default=5, help="of the cross-validation (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the folds (default: %(default)s)")
     parser.add_argument("--allow-in-sample", action="store_true", help="take scores of notes the model was tuned on")
@@ -40,6 +44,7 @@ def run(args: argparse.Namespace) -> int:
     from concept_icd.errors import InputError
     from concept_icd.heads.fitting import HeadOptions
     from concept_icd.pipeline import fit_coder
+    from concept_icd.views.kinds import recipe
 
     start = time.monotonic()
     if args.folds < 2:
@@ -57,12 +62,13 @@ def run(args: argparse.Namespace) -> int:
         adapter=args.adapter,
         options=options,
         allow_in_sample=args.allow_in_sample,
+        views=[recipe(kind, args.drug_strategy) for kind in dict.fromkeys(args.views)],
     )
     coder.save_pretrained(
         args.out,
         overwrite=args.overwrite,
         inputs={"corpus": corpus.manifest["files"]["notes.parquet"], "concepts": coder.concepts.hash},
-        config={**vars(options), "split": split, "scores": args.scores},
+        config={**vars(options), "split": split, "scores": args.scores, "views": list(args.views)},
         seed=args.seed,
         seconds=time.monotonic() - start,
     )

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from concept_icd.heads.newton import logistic, minimise
-from concept_icd.records import LEVELS
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -67,7 +66,7 @@ def fit_shared(
     code = np.repeat(np.arange(codes), np.diff(cover.indptr))  # the code and the concept of each entry of the cover
     concept = cover.indices
     at_level = np.array(levels)[concept]
-    entries = [np.flatnonzero(at_level == level) for level in LEVELS]
+    entries = [np.flatnonzero(at_level == level) for level in dict.fromkeys(levels)]
     entries = [found for found in entries if len(found)]
     note, column, weight = _pairs(gold, rows)
     count = gold[rows].sum(axis=0)

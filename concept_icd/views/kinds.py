@@ -1,0 +1,42 @@
+"""The kinds of views by their names: as the command line names them and a coder's folder holds them.
+
+torch and what else a kind needs is imported when it is asked for.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from concept_icd.concepts import ConceptSet
+from concept_icd.errors import InputError
+from concept_icd.views.view import Recipe, View
+
+
+def recipe(kind: str, drug_strategy: str = "multitask") -> Recipe:
+    """How a kind is fitted.
+
+    Args:
+        drug_strategy: of the medication network, see `read_strategy`.
+
+    Raises:
+        InputError: no such strategy.
+    """
+    from concept_icd.models.medications.strategy import read_strategy
+    from concept_icd.views.drugs import DrugRecipe
+
+    if kind == "drugs":
+        return DrugRecipe(read_strategy(drug_strategy))
+    raise ValueError(kind)
+
+
+def load_view(kind: str, folder: Path, concepts: ConceptSet) -> View:
+    """Reads a view out of a coder's folder.
+
+    Raises:
+        InputError: a file is missing or damaged, or this version knows no such view.
+    """
+    from concept_icd.views.drugs import DrugView
+
+    if kind == "drugs":
+        return DrugView.load(folder, concepts)
+    raise InputError(f"{folder} is a view of a kind that this version does not know: fit the coder again")
