@@ -51,8 +51,9 @@ def test_differences_pair():
     assert [found[key] for key in ("difference", "low", "high")] == pytest.approx([0.1] * 3)
 
 
-def test_wards_count_their_coded_stays():
-    found = by_ward(values(0.0, 1.0, np.nan, 0.5, 0.5, 0.5), Drawn.of(stays(), FOLDS, 100, 0))
+def test_wards_count_their_coded_stays_and_draw_their_own_patients():
+    """All surgical stays are one patient's: no draw moves their mean."""
+    found = by_ward(values(0.0, 1.0, np.nan, 0.0, 0.5, 1.0), Drawn.of(stays("abczzz"), FOLDS, 100, 0))
     assert {ward: own["stays"] for ward, own in found.items()} == {"medical": 2, "surgical": 3}
-    assert found["medical"]["ndcg"]["mean"] == 0.5
-    assert (found["surgical"]["ndcg"]["low"], found["surgical"]["ndcg"]["high"]) == (0.5, 0.5)
+    assert found["medical"]["ndcg"] == {"mean": 0.5, "low": 0.0, "high": 1.0}
+    assert found["surgical"]["ndcg"] == {"mean": 0.5, "low": 0.5, "high": 0.5}
