@@ -24,7 +24,7 @@ from concept_icd.evidence import with_evidence
 from concept_icd.gold import gold_matrix, gold_places
 from concept_icd.heads.fitting import HeadOptions, Heads, fit_heads, folds_of
 from concept_icd.heads.ranking_examples import GoldOrder, notes_to_learn_from
-from concept_icd.heads.reading import depths
+from concept_icd.heads.reading import stops
 from concept_icd.lexicon_learning import learn_features, naming
 from concept_icd.mentions import Lexicon
 from concept_icd.model_reference import ModelReference
@@ -287,7 +287,7 @@ class ConceptCoder:
                 )
                 for rank, column in enumerate(order[row][:top_codes], start=1)
             )
-            yield CodingResult(note_id, ranked, scores.truncated[row], self.versions, int(depths(expected)[0]))
+            yield CodingResult(note_id, ranked, scores.truncated[row], self.versions, int(stops(expected)[0][0]))
 
     def _carried(self, added: csr_array, column: int, logits: np.ndarray, top: int) -> tuple[ConceptContribution, ...]:
         """The `top` concepts that a code looks at, by falling contribution."""

@@ -23,6 +23,7 @@ from concept_icd.corpora import Corpus
 from concept_icd.errors import InputError
 from concept_icd.gold import gold_matrix, gold_places
 from concept_icd.heads.fitting import Heads, fit_heads
+from concept_icd.heads.reading import TARGETS, stops
 from concept_icd.mimic3.tasks import TASKS
 from concept_icd.ontology import load_ontology
 from concept_icd.records import CodedNote, Kind
@@ -67,6 +68,7 @@ def evaluate_coder(
     known = coder.predict_proba(chosen)
     probabilities, accepted = _over(labels, coder.heads, known)
     order = coder.rank(chosen, known, notes=[coded.note for coded in corpus.notes])
+    expected = coder.heads.reading.expected_recall(known, order)
 
     gold, patients = gold_matrix(chosen.note_ids, corpus.notes, labels)
     ontology = load_ontology(coder.classification)
@@ -98,6 +100,7 @@ def evaluate_coder(
         scores=_as_scores(labels, coder.heads, order) if learned else None,
         places=places,
         principal=principal,
+        reading={recall: stops(expected, recall) for recall in TARGETS},
         kinds=kinds,
         train_counts=counts,
         titles={code: ontology.resolve(corpus.aliases.get(code, code)).title for code in labels},

@@ -166,6 +166,8 @@ def print_result(result: CodingResult, text: str, top: int, coder: ConceptCoder)
             Text(_concepts(code)),
         )
     console.print(table)
+    if result.read_first is not None:
+        console.print(_how_far(result.read_first, top))
     threshold = coder.heads.threshold
     also = ", or the first code of the note" if threshold.at_least_one else ""
     console.print(
@@ -176,6 +178,12 @@ def print_result(result: CodingResult, text: str, top: int, coder: ConceptCoder)
     if result.truncated:
         console.print(f"Not all was read: {result.truncated}", style="yellow", markup=False)
     console.print("Suggestions, to be validated by a professional coder.", style="dim")
+
+
+def _how_far(read_first: int, shown: int) -> str:
+    suggestions = "suggestion" if read_first == 1 else f"{read_first} suggestions"
+    more = f" (--top {read_first} shows them)" if read_first > shown else ""
+    return f"Read the first {suggestions} for an expected recall of 90 %{more}."
 
 
 def _evidence(code: RankedCode, text: str) -> list[tuple[str, str]]:

@@ -117,6 +117,7 @@ def run(args: argparse.Namespace) -> int:
         label_set=matrices.label_set,
         places=None if args.no_order else matrices.places,
         principal=matrices.principal,
+        reading=matrices.reading,
         kinds=matrices.kinds,
         train_counts=train_counts,
         titles=_titles(matrices.codes, gold.aliases or (task.aliases if task else {})),

@@ -80,13 +80,19 @@ def expected_recall(probabilities: np.ndarray, order: np.ndarray) -> np.ndarray:
     return found
 
 
-def depths(expected: np.ndarray, recall: float = RECALL) -> np.ndarray:
-    """The first rank at which the expected recall is at least `recall`, int64, shape (notes,); the last at most.
+def stops(expected: np.ndarray, recall: float = RECALL) -> tuple[np.ndarray, np.ndarray]:
+    """Where to stop reading each note: at the first rank whose expected recall is at least `recall`, the last at most.
 
     Args:
-        expected: shape (notes, codes), of each code once it is read; in any order of the columns.
+        expected: shape (notes, codes), of each code once it is read; in any order of the columns. recall: in (0, 1].
+
+    Returns:
+        That rank, int64, and the recall expected there, float64, shape (notes,) each.
     """
-    return np.minimum((expected < recall - 1e-12).sum(axis=1) + 1, expected.shape[1])
+    before = expected < recall - 1e-12
+    at = np.where(before, np.inf, expected).min(axis=1)
+    last = before.all(axis=1)
+    return before.sum(axis=1) + ~last, np.where(last, expected.max(axis=1), at)
 
 
 def fit_reading(gold: np.ndarray, probabilities: np.ndarray) -> ReadingDepth:
@@ -108,8 +114,8 @@ def fit_reading(gold: np.ndarray, probabilities: np.ndarray) -> ReadingDepth:
     shares = np.array(_SHARES)
     said, found = [logit(shares)], [shares]
     for share in _SHARES:
-        place = depths(expected, share)[:, None] - 1
-        at, recall = (np.take_along_axis(table, place, axis=1)[:, 0] for table in (expected, hits / hits[:, -1:]))
+        depth, at = stops(expected, share)
+        recall = hits[np.arange(len(hits)), depth - 1] / hits[:, -1]
         inside = at < 1  # all codes read is a recall of 1 whatever the probabilities
         said.append(logit(at[inside]))
         found.append(recall[inside])

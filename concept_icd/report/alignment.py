@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from concept_icd.errors import InputError
 from concept_icd.gold import gold_places
+from concept_icd.heads.reading import TARGETS, stops
 from concept_icd.metrics.inputs import Bools, Floats, Ints
 from concept_icd.records import Kind
+from concept_icd.report.depth import Stops
 from concept_icd.report.reading import Gold, Predictions, kind_of
 
 
@@ -26,6 +28,8 @@ class Matrices:
         decisions: bool (notes, codes), or None where the predictions have no accepted flags.
         places, principal: of the gold codes, as `gold_places` gives them; None where the gold has no billing order.
         kinds: (codes,). patients: (notes,), or None.
+        reading: recall asked for -> how far each note is read, as `heads.reading.stops` gives it; None where the
+            predictions do not say so. A recall that the codes named in some note do not reach is left out.
         label_set: in words, where the codes come from and what was left out.
         unnamed: (note, code) pairs that the predictions do not name: probability 0, ranked last.
         outside: labels that the gold or the predictions name outside of the label set.
@@ -41,6 +45,7 @@ class Matrices:
     principal: Ints | None
     kinds: tuple[Kind, ...]
     patients: tuple[str, ...] | None
+    reading: Mapping[float, Stops] | None
     label_set: str
     unnamed: int
     outside: frozenset[str]
@@ -110,10 +115,18 @@ def align(
         principal,
         tuple(map(kind_of, columns)),
         None if gold.patients is None else tuple(gold.patients[note_id] for note_id in note_ids),
+        None if predictions.expected is None else _reading(predictions.expected[np.ix_(rows, source)]),
         "; ".join(filter(None, words)),
         gaps,
         frozenset((gold_codes | _named_codes(predictions, rows)) - {*columns}),
     )
+
+
+def _reading(expected: Floats) -> dict[float, Stops] | None:
+    """How far each note is read, from the recall expected at the codes named, (notes, codes), NaN elsewhere."""
+    wide = np.where(np.isnan(expected), np.inf, expected)
+    found = {recall: stops(wide, recall) for recall in TARGETS}
+    return {recall: at for recall, at in found.items() if np.isfinite(at[1]).all()} or None
 
 
 def _common_notes(row_of: Mapping[str, int], gold: Gold, only_common: bool) -> tuple[str, ...]:

@@ -25,12 +25,15 @@ from concept_icd.metrics.intervals import draw_weights, drawn_decisions, drawn_m
 from concept_icd.metrics.order import Codes
 from concept_icd.progress import progress_bar
 from concept_icd.records import Kind
+from concept_icd.report.depth import Stops, report_depth
 from concept_icd.report.order import FREQUENCY, bounds, frequencies, report_order
 from concept_icd.report.results import KS, LONG, plain
 
 #: The figures of the table, where a system has them.
 COMPARED = (
     *("micro_f1", "macro_f1", "macro_f1_present", "micro_auc", "macro_auc", "precision_at_5", "map", "ndcg"),
+    *("rank_errors_at_50", "rank_errors_at_75", "rank_errors_at_100"),
+    *("reading_depth_at_90", "reading_recall_at_90", "reading_errors_at_90"),
     *("primary_accuracy", "primary_mrr", "primary_hit_at_3"),
     *("graded_ndcg_diagnoses", "kendall_tau_diagnoses", "cumulative_gain_at_5_diagnoses"),
     *("graded_ndcg_procedures", "kendall_tau_procedures", "cumulative_gain_at_5_procedures"),
@@ -44,6 +47,7 @@ class System:
     Attributes:
         probabilities: (notes, codes), or None for decisions alone. decisions: bool (notes, codes).
         scores: the order of the codes, where it is not that of the probabilities.
+        reading: how far each note is read, see `results.evaluate`; None: the probabilities are taken at their word.
         accepted_at: in words, where the decisions came from. stamps: sentences that belong beside its figures.
     """
 
@@ -53,6 +57,7 @@ class System:
     scores: Floats | None
     accepted_at: str
     stamps: tuple[str, ...] = ()
+    reading: Mapping[float, Stops] | None = None
 
 
 @dataclass(frozen=True)
@@ -184,12 +189,14 @@ def _figures(
     ranking = metrics.ranking_metrics(measured.gold, order, KS)
     counts |= dict.fromkeys(areas, len(measured.note_ids))
     counts |= dict.fromkeys(ranking, int(measured.gold.any(axis=1).sum()))
-    figures |= areas | ranking
+    depth = report_depth(measured.gold, system.probabilities, order, system.reading, None)
+    counts |= dict.fromkeys(depth.figures, int(measured.gold.any(axis=1).sum()))
+    figures |= areas | ranking | depth.figures
     if measured.places is None:
-        return figures, _Notes({}, counts), {}
+        return figures, _Notes(depth.notes, counts), {}
     billed = report_order(measured.places, measured.principal, measured.kinds, order, system.name)
     counts |= {name: int(np.count_nonzero(~np.isnan(values))) for name, values in billed.notes.items()}
-    return figures | billed.figures, _Notes(billed.notes, counts), billed.curves
+    return figures | billed.figures, _Notes(billed.notes | depth.notes, counts), billed.curves
 
 
 def _samples(

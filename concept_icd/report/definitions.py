@@ -67,6 +67,15 @@ DEFINITIONS: dict[str, dict[str, str]] = {
         "rank_errors_interp_at_75": "75 %",
         "rank_errors_interp_at_100": "100 %",
     },
+    "How far to read: the first suggestions for an expected recall of 90 % (notes with a gold code)": {
+        "reading_depth_at_90": "suggestions to read",
+        "reading_expected_at_90": "recall expected among them; above .9, since a whole number of them is read",
+        "reading_recall_at_90": "recall found among them: the share of the note's gold codes, mean over notes",
+        "reading_reached_at_90": "share of notes in which the recall found is at least .9",
+        "reading_errors_at_90": "wrong codes among them: read in vain",
+        "reading_fixed_depth_at_90": "the one number for all notes with the same recall found; chosen on these notes, "
+        "linear between whole numbers",
+    },
     "The principal diagnosis": {
         "primary_accuracy": "share of notes whose top-ranked diagnosis is the principal diagnosis",
         "primary_notes": "notes whose principal diagnosis is in the label set: the denominator of this group",
@@ -91,6 +100,11 @@ HEADLINE = (
     *("micro_f1", "macro_f1", "macro_f1_present", "macro_f1_caml"),
     *("micro_auc", "macro_auc", "precision_at_5", "map", "ndcg"),
 )
+#: The same for what is read in vain, and how far to read.
+READING = (
+    *("rank_errors_at_50", "rank_errors_at_75", "rank_errors_at_100"),
+    *("reading_depth_at_90", "reading_recall_at_90", "reading_errors_at_90"),
+)
 #: The same for the billing order, where the gold has one.
 ORDER = (
     *("primary_accuracy", "primary_mrr", "graded_ndcg_diagnoses", "graded_ndcg_procedures"),
@@ -106,7 +120,9 @@ SUMMARY = (
     *("micro_f1", "micro_precision", "micro_recall", "macro_f1", "macro_f1_present", "macro_f1_caml", "exact_match"),
     *("micro_auc", "macro_auc", "micro_average_precision", "macro_average_precision"),
     *("precision_at_5", "precision_at_8", "precision_at_15", "recall_at_8", "r_precision", "map", "ndcg"),
-    *("rank_errors_at_50", "rank_errors_at_100", *ORDER, "ece", "brier"),
+    *(f"rank_errors_at_{recall}" for recall in (25, 50, 75, 100)),
+    *(f"reading_{name}_at_90" for name in ("depth", "expected", "recall", "reached", "errors", "fixed_depth")),
+    *(*ORDER, "ece", "brier"),
 )
 
 

@@ -13,7 +13,15 @@ from concept_icd.report.charts import (
     precision_recall_chart,
     rank_error_chart,
 )
-from concept_icd.report.definitions import DEFINITIONS, HEADLINE, ORDER, ceiling, describe_source, field_columns
+from concept_icd.report.definitions import (
+    DEFINITIONS,
+    HEADLINE,
+    ORDER,
+    READING,
+    ceiling,
+    describe_source,
+    field_columns,
+)
 from concept_icd.report.markup import count, definition_list, document, number, span, stamps, table
 
 #: Codes in the table of worst codes.
@@ -25,6 +33,7 @@ _TILES = {
     "micro_auc": "micro-AUC",
     "precision_at_5": "precision at 5",
     "rank_errors_at_100": "rank errors at full recall",
+    "reading_depth_at_90": "suggestions to read for 90 % expected recall",
 }
 
 
@@ -32,7 +41,8 @@ def render_page(results: dict[str, Any], title: str = "Evaluation of ICD-9-CM co
     """The page of `Results.to_dict()`."""
     parts = (
         *(stamps(results["stamps"]), _facts(results), _tiles(results), _systems(results), _published(results)),
-        *(_charts(results), _levels(results), _worst(results["codes"]), _figures(results), _provenance(results)),
+        *(_charts(results), _reading(results), _levels(results), _worst(results["codes"]), _figures(results)),
+        _provenance(results),
     )
     return document(title, parts)
 
@@ -87,6 +97,28 @@ def _charts(results: dict[str, Any]) -> str:
     return f'<h2>Charts</h2><div class="charts">{charts}</div>'
 
 
+def _reading(results: dict[str, Any]) -> str:
+    rows = results["curves"].get("reading")
+    if not rows:
+        return ""
+    body = []
+    for row in rows:
+        width = row["recall_interval"]
+        spread = f"<br><span class='note'>{span(width['low'], width['high'])}</span>" if width else ""
+        read = f"{number(row['depth'])} ({number(row['median_depth'])})"
+        fixed = f"{number(row['fixed_depth'])} ({number(row['fixed_errors'])})"
+        cells = (number(row["expected"]), number(row["recall"]) + spread, read, number(row["errors"]))
+        body.append([f"{row['asked']:.0%}", *cells, number(row["reached"]), fixed])
+    columns = ["recall asked for", "expected", "found", "read (median)", "in vain", "notes that reach it"]
+    note = (
+        f"Each note read from the top until the recall asked for is expected, by {results['curves']['reading_from']}. "
+        f"Means over {count(rows[0]['notes'], 'note')} with a gold code. The last column reads as many suggestions of "
+        "every note for the same recall found, a number chosen on these notes."
+    )
+    whole = table([*columns, "the same number for every note (in vain)"], body)
+    return f"<h2>How far to read</h2><p class='note'>{escape(note)}</p>{whole}"
+
+
 def _systems(results: dict[str, Any]) -> str:
     systems = results["extra"].get("systems")
     if not systems:
@@ -95,7 +127,7 @@ def _systems(results: dict[str, Any]) -> str:
     note = "Same notes, same codes. A row that is named a bound or an oracle was given what no system may see."
     tables = [
         table(["system", *columns], [[escape(name), *(number(row.get(m)) for m in columns)] for name, row in rows])
-        for columns in (HEADLINE, ORDER)
+        for columns in (HEADLINE, READING, ORDER)
         if any(metric in results["figures"] for metric in columns)
     ]
     return f"<h2>Beside it</h2><p class='note'>{note}</p>" + "".join(tables)

@@ -20,8 +20,11 @@ from concept_icd import metrics
 from concept_icd.artifacts import git_commit, hash_of, versions
 from concept_icd.metrics.decisions import check_decisions
 from concept_icd.metrics.intervals import draw_weights, drawn_means, interval
+from concept_icd.metrics.rank_errors import RECALLS, note_rank_errors
+from concept_icd.metrics.ranks import gold_ranks
 from concept_icd.progress import progress_bar
 from concept_icd.records import Kind
+from concept_icd.report.depth import Stops, report_depth
 from concept_icd.report.order import bounds, frequencies, report_order
 
 KS = (5, 8, 15)
@@ -91,6 +94,7 @@ def evaluate(
     label_set: str | None = None,
     places: ArrayLike | None = None,
     principal: ArrayLike | None = None,
+    reading: Mapping[float, Stops] | None = None,
     kinds: Sequence[Kind] | None = None,
     train_counts: Mapping[str, int] | None = None,
     titles: Mapping[str, str] | None = None,
@@ -111,6 +115,8 @@ def evaluate(
         threshold_source: where the threshold or the decisions came from; required with either of them.
         places, principal: the billing order and the principal diagnoses of the gold, as `coder.gold_places` gives them;
             None: the gold is sets, and no figure of the billing order is given. kinds: (codes,), required with places.
+        reading: recall asked for -> how far each note is read for it, and the recall expected there, (notes,) each, as
+            `heads.reading.stops` gives them; None: the probabilities are taken at their word.
         label_set: in words, where the codes came from. train_counts: code -> training notes that have it.
         titles: code -> title. draws: of the bootstrap; 0 gives no intervals.
         extra: "levels" (from `level_metrics`), "systems" (name -> figures of another system or bound on the same
@@ -143,12 +149,21 @@ def evaluate(
         figures |= _soft_figures(truth, values, order)
     ranked_by = "probability" if scores is None else "the predictions' own ranks"
     intervals = _intervals(truth, values, accepted, order, patients, draws, seed) if draws else {}
-    curves = {} if probabilities is None else _curves(truth, values, order)
+    curves: dict[str, Any] = {}
+    weights = draw_weights(patients, len(truth), draws, seed) if draws else None
+    if probabilities is not None:
+        depth = report_depth(truth, values, order, reading, weights)
+        interp = {_interp(n): v for n, v in note_rank_errors(gold_ranks(truth, order), RECALLS, "interp").items()}
+        curves = _curves(truth, values, order) | {"reading": depth.rows, "reading_from": depth.source}
+        figures |= depth.figures
+        if weights is not None:
+            drawn = drawn_means(depth.notes, weights) | drawn_means(interp, weights[:, truth.any(axis=1)])
+            intervals |= {name: interval(sample) for name, sample in drawn.items()}
     if places is not None and kinds is not None and probabilities is not None:
         billed = report_order(places, principal, kinds, order, "these predictions")
         figures |= billed.figures
-        if draws:
-            drawn = drawn_means(billed.notes, draw_weights(patients, len(truth), draws, seed))
+        if weights is not None:
+            drawn = drawn_means(billed.notes, weights)
             intervals |= {name: interval(sample) for name, sample in drawn.items()}
         beside = bounds(places, kinds, frequencies(codes, train_counts))
         curves["gain"] = {kind: found | beside[kind] for kind, found in billed.curves.items()}
@@ -197,8 +212,12 @@ def _soft_figures(gold: Any, probabilities: Any, order: Any) -> dict[str, float]
     """What needs probabilities, or an order of the codes."""
     figures = metrics.area_metrics(gold, probabilities) | metrics.ranking_metrics(gold, order, KS)
     interpolated = metrics.rank_errors_at_recall(gold, order, mode="interp")
-    figures |= {name.replace("_at_", "_interp_at_"): value for name, value in interpolated.items()}
+    figures |= {_interp(name): value for name, value in interpolated.items()}
     return figures | metrics.calibration_metrics(gold, probabilities)
+
+
+def _interp(name: str) -> str:
+    return name.replace("_at_", "_interp_at_")
 
 
 def _stamps(extra: Mapping[str, Any]) -> list[str]:

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from concept_icd.report.comparison_page import excludes_zero, shown
-from concept_icd.report.definitions import HEADLINE, ORDER, SUMMARY, ceiling, describe_source, field_columns
+from concept_icd.report.definitions import HEADLINE, ORDER, READING, SUMMARY, ceiling, describe_source, field_columns
 from concept_icd.report.results import Results
 
 
@@ -23,6 +23,8 @@ def print_results(results: Results) -> None:
     if systems := results.extra.get("systems"):
         rows = [("these predictions", results.figures), *systems.items()]
         console.print(_systems("the same notes and codes", rows, HEADLINE))
+        if any(metric in results.figures for metric in READING):
+            console.print(_systems("their wrong codes read on the way", rows, READING))
         if any(metric in results.figures for metric in ORDER):
             console.print(_systems("their billing order", rows, ORDER))
     if published := results.extra.get("published"):

@@ -69,7 +69,7 @@ def test_a_corpus_becomes_one_line_a_note(coder, tmp_path, capsys):
     records = [json.loads(text) for text in out.read_text().splitlines()]
     assert [record["note_id"] for record in records] == ["b", "a"]
     for record in records:
-        assert record.keys() == {"note_id", "truncated", "codes", "versions"}
+        assert record.keys() == {"note_id", "truncated", "codes", "versions", "read_first"}
         assert sorted(code["code"] for code in record["codes"]) == sorted(CODES)
         named = {"rank", "code", "kind", "title", "probability", "accepted", "concepts", "evidence"}
         assert all(code.keys() >= named for code in record["codes"])

@@ -24,6 +24,7 @@ class Predictions:
         scores: minus the rank, -inf where the file has none; None where it does not rank.
         accepted: bool (notes, codes); None where the file does not decide.
         named: bool (notes, codes), what the file names; None: every cell.
+        expected: the recall to expect once each code is read, NaN where the file names none; None: it does not say.
         versions: what our own coder says of itself on each line; empty for others.
     """
 
@@ -33,6 +34,7 @@ class Predictions:
     scores: Floats | None = None
     accepted: Bools | None = None
     named: Bools | None = None
+    expected: Floats | None = None
     versions: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
@@ -62,7 +64,7 @@ class PredictionRows:
 
     def __init__(self) -> None:
         self._place: dict[str, int] = {}
-        self._rows: dict[str, tuple[Ints, Floats | None, Ints | None, Bools | None]] = {}
+        self._rows: dict[str, tuple[Ints, Floats | None, Ints | None, Bools | None, Floats | None]] = {}
 
     def add(
         self,
@@ -71,6 +73,7 @@ class PredictionRows:
         probabilities: Sequence[float] | None,
         ranks: Sequence[int] | None = None,
         accepted: Sequence[bool] | None = None,
+        expected: Sequence[float] | None = None,
     ) -> None:
         """One note; its codes are without repeats."""
         columns = np.array([self._place.setdefault(code, len(self._place)) for code in codes], dtype=np.int64)
@@ -79,15 +82,17 @@ class PredictionRows:
             None if probabilities is None else np.array(probabilities, dtype=np.float64),
             None if ranks is None else np.array(ranks, dtype=np.int64),
             None if accepted is None else np.array(accepted, dtype=np.bool_),
+            None if expected is None else np.array(expected, dtype=np.float64),
         )
 
     def predictions(self, versions: Mapping[str, str] | None = None) -> Predictions:
-        """All of them; what one note lacks (probabilities, ranks, flags) is left out for all."""
+        """All of them; what one note lacks (probabilities, ranks, flags, expected recall) is left out for all."""
         shape = (len(self._rows), len(self._place))
-        has = [all(row[part] is not None for row in self._rows.values()) for part in (1, 2, 3)]
+        has = [all(row[part] is not None for row in self._rows.values()) for part in (1, 2, 3, 4)]
         named, accepted = np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
         probabilities, scores = np.zeros(shape), np.full(shape, -np.inf) if has[1] else np.empty(0)
-        for row, (columns, values, ranks, flags) in enumerate(self._rows.values()):
+        expected = np.full(shape, np.nan) if has[3] else np.empty(0)
+        for row, (columns, values, ranks, flags, recall) in enumerate(self._rows.values()):
             named[row, columns] = True
             if values is not None:
                 probabilities[row, columns] = values
@@ -95,6 +100,8 @@ class PredictionRows:
                 scores[row, columns] = -ranks
             if flags is not None:
                 accepted[row, columns] = flags
+            if has[3] and recall is not None:
+                expected[row, columns] = recall
         return Predictions(
             tuple(self._rows),
             tuple(self._place),
@@ -102,6 +109,7 @@ class PredictionRows:
             scores if has[1] else None,
             accepted if has[2] else None,
             named,
+            expected if has[3] else None,
             versions or {},
         )
 

@@ -101,10 +101,20 @@ def _add_prediction(rows: PredictionRows, line: dict[str, Any], reader: LabelRea
         require_probability(code, value)
     flags: list[Any]
     ranks: list[Any]
-    flags, ranks = ([entry.get(name) for entry in entries] for name in ("accepted", "rank"))
+    expected: list[Any]
+    fields = ("accepted", "rank", "expected_recall")
+    flags, ranks, expected = ([entry.get(name) for entry in entries] for name in fields)
     has_flags = all(isinstance(flag, bool) for flag in flags)
     has_ranks = all(type(rank) is int and 0 < rank < 2**53 for rank in ranks) and len(set(ranks)) == len(ranks)
-    rows.add(line["note_id"], codes, values, ranks if has_ranks else None, flags if has_flags else None)
+    has_expected = all(type(recall) in (int, float) and 0 <= recall <= 1 for recall in expected)
+    rows.add(
+        line["note_id"],
+        codes,
+        values,
+        ranks if has_ranks else None,
+        flags if has_flags else None,
+        expected if has_expected else None,
+    )
 
 
 def _gold(line: dict[str, Any], reader: LabelReader) -> tuple[tuple[str, ...], str | None]:
