@@ -167,7 +167,7 @@ class TestWheel:
         core = {canonicalize_name(need.name) for need in needed if need.marker is None}
         assert core >= {"torch", "transformers", "peft", "safetensors"}
         assert not core & {"vllm", "ray", "fastapi", "uvicorn", "trl", "datasets", "bitsandbytes", "pytest", "wandb"}
-        assert set(metadata.get_all("Provides-Extra")) >= {"train", "vllm", "ray", "serve", "phrases", "dev"}
+        assert set(metadata.get_all("Provides-Extra")) >= {"train", "vllm", "ray", "desk", "phrases", "dev"}
 
     def test_asks_for_ranges(self, metadata: Any) -> None:
         needed = [Requirement(text) for text in metadata.get_all("Requires-Dist")]

@@ -31,6 +31,8 @@ VERBS = (
     "compare",
     "study",
     "code",
+    "serve",
+    "code-stays",
     "run",
     "demo",
 )

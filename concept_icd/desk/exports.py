@@ -1,0 +1,109 @@
+"""Reviews as files: JSON lines that `concept-icd prepare jsonl` reads, CSV, and FHIR R4."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from concept_icd.desk.desk import Desk
+from concept_icd.desk.fhir import Resource, bundle_of, review_entries
+from concept_icd.desk.review import Review
+from concept_icd.records import Note
+
+COLUMNS = (
+    *(
+        "note_id",
+        "status",
+        "type",
+        "sequence",
+        "code",
+        "title",
+        "decision",
+        "rank",
+        "probability",
+        "by",
+        "at",
+        "reason",
+    ),
+    *("submitted_by", "submitted_at", "coder"),
+)
+#: Spreadsheets run a cell that begins so.
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+Reviewed = tuple[Note, Review]
+
+
+def chosen(desk: Desk, status: str, keys: Iterable[str]) -> tuple[list[Reviewed], int]:
+    """The reviews to export, and how many of the record are of notes that this worklist does not have.
+
+    Args:
+        status: "submitted", or "all" for those under way too. keys: of notes; none: every note.
+    """
+    wanted = set(keys)
+    found = [
+        (note, review)
+        for (key, note), review in zip(desk.worklist, desk.reviews().values(), strict=True)
+        if review.version and (not wanted or key in wanted) and (status == "all" or review.submitted)
+    ]
+    known = {key for key, _ in desk.worklist}
+    others = [key for key in desk.record.versions() if key not in known and len(key) == 16]
+    return found, 0 if wanted else len(others)
+
+
+def as_jsonl(desk: Desk, reviewed: Iterable[Reviewed]) -> str:
+    """One note a line with its accepted codes in sequence: training data."""
+    lines = []
+    for note, review in reviewed:
+        line: dict[str, Any] = {"note_id": note.note_id, "text": note.text}
+        given = {"patient_id": note.patient_id, "age": note.age, "sex": note.sex, "drugs": list(note.drugs)}
+        line |= {name: value for name, value in given.items() if value}
+        line["diagnoses"] = [decided.code for decided in review.accepted["diagnosis"]]
+        line["procedures"] = [decided.code for decided in review.accepted["procedure"]]
+        last = review.submitted or review.last
+        line["reviewed"] = {"status": review.status, "by": last.by if last else None, "at": last.at if last else None}
+        line["reviewed"]["versions"] = dict(review.versions)
+        lines.append(json.dumps(line, ensure_ascii=False) + "\n")
+    return "".join(lines)
+
+
+def as_csv(desk: Desk, reviewed: Iterable[Reviewed]) -> str:
+    """One row a code that somebody decided on or that reached the threshold."""
+    file = io.StringIO()
+    writer = csv.writer(file)
+    writer.writerow(COLUMNS)
+    for note, review in reviewed:
+        closed = (review.submitted.by, review.submitted.at) if review.submitted else ("", "")
+        coder = review.versions.get("coder", "")
+        for kind, sequence, code, decision, by, at, reason in _rows(review):
+            suggestion = review.suggestions.get(code)
+            rank, probability = (suggestion.rank, suggestion.probability) if suggestion else ("", "")
+            row = [note.note_id, review.status, kind, sequence, code, desk.title(code), decision, rank, probability]
+            writer.writerow([_harmless(cell) for cell in (*row, by, at, reason, *closed, coder)])
+    return file.getvalue()
+
+
+def as_fhir(desk: Desk, reviewed: Iterable[Reviewed]) -> Resource:
+    """One bundle."""
+    resources: list[Resource] = []
+    for note, review in reviewed:
+        titles = {code: desk.title(code) for code in review.accepted_codes}
+        resources += review_entries(note, review, titles)
+    return bundle_of(resources)
+
+
+def _rows(review: Review) -> Iterable[tuple[str, int | str, str, str, str, str, str]]:
+    for kind, listed in review.accepted.items():
+        for number, decided in enumerate(listed, 1):
+            decision = "added" if decided.origin == "added" else "accepted"
+            yield kind, number, decided.code, decision, decided.by, decided.at, ""
+    for decided in review.rejected.values():
+        yield decided.kind, "", decided.code, "rejected", decided.by, decided.at, decided.reason or ""
+    for code in review.undecided:
+        yield review.suggestions[code].kind, "", code, "undecided", "", "", ""
+
+
+def _harmless(cell: Any) -> Any:
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell

@@ -1,0 +1,188 @@
+"""The record in a database: SQLite in a file, or PostgreSQL by URL. What `append` returns from is on disk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.util import CommandError
+from sqlalchemy import Connection, Engine, create_engine, event, func, insert, select, text
+from sqlalchemy.engine import Row, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError
+
+from concept_icd.desk.record.events import Conflict, Event, NewEvent, now
+from concept_icd.desk.record.tables import EVENTS
+from concept_icd.errors import InputError
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+class Record:
+    """See the module. It may be used from several threads, and PostgreSQL's from several servers."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    @classmethod
+    def open(cls, url: str) -> Record:
+        """Connects, and brings the tables up to this version's.
+
+        Args:
+            url: `sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST/DATABASE`.
+
+        Raises:
+            InputError: no such database, no right to it, or one of a newer version; never with its password.
+        """
+        try:
+            parsed = make_url(url)
+        except ArgumentError as error:
+            raise InputError("the record's URL is none; give sqlite:///FILE or postgresql://HOST/DATABASE") from error
+        if parsed.drivername in ("postgres", "postgresql"):
+            parsed = parsed.set(drivername="postgresql+psycopg")
+        name = parsed.render_as_string(hide_password=True)
+        try:
+            if parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:"):
+                Path(str(parsed.database)).parent.mkdir(parents=True, exist_ok=True)
+            if parsed.get_backend_name() not in ("sqlite", "postgresql"):
+                raise InputError(f"the record {name} is neither SQLite nor PostgreSQL")
+            engine = create_engine(parsed, pool_pre_ping=True, hide_parameters=True, pool_size=16, max_overflow=32)
+            event.listen(engine, "connect", _durable_sqlite if engine.dialect.name == "sqlite" else _durable_postgresql)
+            if engine.dialect.name == "sqlite":
+                event.listen(engine, "begin", _begin_sqlite)
+            _migrate(engine)
+        except (DBAPIError, NoSuchModuleError, OSError) as error:
+            reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+            raise InputError(f"cannot open the record {name}: {reason}") from error
+        except CommandError as error:
+            raise InputError(f"the record {name} was written by a newer version of concept-icd: update it") from error
+        return cls(engine)
+
+    def append(
+        self,
+        review: str,
+        note_id: str,
+        seen: int | None,
+        events: Sequence[NewEvent],
+        *,
+        by: str,
+        versions: Mapping[str, str],
+    ) -> None:
+        """Adds the events, all or none, and returns when they are on disk.
+
+        Args:
+            seen: the version of the review that the writer saw; the events become seen + 1, seen + 2, ... None: events
+                without a version.
+
+        Raises:
+            Conflict: the review has another version by now.
+        """
+        at, dumped = now(), json.dumps(dict(versions), ensure_ascii=False)
+        rows = [
+            {
+                "review": review,
+                "note_id": note_id,
+                "version": None if seen is None else seen + number,
+                "action": new.action,
+                "code": new.code,
+                "detail": json.dumps(dict(new.detail), ensure_ascii=False),
+                "by": by,
+                "at": at,
+                "versions": dumped,
+            }
+            for number, new in enumerate(events, 1)
+        ]
+        try:
+            with self.engine.execution_options(writes=True).begin() as connection:
+                if seen is not None and self._version(connection, review) != seen:
+                    raise Conflict
+                connection.execute(insert(EVENTS), rows)
+        except IntegrityError as error:
+            raise Conflict from error
+
+    def events(self, review: str) -> list[Event]:
+        """The events of a review, oldest first."""
+        query = select(EVENTS).where(EVENTS.c.review == review).order_by(EVENTS.c.number)
+        with self.engine.connect() as connection:
+            return [_event(row) for row in connection.execute(query)]
+
+    def versions(self) -> dict[str, int]:
+        """The highest version of every review."""
+        query = select(EVENTS.c.review, func.max(EVENTS.c.version)).group_by(EVENTS.c.review)
+        with self.engine.connect() as connection:
+            return {review: version or 0 for review, version in connection.execute(query)}
+
+    def last_number(self) -> int:
+        """The number of the newest event; 0 where there is none."""
+        with self.engine.connect() as connection:
+            return connection.execute(select(func.max(EVENTS.c.number))).scalar() or 0
+
+    def all_events(self, actions: Iterable[str] | None = None) -> list[Event]:
+        """Every event (of these actions), oldest first."""
+        query = select(EVENTS).order_by(EVENTS.c.number)
+        if actions is not None:
+            query = query.where(EVENTS.c.action.in_(list(actions)))
+        with self.engine.connect() as connection:
+            return [_event(row) for row in connection.execute(query)]
+
+    def check(self) -> None:
+        """Asks the database for nothing; raises where it does not answer."""
+        with self.engine.connect() as connection:
+            connection.execute(text("SELECT 1"))
+
+    def close(self) -> None:
+        """Gives the connections back."""
+        self.engine.dispose()
+
+    @staticmethod
+    def _version(connection: Connection, review: str) -> int:
+        query = select(func.max(EVENTS.c.version)).where(EVENTS.c.review == review)
+        return connection.execute(query).scalar() or 0
+
+
+def _event(row: Row[Any]) -> Event:
+    return Event(
+        row.number,
+        row.review,
+        row.note_id,
+        row.version,
+        row.action,
+        row.code,
+        json.loads(row.detail),
+        row.by,
+        row.at,
+        json.loads(row.versions),
+    )
+
+
+def _migrate(engine: Engine) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    with engine.execution_options(writes=True).begin() as connection:
+        if engine.dialect.name == "postgresql":  # servers that start together take turns
+            connection.execute(text("SELECT pg_advisory_xact_lock(9428004)"))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def _durable_sqlite(connection: Any, _: Any) -> None:
+    """Each commit reaches the disk (FULL also in WAL mode); transactions are begun by `_begin_sqlite`."""
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in ("busy_timeout=10000", "journal_mode=WAL", "synchronous=FULL"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # One who reads first and writes then must hold the lock from the start: SQLite does not let a reader wait for it.
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("writes") else "BEGIN")
+
+
+def _durable_postgresql(connection: Any, _: Any) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SET synchronous_commit TO on")
+    connection.commit()

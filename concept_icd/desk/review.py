@@ -1,0 +1,150 @@
+"""A review of a note as it stands: its events, folded. It knows neither the database nor the ontology."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from concept_icd.desk.record.events import Event
+
+#: What "undo" can take back; a submitted review is reopened instead.
+UNDOABLE = ("accept", "reject", "add", "remove", "reorder")
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """A code as it was suggested; `reached` the coder's threshold."""
+
+    code: str
+    kind: str
+    rank: int
+    probability: float
+    reached: bool
+
+
+@dataclass(frozen=True)
+class Decided:
+    """A code that a person accepted, added or rejected."""
+
+    code: str
+    kind: str
+    origin: str
+    by: str
+    at: str
+    reason: str | None = None
+
+
+@dataclass
+class Review:
+    """See the module.
+
+    Attributes:
+        version: number of events that changed it. suggestions: by code, as last suggested.
+        accepted: "diagnosis" and "procedure" -> codes in sequence. rejected: by code.
+        submitted: the event that closed it, while it is closed. last: the newest decision.
+        versions: of what suggested the codes.
+    """
+
+    key: str
+    note_id: str
+    version: int = 0
+    suggestions: dict[str, Suggestion] = field(default_factory=dict)
+    accepted: dict[str, list[Decided]] = field(default_factory=lambda: {"diagnosis": [], "procedure": []})
+    rejected: dict[str, Decided] = field(default_factory=dict)
+    submitted: Event | None = None
+    last: Event | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+    undoable: list[Event] = field(default_factory=list)
+
+    @property
+    def status(self) -> str:
+        """ "new", "open" or "submitted"."""
+        if self.submitted:
+            return "submitted"
+        return "open" if self.last else "new"
+
+    @property
+    def undecided(self) -> list[str]:
+        """Suggestions that reached the threshold and are neither accepted nor rejected, by rank."""
+        decided = self.accepted_codes | self.rejected.keys()
+        return [s.code for s in self.suggestions.values() if s.reached and s.code not in decided]
+
+    @property
+    def accepted_codes(self) -> set[str]:
+        """The codes of both lists."""
+        return {decided.code for listed in self.accepted.values() for decided in listed}
+
+    def to_undo(self, person: str | None) -> Event | None:
+        """What this person's "undo" would take back: their last decision that still counts."""
+        own = [event for event in self.undoable if event.by == person]
+        return own[-1] if own else None
+
+
+class History:
+    """The events of one review, oldest first, and what follows from them."""
+
+    def __init__(self, key: str, note_id: str, events: Sequence[Event]) -> None:
+        self.key, self.note_id, self.events = key, note_id, events
+
+    @cached_property
+    def undone(self) -> set[int]:
+        """Versions of the events that were taken back."""
+        return {event.detail["undoes"] for event in self.events if event.action == "undo"}
+
+    @cached_property
+    def review(self) -> Review:
+        """The fold."""
+        review = Review(self.key, self.note_id)
+        for event in self.events:
+            if event.version is None:
+                continue
+            review.version = event.version
+            if event.action != "suggest":
+                review.last = event
+            if event.version not in self.undone:
+                _apply(review, event)
+        return review
+
+
+def _apply(review: Review, event: Event) -> None:
+    """An event that was not taken back. What it rests on may have been, so nothing is taken for granted."""
+    if event.action in UNDOABLE:
+        review.undoable.append(event)
+    code = event.code or ""
+    match event.action:
+        case "suggest":
+            review.suggestions = {item["code"]: Suggestion(**item) for item in event.detail["codes"]}
+            review.versions = event.versions
+        case "accept" | "add":
+            review.rejected.pop(code, None)
+            if code not in review.accepted_codes:
+                origin = "suggested" if event.action == "accept" else "added"
+                kind = event.detail["kind"]
+                review.accepted[kind].append(Decided(code, kind, origin, event.by, event.at))
+        case "reject":
+            _leave_lists(review, code)
+            kind, reason = event.detail["kind"], event.detail.get("reason")
+            review.rejected[code] = Decided(code, kind, "suggested", event.by, event.at, reason)
+        case "remove":
+            _leave_lists(review, code)
+            review.rejected.pop(code, None)
+        case "reorder":
+            place = {listed: number for number, listed in enumerate(event.detail["order"])}
+            review.accepted[event.detail["kind"]].sort(key=lambda decided: place.get(decided.code, len(place)))
+        case "submit":
+            review.submitted = event
+            review.undoable.clear()
+        case "reopen":
+            review.submitted = None
+
+
+def _leave_lists(review: Review, code: str) -> None:
+    for kind, listed in review.accepted.items():
+        review.accepted[kind] = [decided for decided in listed if decided.code != code]
+
+
+def suggestion_record(suggestion: Suggestion) -> dict[str, Any]:
+    """As the record keeps it."""
+    return dict(vars(suggestion))

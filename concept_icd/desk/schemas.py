@@ -1,0 +1,119 @@
+"""What requests hold, checked; and examples for the documentation."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from concept_icd.corpora.reading import flaw
+from concept_icd.desk.settings import Limits
+from concept_icd.records import Note
+
+EXAMPLE_NOTE = (
+    "CLINICAL HISTORY: Fever and cough for three days.\n"
+    "IMPRESSION: Right lower lobe pneumonia. No pleural effusion. Line placed in the right subclavian vein."
+)
+
+
+def _readable(text: str) -> str:
+    if reason := flaw(text):
+        raise ValueError(reason)
+    return text
+
+
+def _plain(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("only printable characters on one line")
+    return text
+
+
+Text = Annotated[str, Field(min_length=1, max_length=Limits.note_characters), AfterValidator(_readable)]
+Id = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_plain)]
+Code = Annotated[str, Field(min_length=1, max_length=16), AfterValidator(_plain)]
+Reason = Annotated[str, Field(max_length=200), AfterValidator(_plain)]
+
+
+class Strict(BaseModel):
+    """A misspelt field is refused, not ignored."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class NoteIn(Strict):
+    """A note to be coded."""
+
+    text: Text
+    note_id: Id = "note"
+    patient_id: Id | None = None
+    age: Annotated[float, Field(ge=0, le=150)] | None = None
+    sex: Literal["F", "M"] | None = None
+    drugs: Annotated[list[Id], Field(max_length=500)] = []
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"note_id": "a1", "text": EXAMPLE_NOTE, "age": 71, "sex": "F"}]},
+    )
+
+    def note(self) -> Note:
+        """The record of it."""
+        return Note(self.note_id, self.text, self.patient_id, self.age, self.sex, tuple(self.drugs))
+
+
+Notes = Annotated[list[NoteIn], Field(min_length=1, max_length=Limits.notes_per_request)]
+
+
+class Nothing(Strict):
+    """`{}`."""
+
+
+class Decision(Strict):
+    """A decision on a note, with the version of the review that the person saw."""
+
+    version: Annotated[int, Field(ge=0, le=2**31 - 2)]
+    action: Literal["accept", "reject", "add", "remove", "reorder", "undo", "submit", "reopen"]
+    code: Code | None = None
+    reason: Reason | None = None
+    kind: Literal["diagnosis", "procedure"] | None = None
+    order: Annotated[list[Code], Field(max_length=500)] | None = None
+    reject_undecided: bool = False
+    nothing_to_code: bool = False
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {"version": 1, "action": "accept", "code": "486"},
+                {"version": 2, "action": "reorder", "kind": "diagnosis", "order": ["780.6", "486"]},
+                {"version": 3, "action": "submit", "reject_undecided": True},
+            ]
+        },
+    )
+
+
+class Judged(Strict):
+    """What became of one code."""
+
+    code: Code
+    outcome: Literal["accepted", "rejected", "added"]
+
+
+class Feedback(Strict):
+    """What became of suggestions that `POST /v1/code` gave to another program."""
+
+    note_id: Id
+    codes: Annotated[list[Judged], Field(min_length=1, max_length=500)]
+    versions: Annotated[dict[Id, Reason], Field(max_length=20)] = {}
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "note_id": "a1",
+                    "codes": [{"code": "486", "outcome": "accepted"}, {"code": "38.93", "outcome": "added"}],
+                    "versions": {"coder": "1f2e3d4c5b6a"},
+                }
+            ]
+        },
+    )

@@ -1,0 +1,85 @@
+"""The notes that wait for a coder, each under a key that a URL can carry. Gold codes of a corpus are left behind."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from concept_icd.corpora import read_corpus_leniently
+from concept_icd.errors import InputError
+from concept_icd.records import Note
+from concept_icd.resources import resource
+
+#: Failures that are printed.
+SHOWN = 5
+
+
+class Worklist:
+    """Notes by key, in their order. The key hangs on id and text: another text of the same id is another review."""
+
+    def __init__(self, notes: Iterable[Note]) -> None:
+        self._notes = {key_of(note): note for note in notes}
+
+    def __iter__(self) -> Iterator[tuple[str, Note]]:
+        return iter(self._notes.items())
+
+    def __len__(self) -> int:
+        return len(self._notes)
+
+    def get(self, key: str) -> Note | None:
+        """The note, or None."""
+        return self._notes.get(key)
+
+
+def key_of(note: Note) -> str:
+    """16 hex digits."""
+    return hashlib.sha256(f"{note.note_id}\0{note.text}".encode()).hexdigest()[:16]
+
+
+def read_worklist(path: Path | None, format: str | None, longest: int) -> Worklist:
+    """The notes of a corpus, or the sample notes of the package; says on stderr which could not be read.
+
+    Args:
+        longest: characters of a note.
+
+    Raises:
+        InputError: nothing there, or no note that can be read.
+    """
+    coded, failures = read_corpus_leniently(path or resource("examples"), format or (None if path else "text"))
+    reasons = [str(failure) for failure in failures]
+    reasons += [
+        f"note {entry.note.note_id!r} has {len(entry.note.text):,} characters; {longest:,} are the most"
+        for entry in coded
+        if len(entry.note.text) > longest
+    ]
+    for reason in reasons[:SHOWN]:
+        print(f"concept-icd: {reason}", file=sys.stderr)
+    if len(reasons) > SHOWN:
+        print(f"concept-icd: {len(reasons)} notes cannot be shown (the first {SHOWN} above)", file=sys.stderr)
+    notes = [entry.note for entry in coded if len(entry.note.text) <= longest]
+    if not notes:
+        raise InputError(f"{path} holds no note that can be read")
+    return Worklist(notes)
+
+
+class Presence:
+    """Who has which note open. It is not recorded, and each server knows its own people alone."""
+
+    #: Seconds after which somebody who was not heard of has left.
+    MEMORY = 15.0
+
+    def __init__(self) -> None:
+        self._seen: dict[str, dict[str, float]] = {}
+
+    def mark(self, key: str, person: str | None) -> None:
+        """The person looks at the note."""
+        if person is not None:
+            self._seen.setdefault(key, {})[person] = time.monotonic()
+
+    def others(self, key: str, person: str | None) -> list[str]:
+        """Who else does."""
+        since = time.monotonic() - self.MEMORY
+        return sorted(name for name, seen in dict(self._seen.get(key, {})).items() if seen > since and name != person)
