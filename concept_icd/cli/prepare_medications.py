@@ -20,6 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the generated stays (default: 0)")
     vocabulary = "an OMOP vocabulary (CONCEPT, CONCEPT_ANCESTOR; for MIMIC-III also CONCEPT_RELATIONSHIP)"
     parser.add_argument("--vocabulary-dir", type=Path, metavar="DIR", help=vocabulary)
+    without = "stays whose codes are to be found by a trained network: their bills are not read"
+    parser.add_argument("--without-codes", action="store_true", help=without)
     memory = "about how much memory the command may take, 2GB or more (default: 2GB)"
     parser.add_argument("--memory", default="2GB", metavar="SIZE", help=memory)
 
@@ -32,7 +34,12 @@ def run(args: argparse.Namespace) -> int:
     if args.synthetic is not None:
         prepared = prepare.prepare_synthetic_stays(args.synthetic, args.seed, args.out, overwrite=args.overwrite)
     else:
-        options = {"vocabulary_dir": args.vocabulary_dir, "memory": bytes_of(args.memory), "overwrite": args.overwrite}
+        options = {
+            "vocabulary_dir": args.vocabulary_dir,
+            "codes": not args.without_codes,
+            "memory": bytes_of(args.memory),
+            "overwrite": args.overwrite,
+        }
         if args.mimic_dir is not None:
             prepared = prepare.prepare_mimic_stays(args.mimic_dir, args.out, **options)
         else:

@@ -62,6 +62,8 @@ def run(args: argparse.Namespace) -> int:
     }
     strategies = {Path(name).stem: read_strategy(name, **changes) for name in args.strategies or shipped_strategies()}
     prepared = load_stays(args.stays)
+    if not prepared.targets.nodes:
+        raise InputError(f"{args.stays} was prepared without codes: there is nothing to learn from it")
     patients = prepared.stays.patient_ids
     folds = (
         patient_folds(patients, args.folds, args.seed)

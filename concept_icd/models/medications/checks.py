@@ -67,7 +67,7 @@ def _stays(read: ReadStays, targets: Targets) -> Iterator[Check]:
     if without := read.counts["stays"] - read.counts["stays with drugs"]:
         yield _check("stays without drugs", without, why="kept: sex and age alone speak for them")
     coded = int((targets.gold.sum(axis=1) > 0).sum())
-    if uncoded := read.counts["stays"] - coded:
+    if targets.nodes and (uncoded := read.counts["stays"] - coded):
         yield _check("stays without a code of the tree", uncoded, why="kept, with no target")
 
 
@@ -85,7 +85,7 @@ def _named(named: Mapping[str, Mapping[str, Any]], lost: LostCodes) -> Iterator[
 
 
 def _nodes(read: ReadStays, targets: Targets) -> Iterator[Check]:
-    study, counts = _study(read), level_counts(targets)
+    study, counts = _study(read), level_counts(targets) if targets.nodes else {}
     names = {"billed": "billed codes", "all": "nodes"}
     for level, number in counts.items():
         name = names.get(level, f"nodes of level {level}")

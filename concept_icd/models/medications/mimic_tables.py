@@ -35,7 +35,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "PRESCRIPTIONS": ("hadm_id", "drug"),
     "SERVICES": ("hadm_id", "transfertime", "curr_service"),
 }
-OPTIONAL = ("SERVICES",)
+BILLS, OPTIONAL = "DIAGNOSES_ICD", ("SERVICES",)
 #: First service of a stay -> ward. Obstetrics, psychiatry and dentistry are none of the three.
 WARDS: Mapping[str, str] = {
     **dict.fromkeys(("NB", "NBB"), "newborn"),
@@ -46,13 +46,17 @@ WARDS: Mapping[str, str] = {
 }
 
 
-def find_mimic_tables(folder: Path, vocabulary: Path | None) -> tuple[Tables, Tables]:
+def find_mimic_tables(folder: Path, vocabulary: Path | None, codes: bool = True) -> tuple[Tables, Tables]:
     """The tables of MIMIC-III, and those of the vocabulary (none without its folder).
+
+    Args:
+        codes: DIAGNOSES_ICD is needed; False: it is left alone.
 
     Raises:
         InputError: a folder, a table or a column is missing.
     """
-    tables = find_tables(folder, columns_of=COLUMNS, optional=OPTIONAL)
+    wanted = {name: columns for name, columns in COLUMNS.items() if codes or name != BILLS}
+    tables = find_tables(folder, columns_of=wanted, optional=OPTIONAL)
     return tables, find_omop_tables(vocabulary, NDC_TABLES, (), "--vocabulary-dir") if vocabulary else {}
 
 
@@ -62,7 +66,7 @@ def read_mimic_tables(connection: duckdb.DuckDBPyConnection, tables: Tables, voc
     Raises:
         InputError: a table is damaged, its ids or codes are not as published, or the vocabulary knows none of the NDCs.
     """
-    codes = read_kind(connection, tables, "diagnosis")
+    codes = read_kind(connection, tables, "diagnosis") if BILLS in tables else None
     people = read_stays(connection, {name: tables[name] for name in ("ADMISSIONS", "PATIENTS")})
     wards = _wards(connection, tables)
     admissions = [
@@ -71,14 +75,15 @@ def read_mimic_tables(connection: duckdb.DuckDBPyConnection, tables: Tables, voc
     ]
     _load_given(connection, tables, vocabulary)
     drugs = read_drugs(connection, tuple(people))
-    rows = count_rows(connection) | {"DIAGNOSES_ICD": codes.rows, "PRESCRIPTIONS": drugs.counts["drug rows"]}
-    counts = people_counts(admissions) | dict(drugs.counts) | {
-        "stays without a ward": sum(who.ward is None for who in admissions),
-        "diagnosis rows without a code": codes.missing,
-    }  # fmt: skip
+    rows = count_rows(connection) | {"PRESCRIPTIONS": drugs.counts["drug rows"]}
+    counts = people_counts(admissions) | dict(drugs.counts)
+    counts["stays without a ward"] = sum(who.ward is None for who in admissions)
+    stays = make_stays(admissions, drugs)
+    if codes is None:
+        return ReadStays(stays, {}, rows, counts, drugs.named)
+    rows[BILLS], counts["diagnosis rows without a code"] = codes.rows, codes.missing
     billed = {stay: codes.by_stay.get(stay, ()) for stay in people}
-    named = dict(drugs.named) | {"no ICD-9-CM diagnosis codes": codes.odd}
-    return ReadStays(make_stays(admissions, drugs), billed, rows, counts, named)
+    return ReadStays(stays, billed, rows, counts, dict(drugs.named) | {"no ICD-9-CM diagnosis codes": codes.odd})
 
 
 def _load_given(connection: duckdb.DuckDBPyConnection, tables: Tables, vocabulary: Tables) -> None:

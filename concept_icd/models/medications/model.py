@@ -1,7 +1,7 @@
 """A trained strategy: from the inputs of stays to logits of nodes, streamed, and as a folder.
 
-OUT/medications.json      strategy, inputs, nodes, levels, parents, thresholds
-OUT/networks.safetensors  weights of its network, or of one for each level
+OUT/medications.json      strategy, inputs, nodes, levels, billed nodes, thresholds
+OUT/networks.safetensors  weights of its network, or of one for each level; parents
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class MedicationModel:
     """See the module.
 
     Attributes:
-        input_names: columns that it reads. nodes, levels, parents: see `records.Targets`.
+        input_names: columns that it reads. nodes, levels, parents, billed: see `records.Targets`.
         networks: of each its nodes, int64, and itself, in evaluation mode.
         thresholds: level -> the probability from which a node of the level is accepted (`study.choose_thresholds`).
     """
@@ -45,6 +45,7 @@ class MedicationModel:
     nodes: tuple[str, ...]
     levels: tuple[str, ...]
     parents: np.ndarray
+    billed: np.ndarray
     networks: tuple[tuple[torch.Tensor, MedicationNetwork], ...]
     thresholds: Mapping[str, float] = field(default_factory=dict)
 
@@ -76,6 +77,7 @@ class MedicationModel:
             "inputs": self.input_names,
             "nodes": self.nodes,
             "levels": self.levels,
+            "billed": np.flatnonzero(self.billed).tolist(),
             "thresholds": dict(self.thresholds),
             "weights_sha256": sha256(folder / WEIGHTS),
         }
@@ -101,8 +103,9 @@ class MedicationModel:
                 network.load_state_dict(own)
                 network.to(device).eval()
             nodes, names = tuple(settings["nodes"]), tuple(settings["inputs"])
+            billed = np.isin(np.arange(len(nodes)), settings["billed"])
             thresholds = dict(settings["thresholds"])
-            return cls(strategy, names, nodes, levels, tensors["parents"].numpy(), networks, thresholds)
+            return cls(strategy, names, nodes, levels, tensors["parents"].numpy(), billed, networks, thresholds)
         except (OSError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             told = f"{folder} holds no medication network that can be read ({type(error).__name__}): train it again"
             raise InputError(told) from error

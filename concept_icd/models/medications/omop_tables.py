@@ -43,18 +43,22 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "concept": CONCEPT_COLUMNS,
     "concept_ancestor": ANCESTOR_COLUMNS,
 }
-OPTIONAL = ("concept", "concept_ancestor")
+BILLS, OPTIONAL = "condition_occurrence", ("concept", "concept_ancestor")
 FEMALE, MALE = 8532, 8507
 _DIAGNOSIS = next(shape for shape in ICD9CM if shape.kind == "diagnosis")
 
 
-def find_cdm_tables(folder: Path, vocabulary: Path | None) -> Tables:
+def find_cdm_tables(folder: Path, vocabulary: Path | None, codes: bool = True) -> Tables:
     """The tables; those of the vocabulary from a folder of their own where one is named.
+
+    Args:
+        codes: condition_occurrence is needed; False: it is left alone.
 
     Raises:
         InputError: a folder, a table or a column is missing.
     """
-    cdm = {name: columns for name, columns in COLUMNS.items() if vocabulary is None or name not in OPTIONAL}
+    left = (() if vocabulary is None else OPTIONAL) + (() if codes else (BILLS,))
+    cdm = {name: columns for name, columns in COLUMNS.items() if name not in left}
     found = find_omop_tables(folder, cdm, OPTIONAL, "--omop-dir")
     if vocabulary is not None:
         own = {name: COLUMNS[name] for name in OPTIONAL}
@@ -80,15 +84,18 @@ def read_cdm_tables(connection: duckdb.DuckDBPyConnection, tables: Tables) -> Re
         load_concepts(connection, tables)
     drug_counts = _load_given(connection, tables)
     drugs = read_drugs(connection, [who.stay_id for who in admissions])
-    billed, code_counts, odd = _codes(connection, tables)
     rows = {
         "ADMISSIONS": len(admissions),
         "PATIENTS": count(connection, "SELECT count(*) FROM person"),
         "drug_exposure": drugs.counts["drug rows"],
-        "condition_occurrence": count(connection, "SELECT count(*) FROM condition_occurrence"),
     }
-    counts = people_counts(admissions) | dict(drugs.counts) | drug_counts | code_counts
-    return ReadStays(make_stays(admissions, drugs), billed, rows, counts, dict(drugs.named) | odd)
+    counts = people_counts(admissions) | dict(drugs.counts) | drug_counts
+    stays = make_stays(admissions, drugs)
+    if BILLS not in tables:
+        return ReadStays(stays, {}, rows, counts, drugs.named)
+    billed, code_counts, odd = _codes(connection, tables)
+    rows[BILLS] = count(connection, "SELECT count(*) FROM condition_occurrence")
+    return ReadStays(stays, billed, rows, counts | code_counts, dict(drugs.named) | odd)
 
 
 def _has_vocabulary(tables: Tables) -> bool:

@@ -20,7 +20,7 @@ from concept_icd.models.medications.omop_files import omop_fingerprint
 from concept_icd.models.medications.omop_tables import find_cdm_tables, read_cdm_tables
 from concept_icd.models.medications.read_stays import ReadStays
 from concept_icd.models.medications.synthetic_stays import synthetic_stays
-from concept_icd.models.medications.targets import level_counts, roll_up
+from concept_icd.models.medications.targets import LostCodes, level_counts, no_targets, roll_up
 from concept_icd.ontology import load_ontology
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def prepare_mimic_stays(
     out: str | Path,
     *,
     vocabulary_dir: str | Path | None = None,
+    codes: bool = True,
     memory: int = LEAST_MEMORY,
     overwrite: bool = False,
 ) -> PreparedStays:
@@ -43,15 +44,20 @@ def prepare_mimic_stays(
 
     Args:
         vocabulary_dir: CONCEPT, CONCEPT_ANCESTOR and CONCEPT_RELATIONSHIP, which lead from NDCs to ingredients.
+        codes: False: stays without bills, for a trained network to read; DIAGNOSES_ICD is left alone.
         memory: bytes that the command may use, about.
 
     Raises:
         InputError: a table or `out` is not as it must be. MissingExtraError: no DuckDB.
     """
     require_duckdb()
-    tables, vocabulary = find_mimic_tables(Path(mimic_dir), Path(vocabulary_dir) if vocabulary_dir else None)
+    tables, vocabulary = find_mimic_tables(Path(mimic_dir), Path(vocabulary_dir) if vocabulary_dir else None, codes)
     inputs = fingerprint(tables) | _of_vocabulary(vocabulary)
-    return _prepare("mimic3", inputs, lambda c: read_mimic_tables(c, tables, vocabulary), Path(out), memory, overwrite)
+
+    def read(connection: duckdb.DuckDBPyConnection) -> ReadStays:
+        return read_mimic_tables(connection, tables, vocabulary)
+
+    return _prepare("mimic3", inputs, read, Path(out), codes, memory, overwrite)
 
 
 def prepare_omop_stays(
@@ -59,14 +65,15 @@ def prepare_omop_stays(
     out: str | Path,
     *,
     vocabulary_dir: str | Path | None = None,
+    codes: bool = True,
     memory: int = LEAST_MEMORY,
     overwrite: bool = False,
 ) -> PreparedStays:
     """The same from OMOP CDM tables, whose vocabulary may lie in a folder of its own; raises likewise."""
     require_duckdb()
-    tables = find_cdm_tables(Path(omop_dir), Path(vocabulary_dir) if vocabulary_dir else None)
+    tables = find_cdm_tables(Path(omop_dir), Path(vocabulary_dir) if vocabulary_dir else None, codes)
     inputs = omop_fingerprint(tables)
-    return _prepare("omop", inputs, lambda c: read_cdm_tables(c, tables), Path(out), memory, overwrite)
+    return _prepare("omop", inputs, lambda c: read_cdm_tables(c, tables), Path(out), codes, memory, overwrite)
 
 
 def prepare_synthetic_stays(number: int, seed: int, out: str | Path, *, overwrite: bool = False) -> PreparedStays:
@@ -94,7 +101,7 @@ def prepare_synthetic_stays(number: int, seed: int, out: str | Path, *, overwrit
 
 
 def _prepare(
-    source: str, inputs: Mapping[str, str], read: Read, out: Path, memory: int, overwrite: bool
+    source: str, inputs: Mapping[str, str], read: Read, out: Path, codes: bool, memory: int, overwrite: bool
 ) -> PreparedStays:
     start = time.monotonic()
     config = {"source": source, "version": __version__}
@@ -102,7 +109,11 @@ def _prepare(
         return _complete(out, inputs, config)
     with database(int(memory * DUCKDB_SHARE), out) as connection:
         found = read(connection)
-    targets, lost = roll_up(found.stays.stay_ids, found.billed, load_ontology())
+    stay_ids = found.stays.stay_ids
+    if codes:
+        targets, lost = roll_up(stay_ids, found.billed, load_ontology())
+    else:
+        targets, lost = no_targets(len(stay_ids)), LostCodes({}, {}, {})
     save_stays(
         out,
         found.stays,
@@ -141,8 +152,11 @@ def sentences(prepared: PreparedStays) -> Sequence[str]:
     from concept_icd.mimic3.checks import in_words
 
     counts, levels = prepared.manifest["counts"], prepared.manifest["counts"]["nodes"]
+    nodes = (
+        f"{levels['all']:,} nodes of the tree ({levels['billed']:,} of them billed)" if levels["all"] else "no codes"
+    )
     first = (
         f"{counts['stays']:,} stays of {counts['patients']:,} patients, {counts['ingredients']:,} ingredients, "
-        f"{levels['all']:,} nodes of the tree ({levels['billed']:,} of them billed)"
+        f"{nodes if levels['all'] else 'no codes'}"
     )
     return [first, *map(in_words, prepared.manifest["checks"])]

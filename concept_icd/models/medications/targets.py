@@ -84,6 +84,12 @@ def roll_up(
     return targets, LostCodes(retired, outside, {code: rows_of[code] for code in retired})
 
 
+def no_targets(stays: int) -> Targets:
+    """The targets of stays whose codes nobody has told: no node."""
+    gold = csr_array((stays, 0), dtype=bool)
+    return Targets((), (), np.zeros(0, dtype=np.int64), np.zeros(0, dtype=bool), gold)
+
+
 def subset(
     targets: Targets,
     fewest: int = FEWEST,

@@ -85,7 +85,7 @@ def train(
         network.output.bias.data.copy_(bias[own])
         network.to(device)
     model = MedicationModel(
-        strategy, stays.input_names, targets.nodes, tuple(targets.levels), targets.parents, networks
+        strategy, stays.input_names, targets.nodes, tuple(targets.levels), targets.parents, targets.billed, networks
     )
     parameters = [parameter for _, network in networks for parameter in network.parameters()]
     optimizer = torch.optim.Adam(parameters, lr=strategy.learning_rate)

@@ -1,0 +1,42 @@
+"""`concept-icd code-stays`: the codes of stays by a trained medication network."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = "rank the codes of stays from their drugs, by a network that `study medications` trained"
+EXAMPLE = "concept-icd code-stays --model runs/medications/multitask/fold-0 --stays runs/stays --out runs/codes.parquet"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """A network, stays, and the file that they go to."""
+    trained = "folder of the network: a strategy's fold in the folder of the study"
+    parser.add_argument("--model", type=Path, required=True, metavar="DIR", help=trained)
+    prepared = "folder written by `concept-icd prepare medications`; its codes, if any, are not read"
+    parser.add_argument("--stays", type=Path, required=True, metavar="DIR", help=prepared)
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="Parquet, a row a stay and code")
+    parser.add_argument("--top", type=int, default=50, metavar="N", help="codes a stay (default: 50)")
+    which = "billing (default), all, chapter, section, category, subcategory or code"
+    parser.add_argument("--nodes", default="billing", help=which)
+    parser.add_argument("--device", help="cpu, cuda, ...; default: a GPU where there is one")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Writes the file and says what the network did not know."""
+    import torch
+
+    from concept_icd.errors import InputError
+    from concept_icd.models.medications.folder import load_stays
+    from concept_icd.models.medications.model import MedicationModel
+    from concept_icd.models.medications.predictions import write_codes
+
+    if args.top < 1:
+        raise InputError(f"--top {args.top}: a number from 1 up is needed")
+    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    model = MedicationModel.load(args.model, device)
+    stays = load_stays(args.stays).stays
+    unknown = write_codes(model, stays, args.out, top=args.top, nodes=args.nodes)
+    told = f"; {len(unknown):,} of their drugs are not known to the network" if unknown else ""
+    print(f"{args.out}: {len(stays.stay_ids):,} stays{told}")
+    return 0
