@@ -167,7 +167,7 @@ def print_result(result: CodingResult, text: str, top: int, coder: ConceptCoder)
         )
     console.print(table)
     if result.read_first is not None:
-        console.print(_how_far(result.read_first, top))
+        console.print(how_far(result.read_first, top))
     threshold = coder.heads.threshold
     also = ", or the first code of the note" if threshold.at_least_one else ""
     console.print(
@@ -180,7 +180,8 @@ def print_result(result: CodingResult, text: str, top: int, coder: ConceptCoder)
     console.print("Suggestions, to be validated by a professional coder.", style="dim")
 
 
-def _how_far(read_first: int, shown: int) -> str:
+def how_far(read_first: int, shown: int) -> str:
+    """The sentence on how many suggestions to read, where `shown` are printed."""
     suggestions = "suggestion" if read_first == 1 else f"{read_first} suggestions"
     more = f" (--top {read_first} shows them)" if read_first > shown else ""
     return f"Read the first {suggestions} for an expected recall of 90 %{more}."

@@ -38,11 +38,26 @@ def line(note_id: str, text: str = "cough and fever", **fields: object) -> str:
 def test_a_note_becomes_a_table(coder, note, capsys):
     assert main(["code", str(note), "--coder", coder, "--top", "3"]) == 0
     out = capsys.readouterr().out
-    assert out.count("%") == 3
+    assert out.count("%") == 3 + 1  # of three codes, and of the recall to read for
     assert "✓" in out
     assert " > " in out
     assert "cross-validation on 80 notes" in out
+    assert "for an expected recall of 90 %" in out
     assert "validated by a professional coder" in out
+
+
+@pytest.mark.parametrize(
+    ("read_first", "shown", "sentence"),
+    [
+        (1, 10, "Read the first suggestion for an expected recall of 90 %."),
+        (4, 4, "Read the first 4 suggestions for an expected recall of 90 %."),
+        (14, 10, "Read the first 14 suggestions for an expected recall of 90 % (--top 14 shows them)."),
+    ],
+)
+def test_how_far_to_read_is_one_sentence(read_first, shown, sentence):
+    from concept_icd.cli.code import how_far
+
+    assert how_far(read_first, shown) == sentence
 
 
 def test_json_holds_every_code(coder, note, capsys, fitted):
@@ -52,6 +67,8 @@ def test_json_holds_every_code(coder, note, capsys, fitted):
     assert [code["rank"] for code in record["codes"]] == [1, 2, 3, 4, 5, 6]
     expected = fitted.coder.code(note.read_text())
     assert [code["probability"] for code in record["codes"]] == [code.probability for code in expected.codes]
+    assert [code["expected_recall"] for code in record["codes"]] == [code.expected_recall for code in expected.codes]
+    assert record["read_first"] == expected.read_first
     assert main(["code", str(note), "--coder", coder, "--json", "--top", "2"]) == 0
     assert len(json.loads(capsys.readouterr().out)["codes"]) == 2
 

@@ -106,6 +106,11 @@ def test_the_figures_are_those_of_the_metrics_and_ranking_changes_no_accepted_co
     assert difference["micro_f1"] == {"difference": 0, "low": 0, "high": 0, "draws": 40}
     assert difference["primary_accuracy"]["difference"] == pytest.approx(1 - expected["primary_accuracy"])
     assert difference["primary_accuracy"]["low"] > 0
+    # The note is read further where the same probabilities stand in another order, and less of it in vain.
+    assert difference["reading_depth_at_90"]["difference"] > 0
+    assert second["figures"]["rank_errors_at_100"] < first["figures"]["rank_errors_at_100"]
+    assert difference["reading_recall_at_90"]["low"] <= difference["reading_recall_at_90"]["difference"]
+    assert found["notes"]["reading_recall_at_90"] == NOTES
     assert found["notes"]["micro_f1"] == NOTES
     assert found["notes"]["primary_accuracy"] == (truth[:, :4] > 0).any(axis=1).sum() < NOTES
 

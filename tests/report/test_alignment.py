@@ -49,6 +49,27 @@ def test_alignment_by_hand(tmp_path):
     )
 
 
+def test_how_far_to_read_comes_with_the_predictions(tmp_path):
+    """Note a is read to 3 codes for 90 %; of note b no more than .6 is expected of what the file names."""
+    codes = [entry("428.0", 0.6), entry("401.9", 0.3), entry("486", 0.1)]
+    whole = {"note_id": "a", "codes": [c | {"expected_recall": r} for c, r in zip(codes, (0.5, 0.85, 1), strict=True)]}
+    cut = {"note_id": "b", "codes": [codes[0] | {"expected_recall": 0.6}]}
+    gold = Gold({"a": ("428.0",), "b": ("486",)})
+    alone = align(read_predictions(lines(tmp_path / "one", whole)), Gold({"a": ("428.0",)})).reading
+    assert {recall: depth.tolist() for recall, (depth, _) in alone.items()} == {
+        0.5: [1],
+        0.75: [2],
+        0.8: [2],
+        0.9: [3],
+        0.95: [3],
+    }
+    assert alone[0.75][1].tolist() == [0.85]
+    both = align(read_predictions(lines(tmp_path / "two", whole, cut)), gold).reading
+    assert {recall: depth.tolist() for recall, (depth, _) in both.items()} == {0.5: [1, 1]}
+    silent = {"note_id": "a", "codes": codes}
+    assert align(read_predictions(lines(tmp_path / "three", silent)), Gold({"a": ("428.0",)})).reading is None
+
+
 def test_a_named_label_set_says_what_it_leaves_out():
     gold = Gold({"a": ("401.9", "99.04")})
     predictions = Predictions(("a",), ("428.0", "V30.01"), np.array([[0.6, 1.0]], dtype=np.float32))

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -46,6 +47,19 @@ def test_a_code_that_a_line_does_not_name_has_probability_0_and_is_known_to_be_u
     assert found.named.tolist() == [[True, False], [False, True]]
     assert found.scores.tolist() == [[-1, -float("inf")], [-float("inf"), -1]]
     assert found.accepted.tolist() == [[True, False], [False, False]]
+
+
+def test_the_recall_expected_is_read_where_every_code_has_it(tmp_path):
+    full = [
+        {"note_id": "a", "codes": [entry("428.0", 0.9, expected_recall=0.7), entry("401.9", 0.4, expected_recall=1)]},
+        {"note_id": "b", "codes": [entry("401.9", 0.4, expected_recall=0.2)]},
+    ]
+    found = read_predictions(lines(tmp_path / "full", *full)).expected
+    assert found[0].tolist() == [0.7, 1.0]
+    assert (np.isnan(found[1, 0]), found[1, 1]) == (True, 0.2)
+    for other in (None, "0.2", True, 1.5, -0.1):
+        full[1]["codes"][0]["expected_recall"] = other
+        assert read_predictions(lines(tmp_path / "some", *full)).expected is None
 
 
 def test_gold_in_either_form_keeps_leading_zeros(tmp_path):

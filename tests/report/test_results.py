@@ -96,6 +96,56 @@ def test_the_order_and_the_accepted_codes_may_come_from_elsewhere(matrices):
     assert found.ranked_by == "the predictions' own ranks"
 
 
+def test_how_far_to_read_by_hand(tmp_path):
+    """Two notes with gold at ranks 1 and 3, and at rank 2; a third without, which counts beside them."""
+    gold = np.array([[1, 0, 1, 0], [0, 1, 0, 0], [0, 0, 0, 0]])
+    probabilities = np.tile([0.9, 0.5, 0.4, 0.1], (3, 1))
+    reading = {
+        0.5: (np.array([1, 1, 1]), np.array([0.6, 0.5, 0.6])),
+        0.9: (np.array([3, 1, 4]), np.array([0.9, 0.94, 1.0])),
+    }
+    found = evaluate(gold, probabilities, CODES[:4], ["a", "b", "c"], reading=reading, draws=20)
+    half, most = found.curves["reading"]
+    assert (half["asked"], half["recall"], half["reached"], half["errors"]) == (0.5, 0.25, 0.5, 0.5)
+    assert (most["notes"], most["depth"], most["median_depth"], most["depth_without_gold"]) == (2, 2, 2, 4)
+    assert (most["recall"], most["expected"], most["reached"], most["errors"]) == (0.5, pytest.approx(0.92), 0.5, 1.0)
+    # One depth for both notes: a recall of 1/4, 3/4 and 1 at 1, 2 and 3.
+    assert (most["fixed_depth"], most["fixed_errors"]) == pytest.approx((1.5, 1.5 - 0.75))
+    assert most["recall_interval"]["low"] < 0.5 < most["recall_interval"]["high"]
+    assert found.figures["reading_recall_at_90"] == 0.5
+    assert found.figures["reading_fixed_depth_at_90"] == pytest.approx(1.5)
+    assert found.intervals["reading_depth_at_90"]["low"] < 2 < found.intervals["reading_depth_at_90"]["high"]
+    text = write_report(found, tmp_path / "out").read_text()
+    Page(text)
+    assert "How far to read" in text
+    assert "the expected recall that came with the predictions" in text
+    assert "<td>90%</td>" in text
+
+
+def test_foreign_probabilities_are_taken_at_their_word(matrices, results):
+    from concept_icd.heads.reading import expected_recall, stops
+
+    gold, probabilities = matrices
+    expected = expected_recall(probabilities, np.argsort(-probabilities, axis=1, kind="stable"))
+    with_gold = gold.any(axis=1)
+    assert [row["asked"] for row in results.curves["reading"]] == [0.5, 0.75, 0.8, 0.9, 0.95]
+    for row in results.curves["reading"]:
+        depth, at = stops(expected, row["asked"])
+        assert row["depth"] == pytest.approx(depth[with_gold].mean())
+        assert row["expected"] == pytest.approx(at[with_gold].mean())
+    assert "taken at their word" in results.curves["reading_from"]
+    # The other way round the same probabilities ask for more reading.
+    turned = evaluate(gold, probabilities, CODES, NOTES, scores=-probabilities, draws=0)
+    assert turned.figures["reading_depth_at_90"] > results.figures["reading_depth_at_90"]
+
+
+def test_both_forms_of_rank_errors_have_intervals(matrices, results):
+    for name in ("rank_errors_at_75", "rank_errors_interp_at_25", "rank_errors_interp_at_100"):
+        interval = results.intervals[name]
+        assert interval["low"] <= results.figures[name] <= interval["high"], name
+    assert results.intervals["rank_errors_interp_at_100"] == results.intervals["rank_errors_at_100"]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -160,7 +210,7 @@ def test_the_billing_order_has_its_figures_intervals_and_rows(matrices, tmp_path
 class Page(HTMLParser):
     """Checks that tags close in order, and collects what a reader would see."""
 
-    VOID = ("meta", "wbr")
+    VOID = ("br", "meta", "wbr")
 
     def __init__(self, text):
         super().__init__()
