@@ -12,7 +12,7 @@ from fastapi import Depends, HTTPException, Request
 from fastapi.responses import Response
 
 from concept_icd.desk.desk import Desk
-from concept_icd.desk.scoring_queue import Closed, QueueFull
+from concept_icd.desk.line import Closed, QueueFull
 from concept_icd.errors import InputError
 from concept_icd.records import CodingResult, Note
 
@@ -105,8 +105,6 @@ async def with_evidence(desk: Desk, note: Note, result: CodingResult) -> CodingR
 
 
 async def _wait(desk: Desk, submit: Any) -> list[CodingResult]:
-    if desk.queue.failure is None:
-        raise HTTPException(503, "The model is being loaded.", {"Retry-After": "3"})
     try:
         future: Future[list[CodingResult]] = submit()
         return await asyncio.wait_for(asyncio.wrap_future(future), desk.settings.limits.seconds)

@@ -63,7 +63,7 @@ def _about_code(review: Review, ontology: Ontology, action: str, code: str, reas
         return NewEvent("remove", code)
     if action in ("accept", "add") and code in review.accepted_codes:
         raise Refused(f"{code} is accepted already")
-    if action == "add":
+    if action == "add" and (suggested is None or not suggested.reached):
         try:
             node = ontology.node(code)
         except InputError as error:
@@ -76,9 +76,9 @@ def _about_code(review: Review, ontology: Ontology, action: str, code: str, reas
     if action == "reject" and code in review.rejected:
         raise Refused(f"{code} is rejected already")
     detail = {"kind": suggested.kind, "rank": suggested.rank}
-    return NewEvent(
-        "accept" if action == "accept" else "reject", code, {**detail, "reason": reason} if reason else detail
-    )
+    if action == "reject":
+        return NewEvent("reject", code, {**detail, "reason": reason} if reason else detail)
+    return NewEvent("accept", code, detail)  # what was suggested is accepted, however it was found
 
 
 def _reorder(review: Review, kind: str | None, order: Sequence[str] | None) -> NewEvent:

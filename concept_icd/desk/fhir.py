@@ -154,7 +154,7 @@ def _provenance(
     targets: Sequence[Resource], document: Resource, at: str, versions: Mapping[str, str], person: str | None
 ) -> Resource:
     """Who and what: the versions that suggested, and the person who decided."""
-    suggested_by = ", ".join(f"{name} {value}" for name, value in versions.items())
+    suggested_by = ", ".join(f"{name} {value}" for name, value in versions.items()) or "concept-icd"
     kind = f"{CODES}/provenance-participant-type"
     agents: list[Resource] = [
         {

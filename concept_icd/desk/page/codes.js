@@ -25,9 +25,8 @@ function row(entry) {
     h("span", { class: "rank" }, String(rank)),
     h("span", { class: "code" }, code),
     h("span", { class: `kind ${kind}` }, SHORT[kind]),
-    h("span", { class: "title" }, bdi(title)),
+    h("span", { class: "what" }, h("span", { class: "state" }), bdi(title, { class: "title" })),
     h("span", { class: "chance" }, bar(probability), h("span", { class: "number" }, probability.toFixed(2))),
-    h("span", { class: "state" }),
     entry.why_hidden && h("span", { class: "reason" }, `Hidden: ${entry.why_hidden}`),
   );
   const acts = h("span", { class: "acts" }, act("accept", code, "Accept", "✓", "suggested"), act("reject", code, "Reject", "✕", "suggested"));
@@ -120,8 +119,7 @@ function listedItem(entry, last) {
     },
     h("span", { class: "rank" }, String(sequence)),
     h("span", { class: "code" }, code),
-    principal && h("span", { class: "principal", title: PRINCIPAL }, "Principal"),
-    h("span", { class: "title" }, bdi(title)),
+    h("span", { class: "what" }, principal && h("span", { class: "principal", title: PRINCIPAL }, "Principal"), bdi(title, { class: "title" })),
     h("span", { class: "origin" }, origin === "added" ? "added" : `rank ${rank}`, by === desk.name ? null : [" · ", bdi(by)]),
   );
   const acts = h(
@@ -186,7 +184,7 @@ function why() {
     `Rank ${entry.rank}, probability ${entry.probability.toFixed(2)}`,
     entry.suggested ? `threshold ${desk.suggestions.threshold.toFixed(2)}` : entry.why_hidden,
     entry.expected_recall == null ? null : `expected recall to here ${Math.round(100 * entry.expected_recall)} %`,
-    !entry.suggested ? null : passages ? count(passages, "passage") : "no passage stands out",
+    !entry.suggested ? null : passages ? count(passages, "passage") : desk.evidence ? "no passage stands out" : "evidence is being looked for",
   ];
   const most = Math.max(1e-9, ...entry.concepts.map((concept) => Math.abs(concept.contribution)));
   fill(
@@ -204,7 +202,7 @@ function why() {
           "ol",
           { class: "path" },
           entry.path.map((step) =>
-            h("li", {}, h("span", { class: "code" }, step.code), h("span", { class: "title" }, bdi(step.title)), h("span", { class: "number" }, signed(step.score))),
+            h("li", {}, h("span", { class: "code" }, step.code), h("span", { class: "title", title: step.title }, bdi(step.title)), h("span", { class: "number" }, signed(step.score))),
           ),
         ),
       ),
@@ -220,7 +218,7 @@ function why() {
               "li",
               {},
               h("span", { class: "level" }, concept.level),
-              h("span", { class: "title" }, bdi(concept.text)),
+              h("span", { class: "title", title: concept.text }, bdi(concept.text)),
               bar(Math.abs(concept.contribution) / most, concept.contribution < 0 ? "against" : ""),
               h("span", { class: "number" }, signed(concept.contribution)),
             ),

@@ -20,7 +20,7 @@ async function openNote(key) {
   opening.abort();
   opening = new AbortController();
   const { signal } = opening;
-  Object.assign(desk, { key, note: null, review: null, suggestions: null, evidence: {}, below: false, conflict: null });
+  Object.assign(desk, { key, note: null, review: null, suggestions: null, evidence: null, below: false, conflict: null });
   desk.at = { list: "suggested", code: null };
   byId("suggestions-state").replaceChildren("Reading the note …");
   tell("suggestions");

@@ -10,7 +10,8 @@ export const desk = {
   note: null,
   review: null,
   suggestions: null,
-  evidence: {},
+  /** Spans of the text by code; null until they are known. */
+  evidence: null,
   /** The chosen code, and the list it was chosen in: "suggested" or "listed". */
   at: { list: "suggested", code: null },
   /** Whether suggestions below the threshold are shown. */

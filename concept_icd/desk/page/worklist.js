@@ -30,14 +30,18 @@ export function nextUnsubmitted() {
 }
 
 function facts(note) {
-  if (note.status === "new") return count(note.characters, "character");
+  if (note.status === "new") return `New · ${count(note.characters, "character")}`;
   const codes = count(note.accepted, "code");
-  if (note.status === "submitted") return `${codes} · ${note.by}`;
-  return note.undecided ? `${codes} · ${note.undecided} undecided` : codes;
+  if (note.status === "submitted") return `Submitted · ${codes} · ${note.by}`;
+  return `Open · ${codes}${note.undecided ? ` · ${note.undecided} undecided` : ""}`;
 }
+
+/** A name that may break where its words end. */
+const breakable = (name) => name.split(/(?<=[_/.-])/).flatMap((part) => [part, h("wbr")]);
 
 function item(note) {
   const place = note.note_id.lastIndexOf("/") + 1;
+  const [folder, name] = [note.note_id.slice(0, place), note.note_id.slice(place)];
   return h(
     "li",
     {},
@@ -50,9 +54,8 @@ function item(note) {
         data: { focus: note.key, key: note.key },
       },
       h("span", { class: "dot", "aria-hidden": "true" }),
-      h("span", { class: "name" }, bdi(note.note_id.slice(place) || note.note_id)),
-      h("span", { class: "status" }, STATUSES.find(([status]) => status === note.status)?.[1] ?? note.status),
-      h("span", { class: "facts" }, place ? [bdi(note.note_id.slice(0, place - 1)), " · "] : null, bdi(facts(note))),
+      h("bdi", { class: "name" }, breakable(folder), h("b", {}, breakable(name))),
+      h("span", { class: "facts" }, bdi(facts(note))),
       note.here.length ? h("span", { class: "here" }, bdi(note.here.join(", ")), " here") : null,
     ),
   );

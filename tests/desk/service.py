@@ -1,0 +1,135 @@
+"""`concept-icd serve` in a process of its own, and requests to it over loopback."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+#: Notes of the worklist; texts of which the small coder suggests something.
+NOTES = 24
+
+
+def write_notes(path: Path, count: int = NOTES) -> Path:
+    """A worklist of notes with ids n0, n1, ..."""
+    lines = [
+        {"note_id": f"n{number}", "text": f"Cough and fever, visit {number}. Chest normal.\nNo asthma. 😀 Line placed."}
+        for number in range(count)
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    return path
+
+
+class Person:
+    """Somebody at the desk: decides on a note with the version they saw last."""
+
+    def __init__(self, client: httpx.Client, name: str, note_id: str) -> None:
+        self.client, self.name = client, name
+        self.headers = {"X-Coder": quote(name)}
+        listed = client.get("/v1/notes", headers=self.headers).json()["notes"]
+        self.key = next(note["key"] for note in listed if note["note_id"] == note_id)
+        self.url = f"/v1/notes/{self.key}"
+        self.version = 0
+        self.suggestions: list[dict[str, Any]] = []
+
+    def open(self) -> dict[str, Any]:
+        answered = self.client.post(f"{self.url}/open", json={}, headers=self.headers)
+        assert answered.status_code == 200, answered.text
+        body: dict[str, Any] = answered.json()
+        self.version, self.suggestions = body["review"]["version"], body["suggestions"]["codes"]
+        return body
+
+    def decide(self, action: str, code: str | None = None, **more: Any) -> httpx.Response:
+        body = {"version": self.version, "action": action, **({"code": code} if code else {}), **more}
+        answered = self.client.post(f"{self.url}/decisions", json=body, headers=self.headers)
+        if answered.status_code == 200:
+            self.version = answered.json()["version"]
+        return answered
+
+    def does(self, action: str, code: str | None = None, **more: Any) -> dict[str, Any]:
+        """A decision that must be recorded."""
+        answered = self.decide(action, code, **more)
+        assert answered.status_code == 200, answered.text
+        state: dict[str, Any] = answered.json()
+        return state
+
+    def review(self) -> dict[str, Any]:
+        state: dict[str, Any] = self.client.get(f"{self.url}/review", headers=self.headers).json()
+        return state
+
+
+class Service:
+    """A running server."""
+
+    def __init__(self, process: subprocess.Popen[bytes], url: str, log: Path, token: str | None = None) -> None:
+        self.process, self.url, self.log = process, url, log
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self.client = httpx.Client(base_url=url, timeout=90, headers=headers, trust_env=False)
+
+    def person(self, name: str, note_id: str) -> Person:
+        return Person(self.client, name, note_id)
+
+    def wait_until_ready(self) -> None:
+        while self.client.get("/healthz").status_code != 200:
+            assert self.process.poll() is None, self.log.read_text()
+            time.sleep(0.1)
+
+
+@contextmanager
+def started(
+    coder: Path,
+    folder: Path,
+    *options: str,
+    record: str | None = None,
+    token: str | None = None,
+    environment: Mapping[str, str] | None = None,
+    ready: bool = True,
+) -> Iterator[Service]:
+    """A server on a free port; stopped, if it still runs, when the block ends."""
+    notes = folder / "notes.jsonl"
+    if not notes.exists():
+        write_notes(notes)
+    record = record or f"sqlite:///{folder}/record.sqlite"
+    command: Sequence[str] = [
+        *(sys.executable, "-m", "concept_icd.cli.main", "serve", "--coder", str(coder)),
+        *("--notes", str(notes), "--record", record, "--port", "0", *options),
+    ]
+    own = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        **({"CONCEPT_ICD_TOKEN": token} if token else {}),
+        **(environment or {}),
+    }
+    log = folder / "log"
+    with log.open("ab") as file:
+        begin = file.tell()
+        process = subprocess.Popen(command, stdout=file, stderr=file, env=own)
+        try:
+            service = Service(process, _url(process, log, begin), log, token)
+            if ready:
+                service.wait_until_ready()
+            with closing(service.client):
+                yield service
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                process.wait(timeout=60)
+
+
+def _url(process: subprocess.Popen[bytes], log: Path, begin: int) -> str:
+    while True:
+        said = log.read_bytes()[begin:].decode()
+        if found := re.search(r"http://(\S+):(\d+)/", said):
+            return f"http://127.0.0.1:{found[2]}"
+        assert process.poll() is None, said
+        time.sleep(0.05)

@@ -1,0 +1,138 @@
+"""The record in both databases, for real."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from concept_icd.desk.record.events import Conflict, NewEvent
+from concept_icd.desk.record.store import Record
+from concept_icd.desk.record.tables import METADATA
+from concept_icd.errors import InputError
+
+VERSIONS = {"coder": "1f2e"}
+
+
+def add(record: Record, seen: int | None, *actions: str, review: str = "r1", by: str = "anna") -> None:
+    events = [NewEvent(action, "428.0", {"kind": "diagnosis", "å": "ß'\";--"}) for action in actions]  # type: ignore[arg-type]
+    record.append(review, "note 1", seen, events, by=by, versions=VERSIONS)
+
+
+def test_holds_what_was_added_in_order(record: Record) -> None:
+    add(record, 0, "suggest")
+    add(record, 1, "accept", "remove", by="Zoë")
+    add(record, None, "open")
+    events = record.events("r1")
+    assert [(event.version, event.action, event.by) for event in events] == [
+        (1, "suggest", "anna"),
+        (2, "accept", "Zoë"),
+        (3, "remove", "Zoë"),
+        (None, "open", "anna"),
+    ]
+    assert events[1].detail == {"kind": "diagnosis", "å": "ß'\";--"}
+    assert events[1].versions == VERSIONS
+    assert events[0].at.endswith("Z")
+    assert record.versions() == {"r1": 3}
+    assert record.last_number() == events[-1].number
+    assert record.events("r2") == []
+
+
+@pytest.mark.parametrize("seen", [0, 1, 3, 9])
+def test_one_who_saw_another_version_writes_nothing(record: Record, seen: int) -> None:
+    add(record, 0, "suggest", "accept")
+    with pytest.raises(Conflict):
+        add(record, seen, "reject", "submit")
+    assert [event.action for event in record.events("r1")] == ["suggest", "accept"]
+
+
+def test_of_two_at_the_same_time_one_writes(record_url: str) -> None:
+    records = [Record.open(record_url) for _ in range(2)]  # as two servers would
+    for round_ in range(15):
+        start = threading.Barrier(8)
+        outcomes: list[int] = []
+        arguments = [(records[number % 2], round_, number, start, outcomes) for number in range(8)]
+        threads = [threading.Thread(target=_write, args=own) for own in arguments]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(outcomes) == 1
+    assert [event.version for event in records[0].events("r1")] == list(range(1, 16))
+    for record in records:
+        record.close()
+
+
+def _write(record: Record, seen: int, number: int, start: threading.Barrier, outcomes: list[int]) -> None:
+    start.wait()
+    try:
+        add(record, seen, "accept", by=str(number))
+        outcomes.append(number)
+    except Conflict:
+        pass
+
+
+def test_nothing_is_changed_or_deleted(record: Record) -> None:
+    add(record, 0, "suggest")
+    for statement in ("UPDATE events SET by = 'eve'", "DELETE FROM events"):
+        with pytest.raises(sa.exc.DBAPIError, match="only ever added to"), record.engine.begin() as connection:
+            connection.exec_driver_sql(statement)
+    assert record.events("r1")[0].by == "anna"
+
+
+def test_opens_again_with_everything(record_url: str) -> None:
+    first = Record.open(record_url)
+    add(first, 0, "suggest")
+    first.close()
+    second = Record.open(record_url)
+    assert [event.action for event in second.events("r1")] == ["suggest"]
+    second.close()
+
+
+def test_migrations_make_the_tables_that_the_code_reads(record: Record) -> None:
+    with record.engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
+
+
+def test_a_record_of_a_newer_version_is_told_in_a_sentence(record_url: str) -> None:
+    record = Record.open(record_url)
+    with record.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    record.close()
+    with pytest.raises(InputError, match="written by a newer version"):
+        Record.open(record_url)
+
+
+def test_commits_reach_the_disk(record: Record) -> None:
+    with record.engine.connect() as connection:
+        if record.engine.dialect.name == "sqlite":
+            assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+            assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
+        else:
+            assert connection.exec_driver_sql("SHOW synchronous_commit").scalar() == "on"
+            assert connection.exec_driver_sql("SHOW fsync").scalar() == "on"
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("nonsense", "the record's URL is none"),
+        ("mysql://root:secret@localhost/x", "neither SQLite nor PostgreSQL"),
+        ("postgresql://anna:secret@127.0.0.1:1/x", "cannot open the record"),
+        ("sqlite:////proc/none/record.sqlite", "cannot open the record"),
+    ],
+)
+def test_a_record_that_cannot_be_opened_is_told_without_its_password(url: str, said: str) -> None:
+    with pytest.raises(InputError, match=said) as raised:
+        Record.open(url)
+    assert "secret" not in str(raised.value)
+
+
+def test_a_file_that_is_no_database(tmp_path: Path) -> None:
+    (tmp_path / "record.sqlite").write_text("no database at all, but long enough to look at" * 40)
+    with pytest.raises(InputError, match="cannot open the record"):
+        Record.open(f"sqlite:///{tmp_path}/record.sqlite")
