@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import threading
@@ -108,10 +109,9 @@ class TestBodies:
             for _ in range(200):
                 yield b" " * 65_536
 
-        try:
+        # The answer may come, and the connection close, before all is sent.
+        with contextlib.suppress(httpx.TransportError):
             refused(service.client.post("/v1/code", content=endless(), headers=JSON), 413)  # type: ignore[arg-type]
-        except httpx.TransportError:  # the answer may come, and the connection close, before all is sent
-            pass
 
     @pytest.mark.parametrize("length", ["-1", "1e3", "99999999999999999999999", "\u0661"])
     def test_lengths_that_are_none(self, service: Service, length: str) -> None:
@@ -150,7 +150,7 @@ class TestPaths:
         assert f"'{reason}"[:6] in table  # a spreadsheet shows it and does not run it
         assert service.client.get("/v1/notes").status_code == 200
 
-    @pytest.mark.parametrize("name", ["", "%00", "%0aX-Evil: 1", "%ff%fe", "a" * 81])
+    @pytest.mark.parametrize("name", ["", "%00", "a%0aX-Evil: 1", "%ff%fe", "a" * 81])
     def test_names_that_are_none(self, service: Service, name: str) -> None:
         key = service.client.get("/v1/notes").json()["notes"][0]["key"]
         refused(service.client.post(f"/v1/notes/{key}/open", json={}, headers={"X-Coder": name}), 400)
@@ -197,7 +197,7 @@ class TestOtherSites:
 
 class TestLoad:
     def test_a_full_queue_says_when_to_come_again(self, service: Service) -> None:
-        notes = [{"text": f"cough and fever, visit {number} " * 40} for number in range(64)]
+        notes = [{"text": f"cough and fever, visit {number} " * 5} for number in range(64)]
 
         def send(_: int) -> httpx.Response:
             return httpx.post(f"{service.url}/v1/code?top=1", json=notes, timeout=120, trust_env=False)

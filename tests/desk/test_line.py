@@ -1,0 +1,109 @@
+"""The line: order, batches, room, failures, and stopping."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+
+import pytest
+
+from concept_icd.desk.line import Closed, Line, QueueFull
+
+
+class Work:
+    """Doubles numbers, as soon as it may; negative ones fail."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.may, self.began = threading.Event(), threading.Event()
+
+    def __call__(self, numbers: Sequence[int]) -> list[int]:
+        self.began.set()
+        assert self.may.wait(10)
+        self.batches.append(list(numbers))
+        if min(numbers) < 0:
+            raise ValueError("negative")
+        return [2 * number for number in numbers]
+
+
+@pytest.fixture
+def work() -> Iterator[Work]:
+    work = Work()
+    yield work
+    work.may.set()
+
+
+def begun(work: Work, room: int, together: int) -> tuple[Line[int, int], Future[list[int]]]:
+    """A line whose thread is busy with [0]."""
+    line = Line("test", work, room, together)
+    line.thread.start()
+    first = line.add([0])
+    assert work.began.wait(10)
+    return line, first
+
+
+def test_what_waits_is_taken_together_and_answered_apart(work: Work) -> None:
+    line, _ = begun(work, room=10, together=4)
+    futures = [line.add([1, 2]), line.add([3]), line.add([4, 5])]
+    work.may.set()
+    assert [future.result(10) for future in futures] == [[2, 4], [6], [8, 10]]
+    assert work.batches == [[0], [1, 2, 3], [4, 5]]
+    line.close()
+
+
+def test_by_itself_where_told_so(work: Work) -> None:
+    line, _ = begun(work, room=10, together=1)
+    futures = [line.add([1, 2, 3]), line.add([4])]
+    work.may.set()
+    assert [future.result(10) for future in futures] == [[2, 4, 6], [8]]
+    assert work.batches == [[0], [1, 2, 3], [4]]
+    line.close()
+
+
+def test_without_room_it_says_when_to_come_again(work: Work) -> None:
+    line, _ = begun(work, room=3, together=4)
+    line.add([1, 2])
+    with pytest.raises(QueueFull) as full:
+        line.add([3, 4])
+    assert full.value.retry_after >= 1
+    assert line.waiting == 2
+    line.add([3])
+    work.may.set()
+    line.close()
+
+
+def test_one_bad_thing_is_not_the_others_fault(work: Work) -> None:
+    line, _ = begun(work, room=10, together=4)
+    futures = [line.add([1]), line.add([-1]), line.add([2])]
+    work.may.set()
+    assert futures[0].result(10) == [2]
+    with pytest.raises(ValueError, match="negative"):
+        futures[1].result(10)
+    assert futures[2].result(10) == [4]
+    line.close()
+
+
+def test_who_gave_up_is_not_worked_for(work: Work) -> None:
+    line, _ = begun(work, room=10, together=4)
+    gave_up, stays = line.add([1]), line.add([2])
+    assert gave_up.cancel()
+    work.may.set()
+    assert stays.result(10) == [4]
+    assert work.batches == [[0], [2]]
+    line.close()
+
+
+def test_closing_ends_what_is_begun_and_refuses_the_rest(work: Work) -> None:
+    line, first = begun(work, room=10, together=4)
+    waits = line.add([1])
+    closing = threading.Thread(target=line.close)
+    closing.start()
+    with pytest.raises(Closed):
+        waits.result(10)
+    with pytest.raises(Closed):
+        line.add([2])
+    work.may.set()
+    assert first.result(10) == [0]
+    closing.join(10)
+    assert not line.thread.is_alive()
