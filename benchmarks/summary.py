@@ -11,6 +11,7 @@ from typing import Any
 
 from summary_of_codiesp import codiesp
 from summary_of_descent import descent
+from summary_of_medications import medication_metrics, medication_network, medication_quality, medication_tables
 from summary_of_questions import questions
 from summary_of_scale import gpu, growth, ray_overhead, vllm_scoring
 
@@ -324,17 +325,6 @@ def ranking_speed(result: dict[str, Any]) -> list[str]:
     ]
 
 
-def medication_tables(result: dict[str, Any]) -> list[str]:
-    return [
-        "## Stays of the medication network from tables of MIMIC-III's size",
-        "",
-        f"{result['stays']:,} generated stays, {result['prescription_rows']:,} rows of PRESCRIPTIONS: read in "
-        f"{result['seconds']['read the tables']['processor']:.0f} processor seconds, "
-        f"peak {result['peak_gib']:.2f} GiB.",
-        "",
-    ]
-
-
 def main() -> None:
     about = "Written by `python benchmarks/summary.py` from `results/*.json`, which hold every figure and version."
     lines = ["# Benchmarks", "", about, ""]
@@ -347,6 +337,10 @@ def main() -> None:
         ("ordering_demo_tables", ordering_demo_tables),
         ("prepare_mimic3", prepare_mimic3),
         ("medication_tables", medication_tables),
+        ("medication_metrics", medication_metrics),
+        ("medication_network", medication_network),
+        ("medication_quality", medication_quality),
+        ("medication_demo", medication_quality),
         ("packed_scoring", packed_scoring),
         ("vllm_scoring", vllm_scoring),
         ("ray_overhead", ray_overhead),

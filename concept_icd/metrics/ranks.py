@@ -53,13 +53,29 @@ def gold_ranks(gold: Bools, scores: Floats) -> GoldRanks:
 
 
 def ranks_of(scores: Floats, note: Ints, code: Ints) -> Ints:
-    """The rank of each (note, code) named, 1 at the top; scores (notes, codes), the other two of one length."""
-    # Counting what stands above a few codes is ten times faster than ordering all codes of each note.
-    above = [_codes_above(scores[row], column) for row, column in zip(note.tolist(), code.tolist(), strict=True)]
-    return np.array(above, dtype=np.int64) + 1
+    """The rank of each (note, code) named, 1 at the top; scores (notes, codes), the other two of one length.
+
+    Those of a note stand together.
+    """
+    if not note.size:
+        return np.empty(0, dtype=np.int64)
+    cuts = np.flatnonzero(np.diff(note)) + 1
+    rows = note[np.concatenate([[0], cuts])].tolist()
+    above = [_codes_above(scores[row], own) for row, own in zip(rows, np.split(code, cuts), strict=True)]
+    return np.concatenate(above) + 1
 
 
-def _codes_above(scores: Floats, code: int) -> int:
-    """How many codes of a note are read before this one."""
-    own = scores[code]
-    return int(np.count_nonzero(scores[:code] >= own) + np.count_nonzero(scores[code + 1 :] > own))
+def _codes_above(scores: Floats, codes: Ints) -> Ints:
+    """How many codes of a note are read before each of these."""
+    if codes.size <= 2 + scores.size // 1000:  # so few are counted faster than all are sorted
+        above = [
+            np.count_nonzero(scores[:code] >= scores[code]) + np.count_nonzero(scores[code + 1 :] > scores[code])
+            for code in codes.tolist()
+        ]
+        return np.array(above, dtype=np.int64)
+    own, ordered = scores[codes], np.sort(scores)  # of values, which is ten times faster than of indices
+    above_or_tied = scores.size - ordered.searchsorted(own, side="left")
+    higher = scores.size - ordered.searchsorted(own, side="right")
+    for place in np.flatnonzero(above_or_tied - higher > 1).tolist():
+        higher[place] += np.count_nonzero(scores[: codes[place]] == own[place])
+    return higher

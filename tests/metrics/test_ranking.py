@@ -4,6 +4,7 @@ from hypothesis import given
 from sklearn.metrics import coverage_error, label_ranking_average_precision_score, ndcg_score
 
 from concept_icd.metrics import ranking_metrics
+from concept_icd.metrics.ranks import ranks_of
 from tests.metrics.strategies import distinct, tied
 
 # Ten codes in falling score, gold at ranks 1, 3, 4, 9.
@@ -58,6 +59,21 @@ def test_a_note_without_gold_codes_is_left_out():
 def test_of_two_tied_codes_the_first_column_is_read_first():
     assert ranking_metrics([[1, 0]], [[0.5, 0.5]], ks=[1])["precision_at_1"] == 1.0
     assert ranking_metrics([[0, 1]], [[0.5, 0.5]], ks=[1])["precision_at_1"] == 0.0
+
+
+@pytest.mark.parametrize("gold_codes", [3, 40], ids=["counted", "sorted"])
+def test_few_gold_codes_of_many_and_many_are_ranked_alike(gold_codes):
+    """3,000 codes with 50 different scores: each gold code by the definition of `ranks`."""
+    rng = np.random.default_rng(gold_codes)
+    scores = rng.integers(50, size=(2, 3000)).astype(float)
+    gold = np.zeros(scores.shape, dtype=bool)
+    for row in range(2):
+        gold[row, rng.choice(3000, gold_codes, replace=False)] = True
+    expected = [
+        1 + int((scores[row] > scores[row, code]).sum() + (scores[row, :code] == scores[row, code]).sum())
+        for row, code in zip(*np.nonzero(gold), strict=True)
+    ]
+    assert ranks_of(scores, *np.nonzero(gold)).tolist() == expected
 
 
 def test_codes_without_a_score_may_be_minus_infinity():

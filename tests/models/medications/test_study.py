@@ -8,16 +8,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from scipy.sparse import csr_array
 
 from concept_icd.cli.main import main
 from concept_icd.errors import InputError
 from concept_icd.metrics import ranking_metrics
 from concept_icd.models.medications.dummy import frequencies
 from concept_icd.models.medications.folds import monte_carlo_folds
-from concept_icd.models.medications.model import MedicationModel
-from concept_icd.models.medications.strategy import Strategy, read_strategy, shipped_strategies
+from concept_icd.models.medications.model import MedicationModel, new_networks
+from concept_icd.models.medications.strategy import SELECTIONS, Strategy, read_strategy, shipped_strategies
 from concept_icd.models.medications.synthetic_stays import synthetic_stays
-from concept_icd.models.medications.training import train
+from concept_icd.models.medications.training import dev_figure, train
+from tests.mimic3.hand_made import write_tables
+from tests.models.medications.omop import omop_tables, write_omop
 
 SMALL = ["--units", "32", "--epochs", "2", "--draws", "20"]
 
@@ -75,18 +79,72 @@ def test_what_is_done_is_not_done_again(tmp_path: Path, capsys: pytest.CaptureFi
     assert "was made with other" in capsys.readouterr().err
 
 
+def reported(out: Path, results: dict) -> str:
+    """The page of a study, which must hold its figures."""
+    page = (out / "report.html").read_text()
+    ndcg = results["summary"]["multitask"]["billing"]["ndcg"]
+    assert f"{ndcg['mean']:.3f} [{ndcg['low']:.3f} – {ndcg['high']:.3f}]" in page
+    return page
+
+
 @pytest.mark.slow
-def test_the_demo_from_files_to_results(shared_data, tmp_path: Path) -> None:
+@pytest.mark.parametrize("tables", ["mimic", "omop"])
+def test_the_demo_from_files_to_a_report(shared_data, tmp_path: Path, tables: str) -> None:
+    pytest.importorskip("duckdb")
     demo, stays = shared_data / "mimic3_demo", tmp_path / "stays"
-    assert main(["prepare", "medications", "--mimic-dir", str(demo), "--out", str(stays)]) == 0
+    folder = demo if tables == "mimic" else write_omop(tmp_path / "omop", omop_tables(demo))
+    assert main(["prepare", "medications", f"--{tables}-dir", str(folder), "--out", str(stays)]) == 0
     results = study(
         stays, tmp_path / "study", "--split-by", "folds", "--strategies", "multitask", "--subset-from", "10"
     )
     assert (results["stays"], results["patients"]) == (129, 100)
     assert sum(fold["test"] for fold in results["folds"].values()) == 129
-    assert {"medical", "surgical"} <= set(results["wards"]["multitask"])
+    known = {"medical", "surgical"} if tables == "mimic" else {"unknown"}  # OMOP's visits have no ward
+    assert known <= set(results["wards"]["multitask"])
     coded = sum(ward["stays"] for ward in results["wards"]["dummy"].values())
     assert coded == sum(run["sets"]["billing"]["stays_with_gold"] for run in results["runs"]["dummy"])
+    assert "129 of 100 patients" in reported(tmp_path / "study", results)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_six_stays_of_omop_tables_from_files_to_a_report(tmp_path: Path, form: str) -> None:
+    """Whatever data is there: the tables are written here."""
+    pytest.importorskip("duckdb")
+    omop = write_omop(tmp_path / "omop", omop_tables(write_tables(tmp_path / "mimic")), form)
+    assert main(["prepare", "medications", "--omop-dir", str(omop), "--out", str(tmp_path / "stays")]) == 0
+    results = study(tmp_path / "stays", tmp_path / "study", "--split-by", "folds", "--strategies", "multitask")
+    assert (results["stays"], results["patients"], results["inputs"]) == (6, 3, 4)
+    assert results["wards"]["multitask"]["unknown"]["stays"] == 5  # one has no code
+    assert "6 of 3 patients" in reported(tmp_path / "study", results)
+
+
+@pytest.mark.parametrize(
+    ("select", "figure"),
+    [("ndcg", (1 + 1 / np.log2(3)) / 2), ("micro_auprc", (3 / 4 + 5 / 8 + 5 / 8) / 3), ("micro_f1", 6 / 7)],
+)
+def test_what_epochs_are_chosen_by(select: str, figure: float) -> None:
+    """Two stays of two nodes, probabilities that a network without inputs gives: .9 and .4 for both."""
+    strategy = Strategy(hidden=0, select=select)
+    networks = new_networks(strategy, 1, ("chapter", "chapter"))
+    networks[0][1].output.weight.data.zero_()
+    networks[0][1].output.bias.data.copy_(torch.tensor([9.0, 2 / 3]).log())
+    model = MedicationModel(
+        strategy, ("age",), ("a", "b"), ("chapter",) * 2, np.array([-1, -1]), np.array([True, True]), networks
+    )
+    gold = csr_array(np.array([[True, True], [False, True]]))
+    found = dev_figure(model, csr_array(np.ones((2, 1), dtype=np.float32)), gold, select)
+    assert found == pytest.approx(figure)
+
+
+def test_the_epoch_is_the_one_that_the_figure_chooses(generated) -> None:
+    stays, targets = generated.stays, generated.targets
+    fold = monte_carlo_folds(stays.patient_ids, 0, 1, held_out=60)[0]
+    for select in SELECTIONS:
+        strategy = Strategy(units=16, epochs=3, learning_rate=5e-3, select=select)
+        model, history = train(stays, targets, fold.train, fold.dev, strategy)
+        kept = dev_figure(model, stays.inputs[fold.dev], targets.gold[fold.dev], select)
+        assert kept == pytest.approx(max(epoch.figure for epoch in history), abs=1e-6)
 
 
 def test_the_network_learns_the_rule_that_the_dummy_cannot(generated) -> None:

@@ -1,0 +1,148 @@
+"""Seconds and memory of the medication network at MIMIC-III's size: reading all stays, and an epoch of training.
+
+    OMP_NUM_THREADS=2 python benchmarks/medication_network.py --out benchmarks/results/medication_network.json
+
+58,976 generated stays, 1,166 inputs, and 9,336 outputs with the study's number of nodes a level. Outputs are streamed:
+"logits" makes every output and keeps none, "codes" is `concept-icd code-stays`, the 50 best billing codes of each stay
+in a Parquet file, in a process of its own whose peak memory the system counts. Weights are random, which changes no
+second. The study's figure is on another machine (a T4) and stands beside these, not against them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from common import peak_bytes, record
+from scipy.sparse import csr_array
+
+from concept_icd.artifacts import write_json
+from concept_icd.models.medications.checks import STUDY
+from concept_icd.models.medications.folder import save_stays
+from concept_icd.models.medications.model import MedicationModel, new_networks
+from concept_icd.models.medications.records import Targets
+from concept_icd.models.medications.strategy import Strategy
+from concept_icd.models.medications.synthetic_stays import SyntheticStays, synthetic_stays
+from concept_icd.models.medications.targets import TREE_LEVELS, indicator
+from concept_icd.models.medications.training import train
+
+#: Marcou et al. 2024: all stays on a T4.
+STUDY_SECONDS = 1.92
+GOLD_PER_STAY = 40
+
+
+def study_targets(stays: int, nodes: int, seed: int) -> Targets:
+    """Targets with the study's share of nodes a level, drawn with a long tail; the tree itself is left out."""
+    counts = {level: STUDY[f"nodes of level {level}"] for level in TREE_LEVELS}
+    levels = [level for level in TREE_LEVELS for _ in range(max(1, round(counts[level] * nodes / STUDY["nodes"])))]
+    levels = (levels + ["code"] * nodes)[:nodes]
+    rng = np.random.default_rng(seed)
+    share = np.cumsum(1 / (1 + rng.permutation(nodes)))
+    drawn = np.searchsorted(share, rng.random((stays, GOLD_PER_STAY)) * share[-1])
+    gold = csr_array(indicator([np.unique(row).tolist() for row in drawn], nodes), dtype=bool)
+    billed = np.arange(nodes) >= nodes - round(nodes * STUDY["billed codes"] / STUDY["nodes"])
+    names = tuple(f"node {number}" for number in range(nodes))
+    return Targets(names, tuple(levels), np.full(nodes, -1, dtype=np.int64), billed, gold)
+
+
+def random_model(strategy: Strategy, made: SyntheticStays, targets: Targets, seed: int) -> MedicationModel:
+    """Untrained."""
+    torch.manual_seed(seed)
+    networks = new_networks(strategy, len(made.stays.input_names), targets.levels)
+    for _, network in networks:
+        network.eval()
+    return MedicationModel(
+        strategy, made.stays.input_names, targets.nodes, targets.levels, targets.parents, targets.billed, networks
+    )
+
+
+def reading(folder: str, stays: int, seed: int) -> Any:
+    """Loads a network and stays; returns what makes every output and keeps none (for `peak_bytes`)."""
+    model, inputs = MedicationModel.load(folder), synthetic_stays(stays, seed).stays.inputs
+
+    def run() -> None:
+        for _ in model.iter_logits(inputs):
+            pass
+
+    return run
+
+
+def costs(start: tuple[float, float]) -> dict[str, float]:
+    """Wall and processor seconds since `start`."""
+    return {"wall": round(time.perf_counter() - start[0], 2), "processor": round(time.process_time() - start[1], 2)}
+
+
+def now() -> tuple[float, float]:
+    return time.perf_counter(), time.process_time()
+
+
+def codes(model: Path, stays: Path, out: Path) -> dict[str, float]:
+    """Costs of the command, in a process of its own."""
+    command = [sys.executable, "-m", "concept_icd.cli.main", "code-stays", "--device", "cpu"]
+    start = time.perf_counter()
+    process = subprocess.Popen([*command, "--model", str(model), "--stays", str(stays), "--out", str(out)])
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit("the command failed")
+    return {
+        "wall": round(time.perf_counter() - start, 2),
+        "processor": round(usage.ru_utime + usage.ru_stime, 2),
+        "peak_gib": round(usage.ru_maxrss * 1024 / 2**30, 2),
+        "written_bytes": out.stat().st_size,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--stays", type=int, default=58_976, help="read (default: MIMIC-III's)")
+    parser.add_argument("--training-stays", type=int, default=48_976, help="of an epoch (default: the study's)")
+    parser.add_argument("--nodes", type=int, default=9_336)
+    parser.add_argument("--units", type=int, default=Strategy.units)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    made, targets = synthetic_stays(args.stays, args.seed), study_targets(args.stays, args.nodes, args.seed)
+    strategy = Strategy(units=args.units, epochs=1)
+    model = random_model(strategy, made, targets, args.seed)
+    with tempfile.TemporaryDirectory(prefix="medication-network-") as name:
+        folder, stays = Path(name) / "model", Path(name) / "stays"
+        folder.mkdir()
+        model.save(folder)
+        save_stays(stays, made.stays, targets, inputs={}, config={"source": "benchmark"})
+        start = now()
+        rows = sum(len(part) for part in model.iter_logits(made.stays.inputs))
+        logits = costs(start)
+        peak = peak_bytes(reading, str(folder), args.stays, args.seed)
+        whole = codes(folder, stays, Path(name) / "codes.parquet")
+    train_rows = np.arange(args.training_stays)
+    dev = np.arange(args.stays)[-min(500, args.stays - args.training_stays) :]
+    start = now()
+    train(made.stays, targets, train_rows, dev, strategy, seed=args.seed)
+    epoch = costs(start)
+    result = record("medication_network.py", args.seed) | {
+        "stays": rows,
+        "inputs": len(made.stays.input_names),
+        "nodes": args.nodes,
+        "network": {"hidden": strategy.hidden, "units": strategy.units},
+        "parameters": sum(p.numel() for _, network in model.networks for p in network.parameters()),
+        "logits": logits | {"peak_gib_above_model_and_stays": round(peak / 2**30, 2)},
+        "codes": whole,
+        "study_seconds_on_a_t4": STUDY_SECONDS,
+        "training_stays": args.training_stays,
+        "epoch_with_500_dev_stays": epoch | {"epochs_per_minute": round(60 / epoch["wall"], 3)},
+        "load_average": round(os.getloadavg()[1], 1),  # others on the machine lengthen the wall time
+    }
+    write_json(args.out, result)
+    print(result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""The medication network against the frequency dummy, and a network for all levels against one for each.
+
+    OMP_NUM_THREADS=1 python benchmarks/medication_quality.py --out benchmarks/results/medication_quality.json
+
+Generated stays, whose drugs depend on their codes by a known rule (`synthetic_stays`): who reads the drugs can know
+more than frequencies at every level. Options are the same for both strategies and were not searched; the network is
+narrower than the study's, so that it trains on one thread.
+
+    OMP_NUM_THREADS=1 python benchmarks/medication_quality.py --mimic-dir ../shared/data/mimic3_demo --units 512 \
+        --epochs 60 --out benchmarks/results/medication_demo.json
+
+The open demo's 129 stays instead, in folds that leave patients out: every stay is tested once. They are far too few to
+learn from; what this shows is that real tables go through, and how wide the intervals are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from common import record
+
+from concept_icd.artifacts import write_json
+from concept_icd.models.medications.figures import INTERPOLATED, STEP
+from concept_icd.models.medications.folder import PreparedStays
+from concept_icd.models.medications.folds import monte_carlo_folds, patient_folds
+from concept_icd.models.medications.prepare import prepare_mimic_stays, prepare_synthetic_stays
+from concept_icd.models.medications.strategy import read_strategy
+from concept_icd.models.medications.study import DUMMY, run_study
+
+STRATEGIES = ("multitask", "per-level")
+#: Means over stays, with intervals; then what is one figure a fold.
+PER_STAY = ("ndcg", "ndcg_at_15", *STEP, *INTERPOLATED)
+PER_FOLD = (
+    "micro_auprc",
+    "macro_auprc",
+    "micro_auc",
+    "macro_auc",
+    "micro_f1",
+    "macro_f1",
+    "macro_f1_caml",
+    "brier",
+    "ece",
+)
+
+
+def prepared(args: argparse.Namespace, folder: Path) -> PreparedStays:
+    if args.mimic_dir is not None:
+        return prepare_mimic_stays(args.mimic_dir, folder)
+    return prepare_synthetic_stays(args.stays, args.seed, folder)
+
+
+def wins(differences: dict[str, Any]) -> dict[str, int]:
+    """Of the rank errors of every set, form and recall: how often the strategy is surely below the other, or above."""
+    gaps = [found[key] for found in differences.values() for key in (*STEP, *INTERPOLATED)]
+    return {
+        "comparisons": len(gaps),
+        "fewer": sum(gap["difference"] < 0 for gap in gaps),
+        "fewer, interval below 0": sum(gap["high"] < 0 for gap in gaps),
+        "more, interval above 0": sum(gap["low"] > 0 for gap in gaps),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--stays", type=int, default=4_000, help="generated")
+    source.add_argument("--mimic-dir", type=Path)
+    parser.add_argument("--folds", type=int, default=3)
+    parser.add_argument("--units", type=int, default=256)
+    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--dropout", type=float, default=0.4)
+    parser.add_argument("--draws", type=int, default=1000)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    options = {name: getattr(args, name) for name in ("units", "epochs", "learning_rate", "dropout")}
+    strategies = {name: read_strategy(name, **options) for name in STRATEGIES}
+    processor, start = time.process_time(), time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="medication-quality-") as name:
+        found = prepared(args, Path(name) / "stays")
+        patients = found.stays.patient_ids
+        folds = (
+            monte_carlo_folds(patients, args.seed, args.folds)
+            if args.mimic_dir is None
+            else patient_folds(patients, args.folds, args.seed)
+        )
+        results = run_study(
+            found.stays,
+            found.targets,
+            {f"fold-{number}": fold for number, fold in enumerate(folds)},
+            strategies,
+            Path(name) / "study",
+            seed=args.seed,
+            draws=args.draws,
+            device=args.device,
+        )
+    seconds = {
+        name: sum(run["train_processor_seconds"] for run in results["runs"][name]) / len(folds) for name in STRATEGIES
+    }
+    epochs = {name: [run["epochs"] for run in results["runs"][name]] for name in STRATEGIES}
+    result = record("medication_quality.py", args.seed) | {
+        "source": "generated" if args.mimic_dir is None else "the open MIMIC-III demo",
+        **{key: results[key] for key in ("stays", "patients", "inputs", "nodes", "folds", "draws")},
+        "split": "draws of patients" if args.mimic_dir is None else "folds of patients: every stay is tested once",
+        "options": options,
+        "figures": {
+            name: {part: {key: own[key] for key in (*PER_STAY, *PER_FOLD) if key in own} for part, own in sets.items()}
+            for name, sets in results["summary"].items()
+        },
+        "differences": {
+            other: {
+                name: {part: {key: own[key] for key in PER_STAY} for part, own in sets.items()}
+                for name, sets in of.items()
+            }
+            for other, of in results["differences"].items()
+        },
+        "wins_over_the_dummy": {name: wins(results["differences"][DUMMY][name]) for name in STRATEGIES},
+        "training_processor_seconds_a_fold": {name: round(value, 1) for name, value in seconds.items()},
+        "training_epochs": epochs,
+        "processor_seconds_an_epoch": {
+            name: round(seconds[name] * len(folds) / sum(epochs[name]), 2) for name in STRATEGIES
+        },
+        "wards": {name: results["wards"][name] for name in (DUMMY, STRATEGIES[0])},
+        "bands": results["inside"]["analyses"]["bands"],
+        "inside": results["inside"]["strategy"],
+        "processor_seconds": round(time.process_time() - processor, 1),
+        "minutes": (time.monotonic() - start) / 60,
+    }
+    if args.mimic_dir is not None:
+        result["command"] = result["command"].replace(str(args.mimic_dir), args.mimic_dir.name)
+    write_json(args.out, result)
+    print(
+        {
+            key: result[key]
+            for key in ("wins_over_the_dummy", "training_processor_seconds_a_fold", "processor_seconds_an_epoch")
+        }
+    )
+
+
+if __name__ == "__main__":
+    main()
