@@ -25,8 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--at-least-one", action=argparse.BooleanOptionalAction, help=always)
     how = "learn the order from billing orders, rank by probability, or learn unless gold codes are sets (default)"
     parser.add_argument("--order", choices=("billing", "none", "auto"), default="auto", help=how)
-    stacked = "what is stacked with the scores: drugs (the medication network on each note's drugs, sex and age)"
-    parser.add_argument("--views", nargs="+", choices=("drugs",), default=(), help=stacked)
+    stacked = "stacked with the scores: words (trees on each note's words), drugs (the medication network on its drugs)"
+    parser.add_argument("--views", nargs="+", choices=("words", "drugs"), default=(), help=stacked)
     strategy = "of the medication network: a name in configs/medications or a YAML file (default: %(default)s)"
     parser.add_argument("--drug-strategy", default="multitask", help=strategy)
     parser.add_argument("--folds", type=int, default=5, help="of the cross-validation (default: %(default)s)")

@@ -16,17 +16,16 @@ def recipe(kind: str, drug_strategy: str = "multitask") -> Recipe:
     """How a kind is fitted.
 
     Args:
-        drug_strategy: of the medication network, see `read_strategy`.
+        kind: one of `records.VIEWS`. drug_strategy: of the medication network, see `read_strategy`.
 
     Raises:
         InputError: no such strategy.
     """
     from concept_icd.models.medications.strategy import read_strategy
     from concept_icd.views.drugs import DrugRecipe
+    from concept_icd.views.words import WordRecipe
 
-    if kind == "drugs":
-        return DrugRecipe(read_strategy(drug_strategy))
-    raise ValueError(kind)
+    return WordRecipe() if kind == "words" else DrugRecipe(read_strategy(drug_strategy))
 
 
 def load_view(kind: str, folder: Path, concepts: ConceptSet) -> View:
@@ -35,8 +34,12 @@ def load_view(kind: str, folder: Path, concepts: ConceptSet) -> View:
     Raises:
         InputError: a file is missing or damaged, or this version knows no such view.
     """
-    from concept_icd.views.drugs import DrugView
+    if kind == "words":
+        from concept_icd.views.words import WordView
 
+        return WordView.load(folder)
     if kind == "drugs":
+        from concept_icd.views.drugs import DrugView
+
         return DrugView.load(folder, concepts)
     raise InputError(f"{folder} is a view of a kind that this version does not know: fit the coder again")
