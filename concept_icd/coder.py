@@ -403,6 +403,7 @@ class ConceptCoder:
         """Reads a folder that `save_pretrained` wrote; the model itself is loaded when first used.
 
         Args:
+            folder: or the name of a coder in the package: "radiology".
             model: where the base model is now, if it has moved; it must be the same model.
 
         Raises:

@@ -36,6 +36,8 @@ from concept_icd.views.kinds import load_view
 #: Raised when the folder's form changes, so that another version says so instead of misreading. 3: learned orders.
 FORMAT = 3
 LEXICON = "lexicon.json"
+#: The coders that travel with the package, one folder each.
+SHIPPED = Path(__file__).resolve().parent / "coders"
 
 
 def write_coder(
@@ -89,12 +91,12 @@ def write_coder(
 
 def read_coder(folder: str | Path, *, model: str | Path | None = None) -> ConceptCoder:
     """See `ConceptCoder.from_pretrained`."""
-    folder = Path(folder)
+    folder = _shipped(folder)
     path = folder / "coder.json"
     if not path.is_file():
         raise InputError(
-            f"there is no coder in {folder} (no coder.json): `concept-icd demo` makes a small one, "
-            "`concept-icd fit` one from your own scores"
+            f"there is no coder in {folder} (no coder.json): `radiology` is in the package, `concept-icd demo` makes "
+            "a small one, `concept-icd fit` one from your own scores"
         )
     settings = read_json(path)
     found = settings.get("format") if isinstance(settings, dict) else None
@@ -129,3 +131,10 @@ def read_coder(folder: str | Path, *, model: str | Path | None = None) -> Concep
     if not unchanged:
         raise InputError(f"{path} was changed after the coder was fitted: fit it again")
     return coder if model is None else replace(coder, model=replace(coder.model, name=str(model)))
+
+
+def _shipped(name_or_folder: str | Path) -> Path:
+    """A shipped coder by its bare name, unless a coder lies there; else the folder."""
+    folder = Path(name_or_folder)
+    shipped = SHIPPED / folder
+    return shipped if len(folder.parts) == 1 and not folder.is_dir() and shipped.is_dir() else folder

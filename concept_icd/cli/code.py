@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from concept_icd.records import CodingResult, Note, RankedCode
 
 HELP = "rank the ICD-9-CM codes of a note, or of a corpus"
-EXAMPLE = "concept-icd code note.txt --coder runs/demo/coder"
-#: Where `concept-icd demo` leaves its coder.
-DEFAULT_CODER = Path("runs/demo/coder")
+EXAMPLE = "concept-icd code report.txt"
+#: The coder in the package.
+DEFAULT_CODER = Path("radiology")
 #: Failures that are printed; all of them are in the file.
 SHOWN_FAILURES = 20
 
@@ -31,7 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", help="of the corpus: cmc2007, jsonl, text or prepared (default: by what is there)")
     parser.add_argument("--out", type=Path, help="the predictions, one JSON line a note, every code ranked")
     parser.add_argument("--limit", type=int, help="only the first notes of the corpus")
-    parser.add_argument("--coder", type=Path, default=DEFAULT_CODER, help="folder of the coder (default: %(default)s)")
+    which = "the coder: a folder, or the name of one in the package (default: %(default)s)"
+    parser.add_argument("--coder", type=Path, default=DEFAULT_CODER, help=which)
     parser.add_argument("--model", help="where the coder's base model is now, if it has moved")
     scorer = "what scores the notes: packed, vllm or server (default: what the coder's heads were fitted on)"
     parser.add_argument("--scorer", choices=("packed", "vllm", "server"), help=scorer)

@@ -10,7 +10,7 @@ from concept_icd.cli.code import DEFAULT_CODER
 from concept_icd.errors import InputError, MissingExtraError
 
 HELP = "serve the coder's desk and an API on this machine"
-EXAMPLE = "concept-icd serve --notes notes.jsonl --coder runs/demo/coder"
+EXAMPLE = "concept-icd serve --notes notes.jsonl"
 #: Names a record without showing its password in the list of processes.
 RECORD_VARIABLE = "CONCEPT_ICD_RECORD"
 DEFAULT_RECORD = "sqlite:///runs/desk/record.sqlite"
@@ -21,7 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     notes = "a corpus file or folder for the worklist (default: the sample notes of the package)"
     parser.add_argument("--notes", type=Path, metavar="CORPUS", help=notes)
     parser.add_argument("--format", help="of the notes: cmc2007, jsonl, text or prepared (default: by what is there)")
-    parser.add_argument("--coder", type=Path, default=DEFAULT_CODER, help="folder of the coder (default: %(default)s)")
+    which = "the coder: a folder, or the name of one in the package (default: %(default)s)"
+    parser.add_argument("--coder", type=Path, default=DEFAULT_CODER, help=which)
     parser.add_argument("--model", help="where the coder's base model is now, if it has moved")
     record = f"database of the decisions, SQLite or PostgreSQL (default: ${RECORD_VARIABLE}, or {DEFAULT_RECORD})"
     parser.add_argument("--record", metavar="URL", help=record)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 from pathlib import Path
 
@@ -135,3 +136,35 @@ def test_an_adapter_that_changed_since_the_scores_is_refused(fitted, runs, tmp_p
     # Named on purpose, another adapter is the user's own decision.
     named = ["--adapter", str(tuned / ADAPTER)]
     assert fit(runs, tmp_path / "coder", "--scores", str(tmp_path / "scores"), *named) == 0
+
+
+def test_views_are_fitted_with_the_scores_and_read_new_notes(fitted, runs, tmp_path, capsys):
+    """From folders to predictions: words and drugs stand beside the concepts."""
+    assert fit(runs, tmp_path / "coder", "--views", "drugs") == 2
+    assert "the view of drugs needs notes with `drugs`" in capsys.readouterr().err
+    assert not (tmp_path / "coder").exists()
+    given = [("Furosemide 40mg Tab",) if "486" in coded.codes else ("Metformin",) for coded in fitted.train]
+    with_drugs = [
+        dataclasses.replace(coded, note=dataclasses.replace(coded.note, drugs=drugs))
+        for coded, drugs in zip(fitted.train, given, strict=True)
+    ]
+    save_corpus(tmp_path / "corpus", with_drugs)
+    (tmp_path / "small.yaml").write_text("hidden: 1\nunits: 16\nepochs: 5\nlearning_rate: 0.01\n")
+    options = ["--corpus", str(tmp_path / "corpus"), "--drug-strategy", str(tmp_path / "small.yaml"), "--folds", "3"]
+    assert fit(runs, tmp_path / "coder", "--views", "words", "drugs", *options) == 0
+    coder = ConceptCoder.from_pretrained(tmp_path / "coder")
+    assert [view.level for view in coder.views] == ["words", "drugs"]
+    lines = [
+        {"note_id": str(i), "text": "Cough and fever.", "drugs": drugs} for i, drugs in enumerate([[], ["Furosemide"]])
+    ]
+    (tmp_path / "new.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    out = tmp_path / "predictions.jsonl"
+    asked = ["code", "--corpus", str(tmp_path / "new.jsonl"), "--coder", str(tmp_path / "coder"), "--out", str(out)]
+    assert main([*asked, "--concepts", "30"]) == 0
+    without, with_one = (
+        {code["code"]: code for code in json.loads(line)["codes"]} for line in out.read_text().splitlines()
+    )
+    assert without["486"]["probability"] != with_one["486"]["probability"]
+    said = {concept["key"]: concept["contribution"] for concept in without["486"]["concepts"]}
+    assert abs(said["drugs:486"]) < 1e-6  # a note without drugs is as the mean stay
+    assert "words:486" in said
