@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 import re
 from bisect import bisect_left
-from collections import Counter
 from collections.abc import Iterator, Mapping
+from itertools import islice
 
 #: BM25 as in Robertson & Zaragoza (2009); titles hardly repeat a word, so saturation matters little.
 K1, B = 1.2, 0.75
@@ -16,6 +17,8 @@ COVERAGE_POWER = 2.0
 PREFIX_WEIGHT = 0.6
 #: A title that begins with the query's first word is more about it.
 FIRST_WORD_BONUS = 1.25
+#: Words whose titles are kept, so that typing on is quick.
+KEPT_WORDS = 1000
 STOP_WORDS = frozenset(
     (
         "a",
@@ -54,24 +57,26 @@ class TitleSearch:
                 self._postings.setdefault(word, []).append(position)
         self._mean_length = sum(self._lengths) / max(1, len(self._lengths))
         self._vocabulary = sorted(self._postings)
+        self._kept: dict[tuple[str, bool], list[tuple[int, float]]] = {}
 
     def find(self, text: str, limit: int) -> list[tuple[str, float]]:
         """(key, score) best first; equal scores keep the order of the titles."""
-        scores: dict[int, float] = {}
         if re.fullmatch(r"[A-Za-z]?\d[\d.-]*", text.strip()):
             return self._find_keys(text.strip().upper(), limit)
         words = list(dict.fromkeys(stems(text)))
-        matched: Counter[int] = Counter()
+        scores, matched = [0.0] * len(self._keys), [0] * len(self._keys)
         for number, word in enumerate(words):
-            for position, score in self._score_word(word, last=number == len(words) - 1).items():
+            for position, score in self._score_word(word, number == len(words) - 1):
+                scores[position] += score
                 matched[position] += 1
-                scores[position] = scores.get(position, 0.0) + score
-        for position, count in matched.items():
-            scores[position] *= (count / len(words)) ** COVERAGE_POWER
+        coverage = [(count / len(words)) ** COVERAGE_POWER for count in range(len(words) + 1)] if words else []
+        found = [position for position, count in enumerate(matched) if count]
+        for position in found:
+            scores[position] *= coverage[matched[position]]
             if self._first_words[position] == words[0]:
                 scores[position] *= FIRST_WORD_BONUS
-        best = sorted(scores.items(), key=lambda item: (-item[1], item[0]))[:limit]
-        return [(self._keys[position], score) for position, score in best]
+        best = heapq.nsmallest(limit, found, key=lambda position: (-scores[position], position))
+        return [(self._keys[position], scores[position]) for position in best]
 
     def _find_keys(self, start: str, limit: int) -> list[tuple[str, float]]:
         """Keys that begin so, shorter ones first ("428" before "428.0"); without a dot, the dot is not looked at."""
@@ -79,23 +84,29 @@ class TitleSearch:
         found = [key for key in self._keys if (key if dotted else key.replace(".", "")).startswith(start)]
         return [(key, 1 / len(key)) for key in sorted(found, key=len)[:limit]]
 
-    def _score_word(self, word: str, *, last: bool) -> dict[int, float]:
+    def _score_word(self, word: str, last: bool) -> list[tuple[int, float]]:
+        """(position, score) of the titles that have the word; kept, since who types on asks for the same words again."""
+        if (known := self._kept.get((word, last))) is not None:
+            return known
         matches = list(self._matches(word, last))
         found = sum(len(self._postings[known]) for known, _ in matches)
         rarity = math.log(1 + (len(self._keys) - found + 0.5) / (found + 0.5)) if found < len(self._keys) else 0.0
         scores: dict[int, float] = {}
-        for known, weight in matches:
-            for position in self._postings[known]:
+        for other, weight in matches:
+            for position in self._postings[other]:
                 length = 1 - B + B * self._lengths[position] / self._mean_length
                 score = weight * rarity * (K1 + 1) / (1 + K1 * length)
                 scores[position] = max(score, scores.get(position, 0.0))
-        return scores
+        if len(self._kept) >= KEPT_WORDS:
+            self._kept.clear()
+        kept = self._kept[word, last] = list(scores.items())
+        return kept
 
     def _matches(self, word: str, last: bool) -> Iterator[tuple[str, float]]:
         if word in self._postings:
             yield word, 1.0
         elif last and len(word) > 2:
-            for known in self._vocabulary[bisect_left(self._vocabulary, word) :]:
+            for known in islice(self._vocabulary, bisect_left(self._vocabulary, word), None):
                 if not known.startswith(word):
                     return
                 yield known, PREFIX_WEIGHT
