@@ -13,6 +13,7 @@ from summary_of_codiesp import codiesp
 from summary_of_descent import descent
 from summary_of_medications import medication_metrics, medication_network, medication_quality, medication_tables
 from summary_of_questions import questions
+from summary_of_reading import reading
 from summary_of_scale import gpu, growth, ray_overhead, vllm_scoring
 
 HERE = Path(__file__).resolve().parent
@@ -333,6 +334,7 @@ def main() -> None:
         ("codiesp", codiesp),
         ("questions", questions),
         ("descent", descent),
+        ("reading", reading),
         ("ordering", ordering),
         ("ordering_demo_tables", ordering_demo_tables),
         ("prepare_mimic3", prepare_mimic3),

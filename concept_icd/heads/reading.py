@@ -14,9 +14,9 @@ fitted on held-out notes, says what recall is found where so much was expected: 
 first k whose expected recall, so corrected, is at least the target. k is a whole number, so that the mean recall comes
 out above the target rather than on it.
 
-What it is not: an expectation is no promise for one note (at 90 % about a fourth of the notes fall short of .9, and
-others have everything), nothing is said of gold codes outside the set, and a note that has no gold code at all has no
-recall. It knows nothing of concepts, models or text.
+What it is not: an expectation is no promise for one note, of which some fall short and others have everything; it
+holds for notes like those it was fitted on; nothing is said of gold codes outside the set, and a note that has no gold
+code at all has no recall. It knows nothing of concepts, models or text.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ _TINY = 1e-12
 #: Where the recall found is held against the recall expected, and the notes, evenly spread, that are looked at.
 _SHARES = (0.25, 0.5, 0.75, 0.8, 0.85, 0.9, 0.95, 0.98)
 _NOTES = 10_000
+_PRIOR = 10
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,8 @@ def fit_reading(gold: np.ndarray, probabilities: np.ndarray) -> ReadingDepth:
     """Fits the correction, with the codes read by falling probability.
 
     At the ranks where several recalls are expected, the recall that is found is the target of a logistic regression on
-    the log-odds of what was expected. One note more, in which everything is as expected, keeps it finite.
+    the log-odds of what was expected. `_PRIOR` notes more, in which all is found as expected, keep it finite, and from
+    following the chance of a few notes.
 
     Args:
         gold: 0/1, shape (notes, codes); notes without a gold code are left out. probabilities: calibrated and
@@ -112,7 +114,7 @@ def fit_reading(gold: np.ndarray, probabilities: np.ndarray) -> ReadingDepth:
     expected = expected_recall(probabilities, order)
     hits = np.cumsum(np.take_along_axis(gold, order, axis=1), axis=1)
     shares = np.array(_SHARES)
-    said, found = [logit(shares)], [shares]
+    said, found = [np.tile(logit(shares), _PRIOR)], [np.tile(shares, _PRIOR)]
     for share in _SHARES:
         depth, at = stops(expected, share)
         recall = hits[np.arange(len(hits)), depth - 1] / hits[:, -1]

@@ -1,0 +1,209 @@
+"""How many suggestions to read for an expected recall: what held-out notes bring, and what other ways of reading cost.
+
+    python benchmarks/reading.py --set cmc2007 runs/bench-cmc2007/seed-0-fold-* \\
+        --set codiesp9-50 runs/bench-codiesp/codiesp9-50 --out benchmarks/results/reading.json
+
+A folder is what `concept-icd run`, `benchmarks/cmc2007.py` or `benchmarks/codiesp.py` leaves: a prepared corpus
+(`corpus` or `prepared`) and `scores` of its notes. The heads, the reading depth among them, are fitted again on the
+out-of-fold scores of the training notes (of the dev notes, where no training note is scored), and the test notes are
+read. The folders of a set are folds: their test notes are pooled, each measured over the codes that its fold knows;
+gold codes that it does not know are counted apart.
+
+Four ways to decide how many to read, in the same order of the codes: as fitted; the same formula without what was
+fitted on held-out notes; the share of the probability mass; and one number for all notes with the same recall found,
+chosen on the test notes themselves.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from common import record
+
+from concept_icd.artifacts import write_json
+from concept_icd.coder import ConceptCoder
+from concept_icd.corpora import load_corpus
+from concept_icd.heads.reading import RECALL, TARGETS, expected_recall, stops
+from concept_icd.metrics.intervals import draw_weights, drawn_means, interval
+from concept_icd.metrics.ranks import gold_ranks
+from concept_icd.metrics.reading import note_reading
+from concept_icd.pipeline import fit_coder
+from concept_icd.report.depth import Stops, report_depth
+from concept_icd.report.results import plain
+from concept_icd.scoring.store import load_scores
+
+DRAWS = 2000
+FITTED, FORMULA, MASS = "fitted", "at their word", "share of the mass"
+#: Coder, probabilities and order of test notes -> the recall expected once each rank is read, (notes, codes).
+WAYS: dict[str, Callable[[ConceptCoder, np.ndarray, np.ndarray], np.ndarray]] = {
+    FITTED: lambda coder, p, order: coder.heads.reading.expected_recall(p, order),
+    FORMULA: lambda coder, p, order: expected_recall(p, order),
+    MASS: lambda coder, p, order: _mass(p, order),
+}
+
+
+def _mass(probabilities: np.ndarray, order: np.ndarray) -> np.ndarray:
+    reached = np.cumsum(np.take_along_axis(probabilities, order, axis=1), axis=1)
+    return np.asarray(reached / reached[:, -1:])
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Test notes of one folder.
+
+    Attributes:
+        gold: bool (notes, codes that the coder knows). ranks: of the codes, from 1, of the same shape.
+        outside: (notes,) gold codes that the coder does not know. reading: way -> recall asked for -> where to stop.
+        fitted_on: notes whose scores the heads were fitted on. calibration: slope and intercept of the reading depth.
+    """
+
+    gold: np.ndarray
+    ranks: np.ndarray
+    outside: np.ndarray
+    patients: list[str]
+    reading: dict[str, dict[float, Stops]]
+    fitted_on: int
+    calibration: tuple[float, float]
+
+
+def read_fold(folder: Path) -> Fold:
+    """Fits the heads on the scored training (or dev) notes and reads the scored test notes."""
+    corpus = load_corpus(next(path for path in (folder / "corpus", folder / "prepared") if path.is_dir()))
+    scores = load_scores(folder / "scores")
+    scored = {coded.note.note_id for coded in corpus.notes} & set(scores.note_ids)
+    split = "train" if any(coded.note.note_id in scored for coded in corpus.split("train")) else "dev"
+    coder = fit_coder(folder / "scores", corpus.notes, split)
+    test = [coded for coded in corpus.split("test") if coded.note.note_id in scored]
+    chosen = scores.select([coded.note.note_id for coded in test])
+    p = coder.predict_proba(chosen)
+    order = coder.rank(chosen, p, notes=[coded.note for coded in test])
+    ranks = np.empty(order.shape, dtype=np.int64)
+    np.put_along_axis(ranks, order, np.arange(1, order.shape[1] + 1)[None, :], axis=1)
+    place = {code: column for column, code in enumerate(coder.concepts.codes)}
+    gold = np.zeros(p.shape, dtype=bool)
+    for row, coded in enumerate(test):
+        gold[row, [place[code] for code in coded.codes if code in place]] = True
+    reading = {}
+    for way, expect in WAYS.items():
+        expected = expect(coder, p, order)
+        reading[way] = {recall: stops(expected, recall) for recall in TARGETS}
+    return Fold(
+        gold,
+        ranks,
+        np.array([len(coded.codes) for coded in test]) - gold.sum(axis=1),
+        [coded.note.patient_id or coded.note.note_id for coded in test],
+        reading,
+        sum(coded.note.note_id in scored for coded in corpus.split(split)),
+        (coder.heads.reading.calibration.slope, coder.heads.reading.calibration.intercept),
+    )
+
+
+def measure(folds: list[Fold], seed: int) -> dict[str, Any]:
+    """Figures of a set, its folds pooled."""
+    width = max(fold.gold.shape[1] for fold in folds)
+    gold = np.vstack([np.pad(fold.gold, ((0, 0), (0, width - fold.gold.shape[1]))) for fold in folds])
+    order = np.vstack(
+        [np.pad(-fold.ranks, ((0, 0), (0, width - fold.ranks.shape[1])), constant_values=-width - 1) for fold in folds]
+    ).astype(np.float64)
+    outside = np.concatenate([fold.outside for fold in folds])
+    patients = [patient for fold in folds for patient in fold.patients]
+    weights = draw_weights(patients, len(gold), DRAWS, seed)
+    pooled = {
+        way: {
+            recall: tuple(np.concatenate([fold.reading[way][recall][part] for fold in folds]) for part in (0, 1))
+            for recall in TARGETS
+        }
+        for way in WAYS
+    }
+    ways, notes = {}, {}
+    for way, reading in pooled.items():
+        found = report_depth(gold, np.zeros(gold.shape), order, reading, weights)
+        ways[way], notes[way] = found.rows, found.notes
+    difference = {
+        way: {
+            name: {"difference": float(np.nanmean(values))} | interval(drawn_means({"": values}, weights)[""])
+            for name in ("reading_depth_at_90", "reading_recall_at_90")
+            for values in [notes[FITTED][name] - notes[way][name]]
+        }
+        for way in WAYS
+        if way != FITTED
+    }
+    depth, expected = pooled[FITTED][RECALL]
+    return {
+        "notes": len(gold),
+        "patients": len(set(patients)),
+        "notes_with_gold": int(gold.any(axis=1).sum()),
+        "codes": [fold.gold.shape[1] for fold in folds],
+        "gold_labels": int(gold.sum()),
+        "gold_labels_outside": int(outside.sum()),
+        "heads_fitted_on": [fold.fitted_on for fold in folds],
+        "calibration": [fold.calibration for fold in folds],
+        "ways": ways,
+        "fitted_less_other_ways": difference,
+        "by_depth": _by_depth(gold, order, depth, expected, weights),
+        "recall_of_all_gold_at_90": _of_all_gold(gold, order, depth, outside),
+    }
+
+
+def _by_depth(
+    gold: np.ndarray, order: np.ndarray, depth: np.ndarray, expected: np.ndarray, weights: np.ndarray
+) -> list[dict[str, Any]]:
+    """The same at 90 % for the third of the notes with the fewest suggestions to read, the middle and the most."""
+    values = note_reading(gold_ranks(gold, order), depth, expected, RECALL)
+    with_gold = np.flatnonzero(gold.any(axis=1))
+    rows = []
+    for part in np.array_split(with_gold[np.argsort(depth[with_gold], kind="stable")], 3):
+        own = np.isin(np.arange(len(gold)), part)
+        drawn = drawn_means({"recall": np.where(own, values["reading_recall"], np.nan)}, weights)["recall"]
+        rows.append(
+            {
+                "notes": len(part),
+                "depths": [int(depth[part].min()), int(depth[part].max())],
+                **{name: float(value[part].mean()) for name, value in values.items()},
+                "recall_interval": interval(drawn),
+            }
+        )
+    return rows
+
+
+def _of_all_gold(gold: np.ndarray, order: np.ndarray, depth: np.ndarray, outside: np.ndarray) -> float:
+    """Mean recall where gold codes that the coder does not know count as missed."""
+    hits = (gold & (-order <= depth[:, None])).sum(axis=1)
+    every = gold.sum(axis=1) + outside
+    return float((hits[every > 0] / every[every > 0]).mean())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--set", nargs="+", action="append", required=True, metavar=("NAME", "FOLDER"))
+    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
+    parser.add_argument("--out", type=Path)
+    args = parser.parse_args()
+    start, sets = time.monotonic(), {}
+    for name, *folders in args.set:
+        sets[name] = measure([read_fold(Path(folder)) for folder in folders], args.seed)
+        for way, rows in sets[name]["ways"].items():
+            row = next(row for row in rows if row["asked"] == RECALL)
+            figures = {figure: round(row[figure], 3) for figure in ("expected", "recall", "depth", "fixed_depth")}
+            print(name, way, figures, file=sys.stderr, flush=True)
+    shown = [word for name, *folders in args.set for word in ("--set", name, *[f"{len(folders)} folders"])]
+    result = record("reading.py", args.seed) | {
+        "command": shlex.join(["python", "benchmarks/reading.py", *shown, "--seed", str(args.seed)]),
+        "minutes": round((time.monotonic() - start) / 60, 1),
+        "draws": DRAWS,
+        "sets": sets,
+    }
+    if args.out:
+        write_json(args.out, plain(result))
+
+
+if __name__ == "__main__":
+    main()

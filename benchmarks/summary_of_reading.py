@@ -1,0 +1,71 @@
+"""The section of the results' page on how far to read: what was expected, what was found, what other ways cost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+ASKED = 0.9
+WAYS = {
+    "fitted": "as fitted",
+    "at their word": "the same formula, nothing fitted",
+    "share of the mass": "share of the probability mass",
+}
+
+
+def reading(result: dict[str, Any]) -> list[str]:
+    lines = [
+        "## How many suggestions to read for an expected recall of 90 %",
+        "",
+        "A coder's `read_first`, on held-out test notes of concept pipelines with the tiny model. The heads and the "
+        "reading depth were fitted on out-of-fold scores of training notes (CodiEsp: on dev notes), never on test notes. "
+        f"Means over notes with a gold code; 95 % intervals over notes, {result['draws']} draws. The last column is the "
+        "one number of suggestions that, read of every note, finds the same recall; it is chosen on the test notes.",
+        "",
+    ]
+    for name, found in result["sets"].items():
+        folds = f", {len(found['codes'])} folds" if len(found["codes"]) > 1 else ""
+        fitted = " and ".join(_range(found[key]) for key in ("codes", "heads_fitted_on"))
+        codes, notes = fitted.split(" and ")
+        lines += [
+            f"{name}: {found['notes_with_gold']:,} test notes{folds}, {codes} codes, {found['gold_labels']:,} gold labels "
+            f"({found['gold_labels_outside']} more outside of the codes known: with these, the recall found is "
+            f"{found['recall_of_all_gold_at_90']:.3f}); fitted on {notes} notes.",
+            "",
+            "| asked for | way | expected | found | suggestions read | read in vain | notes that reach it | one number |",
+            "|---|---|---|---|---|---|---|---|",
+            *(
+                _row(row, WAYS[way])
+                for way, rows in found["ways"].items()
+                for row in rows
+                if row["asked"] == ASKED or way == "fitted"
+            ),
+            "",
+            "At 90 %, notes in thirds by how many suggestions they ask for: "
+            + "; ".join(
+                f"{part['depths'][0]} to {part['depths'][1]} suggestions ({part['notes']} notes): expected "
+                f"{part['reading_expected']:.3f}, found {part['reading_recall']:.3f} {_interval(part['recall_interval'])}"
+                for part in found["by_depth"]
+            )
+            + ".",
+            "",
+        ]
+    return lines
+
+
+def _row(row: dict[str, Any], way: str) -> str:
+    cells = (
+        *(f"{row['asked']:.0%}", way, f"{row['expected']:.3f}"),
+        f"{row['recall']:.3f} {_interval(row['recall_interval'])}",
+        f"{row['depth']:.2f} (median {row['median_depth']:g})",
+        *(f"{row['errors']:.2f}", f"{row['reached']:.3f}", f"{row['fixed_depth']:.2f}"),
+    )
+    return "| " + " | ".join(cells) + " |"
+
+
+def _interval(width: dict[str, float]) -> str:
+    return f"[{width['low']:.3f}, {width['high']:.3f}]"
+
+
+def _range(counts: list[int]) -> str:
+    low, high = min(counts), max(counts)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
