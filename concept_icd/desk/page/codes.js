@@ -1,5 +1,5 @@
 // The right side: what is suggested, by rank, and the list that will be submitted, in sequence.
-import { bar, bdi, byId, count, fill, h, kbd, reveal } from "./dom.js";
+import { bar, bdi, byId, count, fill, h, kbd, reveal, say } from "./dom.js";
 import { accepted, choose, codesOf, desk, on, stateOf, suggestion, tell } from "./state.js";
 import { passagesOf } from "./note.js";
 
@@ -56,7 +56,7 @@ function build() {
   const reached = suggestions.codes.filter((entry) => entry.suggested).length;
   byId("reading").replaceChildren(
     `${reached} of ${count(suggestions.total, "code")}`,
-    ...(first == null ? [] : [" · ", h("strong", {}, `read ${first} suggestions for 90 % expected recall`)]),
+    ...(first == null ? [] : [" · ", h("strong", {}, `read ${count(first, "suggestion")} for 90 % expected recall`)]),
   );
   byId("suggestions-state").replaceChildren(
     reached ? "" : `No code reached the threshold of ${desk.suggestions.threshold.toFixed(2)}.`,
@@ -246,7 +246,10 @@ function bring(focus) {
 /** Chooses the code `step` rows away in the list of the chosen one. */
 export function move(step) {
   const codes = codesOf(desk.at.list);
-  if (!codes.length) return;
+  if (!codes.length) {
+    const hidden = desk.at.list === "suggested" && desk.suggestions?.codes.length;
+    return say(hidden ? "No code reached the threshold; m shows those below it." : "This list is empty.");
+  }
   const place = codes.indexOf(desk.at.code);
   choose(desk.at.list, codes[place < 0 ? 0 : Math.min(codes.length - 1, Math.max(0, place + step))]);
 }

@@ -43,13 +43,14 @@ async function drain() {
       continue;
     }
     const body = { version: own.get(key) ?? seen, action, ...more };
+    const about = action === "undo" ? `${desk.review.undo?.action} ${desk.review.undo?.code ?? ""}`.trim() : body.code;
     try {
       const review = await ask(`v1/notes/${key}/decisions`, { method: "POST", body });
       pending.shift();
       own.set(key, review.version);
       take(review, { mine: true });
       const then = action === "submit" ? " Press n for the next note." : "";
-      say([DONE[action], body.code].filter(Boolean).join(" "), ".", then);
+      say([DONE[action], about].filter(Boolean).join(" "), ".", then);
       tell("decided");
     } catch (error) {
       pending.length = 0;

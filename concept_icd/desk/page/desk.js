@@ -3,7 +3,7 @@ import { ask, askIfChanged, askPatiently, forget } from "./api.js";
 import * as codes from "./codes.js";
 import * as decide from "./decide.js";
 import * as dialogs from "./dialogs.js";
-import { alarm, byId, fill, h, say } from "./dom.js";
+import { alarm, bdi, byId, count, fill, h, say } from "./dom.js";
 import * as keys from "./keys.js";
 import { showMeasures } from "./measures.js";
 import * as note from "./note.js";
@@ -22,6 +22,7 @@ async function openNote(key) {
   const { signal } = opening;
   Object.assign(desk, { key, note: null, review: null, suggestions: null, evidence: null, below: false, conflict: null });
   desk.at = { list: "suggested", code: null };
+  delete document.body.dataset.evidence;
   byId("suggestions-state").replaceChildren("Reading the note …");
   tell("suggestions");
   if (!key) return tell("note"), tell("review");
@@ -44,11 +45,12 @@ async function openNote(key) {
     const first = nextUndecided(null) ?? shown()[0]?.code ?? accepted()[0]?.code;
     if (first) choose("suggested", first, { focus: !dialogs.isOpen(), seek: false });
     const number = desk.suggestions.codes.filter((entry) => entry.suggested).length;
-    say(`${desk.note.note_id}: ${number} codes suggested, ${desk.review.undecided.length} undecided.`);
+    say(bdi(desk.note.note_id), `: ${count(number, "code")} suggested, ${desk.review.undecided.length} undecided.`);
     pollWorklist();
     const { evidence } = await askPatiently(`v1/notes/${key}/evidence`, { signal }, waiting);
     signal.throwIfAborted();
     desk.evidence = evidence;
+    document.body.dataset.evidence = "known";
     tell("evidence");
     tell("seek");
   } catch (error) {
@@ -144,7 +146,6 @@ async function start() {
     if (desk.me.named_by === "token") desk.name = desk.me.name;
     const model = (desk.model = await ask("v1/model"));
     byId("limits").replaceChildren(...model.warnings.map((sentence) => h("li", {}, sentence)));
-    byId("limits").title = Object.entries(model.versions).map((pair) => pair.join(" ")).join("\n");
     if (!desk.name) await dialogs.askName({ needed: true });
     else tell("name");
   } catch (error) {

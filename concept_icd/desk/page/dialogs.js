@@ -74,19 +74,20 @@ const REASONS = ["Denied or ruled out", "Past, resolved", "Of a relative", "Not 
 export function askReason() {
   const { code } = desk.at;
   if (!code || !suggestion(code)) return say("Only suggestions are rejected with a reason.");
-  open(`Why is ${code} rejected?`, (close) => {
+  const dialog = open(`Why is ${code} rejected?`, (close) => {
     const choose = (reason) => (close(), reject(code, reason));
-    const listen = (event) => {
-      if (event.target.id !== "answer" && REASONS[event.key - 1]) (event.preventDefault(), choose(REASONS[event.key - 1]));
-    };
     const input = h("input", { id: "answer", maxlength: "200", autocomplete: "off" });
     const send = (event) => (event.preventDefault(), input.value.trim() && choose(input.value.trim()));
     return h(
       "div",
-      { on: { keydown: listen } },
-      h("ol", { class: "reasons-list" }, REASONS.map((reason, i) => h("li", {}, h("button", { type: "button", on: { click: () => choose(reason) } }, kbd(String(i + 1)), " ", reason)))),
+      {},
+      h("ol", { class: "reasons-list" }, REASONS.map((reason, i) => h("li", {}, h("button", { type: "button", autofocus: i === 0, on: { click: () => choose(reason) } }, kbd(String(i + 1)), " ", reason)))),
       h("form", { on: { submit: send } }, h("label", { for: "answer" }, "Another reason"), input),
     );
+  });
+  dialog.addEventListener("keydown", (event) => {
+    const button = dialog.querySelectorAll(".reasons-list button")[event.key - 1];
+    if (event.target.id !== "answer" && button) (event.preventDefault(), button.click());
   });
 }
 
@@ -174,6 +175,7 @@ export function showHelp(keys, single) {
       {},
       h("div", { class: "keys" }, groups.map((group) => h("section", {}, h("h3", {}, group), h("dl", {}, keys.filter((key) => key.group === group).map((key) => h("div", {}, h("dt", {}, kbd(...key.keys)), h("dd", {}, key.what))))))),
       h("p", { class: "check" }, box, h("label", { for: "single-keys" }, "Single keys work (off: only Alt with the key)")),
+      h("p", { class: "facts" }, Object.entries(desk.model?.versions ?? {}).map((pair) => pair.join(" ")).join(" · ")),
     );
   }, { name: "wide" });
 }

@@ -1,5 +1,7 @@
 // Elements from data. Text becomes text nodes, never markup: notes, titles and names are data of others.
 
+const solid = (children) => children.flat(Infinity).filter((child) => child != null && child !== false);
+
 /** An element: `on` holds listeners, `data` its data attributes; false and null attributes are left out. */
 export function h(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
@@ -9,7 +11,7 @@ export function h(tag, attributes = {}, ...children) {
     else if (value === true) element.setAttribute(name, "");
     else if (value !== false && value != null) element.setAttribute(name, value);
   }
-  element.append(...children.flat().filter((child) => child != null && child !== false));
+  element.append(...solid(children));
   return element;
 }
 
@@ -18,7 +20,7 @@ export const byId = (id) => document.getElementById(id);
 /** Gives a container new children; what had the focus, told by its data-focus, has it again. */
 export function fill(container, ...children) {
   const focused = container.contains(document.activeElement) ? document.activeElement.dataset.focus : null;
-  container.replaceChildren(...children.flat().filter((child) => child != null && child !== false));
+  container.replaceChildren(...solid(children));
   if (focused) container.querySelector(`[data-focus="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
 }
 

@@ -75,7 +75,7 @@ function lineAt(place) {
 
 function showEvidence() {
   const found = new Map();
-  for (const [code, spans] of Object.entries(desk.evidence)) {
+  for (const [code, spans] of Object.entries(desk.evidence ?? {})) {
     for (const [start, end] of spans) {
       const key = `${start} ${end}`;
       if (!found.has(key)) found.set(key, { start, end, codes: [], marks: [] });
@@ -172,7 +172,7 @@ function showHead() {
       ]
     : ["Choose one, or press n for the next that is not submitted."];
   byId("note-facts").replaceChildren(bdi(facts.filter(Boolean).join(" · ")));
-  byId("note-here").replaceChildren(review?.here.length ? bdi(`${review.here.join(", ")} has this note open too`) : "");
+  byId("note-here").replaceChildren(review?.here.length ? bdi(`Also open: ${review.here.join(", ")}`) : "");
   byId("history").hidden = !note;
   document.title = note ? `${note.note_id} · concept-icd desk` : "concept-icd desk";
 }
