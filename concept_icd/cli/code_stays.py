@@ -24,17 +24,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Writes the file and says what the network did not know."""
-    import torch
-
     from concept_icd.errors import InputError
     from concept_icd.models.medications.folder import load_stays
-    from concept_icd.models.medications.model import MedicationModel
+    from concept_icd.models.medications.model import MedicationModel, device_of
     from concept_icd.models.medications.predictions import write_codes
 
     if args.top < 1:
         raise InputError(f"--top {args.top}: a number from 1 up is needed")
-    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    model = MedicationModel.load(args.model, device)
+    model = MedicationModel.load(args.model, device_of(args.device))
     stays = load_stays(args.stays).stays
     unknown = write_codes(model, stays, args.out, top=args.top, nodes=args.nodes)
     told = f"; {len(unknown):,} of their drugs are not known to the network" if unknown else ""

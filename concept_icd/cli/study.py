@@ -40,12 +40,11 @@ def run(args: argparse.Namespace) -> int:
     """Runs what is not done yet, prints the billing codes' figures and names the report."""
     import sys
 
-    import torch
-
     from concept_icd.artifacts import MANIFEST, new_file, sha256
     from concept_icd.errors import InputError
     from concept_icd.models.medications.folder import load_stays
     from concept_icd.models.medications.folds import monte_carlo_folds, patient_folds
+    from concept_icd.models.medications.model import device_of
     from concept_icd.models.medications.strategy import read_strategy, shipped_strategies
     from concept_icd.models.medications.study import run_study
     from concept_icd.models.medications.study_page import render_study
@@ -55,6 +54,9 @@ def run(args: argparse.Namespace) -> int:
     for name in ("folds", "draws", "subset_from"):
         if getattr(args, name) < 1:
             raise InputError(f"--{name.replace('_', '-')} {getattr(args, name)}: a number from 1 up is needed")
+    if args.trials < 0:
+        raise InputError(f"--trials {args.trials}: a number from 0 up is needed")
+    device = device_of(args.device)
     changes = {
         key: value
         for key, value in (("units", args.units), ("epochs", args.epochs), ("select", args.select))
@@ -79,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
         kept=subset(prepared.targets, args.subset_from),
         trials=args.trials,
         seed=args.seed,
-        device=args.device or ("cuda" if torch.cuda.is_available() else "cpu"),
+        device=device,
         draws=args.draws,
         inputs={"stays": sha256(args.stays / MANIFEST)},
         command=_command(args),

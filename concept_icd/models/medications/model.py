@@ -91,6 +91,9 @@ class MedicationModel:
             InputError: a file is missing, damaged or of another form.
         """
         folder = Path(folder)
+        if not (folder / SETTINGS).is_file():
+            told = "name a strategy's fold in the folder of a study, such as runs/medications/multitask/fold-0"
+            raise InputError(f"{folder} has no {SETTINGS}, so there is no medication network in it; {told}")
         settings = read_json(folder / SETTINGS)
         try:
             if sha256(folder / WEIGHTS) != settings["weights_sha256"]:
@@ -109,6 +112,22 @@ class MedicationModel:
         except (OSError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             told = f"{folder} holds no medication network that can be read ({type(error).__name__}): train it again"
             raise InputError(told) from error
+
+
+def device_of(name: str | None) -> str:
+    """The device of this name; None: a GPU where there is one.
+
+    Raises:
+        InputError: torch has no such device here.
+    """
+    if name is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        told = f"there is no device {name!r} here; without --device a GPU is taken where there is one"
+        raise InputError(told) from error
+    return name
 
 
 def new_networks(

@@ -57,10 +57,11 @@ def search(
         direction="maximize",
         study_name=strategy.select,
         storage=JournalStorage(JournalFileBackend(os.fspath(folder / LOG))),
-        sampler=optuna.samplers.TPESampler(seed=seed),
         pruner=optuna.pruners.HyperbandPruner(min_resource=1, max_resource=strategy.epochs),
         load_if_exists=True,
     )
+    # A search that goes on must not begin again with the draws of its first trials.
+    study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))
 
     def objective(trial: optuna.Trial) -> float:
         def after_epoch(number: int, figure: float) -> None:

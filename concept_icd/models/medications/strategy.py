@@ -81,6 +81,12 @@ def read_strategy(name_or_path: str | Path, **changes: Any) -> Strategy:
     Raises:
         InputError: no such file, or an option that does not exist or has a wrong value.
     """
+    shipped = shipped_strategies()
+    if Path(name_or_path).suffix not in (".yaml", ".yml") and str(name_or_path) not in shipped:
+        raise InputError(
+            f"there is no strategy {str(name_or_path)!r}{did_you_mean(str(name_or_path), shipped)}; there are "
+            f"{', '.join(shipped)}, or name a YAML file"
+        )
     path, content = read_yaml("configs/medications", name_or_path)
     if content is not None and not isinstance(content, dict):
         raise InputError(f"the strategy {path} must be a mapping of options to values")

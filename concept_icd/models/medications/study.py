@@ -72,7 +72,6 @@ def run_study(
         "inputs": dict(inputs or {}),
         "folds": hash_of(parts),
         "subset": None if kept is None else hash_of(kept.tolist()),
-        "trials": trials,
         "seed": seed,
     }
     drawn = Drawn.of(stays, folds, draws, seed)

@@ -18,14 +18,14 @@ _COLUMNS = {
 
 
 def print_study(results: Mapping[str, Any], file: TextIO) -> None:
-    """One table for all levels and one for billing codes: means over folds."""
+    """One table for all levels and one for billing codes: means over folds, of NDCG and RE@R over test stays."""
     from rich.console import Console
     from rich.table import Table
 
     console = Console(file=file, width=None if file.isatty() else 110)
     for name in ("all levels", "billing"):
-        folds = len(results["folds"])
-        table = Table(title=f"{name}: {results['nodes'][name]:,} nodes, mean over {folds} folds")
+        tested = sum(fold["test"] for fold in results["folds"].values())
+        table = Table(title=f"{name}: {results['nodes'][name]:,} nodes, {tested:,} test stays")
         table.add_column("strategy")
         for heading in _COLUMNS.values():
             table.add_column(heading, justify="right")

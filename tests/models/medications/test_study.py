@@ -15,6 +15,7 @@ from concept_icd.cli.main import main
 from concept_icd.errors import InputError
 from concept_icd.metrics import ranking_metrics
 from concept_icd.models.medications.dummy import frequencies
+from concept_icd.models.medications.folder import save_stays
 from concept_icd.models.medications.folds import monte_carlo_folds
 from concept_icd.models.medications.model import MedicationModel, new_networks
 from concept_icd.models.medications.strategy import SELECTIONS, Strategy, read_strategy, shipped_strategies
@@ -176,6 +177,10 @@ def test_a_trained_network_comes_back_as_it_was(generated, tmp_path: Path) -> No
 
 
 def test_a_search_goes_on_where_it_was(generated, tmp_path: Path) -> None:
+    optuna = pytest.importorskip("optuna")
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
     from concept_icd.models.medications.search import search
 
     stays, targets = generated.stays, generated.targets
@@ -187,6 +192,10 @@ def test_a_search_goes_on_where_it_was(generated, tmp_path: Path) -> None:
     assert (tmp_path / "search.log").stat().st_size <= log + 1000  # no trial was added
     assert found.units <= 16
     assert 1 <= found.gamma <= 4
+    search(stays, targets, fold.train, fold.dev, strategy, tmp_path, trials=3)
+    storage = JournalStorage(JournalFileBackend(str(tmp_path / "search.log")))
+    trials = optuna.load_study(study_name=strategy.select, storage=storage).trials
+    assert len({trial.params["dropout"] for trial in trials}) == 3  # one that goes on does not draw the same again
 
 
 @pytest.mark.parametrize(
@@ -202,6 +211,23 @@ def test_a_search_goes_on_where_it_was(generated, tmp_path: Path) -> None:
 def test_wrong_options_are_one_sentence(options: dict, told: str) -> None:
     with pytest.raises(InputError, match=told):
         read_strategy("multitask", **options)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--strategies", "multitsk"], "no strategy 'multitsk' (did you mean 'multitask'?)"),
+        (["--trials", "-1"], "--trials -1: a number from 0 up is needed"),
+        (["--device", "gpu"], "no device 'gpu' here"),
+        (["--split-by", "folds", "--folds", "2"], "three or more folds are needed"),
+    ],
+)
+def test_a_wrong_study_leaves_nothing(generated, tmp_path: Path, capsys, words: list[str], told: str) -> None:
+    stays, out = tmp_path / "stays", tmp_path / "study"
+    save_stays(stays, generated.stays, generated.targets, inputs={}, config={})
+    assert main(["study", "medications", "--stays", str(stays), "--out", str(out), *SMALL, *words]) == 2
+    assert told in capsys.readouterr().err
+    assert not out.exists()
 
 
 def test_a_study_of_one_fold_needs_dev_and_gold(generated) -> None:
