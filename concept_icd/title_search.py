@@ -85,7 +85,7 @@ class TitleSearch:
         return [(key, 1 / len(key)) for key in sorted(found, key=len)[:limit]]
 
     def _score_word(self, word: str, last: bool) -> list[tuple[int, float]]:
-        """(position, score) of the titles that have the word; kept, since who types on asks for the same words again."""
+        """(position, score) of the titles that have the word; kept for whoever types on."""
         if (known := self._kept.get((word, last))) is not None:
             return known
         matches = list(self._matches(word, last))

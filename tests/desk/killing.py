@@ -31,6 +31,11 @@ class Session:
     unanswered: int = 0
     conflicts: int = 0
 
+    @property
+    def count(self) -> int:
+        """Decisions acknowledged."""
+        return sum(len(decided) for decided in list(self.acknowledged.values()))
+
 
 def kill_in_mid_review(coder: Path, folder: Path, record: str, rounds: int, seed: int) -> tuple[Session, list[str]]:
     """Starts, works, kills, `rounds` times over.
@@ -47,7 +52,9 @@ def kill_in_mid_review(coder: Path, folder: Path, record: str, rounds: int, seed
             threads = [threading.Thread(target=_work, args=(service.url, person, session)) for person in people]
             for thread in threads:
                 thread.start()
-            time.sleep(rng.uniform(0.3, 1.5))
+            enough = session.count + rng.randint(10, 30)
+            while session.count < enough and any(thread.is_alive() for thread in threads):
+                time.sleep(0.001)
             service.process.kill()
             service.process.wait()
             for thread in threads:

@@ -82,7 +82,7 @@ class Service:
     def wait_until_ready(self) -> None:
         while self.client.get("/healthz").status_code != 200:
             assert self.process.poll() is None, self.log.read_text()
-            time.sleep(0.1)
+            time.sleep(0.5)
 
 
 @contextmanager

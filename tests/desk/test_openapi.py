@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.errors import Unsatisfiable
 
 from tests.desk.service import Service
 
@@ -40,6 +43,7 @@ def test_nothing_it_may_be_asked_is_a_server_error(service: Service) -> None:
     for found in schema.get_all_operations():
         operation = found.ok()
         for mode in (schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE):
-            bounds(given(case=operation.as_strategy(generation_mode=mode))(ask))()
+            with contextlib.suppress(Unsatisfiable):  # what takes nothing cannot be asked wrongly
+                bounds(given(case=operation.as_strategy(generation_mode=mode))(ask))()
     assert len(asked) >= 20
     assert sum(200 in statuses for statuses in asked.values()) >= 15

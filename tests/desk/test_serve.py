@@ -24,7 +24,7 @@ TOKEN = "0123456789abcdef-secret"
 def test_what_was_acknowledged_outlives_a_kill(coder_folder: Path, record_url: str, tmp_path: Path) -> None:
     session, wrong = kill_in_mid_review(coder_folder, tmp_path, record_url, rounds=3, seed=0)
     assert wrong == []
-    assert sum(map(len, session.acknowledged.values())) > 20
+    assert session.count >= 30
     assert session.unanswered > 0
 
 
