@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Annotated, Any
+from functools import partial
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, HTTPException, Request
 from fastapi.responses import Response
@@ -15,6 +17,8 @@ from concept_icd.desk.desk import Desk
 from concept_icd.desk.line import Closed, QueueFull
 from concept_icd.errors import InputError
 from concept_icd.records import CodingResult, Note
+
+T = TypeVar("T")
 
 #: Errors that any route may answer with, for the documentation.
 ERRORS: dict[int | str, dict[str, Any]] = {
@@ -92,22 +96,23 @@ async def scored(desk: Desk, notes: list[Note], *, evidence: bool = False) -> li
     Raises:
         HTTPException: 422, 429, 503 or 504, with a sentence.
     """
-    results = await _wait(desk, lambda: desk.queue.code(notes))
+    results = await answered(desk, lambda: desk.queue.code(notes))
     if not evidence:
         return results
     pairs = zip(notes, results, strict=True)
-    return [(await with_evidence(desk, note, result)) for note, result in pairs]
+    return [(await answered(desk, partial(desk.queue.find_evidence, note, result)))[0] for note, result in pairs]
 
 
-async def with_evidence(desk: Desk, note: Note, result: CodingResult) -> CodingResult:
-    """The result with its evidence, from the queue; raises as `scored` does."""
-    return (await _wait(desk, lambda: desk.queue.find_evidence(note, result)))[0]
+async def answered(desk: Desk, submit: Callable[[], Future[T]], *, shared: bool = False) -> T:
+    """What the queue answers, within the time limit; raises as `scored` does.
 
-
-async def _wait(desk: Desk, submit: Any) -> list[CodingResult]:
+    Args:
+        submit: puts something into the queue. shared: others may wait for the same answer, so it is worked out even
+            when this request has given up.
+    """
     try:
-        future: Future[list[CodingResult]] = submit()
-        return await asyncio.wait_for(asyncio.wrap_future(future), desk.settings.limits.seconds)
+        waiting = asyncio.wrap_future(submit())
+        return await asyncio.wait_for(asyncio.shield(waiting) if shared else waiting, desk.settings.limits.seconds)
     except QueueFull as full:
         raise HTTPException(429, "Too many notes wait to be scored.", {"Retry-After": str(full.retry_after)}) from full
     except Closed as closed:

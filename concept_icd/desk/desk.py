@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from typing import Any, Generic, TypeVar
 
 from concept_icd.coder import ConceptCoder
@@ -16,7 +17,7 @@ from concept_icd.desk.settings import Settings
 from concept_icd.desk.telemetry import Telemetry
 from concept_icd.desk.worklist import Presence, Worklist
 from concept_icd.ontology import load_ontology
-from concept_icd.records import CodingResult
+from concept_icd.records import CodingResult, Note
 
 #: Suggestions that are listed at least; those that reached the threshold always are.
 LISTED = 50
@@ -42,7 +43,7 @@ class Desk:
         )
         self.telemetry.watch_queue(lambda: self.queue.waiting)
         self.results: Kept[CodingResult] = Kept(KEPT)
-        self.evidence: Kept[dict[str, list[list[int]]]] = Kept(KEPT)
+        self._evidence: Kept[Future[list[CodingResult]]] = Kept(KEPT)
         self._reviews: dict[str, tuple[int, Review]] = {}
 
     # Reviews ------------------------------------------------------------------------------------------------------
@@ -90,6 +91,14 @@ class Desk:
         )
         for event in events:
             self.telemetry.decided(event.action)
+
+    def evidence_of(self, key: str, note: Note, result: CodingResult) -> Future[list[CodingResult]]:
+        """The result with its evidence, found once for all who ask; raises as `Line.add` does."""
+        found = self._evidence.get(key)
+        if found is None or found.cancelled() or (found.done() and found.exception()):
+            found = self.queue.find_evidence(note, result)
+            self._evidence.put(key, found)
+        return found
 
     # What the page shows ------------------------------------------------------------------------------------------
 

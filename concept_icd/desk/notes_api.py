@@ -15,9 +15,9 @@ from concept_icd.desk.answers import (
     TheDesk,
     answer,
     answer_if_changed,
+    answered,
     note_of,
     scored,
-    with_evidence,
 )
 from concept_icd.desk.decisions import Refused, events_of
 from concept_icd.desk.desk import Desk, said
@@ -97,12 +97,9 @@ async def open_note(desk: TheDesk, key: Key, body: Nothing, person: NamedPerson)
 async def evidence(desk: TheDesk, key: Key) -> Response:
     """The sentences that carry each suggested code, as spans of the note in UTF-16 units."""
     note = note_of(desk, key)
-    spans = desk.evidence.get(key)
-    if spans is None:
-        found = await with_evidence(desk, note, await _result(desk, key, note))
-        spans = spans_for_javascript(found, note.text)
-        desk.evidence.put(key, spans)
-    return answer({"evidence": spans, "unit": "utf-16"})
+    result = await _result(desk, key, note)
+    (found,) = await answered(desk, lambda: desk.evidence_of(key, note, result), shared=True)
+    return answer({"evidence": spans_for_javascript(found, note.text), "unit": "utf-16"})
 
 
 @router.get("/v1/notes/{key}/review")

@@ -5,6 +5,8 @@ import { passagesOf } from "./note.js";
 
 export const SHORT = { diagnosis: "Dx", procedure: "Px" };
 const PRINCIPAL = "The condition established after study to be chiefly responsible for the admission";
+/** Concepts beside the path that are shown. */
+const OTHERS = 3;
 let rows = new Map();
 
 // Suggested ----------------------------------------------------------------------------------------------------------
@@ -186,44 +188,34 @@ function why() {
     entry.expected_recall == null ? null : `expected recall to here ${Math.round(100 * entry.expected_recall)} %`,
     !entry.suggested ? null : passages ? count(passages, "passage") : desk.evidence ? "no passage stands out" : "evidence is being looked for",
   ];
+  const byCode = new Map(entry.concepts.map((concept) => [concept.key.slice(concept.key.indexOf(":") + 1), concept]));
+  const steps = entry.path.map((step) => ({ ...step, concept: byCode.get(step.code) }));
+  const own = new Set(steps.map((step) => step.concept));
+  const others = entry.concepts.filter((concept) => !own.has(concept)).slice(0, OTHERS);
   const most = Math.max(1e-9, ...entry.concepts.map((concept) => Math.abs(concept.contribution)));
+  const line = (name, title, score, concept) =>
+    h(
+      "tr",
+      {},
+      h("td", { class: name.class }, name.text),
+      h("th", { scope: "row" }, bdi(title)),
+      h("td", { class: "number" }, signed(score)),
+      h("td", { class: "number adds" }, concept && bar(Math.abs(concept.contribution) / most, concept.contribution < 0 ? "against" : ""), signed(concept?.contribution)),
+    );
+  const header = [["Concept path", 2], ["Score", 1], ["Adds, in log-odds", 1]];
   fill(
     box,
     head,
     h("p", { class: "facts" }, facts.filter(Boolean).join(" · "), passages ? [" ", kbd("e")] : null),
     h(
-      "div",
-      { class: "reasons" },
+      "table",
+      {},
+      h("thead", {}, h("tr", {}, header.map(([name, span], i) => h("th", { scope: "col", colspan: span, class: i ? "number" : "" }, name)))),
       h(
-        "div",
+        "tbody",
         {},
-        h("h4", {}, "Concept path, with the model's scores"),
-        h(
-          "ol",
-          { class: "path" },
-          entry.path.map((step) =>
-            h("li", {}, h("span", { class: "code" }, step.code), h("span", { class: "title", title: step.title }, bdi(step.title)), h("span", { class: "number" }, signed(step.score))),
-          ),
-        ),
-      ),
-      h(
-        "div",
-        {},
-        h("h4", {}, "What carried it, in log-odds"),
-        h(
-          "ul",
-          { class: "carried" },
-          entry.concepts.slice(0, 5).map((concept) =>
-            h(
-              "li",
-              {},
-              h("span", { class: "level" }, concept.level),
-              h("span", { class: "title", title: concept.text }, bdi(concept.text)),
-              bar(Math.abs(concept.contribution) / most, concept.contribution < 0 ? "against" : ""),
-              h("span", { class: "number" }, signed(concept.contribution)),
-            ),
-          ),
-        ),
+        steps.map((step) => line({ class: "code", text: step.code }, step.title, step.score, step.concept)),
+        others.map((concept) => line({ class: "facts", text: `other ${concept.level}` }, concept.text, concept.score, concept)),
       ),
     ),
   );

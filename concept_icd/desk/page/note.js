@@ -142,7 +142,8 @@ export function nextPassage(step) {
 export function walkPassages(step) {
   if (!passages.length) return say("No evidence is marked in this note.");
   const next = passages.at((visited < 0 && step > 0 ? 0 : visited + step) % passages.length);
-  choose("suggested", next.codes[0], { focus: false, seek: false });
+  // Who reads in the text stays there.
+  choose("suggested", next.codes[0], { focus: document.activeElement !== byId("text"), seek: false });
   goTo(next);
   say(`Passage ${passages.indexOf(next) + 1} of ${passages.length}, evidence of ${next.codes.join(", ")}.`);
 }

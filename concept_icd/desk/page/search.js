@@ -17,7 +17,7 @@ export function search() {
   let asked = null;
 
   const input = h("input", {
-    id: "search-words", type: "search", role: "combobox", "aria-expanded": "false", "aria-controls": "search-found",
+    id: "search-words", type: "text", enterkeyhint: "search", role: "combobox", "aria-expanded": "false", "aria-controls": "search-found",
     "aria-autocomplete": "list", autocomplete: "off", spellcheck: "false", maxlength: "200", autofocus: true, value: marked,
     placeholder: "Words of the title, or the beginning of a code",
   });
