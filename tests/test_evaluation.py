@@ -142,6 +142,45 @@ def test_a_run_can_be_compared(run, tmp_path):
 
 
 @pytest.mark.slow
+def test_how_far_to_read_is_the_same_from_the_predictions(run, tmp_path):
+    from concept_icd.cli.main import main
+
+    predictions = run / "run" / "evaluation" / "predictions.jsonl"
+    words = ["--predictions", str(predictions), "--gold", str(run / "prepared"), "--out", str(tmp_path / "out")]
+    assert main(["evaluate", *words, "--draws", "1000"]) == 0
+    own, again = (read_json(f / "results.json") for f in (run / "run" / "evaluation", tmp_path / "out"))
+    assert own["curves"]["reading_from"] == again["curves"]["reading_from"]
+    assert "came with the predictions" in again["curves"]["reading_from"]
+    assert [row["asked"] for row in own["curves"]["reading"]] == [0.5, 0.75, 0.8, 0.9, 0.95]
+    for one, other in zip(own["curves"]["reading"], again["curves"]["reading"], strict=True):
+        for name in ("notes", "depth", "median_depth", "expected", "recall", "errors", "reached", "fixed_depth"):
+            assert one[name] == pytest.approx(other[name]), name
+        assert one["recall_interval"] == pytest.approx(other["recall_interval"])
+    first = [json.loads(line)["read_first"] for line in predictions.read_text().splitlines()]
+    with_gold = {note.note.note_id for note in load_corpus(run / "prepared").split("test") if note.codes}
+    assert len(with_gold) == len(first)  # the mean is one over all of them
+    assert own["figures"]["reading_depth_at_90"] == pytest.approx(sum(first) / len(first))
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_reading_takes_the_folders_of_a_run(run, tmp_path):
+    from tests.test_benchmarks import run as run_benchmark
+
+    (tmp_path / "fold").mkdir()
+    (tmp_path / "fold" / "prepared").symlink_to(run / "prepared")
+    (tmp_path / "fold" / "scores").symlink_to(run / "run" / "scores")
+    found = run_benchmark("reading.py", "--set", "here", tmp_path / "fold", tmp_path / "fold", out=tmp_path / "r.json")
+    pooled = found["sets"]["here"]
+    results = read_json(run / "run" / "evaluation" / "results.json")
+    assert pooled["notes_with_gold"] == 2 * results["counts"]["notes_with_gold"]  # the same fold twice
+    rows = {row["asked"]: row for row in pooled["ways"]["fitted"]}
+    for asked, row in zip(rows, results["curves"]["reading"], strict=True):
+        for name in ("depth", "expected", "recall", "reached", "errors"):
+            assert rows[asked][name] == pytest.approx(row[name]), name
+    assert set(pooled["fitted_less_other_ways"]) == set(pooled["ways"]) - {"fitted"}
+
+
+@pytest.mark.slow
 def test_a_split_without_scored_notes_is_refused(run, tmp_path):
     coder, corpus = ConceptCoder.from_pretrained(run / "run" / "coder"), load_corpus(run / "prepared")
     with pytest.raises(InputError, match="no scored note belongs to the split 'dev'"):
