@@ -232,7 +232,7 @@ function bring(focus) {
     const element = elementOf(list, desk.at.code);
     if (element && !element.closest("[hidden]")) reveal(byId(pane), element);
   }
-  if (focus) elementOf(desk.at.list, desk.at.code)?.focus({ preventScroll: innerWidth > 760 });
+  if (focus) elementOf(desk.at.list, desk.at.code)?.focus();
 }
 
 /** Chooses the code `step` rows away in the list of the chosen one. */

@@ -49,6 +49,8 @@ async function drain() {
       pending.shift();
       own.set(key, review.version);
       take(review, { mine: true });
+      // A code that just came into the list could not have the keyboard before.
+      if (desk.at.list === "listed" && body.code === desk.at.code) tell("focus");
       const then = action === "submit" ? " Press n for the next note." : "";
       say([DONE[action], about].filter(Boolean).join(" "), ".", then);
       tell("decided");

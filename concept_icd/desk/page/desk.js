@@ -14,6 +14,8 @@ import * as worklist from "./worklist.js";
 const WORKLIST_MS = 5000;
 const REVIEW_MS = 3000;
 
+const oneColumn = matchMedia("(max-width: 53.99rem), (max-height: 29.99rem)");
+
 let opening = new AbortController();
 
 async function openNote(key) {
@@ -43,7 +45,8 @@ async function openNote(key) {
     tell("suggestions");
     tell("review");
     const first = nextUndecided(null) ?? shown()[0]?.code ?? accepted()[0]?.code;
-    if (first) choose("suggested", first, { focus: !dialogs.isOpen(), seek: false });
+    // In one column the first code stands below the note, which is to be read first.
+    if (first) choose("suggested", first, { focus: !dialogs.isOpen() && !oneColumn.matches, seek: false });
     const number = desk.suggestions.codes.filter((entry) => entry.suggested).length;
     say(bdi(desk.note.note_id), `: ${count(number, "code")} suggested, ${desk.review.undecided.length} undecided.`);
     pollWorklist();
@@ -130,7 +133,10 @@ async function start() {
   byId("skip").addEventListener("click", () => tell("focus"));
   byId("toggle-notes").addEventListener("click", () => drawer(!document.body.classList.contains("drawer")));
   paintTheme();
-  on("next", () => goTo(worklist.nextUnsubmitted()) || say("Every other note is submitted."));
+  on("next", async () => {
+    if (!desk.notes.length) await pollWorklist();
+    goTo(worklist.nextUnsubmitted()) || say("Every other note is submitted.");
+  });
   on("step", (step) => goTo(worklist.neighbour(step)) || say("There is no further note."));
   on("worklist", () => {
     drawer(true);

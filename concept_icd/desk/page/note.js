@@ -102,12 +102,13 @@ function showEvidence() {
 function colour() {
   const looks = new Map();
   const better = { suggested: 1, accepted: 2, at: 3 };
+  const states = new Map(Object.keys(desk.evidence ?? {}).map((code) => [code, stateOf(code)]));
   for (const passage of passages) {
     let look = null;
     if (passage.codes.includes(desk.at.code)) look = "at";
     else if (onlyChosen) look = null;
-    else if (passage.codes.some((code) => stateOf(code) === "accepted")) look = "accepted";
-    else if (passage.codes.some((code) => stateOf(code) === "undecided")) look = "suggested";
+    else if (passage.codes.some((code) => states.get(code) === "accepted")) look = "accepted";
+    else if (passage.codes.some((code) => states.get(code) === "undecided")) look = "suggested";
     for (const mark of passage.marks) {
       if ((better[look] ?? 0) >= (better[looks.get(mark)] ?? 0)) looks.set(mark, look);
     }
