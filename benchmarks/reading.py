@@ -1,6 +1,6 @@
 """How many suggestions to read for an expected recall: what held-out notes bring, and what other ways of reading cost.
 
-    python benchmarks/reading.py --words DIR --set cmc2007 runs/bench-cmc2007/seed-0-fold-* \\
+    python benchmarks/reading.py --crossed cmc2007 runs/radiology \\
         --set codiesp9-50 runs/bench-codiesp/codiesp9-50 --out benchmarks/results/reading.json
 
 A folder is what `concept-icd run`, `benchmarks/cmc2007.py` or `benchmarks/codiesp.py` leaves: a prepared corpus
@@ -9,8 +9,10 @@ out-of-fold scores of the training notes (of the dev notes, where no training no
 read. The folders of a set are folds: their test notes are pooled, each measured over the codes that its fold knows;
 gold codes that it does not know are counted apart.
 
-`--words DIR` adds the coded reports of CMC 2007 in 5 folds with the words of the notes alone in place of concept scores
-(`concept_icd.views.words`, itself out-of-fold within the training reports): all reports, for minutes instead of hours.
+`--crossed NAME FOLDER` takes a folder whose training notes have out-of-fold scores, as that of
+`scripts/build_radiology_coder.py`, and crosses the heads over them in 5 folds: every training note is read by heads
+that did not see it. Its own scores are of an adapter that did not see it either; scores that the heads learn from may
+be of adapters that did, as in any stacking.
 
 Four ways to decide how many to read, in the same order of the codes: as fitted; the same formula without what was
 fitted on held-out notes; the share of the probability mass; and one number for all notes with the same recall found,
@@ -32,22 +34,20 @@ import numpy as np
 from common import record
 
 from concept_icd.artifacts import write_json
-from concept_icd.concepts import ConceptSet
-from concept_icd.corpora import load_corpus, read_cmc2007
+from concept_icd.coder import ConceptCoder
+from concept_icd.corpora import Corpus, load_corpus
 from concept_icd.folds import group_folds
-from concept_icd.gold import gold_matrix
-from concept_icd.heads.fitting import HeadOptions, Heads, fit_heads, folds_of
+from concept_icd.heads.fitting import Heads
 from concept_icd.heads.reading import RECALL, TARGETS, expected_recall, stops
 from concept_icd.metrics.intervals import draw_weights, drawn_means, interval
 from concept_icd.metrics.ranks import gold_ranks
 from concept_icd.metrics.reading import note_reading
-from concept_icd.ontology import load_ontology
 from concept_icd.pipeline import fit_coder
 from concept_icd.records import CodedNote
 from concept_icd.report.depth import Stops, report_depth
 from concept_icd.report.results import plain
+from concept_icd.scoring.scores import ConceptScores
 from concept_icd.scoring.store import load_scores
-from concept_icd.views.words import WordRecipe
 
 DRAWS = 2000
 FITTED, FORMULA, MASS = "fitted", "at their word", "share of the mass"
@@ -86,41 +86,36 @@ class Fold:
 
 def read_fold(folder: Path) -> Fold:
     """Fits the heads on the scored training (or dev) notes and reads the scored test notes."""
+    corpus, scores, scored = _open(folder)
+    split = "train" if any(coded.note.note_id in scored for coded in corpus.split("train")) else "dev"
+    learnt = [coded for coded in corpus.split(split) if coded.note.note_id in scored]
+    test = [coded for coded in corpus.split("test") if coded.note.note_id in scored]
+    return _read(fit_coder(folder / "scores", learnt, split), scores, test, len(learnt))
+
+
+def crossed_folds(folder: Path, seed: int) -> Iterator[Fold]:
+    """The training notes of a folder, each read by heads that did not see it."""
+    corpus, scores, scored = _open(folder)
+    notes = [coded for coded in corpus.split("train") if coded.note.note_id in scored]
+    fold_of = group_folds([coded.note.patient_id or coded.note.note_id for coded in notes], FOLDS, seed)
+    for fold in range(FOLDS):
+        learnt = [coded for coded, own in zip(notes, fold_of, strict=True) if own != fold]
+        test = [coded for coded, own in zip(notes, fold_of, strict=True) if own == fold]
+        yield _read(fit_coder(folder / "scores", learnt, "train"), scores, test, len(learnt))
+
+
+def _open(folder: Path) -> tuple[Corpus, ConceptScores, set[str]]:
+    """Corpus, scores, and the ids of the scored notes."""
     corpus = load_corpus(next(path for path in (folder / "corpus", folder / "prepared") if path.is_dir()))
     scores = load_scores(folder / "scores")
-    scored = {coded.note.note_id for coded in corpus.notes} & set(scores.note_ids)
-    split = "train" if any(coded.note.note_id in scored for coded in corpus.split("train")) else "dev"
-    coder = fit_coder(folder / "scores", corpus.notes, split)
-    test = [coded for coded in corpus.split("test") if coded.note.note_id in scored]
-    chosen = scores.select([coded.note.note_id for coded in test])
+    return corpus, scores, set(scores.note_ids)
+
+
+def _read(coder: ConceptCoder, scores: ConceptScores, test: list[CodedNote], fitted_on: int) -> Fold:
+    """What each way says of test notes."""
+    heads, chosen = coder.heads, scores.select([coded.note.note_id for coded in test])
     p = coder.predict_proba(chosen)
     order = coder.rank(chosen, p, notes=[coded.note for coded in test])
-    fitted_on = sum(coded.note.note_id in scored for coded in corpus.split(split))
-    return read(coder.heads, p, order, test, fitted_on)
-
-
-def words_folds(folder: Path, seed: int) -> Iterator[Fold]:
-    """CMC 2007 with heads on what the words of a report say of its codes."""
-    reports = [coded for coded in read_cmc2007(folder) if coded.codes]
-    fold_of = group_folds([coded.note.note_id for coded in reports], FOLDS, seed)
-    for fold in range(FOLDS):
-        train = [coded for coded, own in zip(reports, fold_of, strict=True) if own != fold]
-        test = [coded for coded, own in zip(reports, fold_of, strict=True) if own == fold]
-        codes = sorted({code for coded in train for code in coded.codes})
-        gold, patients = gold_matrix([coded.note.note_id for coded in train], train, codes)
-        asked = ConceptSet.expand(codes, load_ontology())
-        inner = folds_of(patients, HeadOptions(seed=seed))
-        view, held_out = WordRecipe().fit(train, gold, asked, inner, seed)
-        cover = [[own == code for code in asked.codes] for own in view.codes]
-        options = HeadOptions(seed=seed)
-        heads = fit_heads(held_out, gold, cover, ["code"] * len(cover), asked.codes, groups=patients, options=options)
-        logits = view.log_odds([coded.note for coded in test])
-        p = heads.predict_proba(logits)
-        yield read(heads, p, heads.rank(logits, p), test, len(train))
-
-
-def read(heads: Heads, p: np.ndarray, order: np.ndarray, test: list[CodedNote], fitted_on: int) -> Fold:
-    """What each way says of test notes with these probabilities, (notes, codes), in this order."""
     ranks = np.empty(order.shape, dtype=np.int64)
     np.put_along_axis(ranks, order, np.arange(1, order.shape[1] + 1)[None, :], axis=1)
     place = {code: column for column, code in enumerate(heads.codes)}
@@ -220,20 +215,20 @@ def _of_all_gold(gold: np.ndarray, order: np.ndarray, depth: np.ndarray, outside
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--set", nargs="+", action="append", default=[], metavar=("NAME", "FOLDER"))
-    parser.add_argument("--words", type=Path, metavar="DIR", help="the files of CMC 2007: words alone, 5 folds")
-    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap and of the folds of --words")
+    parser.add_argument("--crossed", nargs=2, action="append", default=[], metavar=("NAME", "FOLDER"))
+    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap and of the folds of --crossed")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     start, sets = time.monotonic(), {}
-    chosen = [("cmc2007, words alone", words_folds(args.words, args.seed))] if args.words else []
-    for name, folds in [*chosen, *((name, map(read_fold, map(Path, folders))) for name, *folders in args.set)]:
+    crossed = [(name, crossed_folds(Path(folder), args.seed)) for name, folder in args.crossed]
+    for name, folds in [*crossed, *((name, map(read_fold, map(Path, folders))) for name, *folders in args.set)]:
         sets[name] = measure(list(folds), args.seed)
         for way, rows in sets[name]["ways"].items():
             row = next(row for row in rows if row["asked"] == RECALL)
             figures = {figure: round(row[figure], 3) for figure in ("expected", "recall", "depth", "fixed_depth")}
             print(name, way, figures, file=sys.stderr, flush=True)
-    shown = ["--words", "DIR"] if args.words else []
-    shown += [word for name, *folders in args.set for word in ("--set", name, *[f"{len(folders)} folders"])]
+    shown = [word for name, _ in args.crossed for word in ("--crossed", name, "FOLDER")]
+    shown += [word for name, *folders in args.set for word in ("--set", name, *["FOLDER"] * len(folders))]
     result = record("reading.py", args.seed) | {
         "command": shlex.join(["python", "benchmarks/reading.py", *shown, "--seed", str(args.seed)]),
         "minutes": round((time.monotonic() - start) / 60, 1),
