@@ -1,7 +1,8 @@
 #!/usr/bin/env python
 """Takes the README's picture of the desk: `scripts/desk_screenshot.py http://127.0.0.1:8321 docs/desk.png`.
 
-A desk with the sample notes must run there (make desk), with a record in which the note is not reviewed yet.
+A desk with the sample notes and the coder of make demo must run there (make desk), with a record in which the note is
+not reviewed yet. The file of the README was made smaller with pngquant --nofs 256.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("url", help="of a running desk")
     parser.add_argument("out", type=Path, help="the PNG file")
-    parser.add_argument("--note", default="heart_failure", help="a part of its name (default: %(default)s)")
-    parser.add_argument("--keys", default="aara", help="what is pressed before the picture (default: %(default)s)")
+    parser.add_argument("--note", default="hip_fracture", help="a part of its name (default: %(default)s)")
+    parser.add_argument("--keys", default="araak", help="what is pressed before the picture (default: %(default)s)")
     parser.add_argument("--dark", action="store_true", help="in the dark theme")
     args = parser.parse_args()
     with sync_playwright() as playwright:
