@@ -17,11 +17,10 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from common import peak_bytes, record
+from common import record
 from scipy.sparse import csr_array
 
 from concept_icd.artifacts import write_json
@@ -62,17 +61,6 @@ def random_model(strategy: Strategy, made: SyntheticStays, targets: Targets, see
     return MedicationModel(
         strategy, made.stays.input_names, targets.nodes, targets.levels, targets.parents, targets.billed, networks
     )
-
-
-def reading(folder: str, stays: int, seed: int) -> Any:
-    """Loads a network and stays; returns what makes every output and keeps none (for `peak_bytes`)."""
-    model, inputs = MedicationModel.load(folder), synthetic_stays(stays, seed).stays.inputs
-
-    def run() -> None:
-        for _ in model.iter_logits(inputs):
-            pass
-
-    return run
 
 
 def costs(start: tuple[float, float]) -> dict[str, float]:
@@ -120,25 +108,28 @@ def main() -> None:
         start = now()
         rows = sum(len(part) for part in model.iter_logits(made.stays.inputs))
         logits = costs(start)
-        peak = peak_bytes(reading, str(folder), args.stays, args.seed)
         whole = codes(folder, stays, Path(name) / "codes.parquet")
-    train_rows = np.arange(args.training_stays)
-    dev = np.arange(args.stays)[-min(500, args.stays - args.training_stays) :]
-    start = now()
-    train(made.stays, targets, train_rows, dev, strategy, seed=args.seed)
-    epoch = costs(start)
     result = record("medication_network.py", args.seed) | {
         "stays": rows,
         "inputs": len(made.stays.input_names),
         "nodes": args.nodes,
         "network": {"hidden": strategy.hidden, "units": strategy.units},
         "parameters": sum(p.numel() for _, network in model.networks for p in network.parameters()),
-        "logits": logits | {"peak_gib_above_model_and_stays": round(peak / 2**30, 2)},
+        "logits": logits,
         "codes": whole,
         "study_seconds_on_a_t4": STUDY_SECONDS,
+        "load_average": round(os.getloadavg()[1], 1),  # others on the machine lengthen the wall time
+    }
+    write_json(args.out, result)
+    train_rows = np.arange(args.training_stays)
+    dev = np.arange(args.stays)[-min(500, args.stays - args.training_stays) :]
+    start = now()
+    train(made.stays, targets, train_rows, dev, strategy, seed=args.seed)
+    epoch = costs(start)
+    result |= {
         "training_stays": args.training_stays,
         "epoch_with_500_dev_stays": epoch | {"epochs_per_minute": round(60 / epoch["wall"], 3)},
-        "load_average": round(os.getloadavg()[1], 1),  # others on the machine lengthen the wall time
+        "load_average_of_training": round(os.getloadavg()[1], 1),
     }
     write_json(args.out, result)
     print(result)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 
 HELP = "run a study: every strategy for codes from medications, beside the dummy, with its analyses and a report"
@@ -63,6 +64,10 @@ def run(args: argparse.Namespace) -> int:
         if value is not None
     }
     strategies = {Path(name).stem: read_strategy(name, **changes) for name in args.strategies or shipped_strategies()}
+    strategies = {
+        name: dataclasses.replace(own, subset_from=args.subset_from) if own.subset_from else own
+        for name, own in strategies.items()
+    }
     prepared = load_stays(args.stays)
     if not prepared.targets.nodes:
         raise InputError(f"{args.stays} was prepared without codes: there is nothing to learn from it")

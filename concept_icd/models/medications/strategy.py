@@ -26,6 +26,9 @@ class Strategy:
     Attributes:
         per_level: a network for each level of the tree, instead of one for all nodes.
         loss: one of `LOSSES`. gamma: of the focal loss. weights: one of `WEIGHTS`. cap: of imbalance ratios.
+        subset_from: the study's subset alone is learnt: nodes of so many training stays or more, without the parts of
+            the tree that it drops (`targets.subset`). The others, all where none is so frequent, are answered by their
+            frequency. 0: all nodes.
         tree_l2, output_l2: strength of the pull of output weights to the parent's, and to zero.
         roll: "up": a node is at least as probable as the nodes below it; "down": at most as those above it.
         select: what the epoch (and a search) is chosen by on dev stays, one of `SELECTIONS`.
@@ -37,6 +40,7 @@ class Strategy:
     gamma: float = 2.0
     weights: str = "none"
     cap: float = 100.0
+    subset_from: int = 0
     tree_l2: float = 0.0
     output_l2: float = 0.0
     roll: str = "none"
@@ -55,7 +59,8 @@ class Strategy:
             if (value := getattr(self, name)) not in known:
                 hint = did_you_mean(str(value), known)
                 raise InputError(f"{name} must be one of {', '.join(known)}, it is {value!r}{hint}")
-        for name, low in (("hidden", 0), ("units", 1), ("batch", 1), ("epochs", 1), ("patience", 1)):
+        whole = {"hidden": 0, "units": 1, "batch": 1, "epochs": 1, "patience": 1, "subset_from": 0}
+        for name, low in whole.items():
             if not isinstance(getattr(self, name), int) or getattr(self, name) < low:
                 raise InputError(f"{name} must be a whole number from {low} up, it is {getattr(self, name)!r}")
         for name in ("gamma", "cap", "tree_l2", "output_l2", "learning_rate", "dropout"):
@@ -65,6 +70,8 @@ class Strategy:
             raise InputError(f"dropout must lie below 1, it is {self.dropout}")
         if self.weights != "none" and self.loss != "bce":
             raise InputError(f"weights are those of the loss bce, not of {self.loss}")
+        if self.subset_from and self.loss != "bce":
+            raise InputError(f"a subset of the nodes is learnt with the loss bce, not with {self.loss}")
         if self.per_level and (self.loss in ("tree_min", "mc") or self.tree_l2):
             raise InputError("a network for each level sees no tree: tree_min, mc and tree_l2 need all levels in one")
 

@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 from concept_icd.report.charts import wilson
-from concept_icd.report.markup import number, span, table
+from concept_icd.report.markup import count, number, span, table
 from concept_icd.report.svg import Chart, linear, logarithmic
 
 #: Of each ward, among its billed codes.
@@ -31,7 +31,7 @@ def ward_tables(results: Mapping[str, Any]) -> list[str]:
         of = {name: found[ward] for name, found in results["wards"].items() if ward in found}
         stays = next(iter(of.values()))["stays"]
         rows = [[escape(name), *(with_interval(own[key]) for key in OF_WARDS)] for name, own in of.items()]
-        parts.append(f"<h3>{escape(ward)}: {stays:,} test stays, billing</h3>")
+        parts.append(f"<h3>{escape(ward)}: {count(stays, 'test stay')}, billing</h3>")
         parts.append(table(["strategy", *OF_WARDS.values()], rows))
     return parts
 
@@ -56,11 +56,11 @@ def inside_parts(results: Mapping[str, Any]) -> list[str]:
                 place.dot(row["train"], row[key], colour, text, 2)
     fold = escape(inside["fold"])
     note = f"{len(codes):,} billing codes with a gold example among the test stays of {fold}."
+    keys = ("entropy_reduction", "rank_with", "rank_without")
     rows = [
-        [f"{band['from']:,} to {band['below'] - 1:,}" if band["below"] else f"{band['from']:,} and more",
-         f"{band['codes']:,}", *(number(band[key]) for key in ("entropy_reduction", "rank_with", "rank_without"))]
+        [_band(band["from"], band["below"]), f"{band['codes']:,}", *(number(band[key]) for key in keys)]
         for band in looks["bands"]
-    ]  # fmt: skip
+    ]
     columns = ["training stays with the code", "codes", "entropy reduction", "rank with it", "rank without"]
     return [
         f"<h2>Inside {escape(inside['strategy'])}</h2>",
@@ -76,6 +76,12 @@ def figure(title: str, chart: str, note: str = "") -> str:
     """A chart with its title, and what stands under it."""
     text = f"<p class='note'>{note}</p>" if note else ""
     return f"<figure><h3>{escape(title)}</h3>{text}{chart}</figure>"
+
+
+def _band(low: int, below: int | None) -> str:
+    if below is None:
+        return f"{low:,} and more"
+    return f"{low:,}" if below == low + 1 else f"{low:,} to {below - 1:,}"
 
 
 def _calibration(bins: Mapping[str, Sequence[float]], fold: str) -> str:

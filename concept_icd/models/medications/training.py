@@ -36,6 +36,7 @@ from concept_icd.models.medications.model import (
 )
 from concept_icd.models.medications.records import Stays, Targets
 from concept_icd.models.medications.strategy import Strategy
+from concept_icd.models.medications.targets import subset
 from concept_icd.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -81,15 +82,17 @@ def train(
     networks = new_networks(strategy, stays.inputs.shape[1], targets.levels)
     positive = _positive_weights(strategy, targets, rows)
     bias = starting_bias(frequencies(targets.gold[rows]), positive)
+    learnt = _learnt(strategy, targets, rows)
     for own, network in networks:
         network.output.bias.data.copy_(bias[own])
+        network.output.weight.data[~learnt[own]] = 0  # and no gradient: the frequency stays
         network.to(device)
     model = MedicationModel(
         strategy, stays.input_names, targets.nodes, tuple(targets.levels), targets.parents, targets.billed, networks
     )
     parameters = [parameter for _, network in networks for parameter in network.parameters()]
     optimizer = torch.optim.Adam(parameters, lr=strategy.learning_rate)
-    loss_of = _loss(strategy, targets, positive, torch.device(device))
+    loss_of = _loss(strategy, targets, positive, learnt, torch.device(device))
     rng, history, best, kept = np.random.default_rng(seed), [], -math.inf, None
     with progress_bar(strategy.epochs, label, "epochs") as bar:
         for number in range(strategy.epochs):
@@ -158,8 +161,15 @@ def _positive_weights(strategy: Strategy, targets: Targets, rows: np.ndarray) ->
     return torch.tensor(weights, dtype=torch.float32)
 
 
+def _learnt(strategy: Strategy, targets: Targets, rows: np.ndarray) -> torch.Tensor:
+    """bool (nodes,): which nodes the loss knows; see `Strategy.subset_from`."""
+    if not strategy.subset_from:
+        return torch.ones(len(targets.nodes), dtype=torch.bool)
+    return torch.from_numpy(subset(targets, strategy.subset_from, rows=rows))
+
+
 def _loss(
-    strategy: Strategy, targets: Targets, positive: torch.Tensor | None, device: torch.device
+    strategy: Strategy, targets: Targets, positive: torch.Tensor | None, learnt: torch.Tensor, device: torch.device
 ) -> Callable[[torch.Tensor, torch.Tensor, MedicationModel], torch.Tensor]:
     """The loss of a batch: of its logits and gold, and of the output weights."""
     tree, parents = Tree.of(targets.parents).to(device), torch.from_numpy(targets.parents).to(device)
@@ -167,6 +177,9 @@ def _loss(
     node = None
     if strategy.weights == "level":
         node = torch.tensor(level_weights(tuple(targets.levels)), dtype=torch.float32, device=device)
+    if not learnt.all():
+        mask = learnt.to(device, torch.float32)
+        node = mask if node is None else node * mask
 
     def loss_of(logits: torch.Tensor, gold: torch.Tensor, model: MedicationModel) -> torch.Tensor:
         if strategy.loss == "focal":

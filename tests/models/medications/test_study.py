@@ -20,6 +20,7 @@ from concept_icd.models.medications.folds import monte_carlo_folds
 from concept_icd.models.medications.model import MedicationModel, new_networks
 from concept_icd.models.medications.strategy import SELECTIONS, Strategy, read_strategy, shipped_strategies
 from concept_icd.models.medications.synthetic_stays import synthetic_stays
+from concept_icd.models.medications.targets import subset
 from concept_icd.models.medications.training import dev_figure, train
 from tests.mimic3.hand_made import write_tables
 from tests.models.medications.omop import omop_tables, write_omop
@@ -198,9 +199,27 @@ def test_a_search_goes_on_where_it_was(generated, tmp_path: Path) -> None:
     assert len({trial.params["dropout"] for trial in trials}) == 3  # one that goes on does not draw the same again
 
 
+@pytest.mark.parametrize("per_level", [False, True])
+def test_a_subset_alone_is_learnt(generated, per_level: bool) -> None:
+    """Nodes outside of it are answered by their frequency, whatever the drugs."""
+    stays, targets = generated.stays, generated.targets
+    fold = monte_carlo_folds(stays.patient_ids, 0, 1, held_out=60)[0]
+    strategy = Strategy(units=8, epochs=2, learning_rate=1e-2, subset_from=30, per_level=per_level)
+    model, _ = train(stays, targets, fold.train, fold.dev, strategy)
+    logits, kept = model.logits(stays.inputs), subset(targets, 30, rows=fold.train)
+    assert 20 < kept.sum() < len(kept) / 2
+    assert np.ptp(logits, axis=0)[kept].min() > 0
+    assert np.ptp(logits, axis=0)[~kept].max() == 0
+    often = np.clip(frequencies(targets.gold[fold.train])[~kept], 1e-5, 1)
+    np.testing.assert_allclose(logits[0, ~kept], np.log(often / (1 - often)), rtol=1e-4)
+    dummy, _ = train(stays, targets, fold.train, fold.dev, Strategy(units=8, epochs=1, subset_from=9999))
+    assert np.ptp(dummy.logits(stays.inputs), axis=0).max() == 0
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
+        ({"subset_from": 9, "loss": "focal"}, "learnt with the loss bce"),
         ({"loss": "focul"}, "did you mean 'focal'"),
         ({"dropout": 1.0}, "dropout must lie below 1"),
         ({"loss": "mc", "per_level": True}, "sees no tree"),
