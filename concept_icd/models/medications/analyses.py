@@ -20,6 +20,7 @@ from concept_icd.metrics.areas import mean_of_defined
 _FULL = 20
 #: Training stays with a code, from which a band of frequency begins.
 BANDS = (0, 1, 10, 100, 1000)
+OF_CODES = ("entropy_reduction", "entropy_reduction_by_chance", "rank_with", "rank_without")
 
 
 def entropy(share: np.ndarray) -> np.ndarray:
@@ -34,18 +35,29 @@ def entropy_reduction(gold: np.ndarray, outputs: np.ndarray, bins: int = 10) -> 
 
     Args:
         gold: bool (stays, codes). outputs: (stays, codes); only their order within a code matters.
-        bins: of equal count, fewer where there are fewer than 20 stays a bin. Biased upwards where a code is rare:
-            compare codes with the same number of stays, or a model with one whose outputs are shuffled.
+        bins: of equal count, fewer where there are fewer than 20 stays a bin. Rare codes seem to lose much of their
+            entropy whatever the output: beside it belongs `reduction_by_chance`.
     """
-    stays = len(gold)
-    bins = max(1, min(bins, stays // _FULL))
     order = np.argsort(outputs, axis=0, kind="stable")
-    sorted_gold = np.take_along_axis(gold, order, axis=0)
-    parts = np.array_split(sorted_gold, bins)
+    found = _reduction(np.take_along_axis(gold, order, axis=0), bins)
+    told = np.ptp(outputs, axis=0) > 0  # one output for all stays tells nothing
+    return np.where(told | np.isnan(found), found, 0.0)
+
+
+def reduction_by_chance(gold: np.ndarray, bins: int = 10, draws: int = 10, seed: int = 0) -> np.ndarray:
+    """(codes,) the entropy reduction of outputs that have nothing to do with the codes: the mean of some shuffles."""
+    rng = np.random.default_rng(seed)
+    drawn: np.ndarray = sum(_reduction(gold[rng.permutation(len(gold))], bins) for _ in range(draws)) / draws
+    return drawn
+
+
+def _reduction(ordered: np.ndarray, bins: int) -> np.ndarray:
+    """The share of each code's entropy that goes when the stays are cut, in this order, into bins of equal count."""
+    stays = len(ordered)
+    parts = np.array_split(ordered, max(1, min(bins, stays // _FULL)))
     left = sum(len(part) / stays * entropy(part.mean(axis=0)) for part in parts)
-    whole = entropy(gold.mean(axis=0))
-    left = np.where(np.ptp(outputs, axis=0) > 0, left, whole)  # one output for all stays tells nothing
-    return np.divide(whole - left, whole, out=np.full(gold.shape[1], np.nan), where=whole > 0)
+    whole = entropy(ordered.mean(axis=0))
+    return np.divide(whole - left, whole, out=np.full(ordered.shape[1], np.nan), where=whole > 0)
 
 
 def mean_ranks(gold: np.ndarray, outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -72,14 +84,13 @@ def frequency_bands(codes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """By how many training stays have a code: how many codes, and the means of what is known of them.
 
     Args:
-        codes: of each "train", "entropy_reduction", "rank_with" and "rank_without" (`study_run`).
+        codes: of each "train" and `OF_CODES` (`study_run`).
     """
     found = []
     for low, high in zip(BANDS, (*BANDS[1:], None), strict=True):
         own = [row for row in codes if row["train"] >= low and (high is None or row["train"] < high)]
         if own:
-            keys = ("entropy_reduction", "rank_with", "rank_without")
-            means = {key: mean_of_defined([row[key] for row in own]) for key in keys}
+            means = {key: mean_of_defined([row[key] for row in own]) for key in OF_CODES}
             found.append({"from": low, "below": high, "codes": len(own), **means})
     return found
 

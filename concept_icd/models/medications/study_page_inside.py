@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from concept_icd.models.medications.analyses import OF_CODES
 from concept_icd.report.charts import wilson
 from concept_icd.report.markup import count, number, span, table
 from concept_icd.report.svg import Chart, linear, logarithmic
@@ -49,6 +50,8 @@ def inside_parts(results: Mapping[str, Any]) -> list[str]:
     place = Chart("Ranks", logarithmic(high), logarithmic(_top(codes)), "training stays with the code", "mean rank")
     for row in codes:
         if row["entropy_reduction"] is not None:
+            by_chance = row["entropy_reduction_by_chance"]
+            told.dot(row["train"], by_chance, "faint", f"{row['code']} by chance: {by_chance:.3f}", 2)
             told.dot(row["train"], row["entropy_reduction"], "one", f"{row['code']}: {row['entropy_reduction']:.3f}", 2)
         for key, colour, words in (("rank_without", "faint", "without"), ("rank_with", "one", "with")):
             if row[key] is not None:
@@ -56,16 +59,20 @@ def inside_parts(results: Mapping[str, Any]) -> list[str]:
                 place.dot(row["train"], row[key], colour, text, 2)
     fold = escape(inside["fold"])
     note = f"{len(codes):,} billing codes with a gold example among the test stays of {fold}."
-    keys = ("entropy_reduction", "rank_with", "rank_without")
     rows = [
-        [_band(band["from"], band["below"]), f"{band['codes']:,}", *(number(band[key]) for key in keys)]
+        [_band(band["from"], band["below"]), f"{band['codes']:,}", *(number(band[key]) for key in OF_CODES)]
         for band in looks["bands"]
     ]
-    columns = ["training stays with the code", "codes", "entropy reduction", "rank with it", "rank without"]
+    names = ("entropy reduction", "by chance", "rank with it", "rank without")
+    columns = ["training stays with the code", "codes", *names]
     return [
         f"<h2>Inside {escape(inside['strategy'])}</h2>",
         _calibration(looks["reliability_10_equal_width"], fold),
-        figure("Entropy of a code that the output removes, against its frequency", told.render(), note),
+        figure(
+            "Entropy of a code that the output (colour) and chance (grey) remove, against frequency",
+            told.render(),
+            note,
+        ),
         figure("Mean rank of a code on stays with it (colour) and without it (grey)", place.render(), note),
         "<h3>The same by frequency: means over codes</h3>",
         table(columns, rows),

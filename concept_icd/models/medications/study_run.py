@@ -22,7 +22,12 @@ from concept_icd.metrics.areas import area_metrics
 from concept_icd.metrics.calibration import equal_width_bins
 from concept_icd.metrics.decisions import decision_metrics
 from concept_icd.metrics.ranking import ranking_metrics
-from concept_icd.models.medications.analyses import entropy_reduction, frequency_bands, mean_ranks
+from concept_icd.models.medications.analyses import (
+    entropy_reduction,
+    frequency_bands,
+    mean_ranks,
+    reduction_by_chance,
+)
 from concept_icd.models.medications.dummy import frequencies
 from concept_icd.models.medications.figures import choose_thresholds, study_figures
 from concept_icd.models.medications.folds import Fold
@@ -108,7 +113,7 @@ def _analyse(
     with_it, without = mean_ranks(gold[:, rows], outputs[:, rows])
     seen = np.asarray(targets.gold[fold.train].sum(axis=0))[rows]
     here = gold[:, rows].sum(axis=0)
-    reduction = entropy_reduction(gold[:, rows], outputs[:, rows])
+    reduction, chance = entropy_reduction(gold[:, rows], outputs[:, rows]), reduction_by_chance(gold[:, rows])
     codes = [
         {
             "code": targets.nodes[row],
@@ -117,6 +122,7 @@ def _analyse(
             "rank_with": float(with_it[k]),
             "rank_without": float(without[k]),
             "entropy_reduction": float(reduction[k]),
+            "entropy_reduction_by_chance": float(chance[k]),
         }
         for k, row in enumerate(rows)
         if here[k]

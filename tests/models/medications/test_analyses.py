@@ -9,6 +9,7 @@ from concept_icd.models.medications.analyses import (
     entropy_reduction,
     frequency_bands,
     mean_ranks,
+    reduction_by_chance,
     ward_rows,
 )
 
@@ -33,6 +34,16 @@ def test_entropy_reduction():
     assert few[1] == pytest.approx(0.0)
 
 
+def test_chance_reduces_the_entropy_of_rare_codes():
+    """One stay of 40 has the first code: whichever bin of 20 it falls in, the same is left. The last one nobody has."""
+    gold = np.stack([np.arange(40) == 7, np.arange(40) % 2 == 0, np.zeros(40, dtype=bool)], axis=1)
+    found = reduction_by_chance(gold, bins=2, draws=50)
+    one, all_stays = entropy(np.array([1 / 20, 1 / 40]))
+    assert found[0] == pytest.approx((all_stays - one / 2) / all_stays)
+    assert 0 < found[1] < 0.06
+    assert np.isnan(found[2])
+
+
 def test_mean_ranks():
     outputs = np.array([[0.9, 0.5, 0.1], [0.2, 0.8, 0.3], [0.4, 0.4, 0.6]])
     gold = np.array([[True, False, False], [False, True, False], [True, True, False]])
@@ -45,7 +56,8 @@ def test_mean_ranks():
 
 def test_bands_of_frequency():
     def code(train, reduction):
-        return {"train": train, "entropy_reduction": reduction, "rank_with": 2.0, "rank_without": 4.0}
+        return {"train": train, "entropy_reduction": reduction, "entropy_reduction_by_chance": 0.1,
+                "rank_with": 2.0, "rank_without": 4.0}  # fmt: skip
 
     bands = frequency_bands([code(0, np.nan), code(1, 0.2), code(9, 0.4), code(1000, 0.6), code(5000, 0.8)])
     assert [(band["from"], band["below"], band["codes"]) for band in bands] == [(0, 1, 1), (1, 10, 2), (1000, None, 2)]
