@@ -127,8 +127,6 @@ def main() -> None:
             name: round(seconds[name] * len(folds) / sum(epochs[name]), 2) for name in STRATEGIES
         },
         "wards": {name: results["wards"][name] for name in (DUMMY, STRATEGIES[0])},
-        "bands": results["inside"]["analyses"]["bands"],
-        "inside": results["inside"]["strategy"],
         "processor_seconds": round(time.process_time() - processor, 1),
         "minutes": (time.monotonic() - start) / 60,
     }

@@ -38,24 +38,31 @@ def medication_metrics(result: dict[str, Any]) -> list[str]:
 
 
 def medication_network(result: dict[str, Any]) -> list[str]:
-    logits, codes, epoch = result["logits"], result["codes"], result["epoch_with_500_dev_stays"]
-    return [
+    logits, codes, epoch = result["logits"], result["codes"], result.get("epoch_with_500_dev_stays")
+    lines = [
         "## The medication network at MIMIC-III's size",
         "",
         f"{result['inputs']:,} inputs, {result['network']['hidden']} hidden layers of {result['network']['units']:,} "
         f"units, {result['nodes']:,} outputs, {result['parameters'] / 1e6:.1f} M parameters; load average "
         f"{result['load_average']}: others on the machine lengthen the wall time.",
         "",
-        "| | wall, s | processor, s | memory, GiB |",
+        "| | wall, s | processor, s | peak, GiB |",
         "|---|---|---|---|",
         f"| all outputs of {result['stays']:,} stays, streamed | {logits['wall']} | {logits['processor']} | |",
         f"| the 50 best billing codes of each in Parquet, the whole command | {codes['wall']} | {codes['processor']} | "
-        f"{codes['peak_gib']} in all |",
-        f"| one epoch of {result['training_stays']:,} stays, and 500 dev stays | {epoch['wall']} | "
-        f"{epoch['processor']} | |",
+        f"{codes['peak_gib']} |",
+    ]
+    if epoch is not None:
+        lines += [
+            f"| one epoch of {result['training_stays']:,} stays, and 500 dev stays | {epoch['wall']} | "
+            f"{epoch['processor']} | |",
+            "",
+            f"Epochs a minute: {epoch['epochs_per_minute']}.",
+        ]
+    return [
+        *lines,
         "",
-        f"Epochs a minute: {epoch['epochs_per_minute']}. The study reads all stays in "
-        f"{result['study_seconds_on_a_t4']} s on a T4, another machine (Marcou et al. 2024).",
+        f"The study reads all stays in {result['study_seconds_on_a_t4']} s on a T4, another machine (Marcou et al.).",
         "",
     ]
 

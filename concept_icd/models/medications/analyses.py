@@ -47,8 +47,8 @@ def entropy_reduction(gold: np.ndarray, outputs: np.ndarray, bins: int = 10) -> 
 def reduction_by_chance(gold: np.ndarray, bins: int = 10, draws: int = 10, seed: int = 0) -> np.ndarray:
     """(codes,) the entropy reduction of outputs that have nothing to do with the codes: the mean of some shuffles."""
     rng = np.random.default_rng(seed)
-    drawn: np.ndarray = sum(_reduction(gold[rng.permutation(len(gold))], bins) for _ in range(draws)) / draws
-    return drawn
+    found: np.ndarray = np.mean([_reduction(gold[rng.permutation(len(gold))], bins) for _ in range(draws)], axis=0)
+    return found
 
 
 def _reduction(ordered: np.ndarray, bins: int) -> np.ndarray:
