@@ -219,6 +219,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap and of the folds of --crossed")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
+    if not (args.crossed or args.set):
+        parser.error("name at least one folder with --crossed or --set")
     start, sets = time.monotonic(), {}
     crossed = [(name, crossed_folds(Path(folder), args.seed)) for name, folder in args.crossed]
     for name, folds in [*crossed, *((name, map(read_fold, map(Path, folders))) for name, *folders in args.set)]:
