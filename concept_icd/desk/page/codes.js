@@ -200,7 +200,7 @@ function why() {
       h("td", { class: name.class }, name.text),
       h("th", { scope: "row" }, bdi(title)),
       h("td", { class: "number" }, signed(score)),
-      h("td", { class: "number adds" }, concept && bar(Math.abs(concept.contribution) / most, concept.contribution < 0 ? "against" : ""), signed(concept?.contribution)),
+      h("td", { class: "number adds" }, concept && bar(Math.abs(concept.contribution) / most, concept.contribution < 0 ? "against" : ""), h("span", {}, signed(concept?.contribution))),
     );
   const header = [["Concept path", 2], ["Score", 1], ["Adds, in log-odds", 1]];
   fill(
