@@ -8,7 +8,7 @@ the SVM chooses its regularisation and threshold by cross-validation on the trai
 together, which it then learns from too; label attention (PLM-ICD's head over a small encoder from scratch) takes its
 threshold from the dev cases. Test cases are predicted once. The frequency row gives every case the same codes.
 A killed run goes on where it stopped, and a system that is there already is not made again; with `--systems`, several
-can be made side by side.
+can be made side by side. Tasks that --out has already are kept, each with its command.
 
 The base model was pre-trained on the training cases' text, among other text, not on their codes, and not on dev or
 test cases. Intervals resample test cases and hold the trained models fixed.
@@ -76,7 +76,9 @@ def main() -> None:
     result = record("codiesp.py", args.seed)
     result["command"] = result["command"].replace(str(args.data_dir), "DIR").replace(str(args.work), "WORK")
     result["draws"] = DRAWS
-    result["tasks"] = {task: measure(args.work / task, args.systems) for task in args.tasks}
+    before = read_json(args.out)["tasks"] if args.out and args.out.is_file() else {}
+    measured = {task: measure(args.work / task, args.systems) for task in args.tasks}
+    result["tasks"] = before | {task: found | {"command": result["command"]} for task, found in measured.items()}
     for task, found in result["tasks"].items():
         for name, system in found["systems"].items():
             print(task, name, {figure: round(value, 4) for figure, value in system["figures"].items()})

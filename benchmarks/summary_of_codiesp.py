@@ -45,5 +45,7 @@ def codiesp(result: dict[str, Any]) -> list[str]:
                 for name, figures in found["differences"].items()
             ),
             "",
+            f"`{found['command']}`",
+            "",
         ]
     return lines
