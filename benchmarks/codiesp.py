@@ -141,7 +141,8 @@ def fit_svm(corpus: Corpus, splits: list[str], seed: int) -> Decided:
 
     notes = [note for split in splits for note in corpus.split(split)]
     gold, groups = gold_matrix([note.note.note_id for note in notes], notes, labels_of(corpus))
-    model = TfidfSvm.fit([note.note.text for note in notes], gold, groups, cs=CS if gold.shape[1] <= MANY else CS_OF_MANY, seed=seed)
+    cs = CS if gold.shape[1] <= MANY else CS_OF_MANY
+    model = TfidfSvm.fit([note.note.text for note in notes], gold, groups, cs=cs, seed=seed)
     probabilities = model.predict_proba([note.note.text for note in corpus.split("test")])
     said = {"threshold": threshold_in_words(model.threshold), "c": model.c, "notes": len(notes)}
     return probabilities, model.threshold.accept(probabilities), said
