@@ -61,7 +61,7 @@ def recorded(service: Service, note_id: str) -> dict[str, Any]:
 class TestKeyboard:
     def test_a_whole_review(self, sit: Sit, service: Service) -> None:
         seat = sit(known=False)
-        seat.sees("dialog", "Every decision is recorded with this name.")
+        seat.sees("dialog[open]", "Every decision is recorded with this name.")
         seat.press("Control+a", *"ben", "Enter")
         seat.sees("#who", "ben")
         seat.press("n")
@@ -82,7 +82,7 @@ class TestKeyboard:
         while seat.chosen() != second:
             seat.press("ArrowUp")
         seat.press("R")
-        seat.sees("dialog", "Denied or ruled out")
+        seat.sees("dialog[open]", "Denied or ruled out")
         seat.press("1")
         seat.sees("#said", f"Rejected {second}")
         while seat.chosen() != third:
@@ -101,7 +101,7 @@ class TestKeyboard:
         listed, procedures = seat.listed(), seat.listed("procedures")
         seat.keep_screenshot("review")
         seat.press("s")
-        seat.sees("dialog", "Submit this review?")
+        seat.sees("dialog[open]", "Submit this review?")
         seat.press("Enter")
         seat.sees("#submitted", "ben")
         state = recorded(service, "n0")
@@ -115,13 +115,13 @@ class TestKeyboard:
         assert set(reasons.values()) <= {"undecided when submitted"}
 
         seat.press("h")
-        seat.sees("dialog", "submit")
-        seat.sees("dialog tr.undone", "(undone)")
+        seat.sees("dialog[open]", "submit")
+        seat.sees("dialog[open] tr.undone", "(undone)")
         seat.press("Escape")
         seat.press("d")
         for format, check in (("CSV", self.in_csv), ("JSONL", self.in_jsonl), ("FHIR R4", self.in_fhir)):
             with seat.page.expect_download() as saved:
-                seat.find("dialog").get_by_role("button", name=format, exact=True).press("Enter")
+                seat.find("dialog[open]").get_by_role("button", name=format, exact=True).press("Enter")
             check(Path(saved.value.path()).read_text(encoding="utf-8"), listed)
             seat.press("d")
         seat.press("Escape", "n")
@@ -149,7 +149,7 @@ class TestKeyboard:
         before = recorded(service, "n2")["version"]
         seat.find("#note-filter").focus()
         seat.press("a", "r", "?")
-        assert seat.find("dialog").count() == 0
+        assert seat.find("dialog[open]").count() == 0
         assert seat.find("#note-filter").input_value() == "ar?"
         assert recorded(service, "n2")["version"] == before
 
@@ -157,13 +157,13 @@ class TestKeyboard:
         seat = sit()
         seat.open("n3")
         seat.press("?")
-        seat.sees("dialog", "next note that is not submitted")
+        seat.sees("dialog[open]", "next note that is not submitted")
         seat.find("#single-keys").press("Space")
         seat.press("Escape")
         seat.press("?")
-        assert seat.find("dialog").count() == 0
+        assert seat.find("dialog[open]").count() == 0
         seat.press("Alt+?")
-        seat.sees("dialog", "Single keys work")
+        seat.sees("dialog[open]", "Single keys work")
 
     def test_the_list_is_reached_moved_in_and_emptied(self, sit: Sit, service: Service) -> None:
         seat = sit()
@@ -320,7 +320,7 @@ class TestShapes:
         seat.keep_screenshot(f"note-{scheme}")
         for key, name in (("?", "Keys"), ("/", "Search"), ("s", "Submit"), ("h", "History"), ("d", "Export")):
             seat.press(key)
-            seat.sees("dialog h2", name)
+            seat.sees("dialog[open] h2", name)
             assert seat.barriers() == []
             seat.press("Escape")
         seat.press("s", "Enter")
@@ -386,9 +386,9 @@ def test_a_token_is_asked_for(browser: Browser, coder_folder: Path, tmp_path: Pa
     token = "correct-horse-battery"
     with started(coder_folder, tmp_path, token=token, ready=False) as service:
         seat = Seat(browser, service.url)
-        seat.sees("dialog", "This desk needs a token")
+        seat.sees("dialog[open]", "This desk needs a token")
         seat.press(*"wrong-token-entirely", "Enter")
-        seat.sees("dialog", "This desk needs a token")
+        seat.sees("dialog[open]", "This desk needs a token")
         seat.press(*token, "Enter")
         expect(seat.find("#notes a").first).to_be_visible(timeout=PATIENCE_MS)
         seat.leave()
