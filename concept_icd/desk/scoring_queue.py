@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from concept_icd.coder import ConceptCoder
-from concept_icd.desk.line import Line
+from concept_icd.desk.line import Closed, Line
 from concept_icd.errors import InputError
 from concept_icd.evidence import with_evidence
 from concept_icd.records import CodingResult, Note
@@ -51,8 +51,9 @@ class ScoringQueue:
         self._turn: AbstractContextManager[Any] = threading.Lock() if in_process else nullcontext()
 
     def start(self) -> None:
-        """Starts the threads and loads the model; what comes before it is loaded waits."""
-        threading.Thread(target=self._load, name="loading", daemon=True).start()
+        """Starts to load the model, in the thread that will use it; what comes before it is loaded waits."""
+        self._codes.add([Note("0", "Cough.")]).add_done_callback(self._loaded)
+        self._codes.thread.start()
 
     @property
     def waiting(self) -> int:
@@ -72,18 +73,16 @@ class ScoringQueue:
         self._codes.close()
         self._evidence.close()
 
-    def _load(self) -> None:
-        try:
-            self._code([Note("0", "Cough.")])
+    def _loaded(self, first: Future[list[CodingResult]]) -> None:
+        error = first.exception()
+        if error is None:
             self.failure = ""
-        except Exception as error:  # noqa: BLE001  the server says it and stops
+            self._evidence.thread.start()
+        elif not isinstance(error, Closed):
             self.failure = (
                 str(error) if isinstance(error, InputError) else f"{type(error).__name__} on loading the model"
             )
             self.close()
-            return
-        self._codes.thread.start()
-        self._evidence.thread.start()
 
     def _code(self, notes: Sequence[Note]) -> list[CodingResult]:
         numbered = [replace(note, note_id=str(number)) for number, note in enumerate(notes)]
@@ -92,5 +91,10 @@ class ScoringQueue:
         return [replace(result, note_id=note.note_id) for note, result in zip(notes, results, strict=True)]
 
     def _find(self, pairs: Sequence[tuple[Note, CodingResult]]) -> list[CodingResult]:
+        import torch
+
+        # Of this thread alone. OpenMP keeps a pool for each thread that asks for several processors; with two pools it
+        # puts its workers to sleep between small steps, and the other thread's notes would take nearly twice as long.
+        torch.set_num_threads(1)
         with self._turn:
             return [with_evidence(self._coder, note, result) for note, result in pairs]
