@@ -11,6 +11,7 @@ from typing import Any
 
 from summary_of_codiesp import codiesp
 from summary_of_descent import descent
+from summary_of_desk import desk, desk_kill
 from summary_of_medications import medication_metrics, medication_network, medication_quality, medication_tables
 from summary_of_questions import questions
 from summary_of_reading import reading
@@ -354,6 +355,8 @@ def main() -> None:
         ("ranking_head", ranking_head),
         ("ranking_speed", ranking_speed),
         ("label_attention", label_attention),
+        ("desk", desk),
+        ("desk_kill", desk_kill),
     ):
         path = HERE / "results" / f"{name}.json"
         if path.is_file():
