@@ -342,6 +342,7 @@ def main() -> None:
         ("medication_tables", medication_tables),
         ("medication_metrics", medication_metrics),
         ("medication_network", medication_network),
+        ("medication_epoch", medication_network),
         ("medication_quality", medication_quality),
         ("medication_demo", medication_quality),
         ("packed_scoring", packed_scoring),

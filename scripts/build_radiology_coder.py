@@ -12,14 +12,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from concept_icd.artifacts import MANIFEST, new_file, read_manifest, sha256
+from concept_icd.artifacts import MANIFEST, new_file, read_json, read_manifest, sha256, write_json
 from concept_icd.coder import ConceptCoder
 from concept_icd.corpora import load_corpus, read_cmc2007, save_corpus
 from concept_icd.errors import InputError
+from concept_icd.model_reference import ModelReference
 from concept_icd.records import CodingResult
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -61,7 +64,7 @@ def build(args: argparse.Namespace) -> None:
         own = ["--corpus", str(folder), "--output_dir", str(tuned), "--seed", str(args.seed)]
         finetune(parse_options(["--config", CONFIG, *own, *args.tuning_options.split()]))
     score_corpus([coded.note for coded in corpus.split("train")], tuned, scored)
-    coder = fit_coder(scored, corpus.notes, "train")
+    coder = without_paths(fit_coder(scored, corpus.notes, "train"), args.work / "adapter")
     config = {"script": "scripts/build_radiology_coder.py", "tuning": read_manifest(tuned, "finetune")["config"]}
     config["tuning"] = {key: value for key, value in config["tuning"].items() if key not in ("corpus", "output_dir")}
     inputs = {"corpus": sha256(folder / MANIFEST), "scores": sha256(scored / MANIFEST)}
@@ -75,6 +78,15 @@ def build(args: argparse.Namespace) -> None:
             file.write(json.dumps(line(result)) + "\n")
             if number % 50 == 0 or number == len(notes):
                 print(f"coded {number} of {len(notes)} reports", file=sys.stderr, flush=True)
+
+
+def without_paths(coder: ConceptCoder, folder: Path) -> ConceptCoder:
+    """The coder with an adapter, written to `folder`, whose configuration names the base model and no folder of it."""
+    assert coder.model.adapter is not None
+    shutil.copytree(coder.model.adapter, folder, dirs_exist_ok=True)
+    config = folder / "adapter_config.json"
+    write_json(config, read_json(config) | {"base_model_name_or_path": coder.model.name})
+    return replace(coder, model=ModelReference.of(coder.model.name, folder))
 
 
 def line(result: CodingResult) -> dict[str, Any]:
