@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import logging
 import os
-import pickle
 import shutil
 import socket
 import tempfile
@@ -28,6 +27,7 @@ from concept_icd.errors import InputError, MissingExtraError
 from concept_icd.records import Concept, Note
 from concept_icd.scoring.engines import Record, Shard, score_notes
 from concept_icd.scoring.scorer import QuestionPlan, Scorer
+from concept_icd.scoring.wire import answer_from_json, answer_to_json, notes_from_json, notes_to_json
 
 #: How often a shard is tried again after its worker died, and how often a worker is started again in a run. A shard
 #: that kills every worker ends the run; a few deaths in days of work do not.
@@ -138,10 +138,10 @@ class _Worker:
         """One row, a shard's notes -> one row: its records, or the sentence of what ends the run."""
         (row,) = table.to_pylist()
         try:
-            answer: list[Record] | str = self._score(row["job"], pickle.loads(row["content"]))
+            answer: list[Record] | str = self._score(row["job"], notes_from_json(row["content"]))
         except InputError as error:
             answer = f"{error} (a Ray worker on {socket.gethostname()})"
-        return _table(row["number"], row["job"], answer)
+        return _table(row["number"], row["job"], answer_to_json(answer))
 
     def _score(self, job: str, notes: Sequence[Note]) -> list[Record]:
         if self._scorer is None or job != self._job:
@@ -158,7 +158,7 @@ def _answers(
 
     # Of many shards, the next one waits at the worker; of few, each goes to the first that is free.
     ahead = 2 if len(shards) > 4 * workers else 1
-    data = ray.data.from_arrow([_table(shard.number, shard.job, shard.notes) for shard in shards])
+    data = ray.data.from_arrow([_table(shard.number, shard.job, notes_to_json(shard.notes)) for shard in shards])
     with warnings.catch_warnings():
         # max_restarts and max_task_retries have no other name before Ray 2.64.
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -179,7 +179,7 @@ def _answers(
         with closing(tables):
             for table in tables:
                 for row in table.to_pylist():
-                    yield row["number"], pickle.loads(row["content"])
+                    yield row["number"], answer_from_json(row["content"])
     except (UserCodeException, ray.exceptions.RayTaskError):
         raise  # a bug, with its traceback
     except ray.exceptions.RayError as error:
@@ -189,12 +189,12 @@ def _answers(
         ) from error
 
 
-def _table(number: int, job: str, content: Any) -> Any:
+def _table(number: int, job: str, content: bytes) -> Any:
     """A row. Its content is bytes to Ray, which would print other values when it cannot convert them."""
     import pyarrow as pa
 
     schema = pa.schema({"number": pa.int64(), "job": pa.string(), "content": pa.large_binary()})
-    return pa.table([[number], [job], [pickle.dumps(content)]], schema=schema)
+    return pa.table([[number], [job], [content]], schema=schema)
 
 
 def _waves(shards: Sequence[Shard]) -> Iterator[list[Shard]]:
