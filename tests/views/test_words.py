@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import lightgbm
 import numpy as np
 import pytest
 
@@ -17,8 +18,9 @@ from concept_icd.metrics import area_metrics
 from concept_icd.ontology import load_ontology
 from concept_icd.records import CodedNote, Note
 from concept_icd.scoring.scores import ConceptScores
+from concept_icd.views.forest import Forest
 from concept_icd.views.tagged_words import tagged_words
-from concept_icd.views.words import WordRecipe, WordView
+from concept_icd.views.words import TREES, WordRecipe, WordView
 
 CODES = ("486", "599.0", "786.2")
 SAYS = {"486": "pneumonia", "599.0": "urinary infection", "786.2": "cough"}
@@ -123,8 +125,29 @@ def test_codes_with_too_few_notes_are_left_out() -> None:
         WordRecipe().fit(notes, gold & False, concepts, np.arange(40) % 2, 0)
 
 
+def test_the_trees_answer_as_lightgbm_does() -> None:
+    rng = np.random.default_rng(0)
+    inputs = rng.random((150, 12)) < 0.4
+    gold = np.stack([inputs[:, 0] & ~inputs[:, 3], inputs[:, 5] | inputs[:, 7], np.zeros(150, dtype=bool)], axis=1)
+    data = [lightgbm.Dataset(inputs.astype(np.float32), own.astype(np.float32), params=TREES) for own in gold.T]
+    boosters = [lightgbm.train(TREES, own, 20) for own in data]
+    forest = Forest.of(boosters)
+    said = np.stack([booster.predict(inputs.astype(np.float32), raw_score=True) for booster in boosters], axis=1)
+    assert np.abs(forest.sums(inputs) - said).max() < 1e-9
+    assert np.ptp(said[:, 0]) > 1
+    fewer = forest.over(forest.features)
+    assert np.array_equal(fewer.sums(inputs[:, forest.features]), forest.sums(inputs))
+
+
+def test_a_folder_holds_no_word_of_a_note(coder: ConceptCoder, tmp_path: Path) -> None:
+    coder.save_pretrained(tmp_path / "coder")
+    files = list((tmp_path / "coder" / "words").iterdir())
+    assert len(files) == 2
+    assert not any(word.encode() in path.read_bytes() for path in files for word in ("urinary", "infection", "cough"))
+
+
 def test_a_damaged_file_is_said(coder: ConceptCoder, tmp_path: Path) -> None:
     coder.views[0].save(tmp_path)
     (tmp_path / "words.json").write_text('{"codes": []}')
-    with pytest.raises(InputError, match=r"words\.json is damaged"):
+    with pytest.raises(InputError, match=r"words\.json or words\.safetensors is missing or damaged"):
         WordView.load(tmp_path)
