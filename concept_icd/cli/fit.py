@@ -25,6 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--at-least-one", action=argparse.BooleanOptionalAction, help=always)
     how = "learn the order from billing orders, rank by probability, or learn unless gold codes are sets (default)"
     parser.add_argument("--order", choices=("billing", "none", "auto"), default="auto", help=how)
+    together = "correct probabilities by which codes occur together (default: none)"
+    parser.add_argument("--dependencies", choices=("none", "combinations"), default="none", help=together)
     stacked = "stacked with the scores: words (trees on each note's words), drugs (the medication network on its drugs)"
     parser.add_argument("--views", nargs="+", choices=("words", "drugs"), default=(), help=stacked)
     strategy = "of the medication network: a name in configs/medications or a YAML file (default: %(default)s)"
@@ -52,7 +54,9 @@ def run(args: argparse.Namespace) -> int:
     if Path(args.out).exists() and not args.overwrite:
         raise InputError(f"{args.out} exists already; name another folder or pass --overwrite")
     corpus = load_corpus(args.corpus)
-    options = HeadOptions(args.features, args.calibration, args.at_least_one, args.folds, args.seed, args.order)
+    options = HeadOptions(
+        args.features, args.calibration, args.at_least_one, args.folds, args.seed, args.order, args.dependencies
+    )
     split = args.split or ("train" if any(coded.split for coded in corpus.notes) else None)
     coder = fit_coder(
         args.scores,

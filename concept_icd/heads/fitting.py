@@ -3,7 +3,8 @@
 1. The strength of the aggregator is chosen by cross-validation inside the notes given, patients kept together.
    Log losses are summed as they come; the log-odds of all notes are held once, for the strength that was chosen.
 2. The log-odds of the held-out notes at that strength fit the calibration,
-3. and, calibrated, the threshold, and how far down the list to read for a recall (`reading`).
+3. and, calibrated (and corrected by which codes occur together, where asked for: `combinations`), the threshold, and
+   how far down the list to read for a recall (`reading`).
 4. With billing orders at hand, the held-out probabilities teach the ranker an order (`ranker_fitting`).
 5. The aggregator is fitted again on all the notes.
 
@@ -26,6 +27,7 @@ from concept_icd.errors import InputError
 from concept_icd.folds import group_folds
 from concept_icd.heads.aggregator import Aggregator, Strength, fit_aggregator, fit_aggregators
 from concept_icd.heads.calibration import Calibration, Method, fit_calibration
+from concept_icd.heads.combinations import Combinations, fit_combinations
 from concept_icd.heads.newton import log_loss
 from concept_icd.heads.pairs import PairTable
 from concept_icd.heads.ranker import Ranker
@@ -60,6 +62,7 @@ class HeadOptions:
         folds: of the cross-validation. seed: of the folds.
         order: "billing" learns the order of the codes from the order of the gold codes; "none" ranks by probability;
             "auto" learns unless the gold codes of some note are a set (`CodedNote.in_billing_order`).
+        dependencies: "combinations" corrects the probabilities by which codes occur together, "none" does not.
     """
 
     features: Literal["path", "all", "auto"] = "auto"
@@ -68,6 +71,7 @@ class HeadOptions:
     folds: int = 5
     seed: int = 0
     order: Literal["auto", "billing", "none"] = "auto"
+    dependencies: Literal["none", "combinations"] = "none"
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +90,7 @@ class Heads:
     strength: Strength
     cross_validation: dict[str, Any]
     reading: ReadingDepth
+    combinations: Combinations | None = None
 
     @property
     def codes(self) -> tuple[str, ...]:
@@ -94,7 +99,8 @@ class Heads:
 
     def predict_proba(self, logits: np.ndarray) -> np.ndarray:
         """Calibrated probabilities, float64, shape (notes, codes), from scores of shape (notes, concepts)."""
-        return self.calibration.probabilities(self.aggregator.log_odds(logits))
+        p = self.calibration.probabilities(self.aggregator.log_odds(logits))
+        return p if self.combinations is None else self.combinations.adjust(p)
 
     def rank(
         self, logits: np.ndarray, probabilities: np.ndarray | None = None, text: PairTable | None = None
@@ -109,7 +115,10 @@ class Heads:
         return self.ranker.rank(p, self.threshold.accept(p), logits, text)
 
     def contributions(self, logits: np.ndarray) -> csr_array:
-        """Log-odds that each concept adds to each code of one note, after calibration; see `Aggregator`."""
+        """Log-odds that each concept adds to each code of one note, after calibration; see `Aggregator`.
+
+        What other codes add or take (`combinations`) is not among them.
+        """
         return self.calibration.slope * self.aggregator.contributions(logits)
 
     @property
@@ -148,6 +157,7 @@ class Heads:
             "cross_validation": self.cross_validation,
             "reading": vars(self.reading.calibration),
             "order": ranker_settings(self.ranker),
+            "combinations": None if self.combinations is None else self.combinations.settings(),
         }
 
     @classmethod
@@ -184,6 +194,7 @@ class Heads:
                 Strength(**strength),
                 settings["cross_validation"],
                 ReadingDepth(Calibration(**settings["reading"])),
+                Combinations.read(settings.get("combinations")),
             )
         except OSError as error:
             raise InputError(f"cannot read {weights}: {error.strerror or error}: fit the coder again") from error
@@ -260,6 +271,9 @@ def fit_heads(
     calibration = fit_calibration(held_out, gold, options.calibration)
     for start in range(0, len(gold), BLOCK):
         held_out[start : start + BLOCK] = calibration.probabilities(held_out[start : start + BLOCK])
+    combinations = None
+    if options.dependencies == "combinations":
+        combinations, held_out = fit_combinations(gold, held_out, fold)
     source = f"{len(folds)}-fold cross-validation on {len(gold)} notes, micro-F1"
     threshold = choose_threshold(gold, held_out, at_least_one=options.at_least_one, source=source)
     figures: dict[str, Any] = {
@@ -284,7 +298,7 @@ def fit_heads(
             seed=options.seed,
         )
     ranker = Ranker(tuple(codes), gold.sum(axis=0).astype(np.int64), learned)
-    return Heads(aggregator, calibration, threshold, ranker, strength, figures, reading)
+    return Heads(aggregator, calibration, threshold, ranker, strength, figures, reading, combinations)
 
 
 def folds_of(groups: Sequence[Hashable], options: HeadOptions) -> np.ndarray:
