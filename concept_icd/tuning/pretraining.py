@@ -27,6 +27,7 @@ import numpy as np
 import torch
 
 from concept_icd.artifacts import read_json
+from concept_icd.base_model import resolve
 from concept_icd.errors import InputError
 from concept_icd.prompts import PromptTemplate, TokenizedPrompt
 from concept_icd.records import Note
@@ -49,6 +50,8 @@ class PretrainingOptions:
         layers, hidden, heads, mlp, vocabulary: sizes of the model; `vocabulary` is the most tokens there may be.
         easy_steps: steps on literal notes alone (see `pretraining_batches`).
         notes: notes with questions a step. rows, row_tokens: running text a step. question_weight: of that loss.
+        start_from: a model to go on from, by folder or name; its sizes and tokenizer are kept. skip: steps whose
+            batches that model has seen, with the same seed.
     """
 
     steps: int = 7500
@@ -67,6 +70,8 @@ class PretrainingOptions:
     row_tokens: int = 192
     question_weight: float = 2.0
     checkpoint_every: int = 250
+    start_from: str = ""
+    skip: int = 0
 
 
 class Pretraining:
@@ -90,6 +95,8 @@ class Pretraining:
         self.step, self.tokens, self.seconds = 0, 0, 0.0
         if (self.checkpoint / STATE).is_file():
             self._resume()
+        elif options.start_from:
+            self._load(resolve(options.start_from))
         else:
             asked = list(maker.terms.texts.values())
             self.tokenizer = train_tokenizer((text for texts in [*kept, asked] for text in texts), options.vocabulary)
@@ -107,7 +114,8 @@ class Pretraining:
     ) -> dict[str, float]:
         """Takes the steps that are left, or those up to `stop_at`, and returns the held-out figures."""
         last = self.options.steps if stop_at is None else min(stop_at, self.options.steps)
-        source = batches(self.maker, self.options.seed, self.step, self.options.notes, self.options.easy_steps)
+        options = self.options
+        source = batches(self.maker, options.seed, options.skip + self.step, options.notes, options.easy_steps)
         start, first = time.monotonic() - self.seconds, self.step
         losses: list[tuple[float, float, float]] = []
         for notes in source:
@@ -165,16 +173,19 @@ class Pretraining:
         state = {"step": self.step, "tokens": self.tokens, "seconds": self.seconds, "options": asdict(self.options)}
         save_state(self.checkpoint, self.model, self.tokenizer, self.optimizers, state)
 
-    def _resume(self) -> None:
+    def _load(self, folder: str | Path) -> None:
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
+        self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+        self.optimizers = new_optimizers(self.model, self.options.learning_rate, self.options.weight_decay)
+
+    def _resume(self) -> None:
         state = read_json(self.checkpoint / STATE)
         if state["options"] != asdict(self.options):
             raise InputError(f"{self.checkpoint} belongs to a run with other options; name another --out")
         self.step, self.tokens, self.seconds = state["step"], state["tokens"], state["seconds"]
-        self.tokenizer = AutoTokenizer.from_pretrained(self.checkpoint)
-        self.model = AutoModelForCausalLM.from_pretrained(self.checkpoint, dtype=torch.float32)
-        self.optimizers = new_optimizers(self.model, self.options.learning_rate, self.options.weight_decay)
+        self._load(self.checkpoint)
         load_moments(self.checkpoint, self.model, self.optimizers)
 
     def _take_step(self, notes: Sequence[QuestionedNote]) -> tuple[float, float, float]:
@@ -208,7 +219,7 @@ class Pretraining:
 
     def _rows(self) -> torch.Tensor:
         """(rows, row_tokens) of running text; which follows from the seed and the step."""
-        rng = random.Random(f"text-{self.options.seed}-{self.step}")
+        rng = random.Random(f"text-{self.options.seed}-{self.options.skip + self.step}")
         rows = []
         for _ in range(self.options.rows):
             stream = rng.choice(self.streams)

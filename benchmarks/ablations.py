@@ -1,0 +1,234 @@
+"""CMC 2007: what each part of the concept scorer brings, by leaving it out or changing it.
+
+    python benchmarks/ablations.py --data-dir DATA --work runs/bench-ablations --out benchmarks/results/ablations.json
+
+Concept scores alone, on the 978 coded reports. Per variant three adapters, each tuned on two thirds of the reports,
+score the third that they did not see; heads and threshold, fitted on four fifths of those scores, decide the last
+fifth. So every report is decided once, by an adapter and by heads that did not see it, and variants are compared in
+pairs on the same reports. Adapters learn from two thirds here, where `cmc2007.py` lets them learn from four fifths: the
+figures compare with each other, not with those. One seed, so that a difference of one variant may be a training's luck:
+`another-seed` says how far apart two trainings of the same settings are. A killed run goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from common import record
+
+from concept_icd import metrics
+from concept_icd.artifacts import new_file, read_json, write_json
+from concept_icd.base_model import TINY
+from concept_icd.concepts import ConceptSet
+from concept_icd.corpora import read_cmc2007
+from concept_icd.folds import group_folds
+from concept_icd.gold import gold_matrix
+from concept_icd.metrics.intervals import headline_samples, interval
+from concept_icd.ontology import load_ontology
+from concept_icd.records import CodedNote
+
+CONFIG, ADAPTERS, HEADS = "cmc2007-tiny", 3, 5
+LEVELS = ("chapter", "section", "category", "subcategory", "code")
+#: Phrases asked of a code at most, beside its title.
+PHRASES = 3
+#: Variant -> what it changes: tuning options; "levels"; "phrases"; "base", a model made by `untrained`.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "shipped": {},
+    "another-seed": {"options": "--seed 1"},
+    "no-companies": {"options": "--soft_targets 0"},
+    "companies-0.6": {"options": "--soft_targets 0.6"},
+    "5-epochs": {"options": "--num_train_epochs 5"},
+    "2-epochs": {"options": "--num_train_epochs 2"},
+    "half-the-rate": {"options": "--learning_rate 1.5e-3"},
+    "negatives-0.3": {"options": "--negative_share 0.3"},
+    "rank-4": {"options": "--lora_r 4 --lora_alpha 8"},
+    "full-rank": {"options": "--lora_r 128 --lora_alpha 256"},
+    "codes-alone": {"levels": ("code",)},
+    **{f"no-{level}": {"levels": tuple(other for other in LEVELS if other != level)} for level in LEVELS[:-1]},
+    "with-phrases": {"phrases": True},
+    "no-pre-training": {"base": True},
+}
+
+
+def run_part(args: argparse.Namespace, variant: str, part: int) -> None:
+    """Tunes one adapter and scores the reports that it did not see; leaves PART.npz."""
+    from concept_icd.prompts import PromptTemplate
+    from concept_icd.scoring.packed import PackedScorer
+    from concept_icd.tuning.config import parse_options
+    from concept_icd.tuning.finetune import tune_adapter
+
+    notes, change, folder = reports(args), VARIANTS[variant], args.work / variant
+    apart = group_folds([note.note.note_id for note in notes], ADAPTERS, 0) == part
+    concepts, prompt = concepts_of(args, notes, variant), PromptTemplate.load("concept")
+    base = str(untrained(folder / "base")) if change.get("base") else "tiny"
+    own = ["--corpus", "none", "--output_dir", str(folder / f"checkpoints-{part}"), "--model_name_or_path", base]
+    options = ["--config", CONFIG, "--seed", "0", *change.get("options", "").split(), *own]
+    arguments, training, model = parse_options([*options, *args.options.split()])
+    adapter, start = folder / f"adapter-{part}", time.process_time()
+    if not adapter.is_dir():
+        tune_adapter(
+            [note for note, out in zip(notes, apart, strict=True) if not out],
+            concepts,
+            prompt,
+            training,
+            model,
+            arguments,
+            adapter,
+        )
+    tuned = time.process_time() - start
+    scorer, start = PackedScorer.from_pretrained(base, adapter, prompt), time.process_time()
+    scores = scorer.score([note.note for note, out in zip(notes, apart, strict=True) if out], concepts)
+    with new_file(folder / f"{part}.npz") as staging, staging.open("wb") as file:
+        seconds = np.array([tuned, time.process_time() - start])
+        np.savez(file, logits=scores.logits, rows=np.flatnonzero(apart), seconds=seconds)
+
+
+def reports(args: argparse.Namespace) -> list[CodedNote]:
+    """The coded reports."""
+    return [note for note in read_cmc2007(args.data_dir / "cmc2007") if note.codes]
+
+
+def concepts_of(args: argparse.Namespace, notes: list[CodedNote], variant: str) -> ConceptSet:
+    """Of all 45 codes, whether the adapter's reports have them or not."""
+    from concept_icd.nchs import inclusion_phrases
+
+    codes = sorted({code for note in notes for code in note.codes})
+    change, phrases = VARIANTS[variant], None
+    if change.get("phrases"):
+        found = inclusion_phrases(args.data_dir / "icd9cm" / "nchs_2011" / "Dtab12.zip", codes)
+        phrases = {code: said[:PHRASES] for code, said in found.items() if said}
+    return ConceptSet.expand(codes, load_ontology("icd9cm"), levels=change.get("levels", LEVELS), phrases=phrases)
+
+
+def untrained(folder: Path) -> Path:
+    """The shipped model's shape and tokenizer with weights as pre-training begins with them."""
+    from transformers import AutoTokenizer
+
+    from concept_icd.tuning.pretraining_model import new_model
+    from concept_icd.tuning.pretraining_state import save_model
+
+    if not folder.is_dir():
+        tokenizer = AutoTokenizer.from_pretrained(TINY)
+        config = read_json(TINY / "config.json")
+        sizes = {
+            "layers": config["num_hidden_layers"],
+            "hidden": config["hidden_size"],
+            "heads": config["num_attention_heads"],
+            "mlp": config["intermediate_size"],
+        }
+        save_model(folder, new_model(tokenizer, 0, **sizes), tokenizer)
+    return folder
+
+
+def decide(args: argparse.Namespace, variant: str) -> dict[str, Any]:
+    """Probabilities and decisions of all reports, and the seconds they took."""
+    from concept_icd.heads.fitting import HeadOptions, fit_heads
+
+    notes = reports(args)
+    ids, concepts = [note.note.note_id for note in notes], concepts_of(args, notes, variant)
+    gold, _ = gold_matrix(ids, notes, concepts.codes)
+    logits, seconds = np.zeros((len(notes), len(concepts)), dtype=np.float32), np.zeros(2)
+    for part in range(ADAPTERS):
+        found = np.load(args.work / variant / f"{part}.npz")
+        logits[found["rows"]] = found["logits"]
+        seconds += found["seconds"]
+    fold, levels = group_folds(ids, HEADS, 1), [concept.level for concept in concepts.concepts]
+    probabilities, accepted = np.zeros(gold.shape), np.zeros(gold.shape, dtype=bool)
+    for number in range(HEADS):
+        rest, out = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
+        options = HeadOptions(features="path", order="none")
+        heads = fit_heads(
+            logits[rest],
+            gold[rest],
+            concepts.cover,
+            levels,
+            concepts.codes,
+            groups=[ids[row] for row in rest],
+            options=options,
+        )
+        probabilities[out] = heads.predict_proba(logits[out])
+        accepted[out] = heads.threshold.accept(probabilities[out])
+    return {
+        "gold": gold,
+        "probabilities": probabilities,
+        "accepted": accepted,
+        "concepts": len(concepts),
+        "seconds": seconds,
+    }
+
+
+def collect(args: argparse.Namespace, variants: list[str]) -> dict[str, Any]:
+    """Figures of each variant, and its paired differences from what is shipped."""
+    rows: dict[str, Any] = {}
+    samples: dict[str, Any] = {}
+    for variant in variants:
+        found = decide(args, variant)
+        gold, accepted, probabilities = found["gold"], found["accepted"], found["probabilities"]
+        values = metrics.decision_metrics(gold, accepted) | metrics.area_metrics(gold, probabilities)
+        values |= metrics.ranking_metrics(gold, probabilities)
+        p = np.clip(probabilities, 1e-7, 1 - 1e-7)
+        samples[variant] = headline_samples(gold, probabilities, accepted)
+        rows[variant] = {
+            "changes": VARIANTS[variant],
+            "concepts": found["concepts"],
+            "micro_f1": {"value": values["micro_f1"], **interval(samples[variant]["micro_f1"])},
+            **{name: values[name] for name in ("macro_f1", "macro_f1_caml", "exact_match", "map", "micro_auc")},
+            "log_loss": float(-np.where(gold, np.log(p), np.log1p(-p)).mean()),
+            "tuning_cpu_seconds": float(found["seconds"][0]),
+            "scoring_cpu_seconds": float(found["seconds"][1]),
+        }
+        difference = samples[variant]["micro_f1"] - samples["shipped"]["micro_f1"]
+        value = rows[variant]["micro_f1"]["value"] - rows["shipped"]["micro_f1"]["value"]
+        rows[variant]["minus_shipped"] = {"value": value, **interval(difference)}
+        print(variant, rows[variant]["minus_shipped"], values["micro_f1"], rows[variant]["log_loss"], flush=True)
+    return {"notes": len(gold), "codes": gold.shape[1], "gold_labels": int(gold.sum()), "variants": rows}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-dir", type=Path, required=True, help="folder of public corpora, with cmc2007")
+    parser.add_argument("--work", type=Path, default=Path("runs/bench-ablations"))
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--options", default="", help="tuning options that override the config, as one string")
+    parser.add_argument("--only", metavar="VARIANT,PART", help="one training, in this process")
+    parser.add_argument("--out", type=Path)
+    args = parser.parse_args()
+    if args.only:
+        variant, part = args.only.split(",")
+        run_part(args, variant, int(part))
+        return
+    variants = ["shipped", *(name for name in args.variants if name != "shipped")]
+    todo = [(variant, part) for variant in variants for part in range(ADAPTERS)]
+    todo = [task for task in todo if not (args.work / task[0] / f"{task[1]}.npz").is_file()]
+    running: list[tuple[Any, str]] = []
+    while todo or running:
+        while todo and len(running) < args.jobs:
+            name = "{},{}".format(*(task := todo.pop(0)))
+            (args.work / task[0]).mkdir(parents=True, exist_ok=True)
+            with (args.work / task[0] / f"{task[1]}.log").open("a") as log:
+                command = [sys.executable, __file__, *sys.argv[1:], "--only", name]
+                environment = os.environ | {"OMP_NUM_THREADS": "1"}
+                running.append((subprocess.Popen(command, env=environment, stderr=log, stdout=log), name))
+        time.sleep(0.5)
+        for process, name in [pair for pair in running if pair[0].poll() is not None]:
+            running.remove((process, name))
+            if process.returncode:
+                sys.exit(f"{name} failed: see its log in {args.work}")
+            print(f"{name} done, {len(todo) + len(running)} left", file=sys.stderr, flush=True)
+    result = record("ablations.py", 0) | collect(args, variants)
+    if args.out:
+        write_json(args.out, result)
+    print(json.dumps({name: row["micro_f1"] for name, row in result["variants"].items()}))
+
+
+if __name__ == "__main__":
+    main()
