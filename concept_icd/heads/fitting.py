@@ -147,6 +147,7 @@ class Heads:
         return {name: np.ascontiguousarray(t) for name, t in {**tensors, **ranker_tensors(self.ranker)}.items()}
 
     def _settings(self) -> dict[str, Any]:
+        combinations = {} if self.combinations is None else {"combinations": self.combinations.settings()}
         return {
             "format": FORMAT,
             "concepts": len(self.aggregator.mean),
@@ -157,7 +158,7 @@ class Heads:
             "cross_validation": self.cross_validation,
             "reading": vars(self.reading.calibration),
             "order": ranker_settings(self.ranker),
-            "combinations": None if self.combinations is None else self.combinations.settings(),
+            **combinations,  # what is not there leaves no trace: the hash of coders saved before stays
         }
 
     @classmethod
