@@ -6,7 +6,7 @@
 3. and, calibrated (and corrected by which codes occur together, where asked for: `combinations`), the threshold, and
    how far down the list to read for a recall (`reading`).
 4. With billing orders at hand, the held-out probabilities teach the ranker an order (`ranker_fitting`).
-5. The aggregator is fitted again on all the notes.
+5. The aggregator is fitted again on all the notes, and what these look like to it is kept (`familiarity`).
 
 It knows nothing of text or models.
 """
@@ -28,6 +28,7 @@ from concept_icd.folds import group_folds
 from concept_icd.heads.aggregator import Aggregator, Strength, fit_aggregator, fit_aggregators
 from concept_icd.heads.calibration import Calibration, Method, fit_calibration
 from concept_icd.heads.combinations import Combinations, fit_combinations
+from concept_icd.heads.familiarity import Familiarity, fit_familiarity, numbers_of
 from concept_icd.heads.newton import log_loss
 from concept_icd.heads.pairs import PairTable
 from concept_icd.heads.ranker import Ranker
@@ -91,6 +92,7 @@ class Heads:
     cross_validation: dict[str, Any]
     reading: ReadingDepth
     combinations: Combinations | None = None
+    familiarity: Familiarity | None = None
 
     @property
     def codes(self) -> tuple[str, ...]:
@@ -101,6 +103,19 @@ class Heads:
         """Calibrated probabilities, float64, shape (notes, codes), from scores of shape (notes, concepts)."""
         p = self.calibration.probabilities(self.aggregator.log_odds(logits))
         return p if self.combinations is None else self.combinations.adjust(p)
+
+    def familiar(self, logits: np.ndarray, probabilities: np.ndarray) -> np.ndarray | None:
+        """Share of the training notes that are as unlike the others as each note, float64 (notes,); see `Familiarity`.
+
+        Args:
+            logits: shape (notes, concepts). probabilities: what `predict_proba` gave for them.
+
+        Returns:
+            None where heads were fitted before this was known.
+        """
+        if self.familiarity is None:
+            return None
+        return self.familiarity.shares(numbers_of(self.aggregator, logits, probabilities))
 
     def rank(
         self, logits: np.ndarray, probabilities: np.ndarray | None = None, text: PairTable | None = None
@@ -142,9 +157,11 @@ class Heads:
     def _tensors(self) -> dict[str, np.ndarray]:
         a = self.aggregator
         w = {"data": a.weights.data, "indices": a.weights.indices, "indptr": a.weights.indptr}
-        tensors = {"mean": a.mean, "scale": a.scale, "bias": a.bias, **w}
+        tensors = {"mean": a.mean, "scale": a.scale, "bias": a.bias, **w, **ranker_tensors(self.ranker)}
+        if self.familiarity is not None:
+            tensors |= self.familiarity.tensors()
         # save_file writes the memory as it lies, so that it must lie in rows.
-        return {name: np.ascontiguousarray(t) for name, t in {**tensors, **ranker_tensors(self.ranker)}.items()}
+        return {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
 
     def _settings(self) -> dict[str, Any]:
         combinations = {} if self.combinations is None else {"combinations": self.combinations.settings()}
@@ -196,6 +213,7 @@ class Heads:
                 settings["cross_validation"],
                 ReadingDepth(Calibration(**settings["reading"])),
                 Combinations.read(settings.get("combinations")),
+                Familiarity.read(tensors),
             )
         except OSError as error:
             raise InputError(f"cannot read {weights}: {error.strerror or error}: fit the coder again") from error
@@ -283,6 +301,7 @@ def fit_heads(
     }
     reading = fit_reading(gold, held_out)
     aggregator = fit_aggregator(logits, gold, cover, levels, strength)
+    familiarity = fit_familiarity(numbers_of(aggregator, logits, held_out))
     learned = None
     if order is not None:
         unit = ScoreStatistics.of(logits, np.arange(len(logits))).unit
@@ -299,7 +318,7 @@ def fit_heads(
             seed=options.seed,
         )
     ranker = Ranker(tuple(codes), gold.sum(axis=0).astype(np.int64), learned)
-    return Heads(aggregator, calibration, threshold, ranker, strength, figures, reading, combinations)
+    return Heads(aggregator, calibration, threshold, ranker, strength, figures, reading, combinations, familiarity)
 
 
 def folds_of(groups: Sequence[Hashable], options: HeadOptions) -> np.ndarray:
