@@ -1,17 +1,26 @@
-"""Where in a note the evidence of a code stands: the sentences without which the code loses most.
+"""Where in a note the evidence of a code stands, and what speaks against it: what changes when a passage is left out.
 
-    loss(s, c) = log-odds(c | note) - log-odds(c | note without sentence s)
+    loss(s, c) = log-odds(c | note) - log-odds(c | note without passage s)
 
-Evidence of c are the sentence with the largest loss and those that lose at least half as much; none where leaving out
-a sentence lowers nothing. Of a note that is too long, "note" is the text that was read. A note of one sentence is its
-own evidence. Erasure in place of attention: it says what the answer depends on (Li, Monroe and Jurafsky, 2016,
-"Understanding neural networks through representation erasure"). It knows a coder and the text, never gold codes.
+Sentences are left out first. Evidence of c are the sentence with the largest loss and those that lose at least half as
+much; none where leaving out a sentence lowers nothing. Then the clauses of such a sentence are left out in turn: those
+that alone lose at least half of what the sentence loses stand for it; where none does, it stands whole. So the cost is
+one scoring a sentence, and one a clause of few sentences, in a long note too.
+
+Against c speak, in the same way, passages without which c gains (a negative loss): at least `RISE`, by which the odds
+become e times as large, so that the small shifts of any other text do not count, and to a probability of at least
+`LIKELY`, since whether a code has one chance in a thousand or in three hundred is nobody's question. They are looked
+for with the accepted codes and the first `BELOW` suggestions below the threshold.
+
+Of a note that is too long, "note" is the text that was read. A note of one clause is its own evidence. Erasure in
+place of attention: it says what the answer depends on (Li, Monroe and Jurafsky, 2016, "Understanding neural networks
+through representation erasure"). It knows a coder and the text, never gold codes.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -29,6 +38,19 @@ if TYPE_CHECKING:
 #: "approx. half"); a piece without two letters in a row ("1.") belongs to what follows.
 _END = re.compile(r"\n+|(?<=[.!?;])\s+(?=\d+[.)]\s|[^a-z0-9\s])")
 _WORD = re.compile(r"[^\W\d_]{2}")
+
+#: A clause ends at a comma, a semicolon or a colon, or before a word that joins on another.
+_JOINT = re.compile(r"[,;:]\s+|\s+(?=(?:and|but|however|although|with|without|which|who|rule out)\b)", re.IGNORECASE)
+#: What is denied goes on over commas and "and" up to one of these: "No pneumonia, effusion or scar" is one clause.
+_DENIAL = re.compile(r"\b(?:no|not|without|denies|denied|negative|never)\b", re.IGNORECASE)
+_TURN = re.compile(r"[;:]|,?\s+(?:but|however|although|with)\b", re.IGNORECASE)
+#: A sentence of more clauses is a list without end, which stays whole.
+_MOST = 32
+
+#: Against a code speaks what hides it: log-odds that it gains, and the least probability that it then has.
+RISE, LIKELY = 1.0, 0.1
+#: Suggestions below the threshold that are looked at.
+BELOW = 3
 
 Span = tuple[int, int]
 
@@ -54,31 +76,94 @@ def sentence_spans(text: str) -> list[Span]:
     return spans
 
 
-def with_evidence(coder: ConceptCoder, note: Note, result: CodingResult) -> CodingResult:
-    """The result with the evidence of its accepted codes, from one more scoring of the note per sentence.
+def clause_spans(text: str, sentence: Span) -> list[Span]:
+    """Spans (start, end) of the clauses of a sentence, without the blanks around them; end is exclusive."""
+    spans: list[Span] = []
+    start = sentence[0]
+    for match in _JOINT.finditer(text, *sentence):
+        denied = _DENIAL.search(text, start, match.end()) and not _TURN.match(text, match.start())
+        if denied or not _WORD.search(text, start, match.end()) or not _WORD.search(text, match.end(), sentence[1]):
+            continue
+        spans.append((start, start + len(text[start : match.end()].rstrip())))
+        start = match.end()
+    return [*spans, (start, sentence[1])] if len(spans) < _MOST else [sentence]
 
-    Only the concepts that weigh on an accepted code are asked again.
+
+def with_evidence(coder: ConceptCoder, note: Note, result: CodingResult) -> CodingResult:
+    """The result with the evidence of its accepted codes, and with what speaks against them and the next suggestions.
+
+    Only the concepts that weigh on one of these codes are asked again.
     """
     read = coder.scorer.text_read(note, coder.asked.concepts)
     spans = [(start + a, start + b) for start, end in read for a, b in sentence_spans(note.text[start:end])]
-    accepted = [coder.concepts.codes.index(code.code) for code in result.accepted]
-    if not accepted or not spans:
-        return result
-    alone = len(spans) == 1
-    losses = np.ones((1, len(accepted))) if alone else _losses(coder, note, read, spans, accepted)
-    found = {coder.concepts.codes[c]: _evidence(spans, losses[:, i]) for i, c in enumerate(accepted)}
-    codes = tuple(replace(code, evidence=found.get(code.code, ())) for code in result.codes)
+    if len(spans) == 1:
+        spans = clause_spans(note.text, spans[0])
+    if len(spans) < 2:  # without it nothing is left to score
+        return _filled(result, {code.code: tuple(spans) for code in result.accepted}, {})
+    below = [code for code in result.codes if not code.accepted][:BELOW]
+    codes = [code.code for code in (*result.accepted, *below)]
+    columns = [coder.concepts.codes.index(code) for code in codes]
+    log_odds = _log_odds(coder, note, read, [(0, 0), *spans], columns)
+    losses = log_odds[0] - log_odds[1:]
+    supporting = _standing_out(losses) & (np.arange(len(codes)) < len(result.accepted))
+    opposing = _standing_out(-losses) & (losses <= -RISE) & (log_odds[1:] >= np.log(LIKELY / (1 - LIKELY)))
+    parts = {i: clause_spans(note.text, spans[i]) for i in np.flatnonzero((supporting | opposing).any(axis=1)).tolist()}
+    clauses = [clause for part in parts.values() if len(part) > 1 for clause in part]
+    lost = log_odds[0] - _log_odds(coder, note, read, clauses, columns)
+    loss_of = dict(zip(clauses, lost, strict=True))
+
+    def narrowed(chosen: np.ndarray, sign: int) -> dict[str, tuple[Span, ...]]:
+        found: dict[str, tuple[Span, ...]] = dict.fromkeys(codes, ())
+        for i, c in np.argwhere(chosen).tolist():
+            half = sign * losses[i, c] / 2
+            alone = tuple(part for part in parts[i] if part in loss_of and sign * loss_of[part][c] >= half)
+            found[codes[c]] += _joined(alone, note.text) or (spans[i],)
+        return found
+
+    return _filled(result, narrowed(supporting, 1), narrowed(opposing, -1))
+
+
+def _filled(
+    result: CodingResult, evidence: Mapping[str, tuple[Span, ...]], against: Mapping[str, tuple[Span, ...]]
+) -> CodingResult:
+    codes = tuple(
+        replace(code, evidence=evidence.get(code.code, ()), against=against.get(code.code, ())) for code in result.codes
+    )
     return replace(result, codes=codes)
 
 
-def _losses(
-    coder: ConceptCoder, note: Note, read: Sequence[Span], spans: list[Span], accepted: list[int]
+def _standing_out(losses: np.ndarray) -> np.ndarray:
+    """Which are above 0 and at least half of the largest of their code; bool, (spans, codes) as the losses."""
+    found: np.ndarray = (losses > 0) & (losses >= losses.max(axis=0) / 2)
+    return found
+
+
+def _joined(spans: Sequence[Span], text: str) -> tuple[Span, ...]:
+    """Neighbours with nothing but blanks between them become one."""
+    joined: list[Span] = []
+    for start, end in spans:
+        if joined and not text[joined[-1][1] : start].strip():
+            joined[-1] = (joined[-1][0], end)
+        else:
+            joined.append((start, end))
+    return tuple(joined)
+
+
+def _log_odds(
+    coder: ConceptCoder, note: Note, read: Sequence[Span], left_out: Sequence[Span], columns: Sequence[int]
 ) -> np.ndarray:
-    """(sentences, accepted codes): log-odds that each code loses without each sentence."""
-    weighed = np.unique(coder.heads.aggregator.weights[accepted].indices)
+    """(spans left out, codes): the log-odds of the codes without each span, from one pass over these versions.
+
+    They are the codes' own, calibrated, without what the codes that occur together add to or take from them.
+    """
+    if not left_out:
+        return np.zeros((0, len(columns)))
+    aggregator, calibration = coder.heads.aggregator, coder.heads.calibration
+    weights = aggregator.weights[columns]
+    weighed = np.unique(weights.indices)
     asked = weighed[weighed < len(coder.asked)]
-    # Leaving out a sentence of the text that was read lets nothing else of a long note in.
-    texts = [_text_without(note.text, read, left_out) for left_out in [(0, 0), *spans]]
+    # Leaving out a span of the text that was read lets nothing else of a long note in.
+    texts = [_text_without(note.text, read, span) for span in left_out]
     notes = [replace(note, note_id=str(number), text=text) for number, text in enumerate(texts)]
     logits = np.zeros((len(notes), len(coder.asked)), dtype=np.float32)
     for scores in coder.scorer.iter_scores(notes, [coder.asked.concepts[k] for k in asked]):
@@ -87,8 +172,9 @@ def _losses(
         logits[int(scores.note_id), asked] = scores.logits
     ids, nothing = tuple(note.note_id for note in notes), (None,) * len(notes)
     whole = coder.complete(ConceptScores(ids, coder.asked.hash, logits, nothing), notes)
-    log_odds = np.array([coder.heads.contributions(row)[accepted].sum(axis=1) for row in whole.logits])
-    return log_odds[0] - log_odds[1:]
+    own = (weights @ aggregator.standardise(whole.logits).T).T + aggregator.bias[columns]
+    log_odds: np.ndarray = calibration.slope * own + calibration.intercept
+    return log_odds
 
 
 def _text_without(text: str, read: Sequence[Span], left_out: Span) -> str:
@@ -99,10 +185,3 @@ def _text_without(text: str, read: Sequence[Span], left_out: Span) -> str:
         if end < read[-1][1] and not text[end - 1].isspace():
             kept += "\n"
     return kept
-
-
-def _evidence(spans: list[Span], losses: np.ndarray) -> tuple[Span, ...]:
-    largest = losses.max()
-    if largest <= 0:
-        return ()
-    return tuple(span for span, loss in zip(spans, losses, strict=True) if loss >= largest / 2)

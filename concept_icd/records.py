@@ -121,7 +121,8 @@ class RankedCode:
     Attributes:
         accepted: the probability reached the coder's threshold.
         path: codes of the ancestors and the code itself, chapter first.
-        evidence: character spans (start, end) of the note, where the coder gives them.
+        evidence: character spans (start, end) of the note that carry it, where they were asked for. against: those
+            that speak against it; see `concept_icd.evidence`.
         expected_recall: share of the note's gold codes to expect among this suggestion and those before it; None where
             nothing was fitted that says so (see `heads.reading`).
     """
@@ -135,6 +136,7 @@ class RankedCode:
     path: tuple[str, ...]
     concepts: tuple[ConceptContribution, ...]
     evidence: tuple[tuple[int, int], ...] = ()
+    against: tuple[tuple[int, int], ...] = ()
     expected_recall: float | None = None
 
 
