@@ -39,7 +39,7 @@ CONFIG, ADAPTERS, HEADS = "cmc2007-tiny", 3, 5
 LEVELS = ("chapter", "section", "category", "subcategory", "code")
 #: Phrases asked of a code at most, beside its title.
 PHRASES = 3
-#: Variant -> what it changes: tuning options; "levels"; "phrases"; "base", a model made by `untrained`.
+#: Variant -> what it changes: tuning options; "levels"; "phrases"; "prompt"; "base", a model made by `untrained`.
 VARIANTS: dict[str, dict[str, Any]] = {
     "shipped": {},
     "another-seed": {"options": "--seed 1"},
@@ -54,6 +54,16 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "codes-alone": {"levels": ("code",)},
     **{f"no-{level}": {"levels": tuple(other for other in LEVELS if other != level)} for level in LEVELS[:-1]},
     "with-phrases": {"phrases": True},
+    "two-tokens": {"prompt": "concept-title", "options": "--question_tokens 2"},
+    "two-tokens-6-epochs": {"prompt": "concept-title", "options": "--question_tokens 2 --num_train_epochs 6"},
+    "two-tokens-dropout": {
+        "prompt": "concept-title",
+        "options": "--question_tokens 2 --num_train_epochs 6 --note_dropout 0.1",
+    },
+    "two-tokens-10-epochs": {
+        "prompt": "concept-title",
+        "options": "--question_tokens 2 --num_train_epochs 10 --note_dropout 0.1",
+    },
     "no-pre-training": {"base": True},
 }
 
@@ -66,11 +76,12 @@ def run_part(args: argparse.Namespace, variant: str, part: int) -> None:
     from concept_icd.tuning.finetune import tune_adapter
 
     notes, change, folder = reports(args), VARIANTS[variant], args.work / variant
+    words = change.get("prompt", "concept")
     apart = group_folds([note.note.note_id for note in notes], ADAPTERS, 0) == part
-    concepts, prompt = concepts_of(args, notes, variant), PromptTemplate.load("concept")
+    concepts, prompt = concepts_of(args, notes, variant), PromptTemplate.load(words)
     base = str(untrained(folder / "base")) if change.get("base") else "tiny"
     own = ["--corpus", "none", "--output_dir", str(folder / f"checkpoints-{part}"), "--model_name_or_path", base]
-    options = ["--config", CONFIG, "--seed", "0", *change.get("options", "").split(), *own]
+    options = ["--config", CONFIG, "--seed", "0", "--prompt", words, *change.get("options", "").split(), *own]
     arguments, training, model = parse_options([*options, *args.options.split()])
     adapter, start = folder / f"adapter-{part}", time.process_time()
     if not adapter.is_dir():

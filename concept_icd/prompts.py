@@ -187,6 +187,11 @@ class TokenizedPrompt:
         """Tokens of one question in the template's words, answer cue last."""
         return self._ids(self.template.question.replace(_CONCEPT, concept_text))
 
+    @property
+    def around(self) -> tuple[int, int]:
+        """Tokens before and after a note's text in `encode_note`."""
+        return len(self._before), len(self._after)
+
     def encode_note(self, note: Note, question_tokens: int) -> EncodedNote:
         """Tokens of the shared part, with room left for a question of `question_tokens` tokens.
 

@@ -57,6 +57,7 @@ class ConceptArguments:
     positive_share: float = field(default=1.0, metadata={"help": "Share of a note's true concepts that is asked."})
     negative_share: float = field(default=0.1, metadata={"help": "Share of the false concepts that is asked."})
     soft_targets: float = field(default=0.0, metadata={"help": "Weight of the annotators' votes in the targets."})
+    note_dropout: float = field(default=0.0, metadata={"help": "Chance of a note's token to be left out of a step."})
     folds: int = field(default=5, metadata={"help": "Adapters for out-of-fold scores; 0: none."})
     holdout: float = field(default=0.0, metadata={"help": "Instead of folds: share of notes kept for the heads."})
 

@@ -67,6 +67,9 @@ class PackedCollator:
     Attributes:
         questions: tokens of every concept's question.
         positive_share, negative_share: chance of a true and of a false concept to be asked.
+        dropout: chance of a token of the note's text to be left out, drawn anew each time the note comes up, so that
+            no answer hangs on one word (word dropout: Iyyer et al., 2015, "Deep unordered composition", section 3.3).
+        around: tokens of the prompt before and after the note's text, which are never left out.
 
     The draws come from torch's global generator, whose state a checkpoint keeps.
     """
@@ -75,8 +78,12 @@ class PackedCollator:
     padding_id: int
     positive_share: float = 1.0
     negative_share: float = 0.1
+    dropout: float = 0.0
+    around: tuple[int, int] = (0, 0)
 
     def __post_init__(self) -> None:
+        if not 0 <= self.dropout < 1:
+            raise InputError(f"note_dropout must lie in [0, 1), it is {self.dropout}")
         for name in ("positive_share", "negative_share"):
             if not 0 < getattr(self, name) <= 1:
                 raise InputError(f"{name} must lie in (0, 1], it is {getattr(self, name)}")
@@ -103,8 +110,15 @@ class PackedCollator:
             chosen = drawn.nonzero()[:, 0]
             asked.append([self.questions[i] for i in chosen.tolist()])
             answers.append(targets[chosen])
-        batch = pack_batch([row["input_ids"] for row in rows], asked, self.padding_id)
+        batch = pack_batch([self._thinned(row["input_ids"]) for row in rows], asked, self.padding_id)
         labels = torch.full((len(rows), max(map(len, asked))), NO_ANSWER)
         for number, answer in enumerate(answers):
             labels[number, -len(answer) :] = answer
         return {**batch, "labels": labels}
+
+    def _thinned(self, note: Sequence[int]) -> Sequence[int]:
+        if not self.dropout:
+            return note
+        kept = torch.rand(len(note)) >= self.dropout
+        kept[: self.around[0]] = kept[len(note) - self.around[1] :] = True
+        return [token for token, keep in zip(note, kept.tolist(), strict=True) if keep]

@@ -141,6 +141,8 @@ def tune_adapter(
         loaded.tokenizer.pad_token_id or 0,
         arguments.positive_share,
         arguments.negative_share,
+        arguments.note_dropout,
+        tokens.around,
     )
     rows = training_rows(notes, concepts, tokens, arguments.soft_targets)
     try:
@@ -251,8 +253,12 @@ def decisive_options(options: Options) -> dict[str, Any]:
 
 
 def changed_options(earlier: Mapping[str, Any], options: Options) -> list[str]:
-    """Names of the options that decide the result and are not those of an earlier run."""
-    return [name for name, value in decisive_options(options).items() if earlier.get(name) != value]
+    """Names of the options that decide the result and are not those of an earlier run.
+
+    An option that the earlier run's version did not have is taken to have been at its default.
+    """
+    defaults = {field.name: field.default for field in dataclasses.fields(ConceptArguments)}
+    return [n for n, value in decisive_options(options).items() if earlier.get(n, defaults.get(n)) != value]
 
 
 def _begin(

@@ -174,6 +174,20 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(maker: QuestionMaker, t
         assert torch.equal(weights, resumed.model.state_dict()[name]), name
 
 
+def test_a_run_can_start_from_a_finished_model(maker: QuestionMaker, tmp_path: Path) -> None:
+    """With its weights and tokenizer, on batches that it has not seen."""
+    first = start(maker, tmp_path / "first")
+    first.run(lambda _: None, stop_at=2)
+    save_model(tmp_path / "model", first.model, first.tokenizer)
+    options = replace(OPTIONS, start_from=str(tmp_path / "model"), skip=2)
+    second = Pretraining(options, maker, text_streams(maker.text, maker), tmp_path / "second")
+    for name, weights in first.model.state_dict().items():
+        torch.testing.assert_close(second.model.state_dict()[name], weights, atol=1e-3, rtol=1e-3)  # float16 on disk
+    assert torch.equal(first._rows(), second._rows())
+    assert second.run(lambda _: None, stop_at=1)["questions"] > 0
+    assert second.step == 1
+
+
 def test_a_checkpoint_of_another_run_is_refused(maker: QuestionMaker, tmp_path: Path) -> None:
     start(maker, tmp_path).run(lambda _: None, stop_at=1)
     with pytest.raises(InputError, match="other options"):

@@ -80,6 +80,29 @@ def test_loss_and_gradient_equal_those_of_plain_prompts(family, request):
             torch.testing.assert_close(parameter.grad, gradients[name], atol=2e-5, rtol=1e-3, msg=name)
 
 
+def test_dropout_leaves_out_tokens_of_the_note_alone(llama):
+    _, tokens = tokens_of(llama)
+    rows = rows_of(tokens)
+    before, after = tokens.around
+    torch.manual_seed(0)
+    questions = [tokens.encode_question(concept.text) for concept in CONCEPTS.concepts]
+    collator = PackedCollator(questions, 0, 1.0, 1.0, 0.5, tokens.around)
+    lengths = set()
+    for _ in range(20):
+        for row in rows:
+            whole, thinned = list(row["input_ids"]), list(collator._thinned(row["input_ids"]))
+            assert thinned[:before] == whole[:before]
+            assert thinned[len(thinned) - after :] == whole[len(whole) - after :]
+            left = iter(whole)
+            assert all(token in left for token in thinned)  # in the note's own order
+            lengths.add(len(thinned) < len(whole))
+        assert collator(rows)["labels"].shape[0] == len(rows)
+    assert True in lengths
+    assert list(PackedCollator([[1]], 0)._thinned([5, 6, 7])) == [5, 6, 7]
+    with pytest.raises(InputError, match="note_dropout must lie in"):
+        PackedCollator([[1]], 0, dropout=1.0)
+
+
 def trainer_of(model: Path, out: Path, batch_size: int, accumulation: int, **options) -> ConceptTrainer:
     from datasets import Dataset
     from trl import get_peft_config
