@@ -1,36 +1,44 @@
-"""CMC 2007: the concept pipeline and TF-IDF + linear SVM in the same 5 folds, 3 seeds.
+"""CMC 2007: six systems in the same 5 folds, 3 seeds.
 
     python benchmarks/cmc2007.py --data-dir DIR --work runs/bench-cmc2007 --out benchmarks/results/cmc2007.json
 
-Only the 978 coded reports are used (the challenge's test codes are held back). Every fold runs the whole pipeline on
-its own training reports: adapters for out-of-fold scores, the final adapter, heads, threshold; the held-out reports
-are coded once. A seed's figures pool the 978 held-out decisions; codes that a fold's training reports do not have
-count as missed. Folds run side by side (`--jobs`), each on one thread, and a killed run goes on where it stopped.
-The base model has seen the reports' text without codes (see its card), not their codes.
+`tfidf_svm`: TF-IDF and linear SVMs. `words`: boosted trees on tagged words alone. `concepts`: the concept scores alone.
+`words_aggregated`: the trees alone, through the aggregator. `concepts_words`: both views, stacked.
+`concepts_words_combinations`: these, corrected by which codes occur together.
+
+Only the 978 coded reports are used (the challenge's test codes are held back). Every fold runs everything on its own
+training reports: adapters for out-of-fold scores, the final adapter, trees, heads, thresholds; the held-out reports are
+coded once. A seed has its own folds and trainings; its figures pool the 978 held-out decisions; codes that a fold's
+training reports do not have count as missed. Folds run side by side (`--jobs`), each on one thread, and a killed run
+goes on where it stopped. The base model has seen the reports' text without codes (see its card), not their codes.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import datetime
 import json
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.special import expit
 
 from concept_icd import metrics
-from concept_icd.artifacts import git_commit, read_json, versions, write_json
+from concept_icd.artifacts import git_commit, new_file, read_json, versions, write_json
 from concept_icd.corpora import read_cmc2007
 from concept_icd.folds import group_folds
 from concept_icd.gold import gold_matrix
 from concept_icd.records import CodedNote
+from concept_icd.views.words import ROUNDS
 
+SYSTEMS = ("tfidf_svm", "words", "concepts", "words_aggregated", "concepts_words", "concepts_words_combinations")
 FIGURES = ("micro_f1", "micro_precision", "micro_recall", "macro_f1", "macro_f1_present", "macro_f1_caml",
            "exact_match", "micro_auc", "macro_auc", "map", "precision_at_5", "rank_errors_at_100")  # fmt: skip
 #: A code is rare when at most this many of the 978 reports have it.
@@ -44,47 +52,100 @@ def reports(folder: Path) -> list[CodedNote]:
 def split(notes: list[CodedNote], seed: int, fold: int, folds: int) -> list[CodedNote]:
     """The reports with splits: one fold is test, the others train."""
     fold_of = group_folds([note.note.note_id for note in notes], folds, seed)
-    return [dataclasses.replace(n, split="test" if f == fold else "train") for n, f in zip(notes, fold_of, strict=True)]
+    return [replace(n, split="test" if f == fold else "train") for n, f in zip(notes, fold_of, strict=True)]
 
 
-def run_fold(notes: list[CodedNote], folder: Path, seed: int, config: str, options: list[str]) -> None:
-    """The pipeline and the baseline on one fold; leaves predictions.jsonl and svm.json."""
-    from concept_icd.models.tfidf import TfidfSvm
+def run_fold(notes: list[CodedNote], folder: Path, seed: int, config: str, options: list[str], rounds: int) -> None:
+    """All systems on one fold; leaves systems.npz: of each, probabilities and decisions of the fold's test reports."""
     from concept_icd.pipeline import run_pipeline
 
-    title = f"CMC 2007, {folder.name}"
-    run_pipeline(notes, folder, ["--config", config, *options], title=title, seed=seed)
+    run_pipeline(notes, folder, ["--config", config, *options], title=f"CMC 2007, {folder.name}", seed=seed)
     train, test = ([note for note in notes if note.split == name] for name in ("train", "test"))
+    codes = sorted({code for note in notes for code in note.codes})
+    found: dict[str, np.ndarray] = {}
+    for name, (own, probabilities, accepted) in {
+        **tfidf_svm(train, test, seed),
+        **stacked(folder, train, test),
+    }.items():
+        columns = [codes.index(code) for code in own]
+        for kind, values in (("probabilities", probabilities), ("accepted", accepted)):
+            found[f"{name}.{kind}"] = np.zeros((len(test), len(codes)), dtype=values.dtype)
+            found[f"{name}.{kind}"][:, columns] = values
+    with new_file(folder / "systems.npz") as staging, staging.open("wb") as file:
+        np.savez_compressed(file, **found)
+
+
+#: Of a system: its codes, probabilities and decisions of the test reports, shape (reports, codes).
+Decided = tuple[Sequence[str], np.ndarray, np.ndarray]
+
+
+def tfidf_svm(train: list[CodedNote], test: list[CodedNote], seed: int) -> dict[str, Decided]:
+    from concept_icd.models.tfidf import TfidfSvm
+
     codes = sorted({code for note in train for code in note.codes})
     gold, groups = gold_matrix([note.note.note_id for note in train], train, codes)
     model = TfidfSvm.fit([note.note.text for note in train], gold, groups, seed=seed)
     probabilities = model.predict_proba([note.note.text for note in test])
-    accepted = model.threshold.accept(probabilities)
-    rows = {
-        note.note.note_id: {
-            code: [float(p), bool(a)] for code, p, a in zip(codes, probabilities[row], accepted[row], strict=True)
-        }
-        for row, note in enumerate(test)
-    }
-    write_json(folder / "svm.json", rows)
+    return {"tfidf_svm": (codes, probabilities, model.threshold.accept(probabilities))}
 
 
-def collect(notes: list[CodedNote], folders: list[Path], codes: list[str]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def stacked(folder: Path, train: list[CodedNote], test: list[CodedNote], rounds: int) -> dict[str, Decided]:
+    """What the views say alone and together, with the fold's scores."""
+    from concept_icd.coder import ConceptCoder
+    from concept_icd.heads.fitting import HeadOptions, fit_heads, folds_of
+    from concept_icd.heads.threshold import choose_threshold
+    from concept_icd.scoring.store import load_scores
+    from concept_icd.views.view import join, means, views_alone, with_views
+    from concept_icd.views.words import WordRecipe
+
+    coder, scores = ConceptCoder.from_pretrained(folder / "coder"), load_scores(folder / "scores")
+    ids = {"train": [coded.note.note_id for coded in train], "test": [coded.note.note_id for coded in test]}
+    own = {name: scores.select(notes) for name, notes in ids.items()}
+    codes, options = coder.concepts.codes, HeadOptions(order="none")
+    gold, patients = gold_matrix(ids["train"], train, codes)
+    p = coder.predict_proba(own["test"])
+    found: dict[str, Decided] = {"concepts": (codes, p, coder.heads.threshold.accept(p))}
+
+    view, held_out = WordRecipe(rounds).fit(train, gold, coder.concepts, folds_of(patients, options), options.seed)
+    said = {"train": held_out, "test": view.log_odds([coded.note for coded in test])}
+    columns = [codes.index(code) for code in view.codes]
+    threshold = choose_threshold(gold[:, columns], expit(held_out), at_least_one=None, source="out-of-fold")
+    p = expit(said["test"])
+    found["words"] = (view.codes, p, threshold.accept(p))
+
+    both = with_views(coder.concepts, [view])
+    joint = {name: join(own[name], both, [said[name]], means([held_out])).logits for name in own}
+    asked = len(coder.concepts)
+    for name, concepts, first, dependencies in (
+        ("words_aggregated", views_alone(both), asked, "none"),
+        ("concepts_words", both, 0, "none"),
+        ("concepts_words_combinations", both, 0, "combinations"),
+    ):
+        heads = fit_heads(
+            joint["train"][:, first:],
+            gold,
+            concepts.cover,
+            [concept.level for concept in concepts.concepts],
+            codes,
+            groups=patients,
+            options=replace(options, dependencies=dependencies),
+        )
+        p = heads.predict_proba(joint["test"][:, first:])
+        found[name] = (codes, p, heads.threshold.accept(p))
+    return found
+
+
+def collect(
+    notes: list[CodedNote], work: Path, seed: int, folds: int, codes: list[str]
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """System -> probabilities and decisions of all reports, (notes, codes), from the folds' files."""
-    row_of = {note.note.note_id: row for row, note in enumerate(notes)}
-    column_of = {code: column for column, code in enumerate(codes)}
     shape = (len(notes), len(codes))
-    systems = {name: (np.zeros(shape), np.zeros(shape, dtype=bool)) for name in ("concepts", "tfidf_svm")}
-    for folder in folders:
-        for line in (folder / "evaluation" / "predictions.jsonl").read_text().splitlines():
-            record = json.loads(line)
-            for code in record["codes"]:
-                place = row_of[record["note_id"]], column_of[code["code"]]
-                systems["concepts"][0][place], systems["concepts"][1][place] = code["probability"], code["accepted"]
-        for note_id, row in read_json(folder / "svm.json").items():
-            for code, (probability, accepted) in row.items():
-                place = row_of[note_id], column_of[code]
-                systems["tfidf_svm"][0][place], systems["tfidf_svm"][1][place] = probability, accepted
+    systems = {name: (np.zeros(shape), np.zeros(shape, dtype=bool)) for name in SYSTEMS}
+    for fold in range(folds):
+        rows = [row for row, note in enumerate(split(notes, seed, fold, folds)) if note.split == "test"]
+        found = np.load(work / f"seed-{seed}-fold-{fold}" / "systems.npz")
+        for name, (probabilities, accepted) in systems.items():
+            probabilities[rows], accepted[rows] = found[f"{name}.probabilities"], found[f"{name}.accepted"]
     return systems
 
 
@@ -95,6 +156,7 @@ def figures_of(gold: np.ndarray, probabilities: np.ndarray, accepted: np.ndarray
     return {name: found[name] for name in FIGURES} | {
         "rare_micro_f1": metrics.decision_metrics(gold[:, rare], accepted[:, rare])["micro_f1"],
         "rare_macro_f1": metrics.decision_metrics(gold[:, rare], accepted[:, rare])["macro_f1"],
+        "rare_macro_f1_caml": metrics.decision_metrics(gold[:, rare], accepted[:, rare])["macro_f1_caml"],
     }
 
 
@@ -125,7 +187,7 @@ def paired_difference(
 def summarise(notes: list[CodedNote], work: Path, seeds: list[int], folds: int) -> dict[str, Any]:
     codes = sorted({code for note in notes for code in note.codes})
     gold, _ = gold_matrix([note.note.note_id for note in notes], notes, codes)
-    per_seed = [collect(notes, [work / f"seed-{s}-fold-{f}" for f in range(folds)], codes) for s in seeds]
+    per_seed = [collect(notes, work, seed, folds, codes) for seed in seeds]
     systems: dict[str, Any] = {}
     for name in per_seed[0]:
         rows = [figures_of(gold, *systems_of[name]) for systems_of in per_seed]
@@ -144,14 +206,18 @@ def summarise(notes: list[CodedNote], work: Path, seeds: list[int], folds: int) 
             for level, values in found.items():
                 for figure, value in values.items():
                     levels.setdefault(level, {}).setdefault(figure, []).append(value)
-    concepts, svm = ([systems_of[name][1] for systems_of in per_seed] for name in ("concepts", "tfidf_svm"))
+    decided = {name: [systems_of[name][1] for systems_of in per_seed] for name in SYSTEMS}
     return {
         "notes": len(notes),
         "codes": len(codes),
         "gold_labels": int(gold.sum()),
         "rare_codes": int((gold.sum(axis=0) <= RARE).sum()),
         "systems": systems,
-        "micro_f1_concepts_minus_svm": paired_difference(gold, concepts, svm),
+        "micro_f1_differences": {
+            f"{a} - {b}": paired_difference(gold, decided[a], decided[b])
+            for place, a in enumerate(SYSTEMS)
+            for b in SYSTEMS[:place]
+        },
         "levels_mean_over_folds": {
             level: {figure: float(np.mean([v for v in values if v is not None])) for figure, values in table.items()}
             for level, table in levels.items()
@@ -166,6 +232,7 @@ def main() -> None:
     parser.add_argument("--config", default="cmc2007-tiny")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="trees a code (default: %(default)s)")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--only", metavar="SEED,FOLD", help="one fold, in this process")
     parser.add_argument("--out", type=Path)
@@ -175,17 +242,25 @@ def main() -> None:
     if args.only:
         seed, fold = map(int, args.only.split(","))
         folder = args.work / f"seed-{seed}-fold-{fold}"
-        run_fold(split(notes, seed, fold, args.folds), folder, seed, args.config, args.options.split())
+        run_fold(split(notes, seed, fold, args.folds), folder, seed, args.config, args.options.split(), args.rounds)
         return
     start = time.monotonic()
     todo = [(s, f) for s in args.seeds for f in range(args.folds)]
-    todo = [task for task in todo if not (args.work / "seed-{}-fold-{}".format(*task) / "svm.json").is_file()]
+    todo = [task for task in todo if not (args.work / "seed-{}-fold-{}".format(*task) / "systems.npz").is_file()]
     running: list[tuple[Any, tuple[int, int]]] = []
     args.work.mkdir(parents=True, exist_ok=True)
     environment = os.environ | {"OMP_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": "4294967296",
                                 "MALLOC_TRIM_THRESHOLD_": "4294967296"}  # fmt: skip
     command = [sys.executable, __file__, "--data-dir", str(args.data_dir), "--work", str(args.work)]
-    command += ["--config", args.config, "--folds", str(args.folds), f"--options={args.options}"]
+    command += [
+        "--config",
+        args.config,
+        "--folds",
+        str(args.folds),
+        "--rounds",
+        str(args.rounds),
+        f"--options={args.options}",
+    ]
     while todo or running:
         while todo and len(running) < args.jobs:
             task = todo.pop(0)
@@ -214,7 +289,7 @@ def main() -> None:
     }
     for name, figures in summary["systems"].items():
         print(name, {k: f"{v['mean']:.4f} +- {v['sd'] or 0:.4f}" for k, v in figures.items()})
-    print(summary["micro_f1_concepts_minus_svm"])
+    print(json.dumps(summary["micro_f1_differences"], indent=1))
     if args.out:
         write_json(args.out, record)
 

@@ -4,7 +4,9 @@
 
 DATA/cmc2007 holds train.xml (978 reports) and test_without_codes.xml (976). The coder goes to
 concept_icd/coders/radiology; what it says of the test reports to benchmarks/cmc2007/predictions.jsonl: ids, codes,
-probabilities, decisions and the offsets of the evidence, no text. Nothing is chosen here: the settings are those of
+probabilities, decisions and the offsets of the evidence, no text. Beside it, in the same form, what its two views say
+alone: predictions_concepts_only.jsonl (the concept scores, with heads of their own) and predictions_lexical_only.jsonl
+(the trees on tagged words, with heads of their own). Nothing is chosen here: the settings are those of
 configs/cmc2007-tiny.yaml, chosen by cross-validation on the 978. A killed run goes on where it stopped.
 """
 
@@ -14,20 +16,31 @@ import argparse
 import json
 import shutil
 import sys
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from scipy.special import logit
 
 from concept_icd.artifacts import MANIFEST, new_file, read_json, read_manifest, sha256, write_json
 from concept_icd.coder import ConceptCoder
 from concept_icd.corpora import load_corpus, read_cmc2007, save_corpus
 from concept_icd.errors import InputError
+from concept_icd.evidence import sentence_spans
+from concept_icd.gold import gold_matrix
+from concept_icd.heads.fitting import HeadOptions, fit_heads, folds_of
+from concept_icd.heads.reading import stops
 from concept_icd.model_reference import ModelReference
-from concept_icd.records import CodingResult
+from concept_icd.records import CodedNote, CodingResult, Note, RankedCode
+from concept_icd.views.view import views_alone, with_views, without_views
+from concept_icd.views.words import ROUNDS, WordRecipe
 
 ROOT = Path(__file__).resolve().parent.parent
 CODER, PREDICTIONS = ROOT / "concept_icd" / "coders" / "radiology", ROOT / "benchmarks" / "cmc2007"
 CONFIG = "cmc2007-tiny"
+OPTIONS = HeadOptions(order="none")
 #: Codes that are less probable than this are left out of the predictions, unless they are accepted.
 LEAST = 0.005
 
@@ -40,6 +53,7 @@ def main() -> int:
     parser.add_argument("--predictions", type=Path, default=PREDICTIONS, help="(default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--limit", type=int, help="of the test reports that are coded")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="trees a code (default: %(default)s)")
     parser.add_argument("--tuning-options", default="", help="that override the config, as one string")
     args = parser.parse_args()
     try:
@@ -64,20 +78,71 @@ def build(args: argparse.Namespace) -> None:
         own = ["--corpus", str(folder), "--output_dir", str(tuned), "--seed", str(args.seed)]
         finetune(parse_options(["--config", CONFIG, *own, *args.tuning_options.split()]))
     score_corpus([coded.note for coded in corpus.split("train")], tuned, scored)
-    coder = without_paths(fit_coder(scored, corpus.notes, "train"), args.work / "adapter")
+    recipe = WordRecipe(args.rounds)
+    coder = without_paths(
+        fit_coder(scored, corpus.notes, "train", views=[recipe], options=OPTIONS), args.work / "adapter"
+    )
     config = {"script": "scripts/build_radiology_coder.py", "tuning": read_manifest(tuned, "finetune")["config"]}
     config["tuning"] = {key: value for key, value in config["tuning"].items() if key not in ("corpus", "output_dir")}
     inputs = {"corpus": sha256(folder / MANIFEST), "scores": sha256(scored / MANIFEST)}
     coder.save_pretrained(args.coder, overwrite=True, inputs=inputs, config=config, seed=args.seed)
     print(f"{args.coder}: {len(coder.concepts.codes)} codes, {len(coder.concepts)} concepts", file=sys.stderr)
 
-    shipped = ConceptCoder.from_pretrained(args.coder)
     notes = [coded.note for coded in corpus.split("test")][: args.limit]
-    with new_file(args.predictions / "predictions.jsonl") as staging, staging.open("w", encoding="utf-8") as file:
-        for number, result in enumerate(shipped.code_batch(notes, evidence=True), start=1):
+    shipped, concepts = ConceptCoder.from_pretrained(args.coder), fit_coder(scored, corpus.notes, "train")
+    write_lines(args.predictions / "predictions.jsonl", shipped.code_batch(notes, evidence=True), len(notes))
+    write_lines(
+        args.predictions / "predictions_concepts_only.jsonl", concepts.code_batch(notes, evidence=True), len(notes)
+    )
+    lexical = words_alone(recipe, corpus.split("train"), coder, notes)
+    write_lines(args.predictions / "predictions_lexical_only.jsonl", lexical, len(notes))
+
+
+def words_alone(
+    recipe: WordRecipe, train: Sequence[CodedNote], coder: ConceptCoder, notes: Sequence[Note]
+) -> Iterator[CodingResult]:
+    """What the trees alone say of the notes, through an aggregator of their own."""
+    ids = [coded.note.note_id for coded in train]
+    gold, patients = gold_matrix(ids, train, coder.concepts.codes)
+    view, held_out = recipe.fit(train, gold, coder.concepts, folds_of(patients, OPTIONS), OPTIONS.seed)
+    concepts = views_alone(with_views(without_views(coder.concepts), [view]))
+    levels = [concept.level for concept in concepts.concepts]
+    heads = fit_heads(held_out, gold, concepts.cover, levels, concepts.codes, groups=patients, options=OPTIONS)
+    for note in notes:
+        spans = sentence_spans(note.text)
+        without = [replace(note, text=note.text[:start] + note.text[end:]) for start, end in spans]
+        said = np.nan_to_num(view.log_odds([note, *without]), nan=float(held_out.mean()))
+        p = heads.predict_proba(said)
+        accepted, order = heads.threshold.accept(p[:1])[0], heads.rank(said[:1], p[:1])[0]
+        expected = heads.reading.expected_recall(p[:1], order[None])[0]
+        losses = logit(p[0].clip(1e-9, 1 - 1e-9)) - logit(p[1:].clip(1e-9, 1 - 1e-9))
+        codes = tuple(
+            RankedCode(
+                rank=rank,
+                code=concepts.codes[column],
+                kind="diagnosis",
+                title="",
+                probability=float(p[0, column]),
+                accepted=bool(accepted[column]),
+                path=(),
+                concepts=(),
+                expected_recall=float(expected[rank - 1]),
+                evidence=tuple(
+                    span for span, loss in zip(spans, losses[:, column], strict=True)
+                    if accepted[column] and 0 < losses[:, column].max() / 2 <= loss
+                ),
+            )
+            for rank, column in enumerate(order.tolist(), start=1)
+        )  # fmt: skip
+        yield CodingResult(note.note_id, codes, None, {}, int(stops(expected[None])[0][0]))
+
+
+def write_lines(path: Path, results: Iterable[CodingResult], count: int) -> None:
+    with new_file(path) as staging, staging.open("w", encoding="utf-8") as file:
+        for number, result in enumerate(results, start=1):
             file.write(json.dumps(line(result)) + "\n")
-            if number % 50 == 0 or number == len(notes):
-                print(f"coded {number} of {len(notes)} reports", file=sys.stderr, flush=True)
+            if number % 100 == 0 or number == count:
+                print(f"{path.name}: coded {number} of {count} reports", file=sys.stderr, flush=True)
 
 
 def without_paths(coder: ConceptCoder, folder: Path) -> ConceptCoder:

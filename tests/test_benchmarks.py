@@ -71,10 +71,14 @@ def test_cmc2007(shared_data, tmp_path):
     """One seed, two folds, three steps an adapter: the whole cross-validation, on the real reports."""
     result = run(
         "cmc2007.py", "--data-dir", shared_data / "cmc2007", "--work", tmp_path / "work", "--seeds", 0, "--folds", 2,
-        "--options", "--max_steps 3 --folds 2", out=tmp_path / "cmc.json",
+        "--rounds", 4, "--options", "--max_steps 3 --folds 2", out=tmp_path / "cmc.json",
     )  # fmt: skip
     assert (result["notes"], result["codes"], result["gold_labels"]) == (978, 45, 1218)
-    assert 0.7 < result["systems"]["tfidf_svm"]["micro_f1"]["mean"] < 0.9
+    figures = {name: row["micro_f1"]["mean"] for name, row in result["systems"].items()}
+    assert 0.7 < figures["tfidf_svm"] < 0.9
+    assert 0.6 < figures["words_aggregated"] < 0.9
+    assert figures["concepts"] < figures["concepts_words"]  # three steps teach an adapter little, a few trees much
+    assert len(result["micro_f1_differences"]) == 15
     assert str(shared_data) not in (tmp_path / "cmc.json").read_text()
 
 

@@ -69,6 +69,11 @@ def without_views(concepts: ConceptSet) -> ConceptSet:
     return concepts if len(asked) == len(concepts) else replace(concepts, concepts=asked)
 
 
+def views_alone(concepts: ConceptSet) -> ConceptSet:
+    """The concepts that views answer, which stand after those of a scorer."""
+    return replace(concepts, concepts=tuple(concept for concept in concepts.concepts if concept.level not in LEVELS))
+
+
 def join(scores: ConceptScores, concepts: ConceptSet, columns: Sequence[np.ndarray], fill: np.ndarray) -> ConceptScores:
     """Scores of the concepts asked, with the columns of the views after them.
 

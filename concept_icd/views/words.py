@@ -109,7 +109,13 @@ class WordView:
 
 @dataclass(frozen=True)
 class WordRecipe:
-    """How the trees are grown: the constants of this module."""
+    """How the trees are grown: the constants of this module.
+
+    Attributes:
+        rounds: trees a code.
+    """
+
+    rounds: int = ROUNDS
 
     def fit(
         self, notes: Sequence[CodedNote], gold: np.ndarray, concepts: ConceptSet, fold: np.ndarray, seed: int
@@ -123,13 +129,13 @@ class WordRecipe:
         held_out = np.full((len(notes), len(codes)), np.nan, dtype=np.float32)
         for number in track(np.unique(fold).tolist(), len(np.unique(fold)), "fit words", "folds"):
             rest = np.flatnonzero(fold == number)
-            view = _grow(words, gold[:, own], np.flatnonzero(fold != number), codes, seed)
+            view = _grow(words, gold[:, own], np.flatnonzero(fold != number), codes, seed, self.rounds)
             held_out[rest] = view.log_odds([notes[row].note for row in rest.tolist()])
-        return _grow(words, gold[:, own], np.arange(len(notes)), codes, seed), held_out
+        return _grow(words, gold[:, own], np.arange(len(notes)), codes, seed, self.rounds), held_out
 
 
 def _grow(
-    words: Sequence[np.ndarray], gold: np.ndarray, rows: np.ndarray, codes: tuple[str, ...], seed: int
+    words: Sequence[np.ndarray], gold: np.ndarray, rows: np.ndarray, codes: tuple[str, ...], seed: int, rounds: int
 ) -> WordView:
     """Trees of these notes; a code that none of them has gets its prior alone."""
     lightgbm = _lightgbm()
@@ -140,7 +146,7 @@ def _grow(
     boosters, data = [], lightgbm.Dataset(inputs, params=TREES, free_raw_data=False)
     for column in range(len(codes)):
         data.set_label(gold[rows, column].astype(np.float32))  # to sort the columns once is a third of the time
-        boosters.append(lightgbm.train(TREES | {"seed": seed}, data, ROUNDS))
+        boosters.append(lightgbm.train(TREES | {"seed": seed}, data, rounds))
     forest = Forest.of(boosters)
     return WordView(codes, features[forest.features], forest.over(forest.features))
 
