@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -24,19 +24,16 @@ from concept_icd.evidence import with_evidence
 from concept_icd.gold import gold_matrix, gold_places
 from concept_icd.heads.fitting import HeadOptions, Heads, fit_heads, folds_of
 from concept_icd.heads.ranking_examples import GoldOrder, notes_to_learn_from
-from concept_icd.heads.reading import stops
 from concept_icd.lexicon_learning import learn_features, naming
 from concept_icd.mentions import Lexicon
 from concept_icd.model_reference import ModelReference
-from concept_icd.ontology import Ontology, load_ontology
+from concept_icd.ontology import load_ontology
 from concept_icd.prompts import PromptTemplate
-from concept_icd.records import CodedNote, CodingResult, ConceptContribution, Note, RankedCode, require_notes
+from concept_icd.records import CodedNote, CodingResult, Note, require_notes
+from concept_icd.results import coding_results, describe_codes
 from concept_icd.scoring.descent import Descent, DescentRule, planned_scores
 from concept_icd.scoring.scores import ConceptScores
 from concept_icd.views.view import Recipe, View, join, means, views_hash, with_views, without_views
-
-if TYPE_CHECKING:
-    from scipy.sparse import csr_array
 
 #: Notes that are scored together by `code_batch`.
 BATCH = 64
@@ -271,33 +268,8 @@ class ConceptCoder:
             notes: see `rank`. order: what `rank` gave for the scores, where it is at hand.
         """
         probabilities = self.predict_proba(scores)
-        accepted = self.heads.threshold.accept(probabilities)
         order = self.rank(scores, probabilities, notes=notes) if order is None else order
-        for row, note_id in enumerate(scores.note_ids):
-            added = self.heads.contributions(scores.logits[row])
-            expected = self.heads.reading.expected_recall(probabilities[row : row + 1], order[row : row + 1])
-            ranked = tuple(
-                RankedCode(
-                    rank=rank,
-                    probability=float(probabilities[row, column]),
-                    accepted=bool(accepted[row, column]),
-                    concepts=self._carried(added, column, scores.logits[row], top_concepts),
-                    expected_recall=float(expected[0, rank - 1]),
-                    **self._about_codes[column],
-                )
-                for rank, column in enumerate(order[row][:top_codes], start=1)
-            )
-            yield CodingResult(note_id, ranked, scores.truncated[row], self.versions, int(stops(expected)[0][0]))
-
-    def _carried(self, added: csr_array, column: int, logits: np.ndarray, top: int) -> tuple[ConceptContribution, ...]:
-        """The `top` concepts that a code looks at, by falling contribution."""
-        part = slice(added.indptr[column], added.indptr[column + 1])
-        found, values = added.indices[part], added.data[part]
-        concepts = self.concepts.concepts
-        return tuple(
-            ConceptContribution(concepts[k].key, concepts[k].level, concepts[k].text, float(logits[k]), float(value))
-            for k, value in ((found[i], values[i]) for i in np.argsort(-values, kind="stable")[:top])
-        )
+        return coding_results(self, scores, probabilities, order, top_concepts, top_codes)
 
     def with_scorer(self, scorer: str, **options: Any) -> ConceptCoder:
         """The coder with another scorer for new notes: "packed", "vllm" or "server".
@@ -346,19 +318,9 @@ class ConceptCoder:
         return ScorerSpec(kind, self.model.name, adapter, self.prompt, options, url).make()
 
     @cached_property
-    def _about_codes(self) -> list[dict[str, Any]]:
+    def about_codes(self) -> list[dict[str, Any]]:
         """What a result says of each code whatever the note."""
-        ontology: Ontology = load_ontology(self.classification)
-        return [
-            {
-                "code": code,
-                "kind": ontology.kind(meant),
-                "title": ontology.resolve(meant).title,
-                "path": ontology.path(meant),
-            }
-            for code in self.concepts.codes
-            for meant in [self.concepts.meaning(code)]
-        ]
+        return describe_codes(self.concepts, self.classification)
 
     @cached_property
     def versions(self) -> dict[str, str]:

@@ -148,6 +148,9 @@ class CodingResult:
         truncated: None, or one sentence that says what part of the note was not read.
         versions: what produced it (package, coder, model, prompt, concept set).
         read_first: how many suggestions to read for an expected recall of 90 %; None where nothing says so.
+        familiarity: share of the coder's training notes that are as unlike the others as this one, or more so; None
+            where nothing was fitted that says so (see `heads.familiarity`).
+        unfamiliar: that share is at most 5 %: the codes deserve less trust. None as for `familiarity`.
     """
 
     note_id: str
@@ -155,6 +158,8 @@ class CodingResult:
     truncated: str | None
     versions: Mapping[str, str]
     read_first: int | None = None
+    familiarity: float | None = None
+    unfamiliar: bool | None = None
 
     @property
     def accepted(self) -> tuple[RankedCode, ...]:

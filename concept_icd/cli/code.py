@@ -176,6 +176,8 @@ def print_result(result: CodingResult, text: str, top: int, coder: ConceptCoder)
     )
     if not coder.out_of_fold:
         console.print("The heads of this coder were fitted on IN-SAMPLE scores: its probabilities promise too much.")
+    if result.unfamiliar:
+        console.print("This note is unlike those the coder was trained on: trust it less.", style="yellow")
     if result.truncated:
         console.print(f"Not all was read: {result.truncated}", style="yellow", markup=False)
     console.print("Suggestions, to be validated by a professional coder.", style="dim")

@@ -192,6 +192,8 @@ def _card(desk: Desk, note: Note, result: CodingResult) -> dict[str, Any]:
     shown = result.accepted[:SHOWN]
     resources = _resources(note, result)
     lines = [f"{code.rank}. **{code.code}** {code.title} ({code.probability:.0%})" for code in shown]
+    if result.unfamiliar:
+        lines.append("This note is unlike those the coder was trained on: trust it less.")
     if result.truncated:
         lines.append(f"Not all was read: {result.truncated}.")
     return {

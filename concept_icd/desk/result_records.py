@@ -16,6 +16,8 @@ def result_record(result: CodingResult, top: int | None, concepts: int) -> dict[
         "truncated": result.truncated,
         "versions": dict(result.versions),
         "read_first": result.read_first,
+        "familiarity": result.familiarity,
+        "unfamiliar": result.unfamiliar,
     }
 
 
@@ -30,6 +32,7 @@ def suggestions_record(desk: Desk, result: CodingResult) -> dict[str, Any]:
     return {
         "truncated": result.truncated,
         "read_first": result.read_first,
+        "unfamiliar": result.unfamiliar,
         "threshold": threshold,
         "total": len(result.codes),
         "codes": [

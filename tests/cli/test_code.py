@@ -44,6 +44,13 @@ def test_a_note_becomes_a_table(coder, note, capsys):
     assert "cross-validation on 80 notes" in out
     assert "for an expected recall of 90 %" in out
     assert "validated by a professional coder" in out
+    assert "trust it less" not in out
+
+
+def test_a_note_of_another_kind_is_said_to_be_one(coder, note, capsys):
+    note.write_text("The quick brown fox jumps over the lazy dog in Paris, 1789.")
+    assert main(["code", str(note), "--coder", coder]) == 0
+    assert "This note is unlike those the coder was trained on: trust it less." in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -86,7 +93,7 @@ def test_a_corpus_becomes_one_line_a_note(coder, tmp_path, capsys):
     records = [json.loads(text) for text in out.read_text().splitlines()]
     assert [record["note_id"] for record in records] == ["b", "a"]
     for record in records:
-        assert record.keys() == {"note_id", "truncated", "codes", "versions", "read_first"}
+        assert record.keys() == {"note_id", "truncated", "codes", "versions", "read_first", "familiarity", "unfamiliar"}
         assert sorted(code["code"] for code in record["codes"]) == sorted(CODES)
         named = {"rank", "code", "kind", "title", "probability", "accepted", "concepts", "evidence"}
         assert all(code.keys() >= named for code in record["codes"])

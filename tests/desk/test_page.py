@@ -285,6 +285,7 @@ class TestHostileNotes:
         turns = seat.find("#text .turn")
         assert [turn.get_attribute("data-name") for turn in turns.all()] == ["RLO", "PDF", "RLI", "PDI"]
         seat.sees("#who", "<i>eve</i>")
+        seat.sees("#unfamiliar", "This note is unlike those the coder was trained on.")
         # What follows a turned character stands where it would without it.
         order = "[...document.querySelectorAll('.turn')].slice(0, 2).map(turn => turn.getBoundingClientRect().left)"
         before, after = seat.page.evaluate(order)
@@ -298,6 +299,7 @@ class TestLongNotes:
         seat.open("long")
         assert seat.find("#text .line").count() == LINES
         seat.sees("#truncated", "the note's end was not read")
+        expect(seat.find("#unfamiliar")).to_have_count(0)
         seat.press("e", "e")
         seat.sees("#said", re.compile(r"Passage \d+ of \d+"))
         seat.press("j", "k", "a")

@@ -35,6 +35,7 @@ class TestCoding:
             assert got.keys() == wanted.keys()
         assert answered.keys() == expected.keys()
         assert (answered["note_id"], answered["versions"]) == ("x", expected["versions"])
+        assert (answered["familiarity"], answered["unfamiliar"]) == (expected["familiarity"], expected["unfamiliar"])
 
     def test_a_list_of_notes_whatever_their_ids(self, service: Service) -> None:
         notes = [{"note_id": "same", "text": note.text} for note in make_notes(5, 8, "x")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -91,3 +92,19 @@ def test_it_is_saved_with_the_heads_and_older_heads_load_without(world, heads, t
     assert older.familiar(scores, older.predict_proba(scores)) is None
     assert (older.predict_proba(scores) == heads.predict_proba(scores)).all()
     assert older.hash != heads.hash
+
+
+def test_a_result_says_whether_its_note_is_familiar(fitted):
+    coder = fitted.coder
+    results = list(coder.results(fitted.scores, notes=[coded.note for coded in (*fitted.train, *fitted.test)]))
+    for result in results:
+        assert 0 < result.familiarity <= 1
+        assert result.unfamiliar == (result.familiarity <= UNFAMILIAR)
+    assert sum(result.unfamiliar for result in results[:80]) in range(2, 7)  # 5 % of the training notes
+    other = coder.code("The quick brown fox jumps over the lazy dog in Paris, 1789.").to_dict()
+    assert (other["familiarity"], other["unfamiliar"]) == (1 / 81, True)
+
+    older = dataclasses.replace(coder, heads=dataclasses.replace(coder.heads, familiarity=None))
+    result = next(older.results(fitted.scores))
+    assert (result.familiarity, result.unfamiliar) == (None, None)
+    assert result.codes == results[0].codes

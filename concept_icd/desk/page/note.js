@@ -195,6 +195,16 @@ function showBanners() {
       ),
     );
   }
+  if (suggestions?.unfamiliar) {
+    const sentence = "The suggestions deserve less trust than usual.";
+    banners.push(
+      h(
+        "div",
+        { class: "banner warn", id: "unfamiliar" },
+        h("p", {}, h("strong", {}, "This note is unlike those the coder was trained on. "), sentence),
+      ),
+    );
+  }
   if (suggestions?.truncated) {
     const sentence = suggestions.truncated;
     banners.push(
