@@ -18,6 +18,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,36 +36,30 @@ from concept_icd.metrics.intervals import headline_samples, interval
 from concept_icd.ontology import load_ontology
 from concept_icd.records import CodedNote
 
-CONFIG, ADAPTERS, HEADS = "cmc2007-tiny", 3, 5
+CONFIG, ADAPTERS, HEADS = "radiology", 3, 5
 LEVELS = ("chapter", "section", "category", "subcategory", "code")
+#: A code is rare when at most this many of the 978 reports have it.
+RARE = 6
 #: Phrases asked of a code at most, beside its title.
 PHRASES = 3
-#: Variant -> what it changes: tuning options; "levels"; "phrases"; "prompt"; "base", a model made by `untrained`.
+#: Variant -> what it changes of the shipped settings: tuning options; "levels"; "phrases", asked beside the titles;
+#: "words", questions in words in the place of learned tokens; "base", a model made by `untrained`.
 VARIANTS: dict[str, dict[str, Any]] = {
     "shipped": {},
     "another-seed": {"options": "--seed 1"},
-    "no-companies": {"options": "--soft_targets 0"},
-    "companies-0.6": {"options": "--soft_targets 0.6"},
-    "5-epochs": {"options": "--num_train_epochs 5"},
-    "2-epochs": {"options": "--num_train_epochs 2"},
-    "half-the-rate": {"options": "--learning_rate 1.5e-3"},
-    "negatives-0.3": {"options": "--negative_share 0.3"},
-    "rank-4": {"options": "--lora_r 4 --lora_alpha 8"},
-    "full-rank": {"options": "--lora_r 128 --lora_alpha 256"},
     "codes-alone": {"levels": ("code",)},
     **{f"no-{level}": {"levels": tuple(other for other in LEVELS if other != level)} for level in LEVELS[:-1]},
     "with-phrases": {"phrases": True},
-    "two-tokens": {"prompt": "concept-title", "options": "--question_tokens 2"},
-    "two-tokens-6-epochs": {"prompt": "concept-title", "options": "--question_tokens 2 --num_train_epochs 6"},
-    "two-tokens-dropout": {
-        "prompt": "concept-title",
-        "options": "--question_tokens 2 --num_train_epochs 6 --note_dropout 0.1",
-    },
-    "two-tokens-10-epochs": {
-        "prompt": "concept-title",
-        "options": "--question_tokens 2 --num_train_epochs 10 --note_dropout 0.1",
-    },
+    "no-companies": {"options": "--soft_targets 0"},
+    "companies-0.6": {"options": "--soft_targets 0.6"},
     "no-pre-training": {"base": True},
+    "rank-4": {"options": "--lora_r 4 --lora_alpha 8"},
+    "full-rank": {"options": "--lora_r 128 --lora_alpha 256"},
+    "3-epochs": {"options": "--num_train_epochs 3"},
+    "dropout-0.1": {"options": "--note_dropout 0.1"},
+    "10-epochs-dropout-0.1": {"options": "--num_train_epochs 10 --note_dropout 0.1"},
+    "in-words-3-epochs": {"words": True, "options": "--num_train_epochs 3"},
+    "in-words-5-epochs": {"words": True, "options": "--num_train_epochs 5"},
 }
 
 
@@ -76,13 +71,15 @@ def run_part(args: argparse.Namespace, variant: str, part: int) -> None:
     from concept_icd.tuning.finetune import tune_adapter
 
     notes, change, folder = reports(args), VARIANTS[variant], args.work / variant
-    words = change.get("prompt", "concept")
+    words = "concept" if change.get("words") else "concept-title"
     apart = group_folds([note.note.note_id for note in notes], ADAPTERS, 0) == part
     concepts, prompt = concepts_of(args, notes, variant), PromptTemplate.load(words)
     base = str(untrained(folder / "base")) if change.get("base") else "tiny"
     own = ["--corpus", "none", "--output_dir", str(folder / f"checkpoints-{part}"), "--model_name_or_path", base]
     options = ["--config", CONFIG, "--seed", "0", "--prompt", words, *change.get("options", "").split(), *own]
     arguments, training, model = parse_options([*options, *args.options.split()])
+    if change.get("words"):
+        arguments = replace(arguments, question_tokens=None)
     adapter, start = folder / f"adapter-{part}", time.process_time()
     if not adapter.is_dir():
         tune_adapter(
@@ -185,6 +182,7 @@ def collect(args: argparse.Namespace, variants: list[str]) -> dict[str, Any]:
         gold, accepted, probabilities = found["gold"], found["accepted"], found["probabilities"]
         values = metrics.decision_metrics(gold, accepted) | metrics.area_metrics(gold, probabilities)
         values |= metrics.ranking_metrics(gold, probabilities)
+        rare = metrics.decision_metrics(gold[:, gold.sum(axis=0) <= RARE], accepted[:, gold.sum(axis=0) <= RARE])
         p = np.clip(probabilities, 1e-7, 1 - 1e-7)
         samples[variant] = headline_samples(gold, probabilities, accepted)
         rows[variant] = {
@@ -192,6 +190,7 @@ def collect(args: argparse.Namespace, variants: list[str]) -> dict[str, Any]:
             "concepts": found["concepts"],
             "micro_f1": {"value": values["micro_f1"], **interval(samples[variant]["micro_f1"])},
             **{name: values[name] for name in ("macro_f1", "macro_f1_caml", "exact_match", "map", "micro_auc")},
+            **{f"rare_{name}": rare[name] for name in ("micro_f1", "macro_f1", "macro_f1_caml")},
             "log_loss": float(-np.where(gold, np.log(p), np.log1p(-p)).mean()),
             "tuning_cpu_seconds": float(found["seconds"][0]),
             "scoring_cpu_seconds": float(found["seconds"][1]),

@@ -229,7 +229,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--work", type=Path, default=Path("runs/bench-cmc2007"))
-    parser.add_argument("--config", default="cmc2007-tiny")
+    parser.add_argument("--config", default="radiology")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="trees a code (default: %(default)s)")

@@ -7,7 +7,7 @@ concept_icd/coders/radiology; what it says of the test reports to benchmarks/cmc
 probabilities, decisions and the offsets of the evidence, no text. Beside it, in the same form, what its two views say
 alone: predictions_concepts_only.jsonl (the concept scores, with heads of their own) and predictions_lexical_only.jsonl
 (the trees on tagged words, with heads of their own). Nothing is chosen here: the settings are those of
-configs/cmc2007-tiny.yaml, chosen by cross-validation on the 978. A killed run goes on where it stopped.
+configs/radiology.yaml, chosen by cross-validation on the 978. A killed run goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from concept_icd.views.words import ROUNDS, WordRecipe
 
 ROOT = Path(__file__).resolve().parent.parent
 CODER, PREDICTIONS = ROOT / "concept_icd" / "coders" / "radiology", ROOT / "benchmarks" / "cmc2007"
-CONFIG = "cmc2007-tiny"
+CONFIG = "radiology"
 OPTIONS = HeadOptions(order="none")
 #: Codes that are less probable than this are left out of the predictions, unless they are accepted.
 LEAST = 0.005
