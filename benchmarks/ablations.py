@@ -101,7 +101,7 @@ def run_part(args: argparse.Namespace, variant: str, part: int) -> None:
 
 def reports(args: argparse.Namespace) -> list[CodedNote]:
     """The coded reports."""
-    return [note for note in read_cmc2007(args.data_dir / "cmc2007") if note.codes]
+    return [note for note in read_cmc2007(args.data_dir / "cmc2007") if note.codes][: args.limit]
 
 
 def concepts_of(args: argparse.Namespace, notes: list[CodedNote], variant: str) -> ConceptSet:
@@ -207,6 +207,7 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path, required=True, help="folder of public corpora, with cmc2007")
     parser.add_argument("--work", type=Path, default=Path("runs/bench-ablations"))
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    parser.add_argument("--limit", type=int, help="of the reports")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--options", default="", help="tuning options that override the config, as one string")
     parser.add_argument("--only", metavar="VARIANT,PART", help="one training, in this process")
@@ -234,7 +235,10 @@ def main() -> None:
             if process.returncode:
                 sys.exit(f"{name} failed: see its log in {args.work}")
             print(f"{name} done, {len(todo) + len(running)} left", file=sys.stderr, flush=True)
-    result = record("ablations.py", 0) | collect(args, variants)
+    folders = {"DATA": args.data_dir, "runs/bench-ablations": args.work}
+    if args.out:
+        folders["benchmarks/results/ablations.json"] = args.out
+    result = record("ablations.py", 0, folders) | collect(args, variants)
     if args.out:
         write_json(args.out, result)
     print(json.dumps({name: row["micro_f1"] for name, row in result["variants"].items()}))

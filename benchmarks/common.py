@@ -10,7 +10,7 @@ import resource
 import shlex
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -89,10 +89,15 @@ def _measure(queue: Any, work: Callable[..., Callable[[], Any]], args: tuple[Any
     queue.put(peak - before)
 
 
-def record(script: str, seed: int) -> dict[str, Any]:
-    """Command, date, machine, versions and seed of a run."""
+def record(script: str, seed: int, folders: Mapping[str, Path] | None = None) -> dict[str, Any]:
+    """Command, date, machine, versions and seed of a run.
+
+    Args:
+        folders: what stands in the command in place of a folder of this machine.
+    """
+    named = {str(folder): name for name, folder in (folders or {}).items()}
     return {
-        "command": shlex.join(["python", f"benchmarks/{script}", *sys.argv[1:]]),
+        "command": shlex.join(["python", f"benchmarks/{script}", *(named.get(word, word) for word in sys.argv[1:])]),
         "date": datetime.date.today().isoformat(),
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, float32, no GPU",
         "commit": git_commit(),

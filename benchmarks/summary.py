@@ -14,59 +14,11 @@ from summary_of_descent import descent
 from summary_of_desk import desk, desk_kill
 from summary_of_medications import medication_metrics, medication_network, medication_quality, medication_tables
 from summary_of_questions import questions
+from summary_of_radiology import ablations, cmc2007
 from summary_of_reading import reading
 from summary_of_scale import gpu, growth, ray_overhead, vllm_scoring
 
 HERE = Path(__file__).resolve().parent
-FIGURES = {
-    "micro_f1": "micro-F1",
-    "macro_f1": "macro_f1",
-    "macro_f1_present": "macro_f1_present",
-    "macro_f1_caml": "macro_f1_caml",
-    "exact_match": "exact match",
-    "micro_auc": "micro-AUC",
-    "map": "MAP",
-    "rare_micro_f1": "micro-F1, rare codes",
-}
-LEVELS = ("chapter", "section", "category", "subcategory", "code")
-
-
-def cmc2007(result: dict[str, Any]) -> list[str]:
-    names = {"concepts": "concept pipeline, tiny model", "tfidf_svm": "TF-IDF + linear SVM"}
-    difference = result["micro_f1_concepts_minus_svm"]
-    sign = f"{difference['difference']:+.4f} [{difference['low']:+.4f}, {difference['high']:+.4f}]"
-    return [
-        "## CMC 2007: real radiology reports",
-        "",
-        f"{result['notes']} reports, {result['codes']} codes, {result['gold_labels']} labels; {result['folds']}-fold "
-        f"cross-validation, seeds {', '.join(map(str, result['seeds']))}: mean and standard deviation over seeds. "
-        "Everything (adapters, out-of-fold scores, heads, threshold; for the SVM its regularisation and threshold) is "
-        f"chosen inside the training folds. Rare: at most 6 reports ({result['rare_codes']} codes). The base model was "
-        "pre-trained on these reports' text, among other text, and on questions that the classification's index raises "
-        "about it; it never saw their codes. Learning rate and epochs were set after two trials on one fold of another "
-        "split of the same reports.",
-        "",
-        f"| | {' | '.join(FIGURES.values())} |",
-        f"|---|{'---|' * len(FIGURES)}",
-        *(
-            f"| {names[name]} | " + " | ".join(f"{f[k]['mean']:.4f} ± {f[k]['sd'] or 0:.4f}" for k in FIGURES) + " |"
-            for name, f in result["systems"].items()
-        ),
-        "",
-        f"Micro-F1, concepts minus SVM, same reports: {sign} (95 %, {difference['draws']} draws over reports, "
-        "mean over seeds).",
-        "",
-        "Concept scores by level, before any head (mean over folds and seeds, held-out reports):",
-        "",
-        "| level | concepts | micro-AUC | macro-AUC | micro average precision |",
-        "|---|---|---|---|---|",
-        *(
-            f"| {level} | {row['concepts']:.0f} | {row['micro_auc']:.3f} | {row['macro_auc']:.3f} | "
-            f"{row['micro_average_precision']:.3f} |"
-            for level, row in ((name, result["levels_mean_over_folds"][name]) for name in LEVELS)
-        ),
-        "",
-    ]
 
 
 def packed_scoring(result: dict[str, Any]) -> list[str]:
@@ -332,6 +284,7 @@ def main() -> None:
     lines = ["# Benchmarks", "", about, ""]
     for name, section in (
         ("cmc2007", cmc2007),
+        ("ablations", ablations),
         ("codiesp", codiesp),
         ("questions", questions),
         ("descent", descent),

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from concept_icd.resources import resource
 from tests.conftest import ROOT
 
 
@@ -80,6 +81,32 @@ def test_cmc2007(shared_data, tmp_path):
     assert figures["concepts"] < figures["concepts_words"]  # three steps teach an adapter little, a few trees much
     assert len(result["micro_f1_differences"]) == 15
     assert str(shared_data) not in (tmp_path / "cmc.json").read_text()
+
+
+@pytest.mark.slow
+def test_ablations(shared_data, tmp_path):
+    """Two steps an adapter: every kind of change is made, and each variant stands beside what is shipped."""
+    variants = ("no-chapter", "with-phrases", "in-words-3-epochs", "no-pre-training")
+    result = run(
+        "ablations.py", "--data-dir", shared_data, "--work", tmp_path / "work", "--limit", 90, "--variants", *variants,
+        "--options", "--max_steps 2", out=tmp_path / "ablations.json",
+    )  # fmt: skip
+    rows = result["variants"]
+    assert set(rows) == {"shipped", *variants}
+    assert rows["no-chapter"]["concepts"] < rows["shipped"]["concepts"] < rows["with-phrases"]["concepts"]
+    assert rows["shipped"]["minus_shipped"]["value"] == 0
+    assert len({row["log_loss"] for row in rows.values()}) == 5
+    assert str(shared_data) not in (tmp_path / "ablations.json").read_text()
+
+
+@pytest.mark.slow
+def test_shipped_coder(tmp_path):
+    notes = resource("examples/radiology")
+    result = run("shipped_coder.py", "--notes", notes, "--times", 1, out=tmp_path / "shipped.json")
+    assert result["batch"]["reports"] == 4
+    assert result["batch"]["codes_accepted"] == result["batch_with_evidence"]["codes_accepted"] >= 4
+    assert 100 < result["batch"]["peak_mib"] < 4000
+    assert result["cold"]["median_seconds"] > 0
 
 
 @pytest.mark.slow
