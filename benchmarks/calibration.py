@@ -1,0 +1,207 @@
+"""Do a coder's probabilities mean what they say on held-out reports? And how far to read for a recall.
+
+    python benchmarks/calibration.py --work RUNS --out benchmarks/results/calibration.json
+
+RUNS is what `benchmarks/cmc2007.py` leaves; the folds of it that are complete are used. Four ways from the log-odds of
+the concept scores to probabilities, each fitted on the out-of-fold log-odds of the fold's training reports and measured
+on its held-out ones: `platt` (what the package does), `temperature`, `isotonic` (steps, scikit-learn's) and `none`.
+Where the folds have systems.npz, every system as it is, too. Pairs of all reports and codes; a code that a fold does
+not know has probability 0. Intervals: bootstrap over reports; the calibration error of a draw is a little larger than
+that of the reports drawn from, since a bin of few pairs is never quite right. The picture is of the four ways, drawn
+like the one in every evaluation report. The reading depth is measured as by `reading.py`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from common import record
+from growth import style
+from reading import FITTED, measure, read_fold
+from sklearn.isotonic import IsotonicRegression
+
+from concept_icd import metrics
+from concept_icd.artifacts import write_json
+from concept_icd.corpora import load_corpus
+from concept_icd.gold import gold_matrix
+from concept_icd.heads.aggregator import fit_aggregators
+from concept_icd.heads.calibration import METHODS, fit_calibration
+from concept_icd.heads.fitting import HeadOptions, folds_of
+from concept_icd.metrics.intervals import draw_weights, interval
+from concept_icd.pipeline import fit_coder
+from concept_icd.report.charts import wilson
+from concept_icd.report.results import plain
+from concept_icd.report.svg import HEIGHT, WIDTH, Chart, linear
+from concept_icd.scoring.store import load_scores
+
+DRAWS = 1000
+BINS = 10
+#: Calibration errors over ten bins: of equal width, and of equal count over the pairs above 1 %.
+FIGURES = ("brier", "log_loss", "ece_equal_width", "ece_above_1_percent")
+SHIPPED = "platt"
+
+
+def read_ways(folder: Path) -> dict[str, np.ndarray]:
+    """Gold and, by way, probabilities of the held-out reports of a fold, (reports, all codes of the corpus)."""
+    corpus, scores = load_corpus(folder / "corpus"), load_scores(folder / "scores")
+    train, test = corpus.split("train"), corpus.split("test")
+    coder = fit_coder(folder / "scores", train, "train")
+    ids = [coded.note.note_id for coded in train]
+    own, new = scores.select(ids).logits, scores.select([coded.note.note_id for coded in test]).logits
+    gold, patients = gold_matrix(ids, train, coder.concepts.codes)
+    fold = folds_of(patients, HeadOptions())
+    levels = [concept.level for concept in coder.concepts.concepts]
+    held_out = np.empty(gold.shape)
+    for part in np.unique(fold):  # as `fit_heads` does before it calibrates
+        rows = np.flatnonzero(fold != part)
+        strengths = [coder.heads.strength]
+        [aggregator] = fit_aggregators(own, gold, coder.concepts.cover, levels, strengths, rows=rows, quick=True)
+        held_out[fold == part] = aggregator.log_odds(own[fold == part])
+    log_odds = coder.heads.aggregator.log_odds(new)
+    ways = {method: fit_calibration(held_out, gold, method).probabilities(log_odds) for method in METHODS}
+    steps = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(held_out.ravel(), gold.ravel())
+    ways["isotonic"] = steps.predict(log_odds.ravel()).reshape(log_odds.shape)
+
+    codes = all_codes(folder)
+    columns = [codes.index(code) for code in coder.concepts.codes]
+    found = {"gold": test_gold(folder)}
+    for way, p in ways.items():
+        found[way] = np.zeros(found["gold"].shape)
+        found[way][:, columns] = p
+    return found
+
+
+def all_codes(folder: Path) -> list[str]:
+    """Of all coded reports; their order is that of systems.npz."""
+    return sorted({code for coded in load_corpus(folder / "corpus").notes for code in coded.codes})
+
+
+def test_gold(folder: Path) -> np.ndarray:
+    test = load_corpus(folder / "corpus").split("test")
+    return gold_matrix([coded.note.note_id for coded in test], test, all_codes(folder))[0].astype(bool)
+
+
+def read_systems(folder: Path) -> dict[str, np.ndarray]:
+    """Gold and, by system, probabilities as `benchmarks/cmc2007.py` left them."""
+    found = np.load(folder / "systems.npz")
+    names = [name.removesuffix(".probabilities") for name in found.files if name.endswith(".probabilities")]
+    return {"gold": test_gold(folder)} | {name: found[f"{name}.probabilities"].astype(np.float64) for name in names}
+
+
+def figures_of(gold: np.ndarray, p: np.ndarray) -> dict[str, float]:
+    clipped = p.clip(1e-6, 1 - 1e-6)
+    found = metrics.calibration_metrics(gold, p, BINS)
+    found["log_loss"] = float(-np.where(gold, np.log(clipped), np.log1p(-clipped)).mean())
+    return {name: found[name] for name in FIGURES}
+
+
+def compare(folds: list[dict[str, np.ndarray]], against: str | None, seed: int) -> dict[str, Any]:
+    """Figures by way with intervals, the bins, and with `against` the others' differences to it, the reports pooled."""
+    pooled = {name: np.vstack([fold[name] for fold in folds]) for name in folds[0]}
+    gold = pooled.pop("gold")
+    drawn: dict[str, list[dict[str, float]]] = {way: [] for way in pooled}
+    for weight in draw_weights(None, len(gold), DRAWS, seed):
+        rows = np.repeat(np.arange(len(gold)), weight.astype(np.int64))
+        for way, p in pooled.items():
+            drawn[way].append(figures_of(gold[rows], p[rows]))
+    found: dict[str, Any] = {}
+    for way, p in pooled.items():
+        own = figures_of(gold, p)
+        samples = {name: np.array([row[name] for row in drawn[way]]) for name in FIGURES}
+        found[way] = {
+            "figures": {name: {"value": own[name]} | interval(samples[name]) for name in FIGURES},
+            "expected_codes": float(p.sum(axis=1).mean()),
+            "bins": {name: column.tolist() for name, column in
+                     metrics.equal_width_bins(gold.ravel(), p.ravel(), BINS)._asdict().items()},
+        }  # fmt: skip
+        if against not in (None, way):
+            other = figures_of(gold, pooled[against])
+            base = {name: np.array([row[name] for row in drawn[against]]) for name in FIGURES}
+            found[way][f"less_{against}"] = {
+                name: {"difference": own[name] - other[name]} | interval(samples[name] - base[name]) for name in FIGURES
+            }
+    return {"reports": len(gold), "pairs": int(gold.size), "gold_labels": int(gold.sum()), "ways": found}
+
+
+def draw(ways: dict[str, Any]) -> str:
+    """Share of gold codes against mean probability, one line a way; Wilson bars of the shipped one."""
+    chart = Chart("Calibration", linear(1), linear(1), "mean probability in the bin", "share of gold codes")
+    chart.line([(0, 0), (1, 1)], "faint", dashed=True)
+    colours = {"none": "two", "temperature": "three", "isotonic": "four", SHIPPED: "one"}
+    for way, colour in colours.items():
+        bins = ways[way]["bins"]
+        points = list(zip(bins["confidence"], bins["accuracy"], bins["pairs"], strict=True))
+        chart.line([point[:2] for point in points], colour, dashed=way != SHIPPED)
+        for confidence, accuracy, pairs in points:
+            if way == SHIPPED:
+                chart.bar(confidence, *wilson(accuracy, pairs), colour)
+            text = f"{way}: probability {confidence:.3f}, gold {accuracy:.3f}, {pairs:,} pairs"
+            chart.dot(confidence, accuracy, colour, text, 3.5 if way == SHIPPED else 2.5)
+    keys = "".join(
+        f'<line class="line {colour}" x1="70" x2="92" y1="{24 + 16 * row}" y2="{24 + 16 * row}"/>'
+        f'<text x="98" y="{28 + 16 * row}">{way}</text>'
+        for row, (way, colour) in enumerate(reversed(colours.items()))
+    )
+    inside = chart.render().partition(">")[2].partition("</svg>")[0]
+    size = f'viewBox="0 0 {WIDTH} {HEIGHT}" font-family="system-ui, sans-serif"'
+    paper = f'<rect width="{WIDTH}" height="{HEIGHT}" fill="var(--paper)"/>'
+    return f'<svg xmlns="http://www.w3.org/2000/svg" {size}><style>{style()}</style>{paper}{inside}{keys}</svg>\n'
+
+
+def complete(work: Path, needed: str) -> list[Path]:
+    """The folds that have a file or folder of this name, in order."""
+    return sorted(path.parent for path in work.glob(f"seed-*-fold-*/{needed}"))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
+    parser.add_argument("--out", type=Path)
+    args = parser.parse_args()
+    by_seed: dict[str, list[Path]] = {}
+    for folder in complete(args.work, "coder"):
+        by_seed.setdefault(folder.name.partition("-fold")[0], []).append(folder)
+    if not by_seed:
+        parser.error(f"{args.work} has no complete fold: run benchmarks/cmc2007.py first")
+
+    def per_seed(read: Callable[[list[Path]], dict[str, Any]]) -> dict[str, Any]:
+        # Reports come once a seed, so that seeds are not pooled.
+        return {name: {"folds": [f.name for f in folders]} | read(folders) for name, folders in by_seed.items()}
+
+    ways = per_seed(lambda folders: compare([read_ways(folder) for folder in folders], SHIPPED, args.seed))
+    reading = per_seed(lambda folders: measured_reading([read_fold(folder) for folder in folders], args.seed))
+    with_systems = set(complete(args.work, "systems.npz"))
+    by_seed = {name: [f for f in folders if f in with_systems] for name, folders in by_seed.items()}
+    by_seed = {name: folders for name, folders in by_seed.items() if folders}
+    systems = per_seed(lambda folders: compare([read_systems(folder) for folder in folders], None, args.seed))
+    result = record("calibration.py", args.seed) | {
+        "command": shlex.join(["python", "benchmarks/calibration.py", "--work", "RUNS", "--seed", str(args.seed)]),
+        "bins": BINS,
+        "ways": ways,
+        "systems": systems,
+        "reading": reading,
+    }
+    for name, found in ways.items():
+        for way, row in found["ways"].items():
+            print(name, way, {k: round(v["value"], 5) for k, v in row["figures"].items()}, file=sys.stderr)
+    if args.out:
+        write_json(args.out, plain(result))
+        args.out.with_suffix(".svg").write_text(draw(next(iter(ways.values()))["ways"]), encoding="utf-8")
+
+
+def measured_reading(folds: list[Any], seed: int) -> dict[str, Any]:
+    """What `reading.py` says of the package's way."""
+    found = measure(folds, seed)
+    kept = ("notes", "notes_with_gold", "gold_labels", "gold_labels_outside", "by_depth", "recall_of_all_gold_at_90")
+    return {name: found[name] for name in kept} | {"rows": found["ways"][FITTED]}
+
+
+if __name__ == "__main__":
+    main()
