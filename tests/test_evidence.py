@@ -1,4 +1,4 @@
-"""Evidence is where leaving a sentence out costs a code most."""
+"""Evidence is where leaving a passage out costs a code most; against it speaks where that brings most."""
 
 import dataclasses
 
@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from concept_icd.coder import ConceptCoder
-from concept_icd.evidence import sentence_spans
+from concept_icd.evidence import BELOW, LIKELY, RISE, clause_spans, sentence_spans
 from concept_icd.heads.threshold import Threshold
 from concept_icd.records import Note
+from tests.fitted_coder import make_notes
 
 
 @pytest.mark.parametrize(
@@ -27,29 +28,100 @@ def test_sentences(text, sentences):
     assert [text[start:end] for start, end in sentence_spans(text)] == sentences
 
 
-def test_evidence_is_the_sentence_without_which_the_code_loses_most(fitted):
-    coder, note = fitted.coder, Note("n", "Wheezing asthma. Normal renal line. Fever, cough and chest pain. Urinary.")
-    result = coder.code(note, evidence=True)
-    assert result.accepted, "the fixture's coder accepts something"
-    plain = {code.code: code.probability for code in coder.code(note).codes}
-    assert {code.code: code.probability for code in result.codes} == plain
+@pytest.mark.parametrize(
+    ("sentence", "clauses"),
+    [
+        ("HISTORY: Wheezing, fever and cough.", ["HISTORY:", "Wheezing,", "fever", "and cough."]),
+        ("Fever but clear; no chills", ["Fever", "but clear;", "no chills"]),
+        ("No edema, effusion and scar, but fever, cough", ["No edema, effusion and scar,", "but fever,", "cough"]),
+        ("Thickening without edema, with scar", ["Thickening", "without edema,", "with scar"]),
+        ("2, 3, and 4 days of cough", ["2, 3, and 4 days of cough"]),
+        ("cough, " * 40, ["cough, " * 40]),
+        ("Cough", ["Cough"]),
+    ],
+)
+def test_clauses(sentence, clauses):
+    text = f"Before, this. {sentence} And, after"
+    found = clause_spans(text, (14, 14 + len(sentence)))
+    assert [text[start:end] for start, end in found] == clauses
+
+
+def passages_by_hand(coder, text):
+    """What stands in the module's words, from log-odds of whole notes: code -> (evidence, against)."""
 
     def log_odds(text):
-        probability = {code.code: code.probability for code in coder.code(dataclasses.replace(note, text=text)).codes}
-        return {code: np.log(p / (1 - p)) for code, p in probability.items()}
+        scores, heads = coder.scorer.score([Note("n", text)], coder.concepts), coder.heads
+        odds = heads.calibration.slope * heads.aggregator.log_odds(scores.logits)[0] + heads.calibration.intercept
+        return dict(zip(coder.concepts.codes, odds, strict=True))
 
-    whole, spans = log_odds(note.text), sentence_spans(note.text)
-    without = [log_odds(note.text[:start] + note.text[end:]) for start, end in spans]
-    for code in result.accepted:
-        losses = np.array([whole[code.code] - left[code.code] for left in without])
-        expected = [span for span, loss in zip(spans, losses, strict=True) if 0 < losses.max() <= 2 * loss]
-        assert list(code.evidence) == expected
-    assert all(not code.evidence for code in result.codes if not code.accepted)
+    def without(span):
+        return log_odds(text[: span[0]] + text[span[1] :])
+
+    result, whole = coder.code(text), log_odds(text)
+    sentences = sentence_spans(text)
+    left_out = [without(span) for span in sentences]
+    clauses = {span: {part: without(part) for part in clause_spans(text, span)} for span in sentences}
+    found = {}
+    below = [code for code in result.codes if not code.accepted][:BELOW]
+    for code in (*result.accepted, *below):
+        for sign in (1, -1):
+            change = [sign * (whole[code.code] - odds[code.code]) for odds in left_out]
+            spans = []
+            for span, lost, odds in zip(sentences, change, left_out, strict=True):
+                clear = lost >= RISE and 1 / (1 + np.exp(-odds[code.code])) >= LIKELY if sign < 0 else code.accepted
+                if not clear or lost <= 0 or lost < max(change) / 2:
+                    continue
+                parts = [
+                    part
+                    for part, odds in clauses[span].items()
+                    if sign * (whole[code.code] - odds[code.code]) >= lost / 2
+                ]
+                for start, end in parts or [span]:
+                    if spans and not text[spans[-1][1] : start].strip() and span[0] <= spans[-1][0]:
+                        start = spans.pop()[0]
+                    spans.append((start, end))
+            found.setdefault(code.code, []).append(tuple(spans))
+    return found
 
 
-def test_a_note_of_one_sentence_is_its_own_evidence(fitted):
-    result = fitted.coder.code("Fever and cough", evidence=True)
-    assert all(code.evidence == ((0, 15),) for code in result.accepted)
+def test_evidence_is_what_changes_the_answer_most(fitted):
+    words = [note.text.split() for note in make_notes(6, 5, "evidence")]
+    texts = [". ".join(", ".join(own[i : i + 3]).capitalize() for i in range(0, len(own), 5)) for own in words]
+    narrowed = opposed = 0
+    for text in texts:
+        result = fitted.coder.code(text, evidence=True)
+        expected = passages_by_hand(fitted.coder, text)
+        for code in result.codes:
+            assert (code.evidence, code.against) == tuple(expected.get(code.code, ((), ())))
+            narrowed += any(span not in sentence_spans(text) for span in code.evidence)
+            opposed += bool(code.against)
+        plain = fitted.coder.code(text)
+        assert [(c.code, c.probability) for c in result.codes] == [(c.code, c.probability) for c in plain.codes]
+    assert narrowed
+    assert opposed
+
+
+def test_a_note_of_one_clause_is_its_own_evidence(fitted):
+    result = fitted.coder.code("Fever", evidence=True)
+    assert all(code.evidence == ((0, 5),) * code.accepted and not code.against for code in result.codes)
+
+
+def test_a_note_of_one_sentence_has_evidence_among_its_clauses(fitted):
+    heads = dataclasses.replace(fitted.coder.heads, threshold=Threshold(0.0))  # every code is accepted
+    text = "Wheezing asthma, normal renal line, and chest pain"
+    result = dataclasses.replace(fitted.coder, heads=heads).code(text, evidence=True)
+    assert any(code.evidence for code in result.codes)
+    assert all(code.evidence != ((0, len(text)),) for code in result.codes)
+
+
+def test_a_diagnosis_speaks_against_the_symptoms_that_it_explains():
+    """The shipped coder, whichever it is: coders do not code fever and cough where the report finds pneumonia."""
+    text = "CLINICAL HISTORY: Cough and fever.\nIMPRESSION: Left lower lobe pneumonia."
+    coder = ConceptCoder.from_pretrained("radiology")
+    found = {code.code: code for code in coder.code(text, evidence=True).codes}
+    for spans, passage in ((found["486"].evidence, "pneumonia"), (found["780.6"].against, "pneumonia")):
+        assert any(passage in text[start:end] for start, end in spans)
+    assert not found["486"].against
 
 
 def test_evidence_of_a_long_note_stands_in_what_was_read(fitted):
@@ -67,12 +139,12 @@ def test_evidence_of_a_long_note_stands_in_what_was_read(fitted):
     result = coder.code(note, evidence=True)
     assert any(code.evidence for code in result.accepted)
     for code in result.accepted:
-        for left, right in code.evidence:
+        for left, right in (*code.evidence, *code.against):
             assert any(a <= left < right <= b for a, b in read)
     # The same evidence as of the text that was read, a note of its own.
     shift = len(social) - (read[0][1] - len(start)) - 1
     alone = coder.code(Note("n", note.text[: read[0][1]] + "\n" + end), evidence=True)
     for code, same in zip(result.codes, alone.codes, strict=True):
         assert (code.code, code.probability) == (same.code, pytest.approx(same.probability, abs=1e-4))
-        back = [(a + shift, b + shift) if a > read[0][1] else (a, b) for a, b in same.evidence]
-        assert list(code.evidence) == back
+        for passages, own in ((code.evidence, same.evidence), (code.against, same.against)):
+            assert list(passages) == [(a + shift, b + shift) if a > read[0][1] else (a, b) for a, b in own]
