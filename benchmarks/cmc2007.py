@@ -63,10 +63,8 @@ def run_fold(notes: list[CodedNote], folder: Path, seed: int, config: str, optio
     train, test = ([note for note in notes if note.split == name] for name in ("train", "test"))
     codes = sorted({code for note in notes for code in note.codes})
     found: dict[str, np.ndarray] = {}
-    for name, (own, probabilities, accepted) in {
-        **tfidf_svm(train, test, seed),
-        **stacked(folder, train, test),
-    }.items():
+    systems = tfidf_svm(train, test, seed) | stacked(folder, train, test, rounds)
+    for name, (own, probabilities, accepted) in systems.items():
         columns = [codes.index(code) for code in own]
         for kind, values in (("probabilities", probabilities), ("accepted", accepted)):
             found[f"{name}.{kind}"] = np.zeros((len(test), len(codes)), dtype=values.dtype)
