@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--served-name", metavar="NAME", help=served)
     parser.add_argument("--top", type=int, help="codes to print (default: 10 in a table, all in JSON)")
     parser.add_argument("--concepts", type=int, default=3, help="concepts to name for each code (default: %(default)s)")
-    found = "also find the sentences that carry each accepted code (scores the note once more per sentence)"
+    found = "also find the passages for and against each code (scores the note once more per sentence and some clauses)"
     parser.add_argument("--evidence", action="store_true", help=found)
     parser.add_argument("--json", action="store_true", help="print the note's result as JSON")
 
@@ -148,7 +148,9 @@ def _list_failures(failures: Sequence[Failure], path: Path) -> None:
 
 
 def print_result(result: CodingResult, text: str, top: int, coder: ConceptCoder) -> None:
-    """A table of the first `top` codes with their evidence in `text`, what accepted them, and what was not read."""
+    """A table of the first `top` codes with the passages of `text` for and against them, what accepted them, and what
+    was not read.
+    """
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -162,7 +164,7 @@ def print_result(result: CodingResult, text: str, top: int, coder: ConceptCoder)
         table.add_row(
             Text(f"{'✓ ' if code.accepted else ''}{code.rank}"),
             Text(code.code, style="bold" if code.accepted else ""),
-            Text.assemble(code.title, "\n", (" > ".join(code.path), "dim"), *_evidence(code, text)),
+            Text.assemble(code.title, "\n", (" > ".join(code.path), "dim"), *_passages(code, text)),
             Text(f"{code.probability:.1%}"),
             Text(_concepts(code)),
         )
@@ -190,8 +192,9 @@ def how_far(read_first: int, shown: int) -> str:
     return f"Read the first {suggestions} for an expected recall of 90 %{more}."
 
 
-def _evidence(code: RankedCode, text: str) -> list[tuple[str, str]]:
-    return [(f"\n“{' '.join(text[start:end].split())}”", "italic") for start, end in code.evidence]
+def _passages(code: RankedCode, text: str) -> list[tuple[str, str]]:
+    parts = [("", span) for span in code.evidence] + [("against: ", span) for span in code.against]
+    return [(f"\n{what}“{' '.join(text[start:end].split())}”", "italic") for what, (start, end) in parts]
 
 
 def _concepts(code: RankedCode) -> str:

@@ -90,7 +90,7 @@ def model(desk: TheDesk) -> Response:
 
 Top = Annotated[int | None, Query(ge=1, le=20_000, description="Only the first codes of each note.")]
 Concepts = Annotated[int, Query(ge=0, le=5, description="Concepts to name for each code.")]
-WithEvidence = Annotated[bool, Query(description="Also find the sentences that carry each code; slower.")]
+WithEvidence = Annotated[bool, Query(description="Also find the passages for and against each code; slower.")]
 
 
 @router.post("/v1/code", tags=["coding"], responses={200: {"description": "One record a note, in their order."}})

@@ -95,11 +95,11 @@ async def open_note(desk: TheDesk, key: Key, body: Nothing, person: NamedPerson)
 
 @router.get("/v1/notes/{key}/evidence")
 async def evidence(desk: TheDesk, key: Key) -> Response:
-    """The sentences that carry each suggested code, as spans of the note in UTF-16 units."""
+    """The passages that carry each suggested code, and those against it, as spans of the note in UTF-16 units."""
     note = note_of(desk, key)
     result = await _result(desk, key, note)
     (found,) = await answered(desk, lambda: desk.evidence_of(key, note, result), shared=True)
-    return answer({"evidence": spans_for_javascript(found, note.text), "unit": "utf-16"})
+    return answer({**spans_for_javascript(found, note.text), "unit": "utf-16"})
 
 
 @router.get("/v1/notes/{key}/review")

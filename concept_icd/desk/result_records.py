@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from concept_icd.desk.desk import LISTED, Desk
@@ -62,13 +63,17 @@ def _path(desk: Desk, code: RankedCode) -> list[dict[str, Any]]:
     return [{"code": step, "title": desk.title(step), "score": scores.get(step)} for step in code.path]
 
 
-def spans_for_javascript(result: CodingResult, text: str) -> dict[str, list[list[int]]]:
-    """Evidence by code, in the UTF-16 units that JavaScript's strings count."""
+def spans_for_javascript(result: CodingResult, text: str) -> dict[str, dict[str, list[list[int]]]]:
+    """The spans by code, "evidence" and "against", in the UTF-16 units that JavaScript's strings count."""
     wide = [place for place, character in enumerate(text) if ord(character) > 0xFFFF]
 
     def unit(place: int) -> int:
         return place + sum(1 for other in wide if other < place)
 
+    def of(spans: Sequence[tuple[int, int]]) -> list[list[int]]:
+        return [[unit(start), unit(end)] for start, end in spans]
+
     return {
-        code.code: [[unit(start), unit(end)] for start, end in code.evidence] for code in result.codes if code.evidence
+        "evidence": {code.code: of(code.evidence) for code in result.codes if code.evidence},
+        "against": {code.code: of(code.against) for code in result.codes if code.against},
     }

@@ -242,6 +242,29 @@ class TestSuggestions:
         seat.press("]")
         seat.sees("#said", "evidence of")
 
+    def test_what_speaks_against_a_code_has_a_mark_of_its_own(self, sit: Sit, service: Service) -> None:
+        short = [note for note in service.client.get("/v1/notes").json()["notes"] if note["note_id"].startswith("n")]
+        urls = {note["note_id"]: f"/v1/notes/{note['key']}" for note in short}
+        spans = ((note_id, service.client.get(f"{url}/evidence").json()["against"]) for note_id, url in urls.items())
+        note_id, against = next(found for found in spans if found[1])
+        (code, ((start, end), *_)), *_ = against.items()
+        units = service.client.get(urls[note_id]).json()["text"].encode("utf-16-le")
+        passage = units[2 * start : 2 * end].decode("utf-16-le")
+        seat = sit()
+        seat.open(note_id)
+        seat.press("m")
+        seat.find(f"#suggestions .row[data-code='{code}'] .pick").click()
+        mark = seat.find("#text mark.against").first
+        expect(mark).to_be_visible()
+        assert mark.inner_text() in passage
+        assert mark.evaluate("mark => getComputedStyle(mark).textDecorationStyle") == "wavy"
+        seat.sees("#legend .key.against", "against the chosen code")
+        seat.sees("#why", "against it")
+        seat.keep_screenshot("against")
+        other = next(other for other in CODES if other not in against)
+        seat.find(f"#suggestions .row[data-code='{other}'] .pick").click()
+        expect(seat.find("#text mark.against")).to_have_count(0)
+
 
 class TestTwoPeople:
     def test_nobody_overwrites_silently(self, sit: Sit, service: Service) -> None:

@@ -181,12 +181,13 @@ function why() {
     fill(box, head, h("p", {}, `Added by search: it was not among the suggestions listed for this note.`));
     return;
   }
-  const passages = passagesOf(code).length;
+  const [passages, against] = [false, true].map((which) => passagesOf(code, which).length);
   const facts = [
     `Rank ${entry.rank}, probability ${entry.probability.toFixed(2)}`,
     entry.suggested ? `threshold ${desk.suggestions.threshold.toFixed(2)}` : entry.why_hidden,
     entry.expected_recall == null ? null : `expected recall to here ${Math.round(100 * entry.expected_recall)} %`,
     !entry.suggested ? null : passages ? count(passages, "passage") : desk.evidence ? "no passage stands out" : "evidence is being looked for",
+    against ? `${count(against, "passage")} against it` : null,
   ];
   const byCode = new Map(entry.concepts.map((concept) => [concept.key.slice(concept.key.indexOf(":") + 1), concept]));
   const steps = entry.path.map((step) => ({ ...step, concept: byCode.get(step.code) }));
@@ -206,7 +207,7 @@ function why() {
   fill(
     box,
     head,
-    h("p", { class: "facts" }, facts.filter(Boolean).join(" · "), passages ? [" ", kbd("e")] : null),
+    h("p", { class: "facts" }, facts.filter(Boolean).join(" · "), passages || against ? [" ", kbd("e")] : null),
     h(
       "table",
       {},

@@ -22,7 +22,7 @@ async function openNote(key) {
   opening.abort();
   opening = new AbortController();
   const { signal } = opening;
-  Object.assign(desk, { key, note: null, review: null, suggestions: null, evidence: null, below: false, conflict: null });
+  Object.assign(desk, { key, note: null, review: null, suggestions: null, evidence: null, against: null, below: false, conflict: null });
   desk.at = { list: "suggested", code: null };
   delete document.body.dataset.evidence;
   byId("suggestions-state").replaceChildren("Reading the note …");
@@ -50,9 +50,9 @@ async function openNote(key) {
     const number = desk.suggestions.codes.filter((entry) => entry.suggested).length;
     say(bdi(desk.note.note_id), `: ${count(number, "code")} suggested, ${desk.review.undecided.length} undecided.`);
     pollWorklist();
-    const { evidence } = await askPatiently(`v1/notes/${key}/evidence`, { signal }, waiting);
+    const { evidence, against } = await askPatiently(`v1/notes/${key}/evidence`, { signal }, waiting);
     signal.throwIfAborted();
-    desk.evidence = evidence;
+    Object.assign(desk, { evidence, against });
     document.body.dataset.evidence = "known";
     tell("evidence");
     tell("seek");

@@ -13,7 +13,7 @@ const TURN_NAMES = {
 };
 
 let lines = []; // {text, start, element}
-let passages = []; // {start, end, codes, marks}
+let passages = []; // {start, end, against, codes, marks}: evidence of its codes, or what speaks against them
 let onlyChosen = false;
 let visited = -1;
 
@@ -75,11 +75,13 @@ function lineAt(place) {
 
 function showEvidence() {
   const found = new Map();
-  for (const [code, spans] of Object.entries(desk.evidence ?? {})) {
-    for (const [start, end] of spans) {
-      const key = `${start} ${end}`;
-      if (!found.has(key)) found.set(key, { start, end, codes: [], marks: [] });
-      found.get(key).codes.push(code);
+  for (const against of [false, true]) {
+    for (const [code, spans] of Object.entries((against ? desk.against : desk.evidence) ?? {})) {
+      for (const [start, end] of spans) {
+        const key = `${start} ${end} ${against}`;
+        if (!found.has(key)) found.set(key, { start, end, against, codes: [], marks: [] });
+        found.get(key).codes.push(code);
+      }
     }
   }
   const byRank = (code) => suggestion(code)?.rank ?? Infinity;
@@ -98,15 +100,16 @@ function showEvidence() {
   colour();
 }
 
-/** Marks by what they are evidence of; the chosen code above accepted ones above suggested ones. */
+/** Marks by what they are evidence of: the chosen code above accepted ones above suggested ones. What speaks against a
+ * code is marked while that code is chosen. */
 function colour() {
   const looks = new Map();
-  const better = { suggested: 1, accepted: 2, at: 3 };
+  const better = { suggested: 1, accepted: 2, against: 3, at: 4 };
   const states = new Map(Object.keys(desk.evidence ?? {}).map((code) => [code, stateOf(code)]));
   for (const passage of passages) {
     let look = null;
-    if (passage.codes.includes(desk.at.code)) look = "at";
-    else if (onlyChosen) look = null;
+    if (passage.codes.includes(desk.at.code)) look = passage.against ? "against" : "at";
+    else if (onlyChosen || passage.against) look = null;
     else if (passage.codes.some((code) => states.get(code) === "accepted")) look = "accepted";
     else if (passage.codes.some((code) => states.get(code) === "undecided")) look = "suggested";
     for (const mark of passage.marks) {
@@ -116,7 +119,11 @@ function colour() {
   for (const [mark, look] of looks) if (mark.className !== (look ?? "")) mark.className = look ?? "";
 }
 
-export const passagesOf = (code) => passages.filter((passage) => passage.codes.includes(code));
+/** The passages of a code; `against` true or false picks a kind; without it both, the evidence first. */
+export const passagesOf = (code, against = null) =>
+  passages
+    .filter((passage) => passage.codes.includes(code) && passage.against === (against ?? passage.against))
+    .sort((a, b) => a.against - b.against);
 
 function goTo(passage) {
   if (!passage?.marks.length) return;
@@ -136,23 +143,27 @@ export function nextPassage(step) {
   const now = own.indexOf(passages[visited]);
   const next = own.at((now < 0 ? (step > 0 ? 0 : -1) : now + step) % own.length);
   goTo(next);
-  say(`Passage ${own.indexOf(next) + 1} of ${own.length} of ${desk.at.code}.`);
+  say(`Passage ${own.indexOf(next) + 1} of ${own.length} of ${desk.at.code}${next.against ? ", against it" : ""}.`);
 }
 
 /** The next passage of any code; chooses its first code. */
 export function walkPassages(step) {
-  if (!passages.length) return say("No evidence is marked in this note.");
-  const next = passages.at((visited < 0 && step > 0 ? 0 : visited + step) % passages.length);
+  const evidence = passages.filter((passage) => !passage.against);
+  if (!evidence.length) return say("No evidence is marked in this note.");
+  const now = evidence.indexOf(passages[visited]);
+  const next = evidence.at((now < 0 ? (step > 0 ? 0 : -1) : now + step) % evidence.length);
   // Who reads in the text stays there.
   choose("suggested", next.codes[0], { focus: document.activeElement !== byId("text"), seek: false });
   goTo(next);
-  say(`Passage ${passages.indexOf(next) + 1} of ${passages.length}, evidence of ${next.codes.join(", ")}.`);
+  say(`Passage ${evidence.indexOf(next) + 1} of ${evidence.length}, evidence of ${next.codes.join(", ")}.`);
 }
 
 function clicked(event) {
   const mark = event.target.closest?.("mark");
   if (!mark || !getSelection().isCollapsed) return;
-  const inside = passages.filter((passage) => passage.marks.includes(mark));
+  // What is not to be seen cannot be meant.
+  const inside = passages.filter((passage) => !passage.against && passage.marks.includes(mark));
+  if (!inside.length) return;
   const codes = [...new Set(inside.flatMap((passage) => passage.codes))];
   codes.sort((a, b) => (suggestion(a)?.rank ?? Infinity) - (suggestion(b)?.rank ?? Infinity));
   // A second click goes on to the next code of the passage.

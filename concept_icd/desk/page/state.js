@@ -12,6 +12,8 @@ export const desk = {
   suggestions: null,
   /** Spans of the text by code; null until they are known. */
   evidence: null,
+  /** Spans that speak against a code, likewise. */
+  against: null,
   /** The chosen code, and the list it was chosen in: "suggested" or "listed". */
   at: { list: "suggested", code: null },
   /** Whether suggestions below the threshold are shown. */
