@@ -225,8 +225,8 @@ class ConceptCoder:
         """Ranks every code of the set for one note, given as a record or as plain text.
 
         Args:
-            evidence: also find the sentences that carry each accepted code (`concept_icd.evidence`), which scores the
-                note once more per sentence.
+            evidence: also find the passages for and against each code (`concept_icd.evidence`), which scores the note
+                once more per sentence and for some clauses.
 
         Raises:
             InputError: the note is empty, or the model cannot be loaded.
