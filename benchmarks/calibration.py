@@ -40,7 +40,6 @@ from concept_icd.report.results import plain
 from concept_icd.report.svg import HEIGHT, WIDTH, Chart, linear
 from concept_icd.scoring.store import load_scores
 
-DRAWS = 1000
 BINS = 10
 #: Calibration errors over ten bins: of equal width, and of equal count over the pairs above 1 %.
 FIGURES = ("brier", "log_loss", "ece_equal_width", "ece_above_1_percent")
@@ -101,12 +100,12 @@ def figures_of(gold: np.ndarray, p: np.ndarray) -> dict[str, float]:
     return {name: found[name] for name in FIGURES}
 
 
-def compare(folds: list[dict[str, np.ndarray]], against: str | None, seed: int) -> dict[str, Any]:
+def compare(folds: list[dict[str, np.ndarray]], against: str | None, seed: int, draws: int) -> dict[str, Any]:
     """Figures by way with intervals, the bins, and with `against` the others' differences to it, the reports pooled."""
     pooled = {name: np.vstack([fold[name] for fold in folds]) for name in folds[0]}
     gold = pooled.pop("gold")
     drawn: dict[str, list[dict[str, float]]] = {way: [] for way in pooled}
-    for weight in draw_weights(None, len(gold), DRAWS, seed):
+    for weight in draw_weights(None, len(gold), draws, seed):
         rows = np.repeat(np.arange(len(gold)), weight.astype(np.int64))
         for way, p in pooled.items():
             drawn[way].append(figures_of(gold[rows], p[rows]))
@@ -163,6 +162,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
+    parser.add_argument("--draws", type=int, default=1000)
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     by_seed: dict[str, list[Path]] = {}
@@ -175,14 +175,17 @@ def main() -> None:
         # Reports come once a seed, so that seeds are not pooled.
         return {name: {"folds": [f.name for f in folders]} | read(folders) for name, folders in by_seed.items()}
 
-    ways = per_seed(lambda folders: compare([read_ways(folder) for folder in folders], SHIPPED, args.seed))
+    ways = per_seed(lambda folders: compare([read_ways(folder) for folder in folders], SHIPPED, args.seed, args.draws))
     reading = per_seed(lambda folders: measured_reading([read_fold(folder) for folder in folders], args.seed))
     with_systems = set(complete(args.work, "systems.npz"))
     by_seed = {name: [f for f in folders if f in with_systems] for name, folders in by_seed.items()}
     by_seed = {name: folders for name, folders in by_seed.items() if folders}
-    systems = per_seed(lambda folders: compare([read_systems(folder) for folder in folders], None, args.seed))
+    systems = per_seed(
+        lambda folders: compare([read_systems(folder) for folder in folders], None, args.seed, args.draws)
+    )
+    options = ["--work", "RUNS", "--seed", str(args.seed), "--draws", str(args.draws)]
     result = record("calibration.py", args.seed) | {
-        "command": shlex.join(["python", "benchmarks/calibration.py", "--work", "RUNS", "--seed", str(args.seed)]),
+        "command": shlex.join(["python", "benchmarks/calibration.py", *options]),
         "bins": BINS,
         "ways": ways,
         "systems": systems,

@@ -82,6 +82,21 @@ def test_cmc2007(shared_data, tmp_path):
     assert len(result["micro_f1_differences"]) == 15
     assert str(shared_data) not in (tmp_path / "cmc.json").read_text()
 
+    work = ("--work", tmp_path / "work")
+    result = run("calibration.py", *work, "--draws", 4, out=tmp_path / "calibration.json")
+    ways, systems = result["ways"]["seed-0"], result["systems"]["seed-0"]
+    assert (ways["reports"], ways["pairs"], ways["gold_labels"]) == (978, 978 * 45, 1218)
+    assert len(systems["ways"]) == 6
+    # The heads of the pipeline, fitted again here, are those of the folds.
+    for figure, found in systems["ways"]["concepts"]["figures"].items():
+        assert ways["ways"]["platt"]["figures"][figure]["value"] == pytest.approx(found["value"], rel=1e-3), figure
+    assert "<svg" in (tmp_path / "calibration.svg").read_text()
+    result = run(
+        "familiarity.py", *work, "--data-dir", shared_data, "--most", 4, out=tmp_path / "familiarity.json"
+    )  # fmt: skip
+    assert sum(result["coded"]["held_out"][name]["notes"] for name in ("unfamiliar", "familiar")) == 978
+    assert set(result["folds"]) == {"seed-0-fold-0", "seed-0-fold-1"}
+
 
 @pytest.mark.slow
 def test_ablations(shared_data, tmp_path):

@@ -29,7 +29,7 @@ import numpy as np
 from concept_icd.heads.aggregator import Aggregator
 
 #: A note is unfamiliar where at most this share of the training notes is as far out. Chosen on out-of-fold scores of
-#: training reports: the farthest 5 % are coded far worse than the others (benchmarks/calibration.py).
+#: training reports: the farthest 5 % are coded far worse than the others (benchmarks/familiarity.py).
 UNFAMILIAR = 0.05
 #: Distances that are kept, evenly spread over those of the training notes.
 KEPT = 1000
@@ -53,10 +53,11 @@ class Familiarity:
 
     def shares(self, numbers: np.ndarray) -> np.ndarray:
         """Share of the training notes that are as far out or farther, float64 (notes,), of `numbers_of` these notes."""
-        farther = len(self.distances) - np.searchsorted(self.distances, self._distances(numbers), side="left")
+        farther = len(self.distances) - np.searchsorted(self.distances, self.distances_of(numbers), side="left")
         return np.asarray((1 + farther) / (1 + len(self.distances)))
 
-    def _distances(self, numbers: np.ndarray) -> np.ndarray:
+    def distances_of(self, numbers: np.ndarray) -> np.ndarray:
+        """d of notes, float64 (notes,), of their two numbers."""
         away = numbers - self.middle
         return np.asarray(((away @ self.precision) * away).sum(axis=1))
 
@@ -95,6 +96,6 @@ def fit_familiarity(numbers: np.ndarray) -> Familiarity:
     middle = numbers.mean(axis=0)
     precision = np.linalg.inv(np.cov(numbers.T) + _RIDGE * np.eye(2))
     found = Familiarity(middle, precision, np.empty(0))
-    distances = np.sort(found._distances(numbers))
+    distances = np.sort(found.distances_of(numbers))
     kept = np.linspace(0, len(distances) - 1, min(KEPT, len(distances))).round().astype(np.int64)
     return Familiarity(middle, precision, distances[kept])
