@@ -121,11 +121,12 @@ def measure(coder: ConceptCoder, coded: Sequence[CodedNote], spans: int, seed: i
 
 
 def figures(values: dict[str, np.ndarray], notes: Sequence[str], seed: int) -> dict[str, Any]:
-    """Mean and interval over reports of each value, (codes,); NaN does not count."""
+    """Mean and interval over reports of each value, (codes,); NaN does not count, nor a value that is nothing else."""
     drawn = drawn_means(values, draw_weights(notes, len(notes), DRAWS, seed))
     return {
         name: {"mean": float(np.nanmean(value)), "n": int((~np.isnan(value)).sum()), **interval(drawn[name])}
         for name, value in values.items()
+        if not np.isnan(value).all()
     }
 
 
@@ -219,13 +220,7 @@ def main() -> None:
     }
     found["command"] = found["command"].replace(str(args.work), "RUNS")
     for way in WAYS:
-        print(
-            way,
-            {
-                name: f"{v['mean']:.3f} ({v['low']:.3f} to {v['high']:.3f})"
-                for name, v in found["evidence"][way].items()
-            },
-        )
+        print(way, {name: f"{v['mean']:.3f}" for name, v in found["evidence"][way].items()})
     print(found["evidence"]["clauses_minus_sentences"])
     print(found["against"])
     if args.out:
