@@ -14,7 +14,7 @@ from summary_of_descent import descent
 from summary_of_desk import desk, desk_kill
 from summary_of_medications import medication_metrics, medication_network, medication_quality, medication_tables
 from summary_of_questions import questions
-from summary_of_radiology import ablations, cmc2007
+from summary_of_radiology import ablations, calibration, cmc2007, evidence, familiarity, shipped_coder
 from summary_of_reading import reading
 from summary_of_scale import gpu, growth, ray_overhead, vllm_scoring
 
@@ -285,6 +285,10 @@ def main() -> None:
     for name, section in (
         ("cmc2007", cmc2007),
         ("ablations", ablations),
+        ("evidence", evidence),
+        ("calibration", calibration),
+        ("familiarity", familiarity),
+        ("shipped_coder", shipped_coder),
         ("codiesp", codiesp),
         ("questions", questions),
         ("descent", descent),

@@ -115,3 +115,101 @@ def _difference(found: dict[str, Any], a: str, b: str) -> dict[str, float]:
 
 def _signed(row: dict[str, float]) -> str:
     return f"{row['value']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}]"
+
+
+def evidence(result: dict[str, Any]) -> list[str]:
+    ways, against = result["evidence"], result["against"]
+    figures = {
+        "share_of_the_report": "share of the report",
+        "comprehensiveness": "probability lost without it",
+        "comprehensiveness_random": "the same, a random passage of that length",
+        "comprehensiveness_minus_random": "difference",
+        "sufficiency": "probability lost with it alone",
+        "sufficiency_random": "the same, a random passage",
+        "sufficiency_minus_random": "difference",
+        "still_accepted_without": "still accepted without it",
+        "still_accepted_alone": "still accepted on it alone",
+    }
+    rise = against["rise_when_left_out"]["probability"]
+    return [
+        "## CMC 2007: is the evidence what carries a code?",
+        "",
+        f"Held-out reports of {', '.join(result['folds'])} ({result['reports']}), "
+        f"{ways['accepted_codes']} accepted codes; comprehensiveness and sufficiency after ERASER (DeYoung et al., "
+        f"2020), against {result['random_spans']} random passages a code; 95 % over reports. Evidence is found by "
+        "leaving out, so that it changes the answer is no surprise: the random passages are the comparison.",
+        "",
+        "| | clauses (what is shown) | whole sentences |",
+        "|---|---|---|",
+        *(
+            f"| {text} | {_mean(ways['clauses'][name])} | {_mean(ways['sentences'][name])} |"
+            for name, text in figures.items()
+            if name in ways["clauses"]
+        ),
+        "",
+        f"What speaks against a code: {against['codes_with_a_passage_against']} of {against['codes_looked_at']} codes "
+        f"looked at have such a passage; without it their probability rises by {_mean(rise)}.",
+        "",
+    ]
+
+
+def calibration(result: dict[str, Any]) -> list[str]:
+    lines = [
+        "## CMC 2007: do the probabilities mean what they say?",
+        "",
+        "Concept scores alone, fitted on out-of-fold log-odds of a fold's training reports, measured on its held-out "
+        "ones; the picture is `results/calibration.svg`.",
+        "",
+        "| seed | reports | way | Brier score | log loss | calibration error | the same, pairs over 1 % |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, found in result["ways"].items():
+        for way, row in found["ways"].items():
+            cells = [_value(figure) for figure in row["figures"].values()]
+            lines.append(f"| {name} | {found['reports']} | {way} | " + " | ".join(cells[:4]) + " |")
+    return [*lines, ""]
+
+
+def familiarity(result: dict[str, Any]) -> list[str]:
+    coded = result["coded"]
+    rows = []
+    for reports, found in coded.items():
+        for kind in ("unfamiliar", "familiar"):
+            row = found[kind]
+            low, high = row["interval"]["low"], row["interval"]["high"]
+            rows.append(f"| {reports.replace('_', ' ')} reports, {kind} | {row['notes']} | {row['micro_f1']:.3f} "
+                        f"[{low:.3f}, {high:.3f}] |")  # fmt: skip
+    return [
+        "## CMC 2007: notes unlike the training reports",
+        "",
+        f"Folds {', '.join(result['folds'])}; a note is unfamiliar beyond the {1 - result['unfamiliar']:.0%} of the "
+        "training reports nearest to their mean. Reports that look unlike are coded worse:",
+        "",
+        "| | reports | micro-F1 |",
+        "|---|---|---|",
+        *rows,
+        "",
+    ]
+
+
+def shipped_coder(result: dict[str, Any]) -> list[str]:
+    batch, found = result["batch"], result["batch_with_evidence"]
+    return [
+        "## The coder in the package: start, pace, memory",
+        "",
+        f"From `concept-icd code REPORT` to its end: {result['cold']['median_seconds']:.1f} s (median of "
+        f"{result['cold']['times']}). {batch['reports']} reports in a batch: **{batch['reports_per_second']:.0f} a "
+        f"second** ({batch['processor_ms_a_report']:.0f} processor ms each), peak {batch['peak_mib']:.0f} MiB; with "
+        f"evidence {found['reports_per_second']:.1f} a second, {found['peak_mib']:.0f} MiB.",
+        "",
+    ]
+
+
+def _mean(figure: dict[str, float]) -> str:
+    return f"{figure['mean']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"
+
+
+def _value(figure: Any) -> str:
+    if not isinstance(figure, dict):
+        return f"{figure:.5f}"
+    return f"{figure['value']:.5f} [{figure['low']:.5f}, {figure['high']:.5f}]"
