@@ -5,7 +5,8 @@
 Two servers, one of which scores every request by itself, take turns, so that other load on the machine meets both. The
 clients are threads of one process of their own with kept-open connections, and take a share of the same cores. The
 service's own cost is paired: each note is coded through the library and over HTTP, one after the other, with the same
-number of threads. `--minutes` is for full load with 64 clients: the server's memory is read every ten seconds.
+number of threads. `--minutes` is for full load with 64 clients: the server's memory is read every ten seconds; with
+`--minutes 0` the load that the file of results has stays, with the command and commit that measured it.
 """
 
 from __future__ import annotations
@@ -246,7 +247,12 @@ def main() -> None:
             found["search"] = measure_search(together, args.queries, args.seed)
             print(json.dumps(found["search"]), flush=True)
             found["batching"] = measure_batching(together, alone, bodies, args.requests, args.rounds)
-            found["load"] = measure_load(together, bodies, args.minutes)
+            if args.minutes:
+                found["load"] = measure_load(together, bodies, args.minutes)
+            else:
+                earlier = json.loads(args.out.read_text())
+                measured_by = {name: earlier[name] for name in ("command", "commit", "date")}
+                found["load"] = measured_by | earlier["load"]
     found["load_average_after"] = os.getloadavg()
     write_json(args.out, found)
     print(json.dumps({name: value for name, value in found["load"].items() if name != "rss_mib"}))

@@ -52,8 +52,8 @@ def run(args: argparse.Namespace) -> int:
     from concept_icd.desk.settings import Limits, Settings, read_tokens, require_token_beyond_loopback
 
     # A note is some hundred short steps: threads that sleep between them (see `cli.main`) take twice as long. These
-    # spin for well under a millisecond, so that a service with nothing to do still uses no processor.
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    # spin as libgomp's do by themselves, for a few milliseconds: a service with nothing to do uses no processor.
+    os.environ.setdefault("GOMP_SPINCOUNT", "300000")
     if not 0 <= args.port <= 65535 or args.queue < 1:
         raise InputError("--port must be 0 to 65535, and --queue 1 or more")
     settings = Settings(
