@@ -54,6 +54,9 @@ def cmc2007(result: dict[str, Any]) -> list[str]:
             for name, text in SYSTEMS.items()
         ),
         "",
+        f"95 % over reports, mean over seeds: concept scores alone {_interval(result, 'concepts')}, with words "
+        f"{_interval(result, 'concepts_words')}, words alone {_interval(result, 'words')}.",
+        "",
         "| micro-F1, same reports | difference, 95 % over reports, mean over seeds |",
         "|---|---|",
         *(
@@ -98,6 +101,11 @@ def ablations(result: dict[str, Any]) -> list[str]:
         ),
         "",
     ]
+
+
+def _interval(result: dict[str, Any], name: str) -> str:
+    row = result["micro_f1_intervals"][name]
+    return f"{row['difference']:.4f} [{row['low']:.4f}, {row['high']:.4f}]"
 
 
 def _spread(figure: dict[str, Any]) -> str:

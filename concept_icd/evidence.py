@@ -41,6 +41,8 @@ _WORD = re.compile(r"[^\W\d_]{2}")
 
 #: A clause ends at a comma, a semicolon or a colon, or before a word that joins on another.
 _JOINT = re.compile(r"[,;:]\s+|\s+(?=(?:and|but|however|although|with|without|which|who|rule out)\b)", re.IGNORECASE)
+#: A heading says where something stands, not what.
+_HEADING = re.compile(r"[A-Za-z][A-Za-z /&-]{1,40}:\s+(?=\S)")
 #: What is denied goes on over commas and "and" up to one of these: "No pneumonia, effusion or scar" is one clause.
 _DENIAL = re.compile(r"\b(?:no|not|without|denies|denied|negative|never)\b", re.IGNORECASE)
 _TURN = re.compile(r"[;:]|,?\s+(?:but|however|although|with)\b", re.IGNORECASE)
@@ -77,10 +79,11 @@ def sentence_spans(text: str) -> list[Span]:
 
 
 def clause_spans(text: str, sentence: Span) -> list[Span]:
-    """Spans (start, end) of the clauses of a sentence, without the blanks around them; end is exclusive."""
+    """Spans (start, end) of the clauses of a sentence, without its heading and blanks around them; end is exclusive."""
     spans: list[Span] = []
-    start = sentence[0]
-    for match in _JOINT.finditer(text, *sentence):
+    heading = _HEADING.match(text, *sentence)
+    start = heading.end() if heading else sentence[0]
+    for match in _JOINT.finditer(text, start, sentence[1]):
         denied = _DENIAL.search(text, start, match.end()) and not _TURN.match(text, match.start())
         if denied or not _WORD.search(text, start, match.end()) or not _WORD.search(text, match.end(), sentence[1]):
             continue
@@ -108,7 +111,7 @@ def with_evidence(coder: ConceptCoder, note: Note, result: CodingResult) -> Codi
     supporting = _standing_out(losses) & (np.arange(len(codes)) < len(result.accepted))
     opposing = _standing_out(-losses) & (losses <= -RISE) & (log_odds[1:] >= np.log(LIKELY / (1 - LIKELY)))
     parts = {i: clause_spans(note.text, spans[i]) for i in np.flatnonzero((supporting | opposing).any(axis=1)).tolist()}
-    clauses = [clause for part in parts.values() if len(part) > 1 for clause in part]
+    clauses = [clause for part in parts.values() for clause in part if clause not in spans]
     lost = log_odds[0] - _log_odds(coder, note, read, clauses, columns)
     loss_of = dict(zip(clauses, lost, strict=True))
 
