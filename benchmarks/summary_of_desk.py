@@ -38,7 +38,8 @@ def desk(result: dict[str, Any]) -> list[str]:
         "",
         f"{load['minutes']:.0f} minutes with 64 clients that never pause: answers by status {codes}; "
         f"{load['notes_scored']:,} notes scored; memory {load['rss_mib_second_quarter']:.0f} MiB in the second "
-        f"quarter, {load['rss_mib_last_quarter']:.0f} MiB in the last.",
+        f"quarter, {load['rss_mib_last_quarter']:.0f} MiB in the last."
+        + (f" Measured earlier, at commit {load['commit'][:7]}, with the coder of then." if "commit" in load else ""),
         "",
     ]
 
