@@ -182,7 +182,8 @@ def collect(args: argparse.Namespace, variants: list[str]) -> dict[str, Any]:
         gold, accepted, probabilities = found["gold"], found["accepted"], found["probabilities"]
         values = metrics.decision_metrics(gold, accepted) | metrics.area_metrics(gold, probabilities)
         values |= metrics.ranking_metrics(gold, probabilities)
-        rare = metrics.decision_metrics(gold[:, gold.sum(axis=0) <= RARE], accepted[:, gold.sum(axis=0) <= RARE])
+        few = gold.sum(axis=0) <= RARE
+        rare = metrics.decision_metrics(gold[:, few], accepted[:, few]) if few.any() else dict.fromkeys(values)
         p = np.clip(probabilities, 1e-7, 1 - 1e-7)
         samples[variant] = headline_samples(gold, probabilities, accepted)
         rows[variant] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,12 @@ import pytest
 
 pytest_plugins = ["tests.fitted_coder", "tests.small_disk"]
 ROOT = Path(__file__).resolve().parent.parent
+
+with contextlib.suppress(ImportError):  # it is not in every environment that runs a part of the tests
+    import hypothesis
+
+    hypothesis.settings.register_profile("untimed", deadline=None)  # no test fails because a machine is slow
+    hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

@@ -89,7 +89,7 @@ def test_cmc2007(shared_data, tmp_path):
     assert len(systems["ways"]) == 6
     # The heads of the pipeline, fitted again here, are those of the folds.
     for figure, found in systems["ways"]["concepts"]["figures"].items():
-        assert ways["ways"]["platt"]["figures"][figure]["value"] == pytest.approx(found["value"], rel=1e-3), figure
+        assert ways["ways"]["platt"]["figures"][figure]["value"] == pytest.approx(found["value"], rel=1e-2), figure
     assert "<svg" in (tmp_path / "calibration.svg").read_text()
     result = run(
         "familiarity.py", *work, "--data-dir", shared_data, "--most", 4, out=tmp_path / "familiarity.json"
