@@ -100,8 +100,9 @@ def run_part(args: argparse.Namespace, variant: str, part: int) -> None:
 
 
 def reports(args: argparse.Namespace) -> list[CodedNote]:
-    """The coded reports."""
-    return [note for note in read_cmc2007(args.data_dir / "cmc2007") if note.codes][: args.limit]
+    """The coded reports, or so many of them, evenly spread."""
+    notes = [note for note in read_cmc2007(args.data_dir / "cmc2007") if note.codes]
+    return notes if args.limit is None else notes[:: max(1, len(notes) // args.limit)]
 
 
 def concepts_of(args: argparse.Namespace, notes: list[CodedNote], variant: str) -> ConceptSet:
