@@ -14,16 +14,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import record
+from common import record, side_by_side
 
 from concept_icd import metrics
 from concept_icd.artifacts import new_file, read_json, write_json
@@ -80,6 +77,7 @@ def run_part(args: argparse.Namespace, variant: str, part: int) -> None:
     arguments, training, model = parse_options([*options, *args.options.split()])
     if change.get("words"):
         arguments = replace(arguments, question_tokens=None)
+    folder.mkdir(parents=True, exist_ok=True)
     adapter, start = folder / f"adapter-{part}", time.process_time()
     if not adapter.is_dir():
         tune_adapter(
@@ -222,21 +220,7 @@ def main() -> None:
     variants = ["shipped", *(name for name in args.variants if name != "shipped")]
     todo = [(variant, part) for variant in variants for part in range(ADAPTERS)]
     todo = [task for task in todo if not (args.work / task[0] / f"{task[1]}.npz").is_file()]
-    running: list[tuple[Any, str]] = []
-    while todo or running:
-        while todo and len(running) < args.jobs:
-            name = "{},{}".format(*(task := todo.pop(0)))
-            (args.work / task[0]).mkdir(parents=True, exist_ok=True)
-            with (args.work / task[0] / f"{task[1]}.log").open("a") as log:
-                command = [sys.executable, __file__, *sys.argv[1:], "--only", name]
-                environment = os.environ | {"OMP_NUM_THREADS": "1"}
-                running.append((subprocess.Popen(command, env=environment, stderr=log, stdout=log), name))
-        time.sleep(0.5)
-        for process, name in [pair for pair in running if pair[0].poll() is not None]:
-            running.remove((process, name))
-            if process.returncode:
-                sys.exit(f"{name} failed: see its log in {args.work}")
-            print(f"{name} done, {len(todo) + len(running)} left", file=sys.stderr, flush=True)
+    side_by_side([f"{variant},{part}" for variant, part in todo], args.work, args.jobs)
     folders = {"DATA": args.data_dir, "runs/bench-ablations": args.work}
     if args.out:
         folders["benchmarks/results/ablations.json"] = args.out

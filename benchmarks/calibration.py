@@ -24,15 +24,15 @@ import numpy as np
 from common import record
 from growth import style
 from reading import FITTED, measure, read_fold
+from scipy.sparse import csr_array
 from sklearn.isotonic import IsotonicRegression
 
 from concept_icd import metrics
 from concept_icd.artifacts import write_json
 from concept_icd.corpora import load_corpus
 from concept_icd.gold import gold_matrix
-from concept_icd.heads.aggregator import fit_aggregators
 from concept_icd.heads.calibration import METHODS, fit_calibration
-from concept_icd.heads.fitting import HeadOptions, folds_of
+from concept_icd.heads.fitting import HeadOptions, folds_of, held_out_log_odds
 from concept_icd.metrics.intervals import draw_weights, interval
 from concept_icd.pipeline import fit_coder
 from concept_icd.report.charts import wilson
@@ -51,17 +51,13 @@ def read_ways(folder: Path) -> dict[str, np.ndarray]:
     corpus, scores = load_corpus(folder / "corpus"), load_scores(folder / "scores")
     train, test = corpus.split("train"), corpus.split("test")
     coder = fit_coder(folder / "scores", train, "train")
-    ids = [coded.note.note_id for coded in train]
+    wanted = {coded.note.note_id for coded in train}
+    ids = [note_id for note_id in scores.note_ids if note_id in wanted]  # the order decides the heads' folds
     own, new = scores.select(ids).logits, scores.select([coded.note.note_id for coded in test]).logits
     gold, patients = gold_matrix(ids, train, coder.concepts.codes)
     fold = folds_of(patients, HeadOptions())
     levels = [concept.level for concept in coder.concepts.concepts]
-    held_out = np.empty(gold.shape)
-    for part in np.unique(fold):  # as `fit_heads` does before it calibrates
-        rows = np.flatnonzero(fold != part)
-        strengths = [coder.heads.strength]
-        [aggregator] = fit_aggregators(own, gold, coder.concepts.cover, levels, strengths, rows=rows, quick=True)
-        held_out[fold == part] = aggregator.log_odds(own[fold == part])
+    held_out, _, _ = held_out_log_odds(own, gold, csr_array(coder.concepts.cover), levels, fold, HeadOptions())
     log_odds = coder.heads.aggregator.log_odds(new)
     ways = {method: fit_calibration(held_out, gold, method).probabilities(log_odds) for method in METHODS}
     steps = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(held_out.ravel(), gold.ravel())

@@ -16,22 +16,18 @@ goes on where it stopped. The base model has seen the reports' text without code
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
-import os
-import subprocess
-import sys
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from common import record, side_by_side
 from scipy.special import expit
 
 from concept_icd import metrics
-from concept_icd.artifacts import git_commit, new_file, read_json, versions, write_json
+from concept_icd.artifacts import new_file, read_json, write_json
 from concept_icd.corpora import read_cmc2007
 from concept_icd.folds import group_folds
 from concept_icd.gold import gold_matrix
@@ -249,54 +245,20 @@ def main() -> None:
         folder = args.work / f"seed-{seed}-fold-{fold}"
         run_fold(split(notes, seed, fold, args.folds), folder, seed, args.config, args.options.split(), args.rounds)
         return
-    start = time.monotonic()
-    todo = [(s, f) for s in args.seeds for f in range(args.folds)]
+    todo = [(seed, fold) for seed in args.seeds for fold in range(args.folds)]
     todo = [task for task in todo if not (args.work / "seed-{}-fold-{}".format(*task) / "systems.npz").is_file()]
-    running: list[tuple[Any, tuple[int, int]]] = []
-    args.work.mkdir(parents=True, exist_ok=True)
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": "4294967296",
-                                "MALLOC_TRIM_THRESHOLD_": "4294967296"}  # fmt: skip
-    command = [sys.executable, __file__, "--data-dir", str(args.data_dir), "--work", str(args.work)]
-    command += [
-        "--config",
-        args.config,
-        "--folds",
-        str(args.folds),
-        "--rounds",
-        str(args.rounds),
-        f"--options={args.options}",
-    ]
-    while todo or running:
-        while todo and len(running) < args.jobs:
-            task = todo.pop(0)
-            log = (args.work / "seed-{}-fold-{}.log".format(*task)).open("a")
-            own = [*command, "--only", "{},{}".format(*task)]
-            running.append((subprocess.Popen(own, env=environment, stderr=log, stdout=log), task))
-        time.sleep(1)
-        for process, task in [pair for pair in running if pair[0].poll() is not None]:
-            running.remove((process, task))
-            if process.returncode:
-                sys.exit(f"seed {task[0]}, fold {task[1]} failed: see its log in {args.work}")
-            print(f"seed {task[0]}, fold {task[1]} done, {len(todo) + len(running)} left, "
-                  f"{(time.monotonic() - start) / 60:.0f} min", file=sys.stderr, flush=True)  # fmt: skip
+    side_by_side(["{},{}".format(*task) for task in todo], args.work, args.jobs)
     summary = summarise(notes, args.work, args.seeds, args.folds)
-    record = {
-        "command": "python benchmarks/cmc2007.py " + " ".join(sys.argv[1:]).replace(str(args.data_dir), "DIR"),
-        "date": datetime.date.today().isoformat(),
-        "machine": f"{os.cpu_count()} cores, float32, no GPU; {args.jobs} folds side by side, one thread each",
-        "minutes": round((time.monotonic() - start) / 60, 1),
-        "commit": git_commit(),
-        "versions": versions(),
-        "seeds": args.seeds,
-        "folds": args.folds,
-        "config": (Path(__file__).parent.parent / "configs" / f"{args.config}.yaml").read_text().splitlines(),
-        **summary,
-    }
+    folders = {"DIR": args.data_dir, "runs/bench-cmc2007": args.work}
+    if args.out:
+        folders["benchmarks/results/cmc2007.json"] = args.out
+    about = record("cmc2007.py", args.seeds[0], folders) | {"seeds": args.seeds, "folds": args.folds}
+    about["config"] = (Path(__file__).parent.parent / "configs" / f"{args.config}.yaml").read_text().splitlines()
     for name, figures in summary["systems"].items():
         print(name, {k: f"{v['mean']:.4f} +- {v['sd'] or 0:.4f}" for k, v in figures.items()})
     print(json.dumps(summary["micro_f1_differences"], indent=1))
     if args.out:
-        write_json(args.out, record)
+        write_json(args.out, about | summary)
 
 
 if __name__ == "__main__":

@@ -5,12 +5,15 @@ from __future__ import annotations
 import datetime
 import gc
 import multiprocessing
+import os
 import platform
 import resource
 import shlex
+import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +90,33 @@ def _measure(queue: Any, work: Callable[..., Callable[[], Any]], args: tuple[Any
     status = Path("/proc/self/status").read_text()
     peak = next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
     queue.put(peak - before)
+
+
+def side_by_side(names: Sequence[str], work: Path, jobs: int) -> None:
+    """Runs this script once a name, with its own arguments and `--only NAME`, `jobs` at a time on a thread each.
+
+    What a process says goes to NAME.log in `work`, with dashes for commas. The first that fails ends the run.
+    """
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": "4294967296",
+                                "MALLOC_TRIM_THRESHOLD_": "4294967296"}  # fmt: skip
+    work.mkdir(parents=True, exist_ok=True)
+
+    def run(name: str) -> str:
+        with (work / f"{name.replace(',', '-')}.log").open("a") as log:
+            command = [sys.executable, *sys.argv, "--only", name]
+            done = subprocess.run(command, env=environment, stderr=log, stdout=log, check=False)
+        if done.returncode:
+            raise RuntimeError(f"{name} failed: see {log.name}")
+        return name
+
+    with ThreadPoolExecutor(jobs) as pool:
+        running = [pool.submit(run, name) for name in names]
+        for left, done in zip(reversed(range(len(names))), as_completed(running), strict=True):
+            try:
+                print(f"{done.result()} done, {left} left", file=sys.stderr, flush=True)
+            except RuntimeError as error:
+                pool.shutdown(wait=False, cancel_futures=True)
+                sys.exit(str(error))
 
 
 def record(script: str, seed: int, folders: Mapping[str, Path] | None = None) -> dict[str, Any]:

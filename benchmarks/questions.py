@@ -18,9 +18,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
 import statistics
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -28,7 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import random_concepts, random_llama, random_note, record
+from common import random_concepts, random_llama, random_note, record, side_by_side
 
 from concept_icd import metrics
 from concept_icd.artifacts import read_json, write_json
@@ -208,25 +206,6 @@ def costs(loaded: Any, note_tokens: int, questions: int, rounds: int, seed: int)
     }
 
 
-def run_all(todo: list[tuple[str, int, str]], args: argparse.Namespace) -> None:
-    """One process a task, `--jobs` at a time."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": "4294967296",
-                                "MALLOC_TRIM_THRESHOLD_": "4294967296"}  # fmt: skip
-    running: list[tuple[Any, str]] = []
-    while todo or running:
-        while todo and len(running) < args.jobs:
-            name = "{},{},{}".format(*(task := todo.pop(0)))
-            command = [sys.executable, __file__, *sys.argv[1:], "--only", name]
-            with (args.work / "{}-{}-{}.log".format(*task)).open("a") as log:
-                running.append((subprocess.Popen(command, env=environment, stderr=log, stdout=log), name))
-        time.sleep(0.5)
-        for process, name in [pair for pair in running if pair[0].poll() is not None]:
-            running.remove((process, name))
-            if process.returncode:
-                sys.exit(f"{name} failed: see its log in {args.work}")
-            print(f"{name} done, {len(todo) + len(running)} left", file=sys.stderr, flush=True)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-dir", type=Path, required=True, help="folder of public corpora, with cmc2007")
@@ -251,10 +230,10 @@ def main() -> None:
         task, fold, style = args.only.split(",")
         run_one(task, int(fold), style, args)
         return
-    args.work.mkdir(parents=True, exist_ok=True)
     folds = {"cmc2007": args.cmc_folds, "codiesp9-50": [0]}
     todo = [(task, fold, style) for task in args.tasks for fold in folds[task] for style in args.styles]
-    run_all([t for t in todo if not (args.work / "{}-{}-{}.json".format(*t)).is_file()], args)
+    todo = [task for task in todo if not (args.work / "{}-{}-{}.json".format(*task)).is_file()]
+    side_by_side(["{},{},{}".format(*task) for task in todo], args.work, args.jobs)
     sizes = (args.note_tokens, args.questions)
     loaders = {"tiny": lambda: load_model("tiny")}
     if args.layers:

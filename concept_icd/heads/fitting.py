@@ -1,7 +1,8 @@
 """All the heads of a coder, fitted together from out-of-fold concept scores and gold codes.
 
-1. The strength of the aggregator is chosen by cross-validation inside the notes given, patients kept together.
-   Log losses are summed as they come; the log-odds of all notes are held once, for the strength that was chosen.
+1. The strength of the aggregator is chosen by cross-validation inside the notes given, patients kept together
+   (`held_out_log_odds`). Log losses are summed as they come; the log-odds of all notes are held once, for the
+   strength that was chosen.
 2. The log-odds of the held-out notes at that strength fit the calibration,
 3. and, calibrated (and corrected by which codes occur together, where asked for: `combinations`), the threshold, and
    how far down the list to read for a recall (`reading`).
@@ -262,6 +263,57 @@ def fit_heads(
     if len(set(fold.tolist())) < 2:
         raise InputError("the heads need notes of at least two patients to be cross-validated")
 
+    held_out, strength, tried = held_out_log_odds(logits, gold, cover, levels, fold, options)
+    calibration = fit_calibration(held_out, gold, options.calibration)
+    for start in range(0, len(gold), BLOCK):
+        held_out[start : start + BLOCK] = calibration.probabilities(held_out[start : start + BLOCK])
+    combinations = None
+    if options.dependencies == "combinations":
+        combinations, held_out = fit_combinations(gold, held_out, fold)
+    source = f"{len(np.unique(fold))}-fold cross-validation on {len(gold)} notes, micro-F1"
+    threshold = choose_threshold(gold, held_out, at_least_one=options.at_least_one, source=source)
+    figures: dict[str, Any] = {
+        "micro_f1": threshold.micro_f1,
+        "log_loss": [{"path": _finite(s.path), "other": _finite(s.other), "value": value} for s, value in tried],
+    }
+    reading = fit_reading(gold, held_out)
+    aggregator = fit_aggregator(logits, gold, cover, levels, strength)
+    familiarity = fit_familiarity(numbers_of(aggregator, logits, held_out))
+    learned = None
+    if order is not None:
+        unit = ScoreStatistics.of(logits, np.arange(len(logits))).unit
+        path = PathScores(aggregator.mean, aggregator.scale, unit, tuple(levels), csr_array(cover.T))
+        learned, figures["order"] = fit_ranker(
+            held_out,
+            threshold.accept(held_out),
+            order,
+            fold,
+            tuple(codes),
+            path=path,
+            logits=logits,
+            text=text,
+            seed=options.seed,
+        )
+    ranker = Ranker(tuple(codes), gold.sum(axis=0).astype(np.int64), learned)
+    return Heads(aggregator, calibration, threshold, ranker, strength, figures, reading, combinations, familiarity)
+
+
+def held_out_log_odds(
+    logits: np.ndarray,
+    gold: np.ndarray,
+    cover: csr_array,
+    levels: Sequence[str],
+    fold: np.ndarray,
+    options: HeadOptions,
+) -> tuple[np.ndarray, Strength, list[tuple[Strength, float]]]:
+    """Log-odds of every note from aggregators that did not see its fold, at the strength that serves them best.
+
+    Args:
+        fold: of each note, int, shape (notes,). The others: see `fit_heads`.
+
+    Returns:
+        float32 (notes, codes), not calibrated; the chosen strength; each strength tried with its log loss per pair.
+    """
     folds = [(np.flatnonzero(fold != f), np.flatnonzero(fold == f)) for f in np.unique(fold)]
     tried: list[tuple[float, Strength, list[Aggregator]]] = []
 
@@ -284,41 +336,10 @@ def fit_heads(
     if options.features == "all" or (options.features == "auto" and np.prod(cover.shape) <= MAX_ALL):
         try_all([Strength(path=strength.path, other=value) for value in OTHER_STRENGTHS])
         strength, per_fold = best_of(tried if options.features == "auto" else tried[len(PATH_STRENGTHS) :])
-    held_out = np.empty(gold.shape, dtype=np.float32)  # log-odds, then probabilities
+    held_out = np.empty(gold.shape, dtype=np.float32)
     for aggregator, (_, out) in zip(per_fold, folds, strict=True):
         held_out[out] = aggregator.log_odds(logits[out])
-    calibration = fit_calibration(held_out, gold, options.calibration)
-    for start in range(0, len(gold), BLOCK):
-        held_out[start : start + BLOCK] = calibration.probabilities(held_out[start : start + BLOCK])
-    combinations = None
-    if options.dependencies == "combinations":
-        combinations, held_out = fit_combinations(gold, held_out, fold)
-    source = f"{len(folds)}-fold cross-validation on {len(gold)} notes, micro-F1"
-    threshold = choose_threshold(gold, held_out, at_least_one=options.at_least_one, source=source)
-    figures: dict[str, Any] = {
-        "micro_f1": threshold.micro_f1,
-        "log_loss": [{"path": _finite(s.path), "other": _finite(s.other), "value": v} for v, s, _ in tried],
-    }
-    reading = fit_reading(gold, held_out)
-    aggregator = fit_aggregator(logits, gold, cover, levels, strength)
-    familiarity = fit_familiarity(numbers_of(aggregator, logits, held_out))
-    learned = None
-    if order is not None:
-        unit = ScoreStatistics.of(logits, np.arange(len(logits))).unit
-        path = PathScores(aggregator.mean, aggregator.scale, unit, tuple(levels), csr_array(cover.T))
-        learned, figures["order"] = fit_ranker(
-            held_out,
-            threshold.accept(held_out),
-            order,
-            fold,
-            tuple(codes),
-            path=path,
-            logits=logits,
-            text=text,
-            seed=options.seed,
-        )
-    ranker = Ranker(tuple(codes), gold.sum(axis=0).astype(np.int64), learned)
-    return Heads(aggregator, calibration, threshold, ranker, strength, figures, reading, combinations, familiarity)
+    return held_out, strength, [(strength, value) for value, strength, _ in tried]
 
 
 def folds_of(groups: Sequence[Hashable], options: HeadOptions) -> np.ndarray:
