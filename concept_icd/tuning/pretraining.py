@@ -27,7 +27,7 @@ import numpy as np
 import torch
 
 from concept_icd.artifacts import read_json
-from concept_icd.base_model import resolve
+from concept_icd.base_model import load_model
 from concept_icd.errors import InputError
 from concept_icd.prompts import PromptTemplate, TokenizedPrompt
 from concept_icd.records import Note
@@ -80,6 +80,9 @@ class Pretraining:
     Args:
         streams: groups of documents that get the same share of the running text, whatever their size.
         folder: holds `checkpoint/` (loadable as a model at any time) while the run goes on.
+
+    Raises:
+        InputError: the checkpoint is of a run with other options, or the model to start from cannot be loaded.
     """
 
     def __init__(
@@ -96,7 +99,7 @@ class Pretraining:
         if (self.checkpoint / STATE).is_file():
             self._resume()
         elif options.start_from:
-            self._load(resolve(options.start_from))
+            self._load(options.start_from)
         else:
             asked = list(maker.terms.texts.values())
             self.tokenizer = train_tokenizer((text for texts in [*kept, asked] for text in texts), options.vocabulary)
@@ -173,11 +176,9 @@ class Pretraining:
         state = {"step": self.step, "tokens": self.tokens, "seconds": self.seconds, "options": asdict(self.options)}
         save_state(self.checkpoint, self.model, self.tokenizer, self.optimizers, state)
 
-    def _load(self, folder: str | Path) -> None:
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-
-        self.tokenizer = AutoTokenizer.from_pretrained(folder)
-        self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    def _load(self, name: str | Path) -> None:
+        loaded = load_model(name, device="cpu")
+        self.model, self.tokenizer = loaded.model.train(), loaded.tokenizer
         self.optimizers = new_optimizers(self.model, self.options.learning_rate, self.options.weight_decay)
 
     def _resume(self) -> None:

@@ -23,7 +23,7 @@ from concept_icd.tuning.pretraining_batches import batches, next_tokens
 from concept_icd.tuning.pretraining_data import read_question_maker, text_streams
 from concept_icd.tuning.pretraining_notes import Mention, compose_note
 from concept_icd.tuning.pretraining_questions import QuestionMaker
-from concept_icd.tuning.pretraining_state import save_model
+from concept_icd.tuning.pretraining_state import Float32Muon, save_model
 from concept_icd.tuning.pretraining_terms import collect_terms, plain
 from concept_icd.tuning.pretraining_text import OpenText, Topic, read_open_text, sentences, withheld
 
@@ -186,6 +186,28 @@ def test_a_run_can_start_from_a_finished_model(maker: QuestionMaker, tmp_path: P
     assert torch.equal(first._rows(), second._rows())
     assert second.run(lambda _: None, stop_at=1)["questions"] > 0
     assert second.step == 1
+
+
+def test_a_model_to_start_from_that_is_not_there_is_named(maker: QuestionMaker, tmp_path: Path) -> None:
+    options = replace(OPTIONS, start_from=str(tmp_path / "nowhere"))
+    with pytest.raises(InputError, match="nowhere"):
+        Pretraining(options, maker, text_streams(maker.text, maker), tmp_path / "run")
+
+
+def test_steps_in_float32_are_those_of_muon() -> None:
+    shapes = ((16, 16), (16, 16), (24, 16), (16, 24))
+    ours, theirs = ([torch.nn.Parameter(torch.ones(shape)) for shape in shapes] for _ in range(2))
+    settings = {"lr": 0.02, "weight_decay": 0.1, "adjust_lr_fn": "match_rms_adamw"}
+    optimizers = Float32Muon(ours, **settings), torch.optim.Muon(theirs, **settings)
+    random = torch.Generator().manual_seed(0)
+    for _ in range(5):
+        for a, b in zip(ours, theirs, strict=True):
+            a.grad = torch.randn(a.shape, generator=random)
+            b.grad = a.grad.clone()
+        for optimizer in optimizers:
+            optimizer.step()
+    for a, b in zip(ours, theirs, strict=True):
+        assert (a - b).norm() < 0.01 * (b - 1).norm()  # theirs is rounded to bfloat16 on the way
 
 
 def test_a_checkpoint_of_another_run_is_refused(maker: QuestionMaker, tmp_path: Path) -> None:
