@@ -3,7 +3,8 @@
     coder.json         format, base model, scorer settings, hashes
     concepts.json      the concept set
     prompt.yaml        the words around note and concept
-    adapter/           LoRA weights as PEFT writes them, and learned question tokens, if any
+    adapter/           LoRA weights as PEFT writes them, and learned question tokens, if any; where the scores of
+                       several adapters are averaged, a folder of each
     heads.json, heads.safetensors
     lexicon.json       terms of codes in notes, if the order was learnt with them
     descent.json       which concepts a note is asked about, if not all
@@ -27,7 +28,7 @@ from concept_icd.concepts import ConceptSet
 from concept_icd.errors import InputError
 from concept_icd.heads.fitting import Heads
 from concept_icd.mentions import Lexicon
-from concept_icd.model_reference import ModelReference, adapter_files
+from concept_icd.model_reference import ModelReference, adapter_files, members_of
 from concept_icd.prompts import PromptTemplate
 from concept_icd.scoring.descent import FILE as DESCENT
 from concept_icd.scoring.descent import DescentRule
@@ -68,9 +69,12 @@ def write_coder(
             files += sorted(f"{view.level}/{path.name}" for path in (staging / view.level).iterdir())
         if coder.model.adapter is not None:
             with writing(staging / "adapter"):
-                (staging / "adapter").mkdir()
-                for name in adapter_files(coder.model.adapter):
-                    shutil.copyfile(coder.model.adapter / name, staging / "adapter" / name)
+                members = members_of(coder.model.adapter)
+                for member in members:
+                    own = staging / "adapter" / (member.name if len(members) > 1 else "")
+                    own.mkdir(parents=True)
+                    for name in adapter_files(member):
+                        shutil.copyfile(member / name, own / name)
         write_json(
             staging / "coder.json",
             {

@@ -26,7 +26,8 @@ class ModelReference:
     Attributes:
         name: "tiny", a folder, or a hub name, as `load_model` takes it.
         fingerprint: of the model's files where they lie in a folder, else None; see `fingerprint_of`.
-        adapter: folder of the LoRA weights. adapter_sha256: of their configuration and weights.
+        adapter: folder of the LoRA weights, or of several adapters (`members_of`). adapter_sha256: of their
+            configurations and weights.
     """
 
     name: str
@@ -87,6 +88,17 @@ def fingerprint_of(model: str | Path) -> str | None:
     return digest.hexdigest()
 
 
+def members_of(adapter: str | Path) -> list[Path]:
+    """The adapters whose scores are averaged: those in the subfolders of a folder that is none itself, by name.
+
+    An adapter is its own only member; so is what is no folder here, such as a name that a server serves.
+    """
+    folder = Path(adapter)
+    if (folder / ADAPTER_FILES[0]).is_file():
+        return [folder]
+    return sorted(path.parent for path in folder.glob(f"*/{ADAPTER_FILES[0]}")) or [folder]
+
+
 def adapter_files(folder: Path) -> tuple[str, ...]:
     """Names of the files that make an adapter what it is.
 
@@ -100,4 +112,5 @@ def adapter_files(folder: Path) -> tuple[str, ...]:
 
 
 def _adapter_sha256(folder: Path) -> str:
-    return hash_of([sha256(folder / name) for name in adapter_files(folder)])
+    members = [hash_of([sha256(member / name) for name in adapter_files(member)]) for member in members_of(folder)]
+    return members[0] if len(members) == 1 else hash_of(members)

@@ -98,11 +98,11 @@ def _scorer(
 ) -> Any:
     from concept_icd.scoring.plain import PlainScorer
     from concept_icd.scoring.server import LOOPBACK
-    from concept_icd.scoring.specs import ScorerSpec
+    from concept_icd.scoring.specs import ScorerSpec, averaged
 
-    if kind == "plain":
-        return PlainScorer.from_pretrained(model, adapter, prompt, **options)
     adapter = str(adapter) if adapter is not None else None
+    if kind == "plain":
+        return averaged(adapter, lambda member: PlainScorer.from_pretrained(model, member, prompt, **options))
     return ScorerSpec(kind, str(model), adapter, prompt, options, url or LOOPBACK if kind == "server" else None).make()
 
 

@@ -32,6 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--retrieve", type=int, metavar="N", help=also)
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N notes, to try things out")
     parser.add_argument("--in-sample", action="store_true", help="score notes that every adapter has seen all the same")
+    mean = "score new notes by the mean over all adapters of the tuning, or by the final one; default: the tuning's"
+    parser.add_argument("--average", action=argparse.BooleanOptionalAction, help=mean)
     parser.add_argument("--max-length", type=int, metavar="TOKENS", help="longest prompt; default: the tuning's")
     kept = "of a note that is too long, read its beginning (whole) or its most useful sections; default: the tuning's"
     parser.add_argument("--note-text", metavar="whole|sections", help=kept)
@@ -64,7 +66,13 @@ def run(args: argparse.Namespace) -> int:
 
     _check(args)
     notes = _notes(args)
-    options = {"in_sample": args.in_sample, "kind": args.scorer, "url": args.server_url, **_options(args)}
+    options = {
+        "in_sample": args.in_sample,
+        "average": args.average,
+        "kind": args.scorer,
+        "url": args.server_url,
+        **_options(args),
+    }
     options["concepts"] = _concepts(args)
     rule, plan = _descent(args, options["concepts"])
     if args.dry_run:
@@ -196,12 +204,13 @@ def _print_dry_run(scoring: Any, args: argparse.Namespace, rule: DescentRule | N
     except InputError as error:
         unknown = str(error)
     if not args.json:
-        _print_tables(count, estimates, len(scoring.notes))
+        _print_tables(count, estimates, scoring.adapters)
         if unknown:
             print(f"no estimate of hours: {unknown}")
         return
     record = {
-        "adapters": len(scoring.notes),
+        "adapters": scoring.adapters,
+        "readings_a_note": count.readings,
         "notes": count.notes,
         "notes_counted": count.counted,
         "notes_flawed": count.flawed,
@@ -233,6 +242,7 @@ def _print_tables(count: Any, estimates: list[Any], adapters: int) -> None:
         ("that cannot be scored", f"{count.flawed:,}"),
         ("not read to their end", f"{count.truncated:,}"),
         ("adapters", f"{adapters}"),
+        ("readings of a note", f"{count.readings:,.2f}"),
         ("questions a note", f"{count.concepts:,}"),
         ("computed", f"{count.computed:,.0f}"),
         ("reused", f"{count.reused:,.0f}"),

@@ -10,7 +10,7 @@ from typing import Any
 from concept_icd.artifacts import read_json, read_manifest
 from concept_icd.concepts import ConceptSet
 from concept_icd.errors import InputError
-from concept_icd.model_reference import ModelReference
+from concept_icd.model_reference import ModelReference, members_of
 from concept_icd.prompts import PromptTemplate, checked_note_text
 from concept_icd.records import Note, require_notes
 from concept_icd.scoring.engines import Engine
@@ -29,6 +29,7 @@ def score_corpus(
     plan: QuestionPlan | None = None,
     engine: Engine | None = None,
     in_sample: bool = False,
+    average: bool | None = None,
     shard_notes: int = 64,
     kind: Kind = "packed",
     url: str | None = None,
@@ -36,12 +37,13 @@ def score_corpus(
 ) -> bool:
     """Fills the store `folder` with the scores of `notes` under the tuning run `tuned`.
 
-    A note that the final adapter was tuned on is scored by the adapter of its fold; every other note by the final one.
+    A note that the final adapter was tuned on is scored by the adapter of its fold; every other note by the final one,
+    or where `average` says so by the mean over all adapters of the run.
 
     Args:
         concepts: by default those of the tuning. plan, engine, shard_notes: see `fill_store`.
         in_sample: score training notes that no adapter is blind to all the same; heads will refuse the result.
-        kind, url: see `ScorerSpec`.
+        average: by default as the tuning run says. kind, url: see `ScorerSpec`.
         options: go to the scorer's `from_pretrained`; max_length and note_text are those of the tuning by default.
 
     Returns:
@@ -50,7 +52,9 @@ def score_corpus(
     Raises:
         InputError: the run is not complete, or a note was seen by every adapter and `in_sample` is False.
     """
-    scoring = plan_scoring(notes, tuned, concepts=concepts, in_sample=in_sample, kind=kind, url=url, **options)
+    scoring = plan_scoring(
+        notes, tuned, concepts=concepts, in_sample=in_sample, average=average, kind=kind, url=url, **options
+    )
     jobs = [Job(name, group, scoring.specs[name].make) for name, group in scoring.notes.items()]
     return fill_store(
         folder,
@@ -78,6 +82,11 @@ class Scoring:
     prompt: PromptTemplate
     settings: dict[str, Any]
 
+    @property
+    def adapters(self) -> int:
+        """How many adapters read something."""
+        return len({member for spec in self.specs.values() for member in members_of(spec.adapter or "")})
+
 
 def plan_scoring(
     notes: Sequence[Note],
@@ -85,6 +94,7 @@ def plan_scoring(
     *,
     concepts: ConceptSet | None = None,
     in_sample: bool = False,
+    average: bool | None = None,
     kind: Kind = "packed",
     url: str | None = None,
     **options: Any,
@@ -114,11 +124,15 @@ def plan_scoring(
             f"{len(leaked)} notes (first: {', '.join(leaked[:3])}) were seen by every adapter of {tuned}: "
             "tune with folds or a holdout, or pass --in-sample and accept that heads cannot be fitted on the scores"
         )
+    if average is None:
+        average = tuning.get("average", False)
+    # All adapters of the run lie in its folder.
+    folders = {name: tuned if average and name == ADAPTER else tuned / name for name in (ADAPTER, *groups)}
     settings = {
         "scorer": kind,
         "model": model,
-        "adapter": str(tuned / ADAPTER),
-        "weights": {name: ModelReference.of(model, tuned / name).hash for name in sorted(groups)},
+        "adapter": str(folders[ADAPTER]),
+        "weights": {name: ModelReference.of(model, folders[name]).hash for name in sorted(groups)},
         "load_in_4bit": bool(options.get("load_in_4bit")),
         "max_length": options["max_length"],
         "note_text": options["note_text"],
@@ -127,7 +141,7 @@ def plan_scoring(
     }
     prompt = PromptTemplate.load(tuned / PROMPT)
     return Scoring(
-        specs={name: ScorerSpec(kind, model, str(tuned / name), prompt, options, url) for name in groups},
+        specs={name: ScorerSpec(kind, model, str(folders[name]), prompt, options, url) for name in groups},
         notes=dict(sorted(groups.items())),
         concepts=concepts or ConceptSet.load(tuned / CONCEPTS),
         prompt=prompt,

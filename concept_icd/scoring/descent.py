@@ -28,7 +28,7 @@ from concept_icd.errors import InputError
 from concept_icd.ontology import Ontology
 from concept_icd.records import LEVELS, Note
 from concept_icd.retrieval import CodeRetriever
-from concept_icd.scoring.scorer import QuestionPlan, Rounds, Scorer
+from concept_icd.scoring.scorer import QuestionPlan, Rounds, Scorer, next_round
 from concept_icd.scoring.scores import ConceptScores, NoteFailure
 
 if TYPE_CHECKING:
@@ -238,10 +238,7 @@ def ask_stored(descent: Descent, notes: Sequence[Note], logits: np.ndarray) -> n
         rows = next(rounds, None)
         while rows is not None:
             row[rows] = True
-            try:
-                rows = rounds.send(scores[rows])
-            except StopIteration:
-                rows = None
+            rows = next_round(rounds, scores[rows])
     return asked
 
 

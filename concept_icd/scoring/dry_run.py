@@ -17,6 +17,7 @@ from concept_icd.doctor.machine import find_device
 from concept_icd.doctor.model_size import ModelShape, shape_of
 from concept_icd.doctor.throughput import CARDS, PACKED_OVER_PLAIN, Speed, measured_speed
 from concept_icd.errors import InputError
+from concept_icd.model_reference import members_of
 from concept_icd.prompts import TokenizedPrompt
 from concept_icd.question_tokens import QuestionTokens
 from concept_icd.records import Note
@@ -35,6 +36,7 @@ class TokenCount:
         flawed, truncated: notes that cannot be scored, and notes that are not read to their end.
         concepts: questions a note. question_tokens: of all of these together.
         note_tokens: of each note counted, with the words around it.
+        readings: adapters that read a note, where the scores of several are averaged; the mean over the notes.
     """
 
     notes: int
@@ -44,16 +46,17 @@ class TokenCount:
     concepts: int
     question_tokens: int
     note_tokens: Sequence[int]
+    readings: float = 1.0
 
     @property
     def computed(self) -> float:
-        """Tokens that go through the model: each note once, each question once a note."""
-        return self.notes * (fmean(self.note_tokens) + self.question_tokens)
+        """Tokens that go through the model: each note once an adapter, each question once a note."""
+        return self.readings * self.notes * (fmean(self.note_tokens) + self.question_tokens)
 
     @property
     def reused(self) -> float:
         """Tokens that one prompt a question would compute besides."""
-        return self.notes * fmean(self.note_tokens) * (self.concepts - 1)
+        return self.readings * self.notes * fmean(self.note_tokens) * (self.concepts - 1)
 
     @property
     def times_fewer(self) -> float:
@@ -65,7 +68,7 @@ class TokenCount:
         """Half the 95 % interval of `computed`, as a share of it; 0 where every note was counted."""
         if self.counted == self.notes:
             return 0.0
-        return self.notes * 1.96 * stdev(self.note_tokens) / self.counted**0.5 / self.computed
+        return self.readings * self.notes * 1.96 * stdev(self.note_tokens) / self.counted**0.5 / self.computed
 
     def asking(self, questions: int) -> TokenCount:
         """The same with fewer questions a note, of the mean length: what a descent asks is not known beforehand."""
@@ -75,7 +78,11 @@ class TokenCount:
 
     def flops(self, shape: ModelShape) -> float:
         """Floating-point operations of the run."""
-        return self.notes * fmean(scoring_flops(shape, tokens, self.question_tokens) for tokens in self.note_tokens)
+        return (
+            self.readings
+            * self.notes
+            * fmean(scoring_flops(shape, tokens, self.question_tokens) for tokens in self.note_tokens)
+        )
 
 
 @dataclass(frozen=True)
@@ -102,7 +109,7 @@ def count_tokens(scoring: Scoring, sample: int = SAMPLE, seed: int = 0) -> Token
     """
     spec = next(iter(scoring.specs.values()))
     tokenizer, positions = load_tokenizer(spec.model)
-    learned = QuestionTokens.load(spec.adapter) if spec.adapter else None
+    learned = QuestionTokens.load(members_of(spec.adapter)[0]) if spec.adapter else None
     longest = min(spec.options.get("max_length") or positions, positions)
     tokens = TokenizedPrompt(
         scoring.prompt, tokenizer, longest, spec.options["note_text"], learned.ids(len(tokenizer)) if learned else None
@@ -122,6 +129,7 @@ def count_tokens(scoring: Scoring, sample: int = SAMPLE, seed: int = 0) -> Token
         concepts=len(questions),
         question_tokens=sum(questions),
         note_tokens=[len(note.ids) for note in encoded],
+        readings=fmean(scoring.specs[name].readings for name, group in scoring.notes.items() for _ in group),
     )
 
 

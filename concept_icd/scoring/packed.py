@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,15 +20,13 @@ import torch
 from transformers import DynamicCache
 
 from concept_icd.base_model import LoadedModel, load_model
-from concept_icd.concepts import ConceptSet
 from concept_icd.errors import InputError
-from concept_icd.progress import progress_bar
 from concept_icd.prompts import EncodedNote, PromptTemplate, TokenizedPrompt, checked_note_text
 from concept_icd.records import Concept, Note, require_notes
 from concept_icd.scoring.memory import is_out_of_memory
 from concept_icd.scoring.packing import NOTE, PADDING, QuestionChunk, chunk_questions, visible
-from concept_icd.scoring.scorer import QuestionPlan, Rounds
-from concept_icd.scoring.scores import ConceptScores, NoteFailure, NoteScores
+from concept_icd.scoring.scorer import QuestionPlan, Scorer, next_round
+from concept_icd.scoring.scores import NoteFailure, NoteScores
 
 
 @dataclass(frozen=True)
@@ -42,7 +39,7 @@ class NotesRead:
     cache: DynamicCache
 
 
-class PackedScorer:
+class PackedScorer(Scorer):
     """Scores concepts of notes with a (LoRA-tuned) causal LM of Hugging Face transformers.
 
     Args:
@@ -96,31 +93,6 @@ class PackedScorer:
             chunk_tokens=chunk_tokens,
             batch_tokens=batch_tokens,
         )
-
-    def score(self, notes: Sequence[Note], concepts: ConceptSet, *, progress: bool = False) -> ConceptScores:
-        """Scores every concept of every note.
-
-        Returns:
-            logits (notes, concepts) float32 in the order given.
-
-        Raises:
-            InputError: an empty note. TypeError: anything but a `Note`, so that gold codes cannot come in.
-        """
-        checked = require_notes(notes)
-        order = {note.note_id: row for row, note in enumerate(checked)}
-        if len(order) < len(checked):
-            raise InputError("two notes have the same id; a score belongs to one note")
-        logits = np.empty((len(checked), len(concepts)), dtype=np.float32)
-        truncated: list[str | None] = [None] * len(checked)
-        stream = self.iter_scores(checked, concepts.concepts)
-        with progress_bar(len(checked), "scoring") if progress else nullcontext() as bar:
-            for scores in stream:
-                if isinstance(scores, NoteFailure):
-                    raise InputError(scores.reason)
-                logits[order[scores.note_id]], truncated[order[scores.note_id]] = scores.logits, scores.truncated
-                if bar is not None:
-                    bar.advance()
-        return ConceptScores(tuple(order), concepts.hash, logits, tuple(truncated))
 
     def iter_scores(
         self, notes: Sequence[Note], concepts: Sequence[Concept], plan: QuestionPlan | None = None
@@ -203,7 +175,7 @@ class PackedScorer:
             for number, row in enumerate(rows):
                 if row is not None:
                     answers[number][row], was_asked[number][row] = logits[number], True
-                    rows[number] = _next_round(rounds[number], logits[number])
+                    rows[number] = next_round(rounds[number], logits[number])
         asked = [np.flatnonzero(mask) for mask in was_asked]
         return [
             _scores(encoded, row[found], found, sum(len(questions[k]) for k in found.tolist()))
@@ -292,13 +264,6 @@ def _decoder(model: Any) -> Any:
 def _scores(note: EncodedNote, logits: np.ndarray, asked: np.ndarray | None, question_tokens: int) -> NoteScores:
     reused = len(note.ids) * max(0, len(logits) - 1)
     return NoteScores(note.note_id, logits, note.truncated, asked, len(note.ids) + question_tokens, reused)
-
-
-def _next_round(rounds: Rounds, logits: np.ndarray) -> np.ndarray | None:
-    try:
-        return rounds.send(logits)
-    except StopIteration:
-        return None
 
 
 def _fitting(sizes: Sequence[int], tokens: int) -> int:

@@ -6,9 +6,8 @@ an engine with a prefix cache reads the note once; a plan's rounds are asked for
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,13 +15,11 @@ from typing import Any
 import numpy as np
 
 from concept_icd.base_model import load_tokenizer
-from concept_icd.concepts import ConceptSet
 from concept_icd.errors import InputError
-from concept_icd.progress import progress_bar
 from concept_icd.prompts import EncodedNote, PromptTemplate, TokenizedPrompt
 from concept_icd.records import Concept, Note, require_notes
-from concept_icd.scoring.scorer import QuestionPlan, Rounds
-from concept_icd.scoring.scores import ConceptScores, NoteFailure, NoteScores
+from concept_icd.scoring.scorer import QuestionPlan, Rounds, Scorer, next_round
+from concept_icd.scoring.scores import NoteFailure, NoteScores
 
 
 @dataclass(frozen=True)
@@ -46,7 +43,7 @@ class Answered:
     reused: int = 0
 
 
-class PromptScorer(ABC):
+class PromptScorer(Scorer):
     """A scorer that asks prompts; a subclass says how (`_ask`).
 
     Args:
@@ -65,23 +62,6 @@ class PromptScorer(ABC):
         Raises:
             InputError: the engine cannot answer at all.
         """
-
-    def score(self, notes: Sequence[Note], concepts: ConceptSet, *, progress: bool = False) -> ConceptScores:
-        """Scores every concept of every note; see `PackedScorer.score`."""
-        checked = require_notes(notes)
-        order = {note.note_id: row for row, note in enumerate(checked)}
-        if len(order) < len(checked):
-            raise InputError("two notes have the same id; a score belongs to one note")
-        logits = np.empty((len(checked), len(concepts)), dtype=np.float32)
-        truncated: list[str | None] = [None] * len(checked)
-        with progress_bar(len(checked), "scoring") if progress else nullcontext() as bar:
-            for scores in self.iter_scores(checked, concepts.concepts):
-                if isinstance(scores, NoteFailure):
-                    raise InputError(scores.reason)
-                logits[order[scores.note_id]], truncated[order[scores.note_id]] = scores.logits, scores.truncated
-                if bar is not None:
-                    bar.advance()
-        return ConceptScores(tuple(order), concepts.hash, logits, tuple(truncated))
 
     def iter_scores(
         self, notes: Sequence[Note], concepts: Sequence[Concept], plan: QuestionPlan | None = None
@@ -133,7 +113,7 @@ class PromptScorer(ABC):
                 logits[i][rows[i]], was_asked[i][rows[i]] = answer.logits, True
                 tokens[i] += sum(len(ask.note) + len(question) for question in ask.questions)
                 reused[i] += answer.reused
-                rows[i] = _next_round(rounds[i], answer.logits)
+                rows[i] = next_round(rounds[i], answer.logits)
         for i, (note, _) in enumerate(group):
             found = np.flatnonzero(was_asked[i])
             kept, scores = (None, logits[i]) if all_asked else (found, logits[i][found])
@@ -164,10 +144,3 @@ def margin(logprobs: Any, yes: Any, no: Any) -> float:
 
 def _one_round(concepts: int) -> Rounds:
     yield np.arange(concepts)
-
-
-def _next_round(rounds: Rounds, logits: np.ndarray) -> np.ndarray | None:
-    try:
-        return rounds.send(logits)
-    except StopIteration:
-        return None

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from contextlib import nullcontext
+from typing import Protocol, TypeAlias
 
-if TYPE_CHECKING:
-    import numpy as np
+import numpy as np
 
-    from concept_icd.records import Concept, Note
-    from concept_icd.scoring.scores import NoteFailure, NoteScores
+from concept_icd.concepts import ConceptSet
+from concept_icd.errors import InputError
+from concept_icd.progress import progress_bar
+from concept_icd.records import Concept, Note, require_notes
+from concept_icd.scoring.scores import ConceptScores, NoteFailure, NoteScores
 
 #: Rounds of questions to one note: yields rows of concepts, each at most once, and is sent their logits, float32.
-Rounds: TypeAlias = "Generator[np.ndarray, np.ndarray, None]"
+Rounds: TypeAlias = Generator[np.ndarray, np.ndarray, None]
 
 
 class QuestionPlan(Protocol):
@@ -30,9 +34,10 @@ class QuestionPlan(Protocol):
         """The rounds of one note."""
 
 
-class Scorer(Protocol):
+class Scorer(ABC):
     """Scores concepts of notes. It takes `Note`, so that gold codes cannot reach it."""
 
+    @abstractmethod
     def iter_scores(
         self, notes: Sequence[Note], concepts: Sequence[Concept], plan: QuestionPlan | None = None
     ) -> Iterator[NoteScores | NoteFailure]:
@@ -41,3 +46,40 @@ class Scorer(Protocol):
         Args:
             plan: which concepts are asked; None: all of them, in one round.
         """
+
+    @abstractmethod
+    def text_read(self, note: Note, concepts: Sequence[Concept]) -> tuple[tuple[int, int], ...]:
+        """The spans of the note's text that are read when these concepts are asked."""
+
+    def score(self, notes: Sequence[Note], concepts: ConceptSet, *, progress: bool = False) -> ConceptScores:
+        """Scores every concept of every note.
+
+        Returns:
+            logits (notes, concepts) float32 in the order given.
+
+        Raises:
+            InputError: an empty note. TypeError: anything but a `Note`, so that gold codes cannot come in.
+        """
+        checked = require_notes(notes)
+        order = {note.note_id: row for row, note in enumerate(checked)}
+        if len(order) < len(checked):
+            raise InputError("two notes have the same id; a score belongs to one note")
+        logits = np.empty((len(checked), len(concepts)), dtype=np.float32)
+        truncated: list[str | None] = [None] * len(checked)
+        stream = self.iter_scores(checked, concepts.concepts)
+        with progress_bar(len(checked), "scoring") if progress else nullcontext() as bar:
+            for scores in stream:
+                if isinstance(scores, NoteFailure):
+                    raise InputError(scores.reason)
+                logits[order[scores.note_id]], truncated[order[scores.note_id]] = scores.logits, scores.truncated
+                if bar is not None:
+                    bar.advance()
+        return ConceptScores(tuple(order), concepts.hash, logits, tuple(truncated))
+
+
+def next_round(rounds: Rounds, logits: np.ndarray) -> np.ndarray | None:
+    """What is asked after these answers; None: nothing more."""
+    try:
+        return rounds.send(logits)
+    except StopIteration:
+        return None

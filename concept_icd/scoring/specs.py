@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
+
+from concept_icd.errors import InputError
+from concept_icd.model_reference import members_of
 
 if TYPE_CHECKING:
     from concept_icd.prompts import PromptTemplate
@@ -16,10 +19,11 @@ Kind = Literal["packed", "vllm", "server"]
 
 @dataclass(frozen=True)
 class ScorerSpec:
-    """What makes one scorer: one adapter on one base model.
+    """What makes one scorer: an adapter on a base model, or several whose scores are averaged.
 
     Attributes:
-        model: "tiny", a folder or a hub name. adapter: a folder that the maker of the scorer can read.
+        model: "tiny", a folder or a hub name.
+        adapter: a folder that the maker of the scorer can read, of one adapter or of several (`members_of`).
         options: go to the scorer's `from_pretrained`. url: of the server; None: the default port of this machine.
     """
 
@@ -36,14 +40,35 @@ class ScorerSpec:
         Raises:
             InputError: model or adapter is missing, they do not fit, or the server cannot be reached.
         """
+        if self.readings > 1 and self.options.get("served"):
+            raise InputError(
+                f"the scores of {self.readings} adapters are averaged, and {self.options['served']!r} is one: leave "
+                "the served name out, so that each is found by its files"
+            )
+        return averaged(self.adapter, self._make)
+
+    @property
+    def readings(self) -> int:
+        """How often a note is read: once by each adapter."""
+        return 1 if self.adapter is None else len(members_of(self.adapter))
+
+    def _make(self, adapter: str | None) -> Scorer:
         if self.kind == "server":
             from concept_icd.scoring.server import ServerScorer
 
-            return ServerScorer.from_pretrained(self.url, self.model, self.adapter, self.prompt, **self.options)
+            return ServerScorer.from_pretrained(self.url, self.model, adapter, self.prompt, **self.options)
         if self.kind == "vllm":
             from concept_icd.scoring.vllm import VllmScorer
 
-            return VllmScorer.from_pretrained(self.model, self.adapter, self.prompt, **self.options)
+            return VllmScorer.from_pretrained(self.model, adapter, self.prompt, **self.options)
         from concept_icd.scoring.packed import PackedScorer
 
-        return PackedScorer.from_pretrained(self.model, self.adapter, self.prompt, **self.options)
+        return PackedScorer.from_pretrained(self.model, adapter, self.prompt, **self.options)
+
+
+def averaged(adapter: str | None, make: Callable[[str | None], Scorer]) -> Scorer:
+    """The scorer of an adapter, or the mean of those of its members, each as `make` makes it."""
+    from concept_icd.scoring.averaged import AveragedScorer
+
+    members = [None] if adapter is None else [str(member) for member in members_of(adapter)]
+    return make(adapter) if len(members) == 1 else AveragedScorer([make(member) for member in members])

@@ -59,6 +59,10 @@ class ConceptArguments:
     soft_targets: float = field(default=0.0, metadata={"help": "Weight of the annotators' votes in the targets."})
     note_dropout: float = field(default=0.0, metadata={"help": "Chance of a note's token to be left out of a step."})
     folds: int = field(default=5, metadata={"help": "Adapters for out-of-fold scores; 0: none."})
+    average: bool = field(
+        default=False, metadata={"help": "Score new notes by the mean over the adapters of all folds and the final "
+                                         "one, which takes as many times as long."},
+    )  # fmt: skip
     holdout: float = field(default=0.0, metadata={"help": "Instead of folds: share of notes kept for the heads."})
 
     def __post_init__(self) -> None:
@@ -70,6 +74,8 @@ class ConceptArguments:
             raise InputError(f"holdout must lie in [0, 1), it is {self.holdout}")
         if self.folds and self.holdout:
             raise InputError("give folds or holdout, not both: set folds to 0 to keep a held-out share")
+        if self.average and not self.folds:
+            raise InputError("average needs the adapters of folds: set folds to at least 2, or leave average out")
         if self.question_tokens is not None and self.question_tokens < 1:
             raise InputError(f"question_tokens must be at least 1 (left out: words), it is {self.question_tokens}")
         if not 0 <= self.soft_targets <= 1:

@@ -13,6 +13,7 @@ from concept_icd.prompts import PromptTemplate
 from concept_icd.question_tokens import QuestionTokens
 from concept_icd.records import CodedNote, Note
 from concept_icd.scoring.packed import PackedScorer
+from concept_icd.scoring.specs import ScorerSpec
 from tests.conftest import build_adapter
 from tests.scoring.test_packed import CODES, CONCEPTS, NOTES
 
@@ -67,6 +68,25 @@ def test_scores_equal_the_packed_scorers(family, request):
     model = request.getfixturevalue(family)
     scores = VllmScorer.from_pretrained(model, **SMALL).score(NOTES, CONCEPTS)
     same(scores, PackedScorer.from_pretrained(model).score(NOTES, CONCEPTS))
+
+
+@pytest.mark.slow
+def test_the_mean_of_two_adapters_round_by_round(llama, llama_adapter, second_adapter, tmp_path):
+    for name, adapter in (("a", llama_adapter), ("b", second_adapter)):
+        shutil.copytree(adapter, tmp_path / name)
+    both = {
+        kind: ScorerSpec(kind, str(llama), str(tmp_path), PromptTemplate.load(), options).make()
+        for kind, options in (("vllm", SMALL), ("packed", {}))
+    }
+    same(both["vllm"].score(NOTES, CONCEPTS), both["packed"].score(NOTES, CONCEPTS))
+    found = {
+        kind: {one.note_id: one for one in scorer.iter_scores(NOTES, CONCEPTS.concepts, AskAgain())}
+        for kind, scorer in both.items()
+    }
+    assert found["vllm"].keys() == found["packed"].keys() == {note.note_id for note in NOTES}
+    for note_id, one in found["vllm"].items():
+        np.testing.assert_array_equal(one.asked, found["packed"][note_id].asked)
+        np.testing.assert_allclose(one.logits, found["packed"][note_id].logits, atol=1e-4)
 
 
 @pytest.mark.slow
