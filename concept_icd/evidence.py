@@ -30,6 +30,7 @@ import numpy as np
 from concept_icd.errors import InputError
 from concept_icd.records import CodingResult, Note
 from concept_icd.scoring.scores import ConceptScores, NoteFailure
+from concept_icd.views.tagged_words import DENYING
 
 if TYPE_CHECKING:
     from concept_icd.coder import ConceptCoder
@@ -44,7 +45,7 @@ _JOINT = re.compile(r"[,;:]\s+|\s+(?=(?:and|but|however|although|with|without|wh
 #: A heading says where something stands, not what.
 _HEADING = re.compile(r"[A-Za-z][A-Za-z /&-]{1,40}:\s+(?=\S)")
 #: What is denied goes on over commas and "and" up to one of these: "No pneumonia, effusion or scar" is one clause.
-_DENIAL = re.compile(r"\b(?:no|not|without|denies|denied|negative|never)\b", re.IGNORECASE)
+_DENIAL = re.compile(rf"\b(?:{DENYING}|negative)\b", re.IGNORECASE)
 _TURN = re.compile(r"[;:]|,?\s+(?:but|however|although|with)\b", re.IGNORECASE)
 #: A sentence of more clauses is a list without end, which stays whole.
 _MOST = 32

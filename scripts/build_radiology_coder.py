@@ -18,6 +18,7 @@ import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from concept_icd.gold import gold_matrix
 from concept_icd.heads.fitting import HeadOptions, fit_heads, folds_of
 from concept_icd.heads.reading import stops
 from concept_icd.model_reference import ModelReference
-from concept_icd.records import CodedNote, CodingResult, Note, RankedCode
+from concept_icd.records import CodedNote, CodingResult, Note
 from concept_icd.views.view import views_alone, with_views, without_views
 from concept_icd.views.words import ROUNDS, WordRecipe
 
@@ -90,18 +91,19 @@ def build(args: argparse.Namespace) -> None:
 
     notes = [coded.note for coded in corpus.split("test")][: args.limit]
     shipped, concepts = ConceptCoder.from_pretrained(args.coder), fit_coder(scored, corpus.notes, "train")
-    write_lines(args.predictions / "predictions.jsonl", shipped.code_batch(notes, evidence=True), len(notes))
-    write_lines(
-        args.predictions / "predictions_concepts_only.jsonl", concepts.code_batch(notes, evidence=True), len(notes)
-    )
     lexical = words_alone(recipe, corpus.split("train"), coder, notes)
-    write_lines(args.predictions / "predictions_lexical_only.jsonl", lexical, len(notes))
+    for name, lines in (
+        ("predictions.jsonl", map(line, shipped.code_batch(notes, evidence=True))),
+        ("predictions_concepts_only.jsonl", map(line, concepts.code_batch(notes, evidence=True))),
+        ("predictions_lexical_only.jsonl", lexical),
+    ):
+        write_lines(args.predictions / name, lines, len(notes))
 
 
 def words_alone(
     recipe: WordRecipe, train: Sequence[CodedNote], coder: ConceptCoder, notes: Sequence[Note]
-) -> Iterator[CodingResult]:
-    """What the trees alone say of the notes, through an aggregator of their own."""
+) -> Iterator[dict[str, Any]]:
+    """What the trees alone say of the notes, through an aggregator of their own; their evidence are whole sentences."""
     ids = [coded.note.note_id for coded in train]
     gold, patients = gold_matrix(ids, train, coder.concepts.codes)
     view, held_out = recipe.fit(train, gold, coder.concepts, folds_of(patients, OPTIONS), OPTIONS.seed)
@@ -116,31 +118,18 @@ def words_alone(
         accepted, order = heads.threshold.accept(p[:1])[0], heads.rank(said[:1], p[:1])[0]
         expected = heads.reading.expected_recall(p[:1], order[None])[0]
         losses = logit(p[0].clip(1e-9, 1 - 1e-9)) - logit(p[1:].clip(1e-9, 1 - 1e-9))
-        codes = tuple(
-            RankedCode(
-                rank=rank,
-                code=concepts.codes[column],
-                kind="diagnosis",
-                title="",
-                probability=float(p[0, column]),
-                accepted=bool(accepted[column]),
-                path=(),
-                concepts=(),
-                expected_recall=float(expected[rank - 1]),
-                evidence=tuple(
-                    span for span, loss in zip(spans, losses[:, column], strict=True)
-                    if accepted[column] and 0 < losses[:, column].max() / 2 <= loss
-                ),
-            )
-            for rank, column in enumerate(order.tolist(), start=1)
-        )  # fmt: skip
-        yield CodingResult(note.note_id, codes, None, {}, int(stops(expected[None])[0][0]))
+        codes = []
+        for column in order.tolist():
+            most = losses[:, column].max(initial=0)
+            weigh = [loss > 0 and loss >= most / 2 for loss in losses[:, column]] if accepted[column] else []
+            codes.append((concepts.codes[column], p[0, column], accepted[column], compress(spans, weigh)))
+        yield row_of(note.note_id, codes, int(stops(expected[None])[0][0]))
 
 
-def write_lines(path: Path, results: Iterable[CodingResult], count: int) -> None:
+def write_lines(path: Path, lines: Iterable[dict[str, Any]], count: int) -> None:
     with new_file(path) as staging, staging.open("w", encoding="utf-8") as file:
-        for number, result in enumerate(results, start=1):
-            file.write(json.dumps(line(result)) + "\n")
+        for number, row in enumerate(lines, start=1):
+            file.write(json.dumps(row) + "\n")
             if number % 100 == 0 or number == count:
                 print(f"{path.name}: coded {number} of {count} reports", file=sys.stderr, flush=True)
 
@@ -155,17 +144,23 @@ def without_paths(coder: ConceptCoder, folder: Path) -> ConceptCoder:
 
 
 def line(result: CodingResult) -> dict[str, Any]:
-    codes = [
+    codes = [(code.code, code.probability, code.accepted, code.evidence) for code in result.codes]
+    return row_of(result.note_id, codes, result.read_first)
+
+
+def row_of(note_id: str, codes: Iterable[tuple[str, float, bool, Iterable[Any]]], read_first: int) -> dict[str, Any]:
+    """A line of a file of predictions: the codes ranked, each with its probability, decision and evidence."""
+    kept = [
         {
-            "code": code.code,
-            "probability": round(code.probability, 5),
-            "accepted": code.accepted,
-            "evidence": [list(span) for span in code.evidence],
+            "code": code,
+            "probability": round(float(probability), 5),
+            "accepted": bool(accepted),
+            "evidence": [list(span) for span in evidence],
         }
-        for code in result.codes
-        if code.accepted or code.probability >= LEAST
+        for code, probability, accepted, evidence in codes
+        if accepted or probability >= LEAST
     ]
-    return {"note_id": result.note_id, "codes": codes, "read_first": result.read_first}
+    return {"note_id": note_id, "codes": kept, "read_first": read_first}
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """The `concept-icd` command: one module a verb, imported only when its verb (or the help) is asked for.
 
 A verb's module has `HELP` (one line), `EXAMPLE` (a command that runs), `add_arguments(parser)` and `run(args) -> int`.
-Where `PASSES_OPTIONS_ON` is true, `args.others` holds the options that the parser does not know.
+Where `PASSES_OPTIONS_ON` is true, `args.others` holds the options that the parser does not know; where `THREADS_SPIN`
+is, OpenMP's threads spin for some milliseconds while they wait for work.
 Heavy imports stand inside `run`. Exit codes: 0 done, 1 done but some notes failed, 2 bad input.
 """
 
@@ -40,12 +41,13 @@ VERBS = (
 
 def main(argv: list[str] | None = None) -> int:
     """Runs a verb; an `InputError` becomes one line on stderr and exit code 2."""
-    # Where other programs share the cores, threads that spin while they wait make torch and NumPy many times slower.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
     parser = _parser()
     args, others = parser.parse_known_args(argv)
     args.others = others
+    if not args.threads_spin:
+        # Where other programs share the cores, threads that spin while they wait make torch many times slower.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if others and not args.passes_options_on:
         parser.error(f"unrecognized arguments: {' '.join(others)}")
     try:
@@ -79,7 +81,9 @@ def _parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         module.add_arguments(sub)
-        sub.set_defaults(run=module.run, passes_options_on=getattr(module, "PASSES_OPTIONS_ON", False))
+        sub.set_defaults(run=module.run)
+        for flag in ("PASSES_OPTIONS_ON", "THREADS_SPIN"):
+            sub.set_defaults(**{flag.lower(): getattr(module, flag, False)})
     return parser
 
 

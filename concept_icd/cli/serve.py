@@ -11,6 +11,9 @@ from concept_icd.errors import InputError, MissingExtraError
 
 HELP = "serve the coder's desk and an API on this machine"
 EXAMPLE = "concept-icd serve --notes notes.jsonl"
+#: A note is some hundred short steps: threads that sleep between them take twice as long. A service with nothing to do
+#: uses no processor all the same.
+THREADS_SPIN = True
 #: Names a record without showing its password in the list of processes.
 RECORD_VARIABLE = "CONCEPT_ICD_RECORD"
 DEFAULT_RECORD = "sqlite:///runs/desk/record.sqlite"
@@ -51,9 +54,6 @@ def run(args: argparse.Namespace) -> int:
         raise MissingExtraError(error.name or "fastapi", "desk") from error
     from concept_icd.desk.settings import Limits, Settings, read_tokens, require_token_beyond_loopback
 
-    # A note is some hundred short steps: threads that sleep between them (see `cli.main`) take twice as long. These
-    # spin as libgomp's do by themselves, for a few milliseconds: a service with nothing to do uses no processor.
-    os.environ.setdefault("GOMP_SPINCOUNT", "300000")
     if not 0 <= args.port <= 65535 or args.queue < 1:
         raise InputError("--port must be 0 to 65535, and --queue 1 or more")
     settings = Settings(

@@ -13,8 +13,10 @@ from itertools import pairwise
 
 _HEADING = re.compile(r"^[ \t]*([A-Za-z][A-Za-z /&-]{1,40}):", re.MULTILINE)
 _CLAUSE = re.compile(r"(?<=[.;])\s+|\n+|\b(?:but|however|although|except)\b")
+#: Words that deny whatever comes after them, as alternatives of a pattern.
+DENYING = "no|not|without|denies|denied|never"
 _DENIAL = re.compile(
-    r"\b(?:no|not|without|denies|denied|never|nor|neither|absent|absence of|negative for|free of|rather than|"
+    rf"\b(?:{DENYING}|nor|neither|absent|absence of|negative for|free of|rather than|"
     r"ruled out|resolved|resolution of)\b"
 )
 _DOUBT = re.compile(

@@ -1,7 +1,9 @@
 """What the words of a note say of its codes: boosted trees over tagged words (`tagged_words`), one ensemble a code.
 
 The strongest lexical system of our trials on short reports. Codes with few notes are left to the concepts. What is
-kept of a word is a hash, so that a coder's folder holds no text of the notes it was fitted on.
+kept of a word, or of two neighbours, is a hash, so that a coder's folder holds no text of the notes it was fitted on.
+Whoever hashes a word finds out whether trees ask for it (those of at least two notes can be): hashes keep words from
+being read off, not from being guessed.
 """
 
 from __future__ import annotations
@@ -63,10 +65,14 @@ class WordView:
 
     def log_odds(self, notes: Sequence[Note]) -> np.ndarray:
         """See `View`."""
-        inputs = np.zeros((len(notes), len(self.features)), dtype=bool)
-        for row, note in enumerate(notes):
-            inputs[row] = np.isin(self.features, _hashes(note.text))
-        there = np.array([bool(note.text.strip()) for note in notes], dtype=bool)
+        return self.log_odds_of([_hashes(note.text) for note in notes])
+
+    def log_odds_of(self, words: Sequence[np.ndarray]) -> np.ndarray:
+        """The same of notes whose words are hashed already; NaN where a note has none."""
+        inputs = np.zeros((len(words), len(self.features)), dtype=bool)
+        for row, own in enumerate(words):
+            inputs[row] = np.isin(self.features, own)
+        there = np.array([len(own) > 0 for own in words], dtype=bool)
         found = self.forest.sums(inputs).astype(np.float32)
         return np.where(there[:, None], found, np.float32(np.nan))
 
@@ -128,9 +134,9 @@ class WordRecipe:
             raise InputError(f"no code has {FEWEST_GOLD} notes to learn words from: leave the view of words out")
         held_out = np.full((len(notes), len(codes)), np.nan, dtype=np.float32)
         for number in track(np.unique(fold).tolist(), len(np.unique(fold)), "fit words", "folds"):
-            rest = np.flatnonzero(fold == number)
             view = _grow(words, gold[:, own], np.flatnonzero(fold != number), codes, seed, self.rounds)
-            held_out[rest] = view.log_odds([notes[row].note for row in rest.tolist()])
+            out = np.flatnonzero(fold == number)
+            held_out[out] = view.log_odds_of([words[row] for row in out.tolist()])
         return _grow(words, gold[:, own], np.arange(len(notes)), codes, seed, self.rounds), held_out
 
 
