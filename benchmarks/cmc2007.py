@@ -1,10 +1,11 @@
-"""CMC 2007: six systems in the same 5 folds, 3 seeds.
+"""CMC 2007: eight systems in the same 5 folds, 3 seeds.
 
     python benchmarks/cmc2007.py --data-dir DIR --work runs/bench-cmc2007 --out benchmarks/results/cmc2007.json
 
 `tfidf_svm`: TF-IDF and linear SVMs. `words`: boosted trees on tagged words alone. `concepts`: the concept scores alone.
-`words_aggregated`: the trees alone, through the aggregator. `concepts_words`: both views, stacked.
-`concepts_words_combinations`: these, corrected by which codes occur together.
+`concepts_averaged`: of each held-out report the mean score over all adapters of the fold. `words_aggregated`: the trees
+alone, through the aggregator. `concepts_words`: both views, stacked; `concepts_averaged_words`: with the mean scores;
+`concepts_words_combinations`: corrected by which codes occur together.
 
 Only the 978 coded reports are used (the challenge's test codes are held back). Every fold runs everything on its own
 training reports: adapters for out-of-fold scores, the final adapter, trees, heads, thresholds; the held-out reports are
@@ -34,7 +35,8 @@ from concept_icd.gold import gold_matrix
 from concept_icd.records import CodedNote
 from concept_icd.views.words import ROUNDS
 
-SYSTEMS = ("tfidf_svm", "words", "concepts", "words_aggregated", "concepts_words", "concepts_words_combinations")
+SYSTEMS = ("tfidf_svm", "words", "concepts", "concepts_averaged", "words_aggregated", "concepts_words",
+           "concepts_averaged_words", "concepts_words_combinations")  # fmt: skip
 FIGURES = ("micro_f1", "micro_precision", "micro_recall", "macro_f1", "macro_f1_present", "macro_f1_caml",
            "exact_match", "micro_auc", "macro_auc", "map", "precision_at_5", "rank_errors_at_100")  # fmt: skip
 #: A code is rare when at most this many of the 978 reports have it.
@@ -88,7 +90,9 @@ def stacked(folder: Path, train: list[CodedNote], test: list[CodedNote], rounds:
     from concept_icd.coder import ConceptCoder
     from concept_icd.heads.fitting import HeadOptions, fit_heads, folds_of
     from concept_icd.heads.threshold import choose_threshold
+    from concept_icd.scoring.adapters import plan_scoring
     from concept_icd.scoring.store import load_scores
+    from concept_icd.tuning.folder import ADAPTER
     from concept_icd.views.view import join, means, views_alone, with_views
     from concept_icd.views.words import WordRecipe
 
@@ -97,21 +101,27 @@ def stacked(folder: Path, train: list[CodedNote], test: list[CodedNote], rounds:
     own = {name: scores.select(notes) for name, notes in ids.items()}
     codes, options = coder.concepts.codes, HeadOptions(order="none")
     gold, patients = gold_matrix(ids["train"], train, codes)
-    p = coder.predict_proba(own["test"])
-    found: dict[str, Decided] = {"concepts": (codes, p, coder.heads.threshold.accept(p))}
+    new_notes = [coded.note for coded in test]
+    adapters = plan_scoring(new_notes, folder / "tuned", average=True).specs[ADAPTER]
+    mean = adapters.make().score(new_notes, coder.concepts)
+    found: dict[str, Decided] = {}
+    for name, new in (("concepts", own["test"]), ("concepts_averaged", mean)):
+        p = coder.predict_proba(new)
+        found[name] = (codes, p, coder.heads.threshold.accept(p))
 
     view, held_out = WordRecipe(rounds).fit(train, gold, coder.concepts, folds_of(patients, options), options.seed)
-    said = {"train": held_out, "test": view.log_odds([coded.note for coded in test])}
+    said = {"train": held_out, "test": view.log_odds(new_notes)}
     columns = [codes.index(code) for code in view.codes]
     threshold = choose_threshold(gold[:, columns], expit(held_out), at_least_one=None, source="out-of-fold")
     p = expit(said["test"])
     found["words"] = (view.codes, p, threshold.accept(p))
 
     both = with_views(coder.concepts, [view])
-    joint = {name: join(own[name], both, [said[name]], means([held_out])).logits for name in own}
-    asked = len(coder.concepts)
+    fill = means([held_out])
+    joint = {name: join(own[name], both, [said[name]], fill).logits for name in own}
+    joint["mean"] = join(mean, both, [said["test"]], fill).logits
     for name, concepts, first, dependencies in (
-        ("words_aggregated", views_alone(both), asked, "none"),
+        ("words_aggregated", views_alone(both), len(coder.concepts), "none"),
         ("concepts_words", both, 0, "none"),
         ("concepts_words_combinations", both, 0, "combinations"),
     ):
@@ -126,6 +136,9 @@ def stacked(folder: Path, train: list[CodedNote], test: list[CodedNote], rounds:
         )
         p = heads.predict_proba(joint["test"][:, first:])
         found[name] = (codes, p, heads.threshold.accept(p))
+        if name == "concepts_words":
+            p = heads.predict_proba(joint["mean"])
+            found["concepts_averaged_words"] = (codes, p, heads.threshold.accept(p))
     return found
 
 

@@ -1,4 +1,4 @@
-"""The sections of the results' page on the radiology reports of CMC 2007: six systems, and what each part brings."""
+"""The sections of the results' page on the radiology reports of CMC 2007: eight systems, and what each part brings."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ SYSTEMS = {
     "tfidf_svm": "TF-IDF + linear SVM",
     "words": "boosted trees on tagged words",
     "concepts": "concept scores alone",
+    "concepts_averaged": "concept scores alone, mean over the fold's adapters",
     "words_aggregated": "words alone, through the aggregator",
     "concepts_words": "concept scores + words",
+    "concepts_averaged_words": "mean concept scores + words",
     "concepts_words_combinations": "concept scores + words + code combinations",
 }
 LEVELS = ("chapter", "section", "category", "subcategory", "code")
@@ -30,8 +32,11 @@ def cmc2007(result: dict[str, Any]) -> list[str]:
     compared = [
         ("concepts", "tfidf_svm"),
         ("concepts", "words"),
+        ("concepts_averaged", "words"),
+        ("concepts_averaged", "concepts"),
         ("concepts_words", "words"),
         ("concepts_words", "concepts"),
+        ("concepts_averaged_words", "concepts_words"),
         ("concepts_words_combinations", "concepts_words"),
     ]
     return [
