@@ -24,12 +24,12 @@ from common import record, side_by_side
 
 from concept_icd import metrics
 from concept_icd.artifacts import new_file, read_json, write_json
-from concept_icd.base_model import TINY
 from concept_icd.concepts import ConceptSet
 from concept_icd.corpora import read_cmc2007
 from concept_icd.folds import group_folds
 from concept_icd.gold import gold_matrix
 from concept_icd.metrics.intervals import headline_samples, interval
+from concept_icd.model_reference import TINY
 from concept_icd.ontology import load_ontology
 from concept_icd.records import CodedNote
 

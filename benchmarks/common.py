@@ -22,8 +22,9 @@ import torch
 import transformers
 
 from concept_icd.artifacts import git_commit, versions
-from concept_icd.base_model import TINY, LoadedModel
+from concept_icd.base_model import LoadedModel
 from concept_icd.concepts import ConceptSet
+from concept_icd.model_reference import TINY
 from concept_icd.ontology import load_ontology
 from concept_icd.prompts import TokenizedPrompt
 from concept_icd.records import Concept, Note

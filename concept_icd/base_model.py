@@ -16,11 +16,9 @@ import torch
 from safetensors import SafetensorError
 
 from concept_icd.errors import InputError, MissingExtraError
+from concept_icd.model_reference import TINY, resolve
 from concept_icd.question_embedding import add_question_tokens
 from concept_icd.question_tokens import QuestionTokens
-
-#: The decoder that travels with the package (see its README.md for data and terms).
-TINY = Path(__file__).resolve().parent / "base_models" / "tiny"
 
 
 @dataclass(frozen=True)
@@ -35,11 +33,6 @@ class LoadedModel:
     tokenizer: Any
     max_length: int
     questions: Mapping[str, tuple[int, ...]] | None = None
-
-
-def resolve(name: str | Path) -> str:
-    """The path or hub name behind a base model's name; "tiny" is the shipped one."""
-    return str(TINY) if str(name) == "tiny" else str(name)
 
 
 def load_model(

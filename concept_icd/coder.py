@@ -306,7 +306,11 @@ class ConceptCoder:
 
     @cached_property
     def scorer(self) -> Any:
-        """The scorer, loaded when first asked for; the base model must be the one of the fit."""
+        """The scorer, loaded when first asked for; the base model must be the one of the fit.
+
+        A small model that the packed scorer scored for the fit is scored without torch here, which takes seconds to
+        start; the scores are the same but for rounding (`concept_icd.scoring.light`).
+        """
         from concept_icd.scoring.specs import ScorerSpec
 
         self.model.check()
@@ -315,7 +319,13 @@ class ConceptCoder:
         options = {**self.scorer_settings, **self.used_scorer}
         kind, url = options.pop("scorer", "packed"), options.pop("url", None)
         adapter = str(self.model.adapter) if self.model.adapter is not None else None
-        return ScorerSpec(kind, self.model.name, adapter, self.prompt, options, url).make()
+        spec = ScorerSpec(kind, self.model.name, adapter, self.prompt, options, url)
+        if kind == "packed" and not self.used_scorer:
+            try:
+                return replace(spec, kind="light").make()
+            except InputError:  # not such a model
+                pass
+        return spec.make()
 
     @cached_property
     def about_codes(self) -> list[dict[str, Any]]:

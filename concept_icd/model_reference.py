@@ -16,6 +16,8 @@ from concept_icd.errors import InputError
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 #: What it holds beside where the adapter was tuned with learned question tokens.
 QUESTION_TOKENS = "question_tokens.safetensors"
+#: The decoder that travels with the package (see its README.md for data and terms).
+TINY = Path(__file__).resolve().parent / "base_models" / "tiny"
 _SAMPLE = 2**16
 
 
@@ -67,13 +69,16 @@ class ModelReference:
         return hash_of([self.fingerprint or self.name, self.adapter_sha256])
 
 
+def resolve(name: str | Path) -> str:
+    """The path or hub name behind a base model's name; "tiny" is the shipped one."""
+    return str(TINY) if str(name) == "tiny" else str(name)
+
+
 def fingerprint_of(model: str | Path) -> str | None:
     """Hex digest of a model folder's config, tokenizer and weights; None for a name that is no folder.
 
     Of each weight file it takes the size and 64 samples of 64 KiB spread evenly, so that it costs no full reading.
     """
-    from concept_icd.base_model import resolve
-
     folder = Path(resolve(model))
     if not folder.is_dir():
         return None

@@ -41,7 +41,7 @@ HEAVY = (
 LOOK_AROUND = """
 import json
 import concept_icd
-from concept_icd.base_model import TINY
+from concept_icd.model_reference import TINY
 from concept_icd.corpora import synthetic
 from concept_icd.ontology import load_ontology
 from concept_icd.prompts import PromptTemplate

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 HELP = "compare two scorers on the same notes: gaps, rank correlation, and what changes of a coder's codes"
 EXAMPLE = "concept-icd check-parity --corpus runs/demo/corpus --coder runs/demo/coder --limit 5"
-SCORERS = ("packed", "vllm", "server", "plain")
+SCORERS = ("packed", "light", "vllm", "server", "plain")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

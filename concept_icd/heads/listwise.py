@@ -26,7 +26,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.optimize import minimize
 from scipy.special import expit
 
 Method = Literal["plackett-luce", "lambdarank"]
@@ -98,6 +97,7 @@ def _minimise(
     loss: Loss, features: np.ndarray, ridge: float, start: np.ndarray, towards: np.ndarray, root: np.ndarray
 ) -> np.ndarray:
     """From `start` to the minimum of the loss plus the ridge."""
+    from scipy.optimize import minimize  # a coder that is only used starts without it
 
     def objective(moved: np.ndarray) -> tuple[float, np.ndarray]:
         weights = start + root @ moved

@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.optimize import minimize
 from scipy.special import expit
 
 from concept_icd.heads.newton import log_loss, logistic, minimise
@@ -91,6 +90,8 @@ def fit_on_all(
         weights, bias: of the shared model, of the shapes returned. penalties: of d, each of the shape of `weights`.
         tolerance: relative change of the objective at which a fit ends.
     """
+    from scipy.optimize import minimize  # a coder that is only used starts without it
+
     offset, own = x @ weights + bias, np.zeros((x.shape[1] + 1, len(bias)))
     fitted = []
     for penalty in penalties:

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from concept_icd.base_model import load_tokenizer
 from concept_icd.errors import InputError
 from concept_icd.prompts import EncodedNote, PromptTemplate, TokenizedPrompt
 from concept_icd.records import Concept, Note, require_notes
@@ -132,6 +131,8 @@ def tokenized_prompt(
     Raises:
         InputError: no such model or template, or the tokenizer has no single token for the answers.
     """
+    from concept_icd.base_model import load_tokenizer
+
     template = prompt if isinstance(prompt, PromptTemplate) else PromptTemplate.load(prompt)
     tokenizer, window = load_tokenizer(model)
     return TokenizedPrompt(template, tokenizer, min(max_length or window, window), note_text, learned)

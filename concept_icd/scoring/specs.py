@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from concept_icd.prompts import PromptTemplate
     from concept_icd.scoring.scorer import Scorer
 
-#: In this process with transformers, in vLLM's engine, or in a vLLM server that runs somewhere.
-Kind = Literal["packed", "vllm", "server"]
+#: In this process with transformers, or a small model with NumPy; in vLLM's engine, or in a vLLM server somewhere.
+Kind = Literal["packed", "light", "vllm", "server"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,8 @@ class ScorerSpec:
     Attributes:
         model: "tiny", a folder or a hub name.
         adapter: a folder that the maker of the scorer can read, of one adapter or of several (`members_of`).
-        options: go to the scorer's `from_pretrained`. url: of the server; None: the default port of this machine.
+        options: go to the scorer's `from_pretrained`; for Ray, JSON holds them.
+        url: of the server; None: the default port of this machine.
     """
 
     kind: Kind
@@ -33,6 +34,10 @@ class ScorerSpec:
     prompt: PromptTemplate
     options: Mapping[str, Any] = field(default_factory=dict)
     url: str | None = None
+
+    def __call__(self) -> Scorer:
+        """See `make`. So a spec is what makes the scorer of a `Job`, wherever the job is done."""
+        return self.make()
 
     def make(self) -> Scorer:
         """Loads the model, or reaches the server.
@@ -61,6 +66,10 @@ class ScorerSpec:
             from concept_icd.scoring.vllm import VllmScorer
 
             return VllmScorer.from_pretrained(self.model, adapter, self.prompt, **self.options)
+        if self.kind == "light":
+            from concept_icd.scoring.light import LightScorer
+
+            return LightScorer.from_pretrained(self.model, adapter, self.prompt, **self.options)
         from concept_icd.scoring.packed import PackedScorer
 
         return PackedScorer.from_pretrained(self.model, adapter, self.prompt, **self.options)

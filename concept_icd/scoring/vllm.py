@@ -21,9 +21,8 @@ import numpy as np
 import torch
 
 from concept_icd.artifacts import hash_of
-from concept_icd.base_model import resolve
 from concept_icd.errors import InputError, MissingExtraError
-from concept_icd.model_reference import ModelReference
+from concept_icd.model_reference import ModelReference, resolve
 from concept_icd.prompts import PromptTemplate, TokenizedPrompt, checked_note_text
 from concept_icd.question_tokens import QuestionTokens
 from concept_icd.scoring.memory import is_out_of_memory

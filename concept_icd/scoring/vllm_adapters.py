@@ -12,9 +12,8 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from concept_icd.base_model import resolve
 from concept_icd.errors import InputError
-from concept_icd.model_reference import ADAPTER_FILES
+from concept_icd.model_reference import ADAPTER_FILES, resolve
 from concept_icd.question_tokens import QuestionTokens
 
 #: What vLLM allows as the largest rank of an engine's adapters.

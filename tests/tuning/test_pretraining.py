@@ -11,9 +11,10 @@ import torch
 from safetensors.torch import load_file
 from sklearn.metrics import roc_auc_score
 
-from concept_icd.base_model import TINY, load_model
+from concept_icd.base_model import load_model
 from concept_icd.concepts import ConceptSet
 from concept_icd.errors import InputError
+from concept_icd.model_reference import TINY
 from concept_icd.ontology import load_ontology
 from concept_icd.prompts import PromptTemplate, TokenizedPrompt
 from concept_icd.records import Concept, Note

@@ -1,0 +1,112 @@
+"""The light scorer: the packed scorer's arithmetic for small models, in NumPy, ready in a tenth of a second.
+
+It answers for models like the shipped one, where loading torch takes a hundred times as long as a note. Prompt, packing
+and margin are the packed scorer's; so are the scores, but for rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from concept_icd.errors import InputError
+from concept_icd.model_reference import resolve
+from concept_icd.prompts import PromptTemplate, TokenizedPrompt, checked_note_text
+from concept_icd.question_tokens import QuestionTokens
+from concept_icd.scoring.promptwise import Answered, Asked, PromptScorer
+from concept_icd.scoring.small_llama import SmallLlama
+
+#: Question tokens that go through the model with a note at a time.
+CHUNK_TOKENS = 1024
+
+
+class LightScorer(PromptScorer):
+    """Scores concepts of notes with a small Llama; each round of questions reads the note once.
+
+    Args:
+        learned: vectors of the learned question tokens, float32 (tokens, hidden size); their ids follow the
+            vocabulary's.
+    """
+
+    def __init__(self, model: SmallLlama, tokens: TokenizedPrompt, learned: np.ndarray | None = None) -> None:
+        super().__init__(tokens)
+        words = model.embedding
+        self.model = model
+        self._vectors = words if learned is None else np.concatenate([words, learned])
+        self._margin = model.head[tokens.yes_id] - model.head[tokens.no_id]
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model: str | Path,
+        adapter: str | Path | None = None,
+        prompt: PromptTemplate | str | Path = "concept",
+        *,
+        max_length: int | None = None,
+        note_text: str = "whole",
+        load_in_4bit: bool | None = False,
+    ) -> LightScorer:
+        """Loads model, adapter and prompt.
+
+        Raises:
+            InputError: the model is none that this scorer knows (`SmallLlama`), or is to be quantised.
+        """
+        checked_note_text(note_text)
+        folder = Path(resolve(model))
+        weights = None if load_in_4bit else SmallLlama.load(folder, adapter)
+        if weights is None or not (folder / "tokenizer.json").is_file():
+            raise InputError(
+                f"the light scorer takes small Llama models as they stand, and {model} is none: use packed"
+            )
+        questions = QuestionTokens.load(adapter) if adapter is not None else None
+        ids, learned = None, None
+        if questions is not None:
+            ids = questions.ids(len(weights.embedding))
+            learned = questions.values.reshape(-1, questions.values.shape[2])
+        template = prompt if isinstance(prompt, PromptTemplate) else PromptTemplate.load(prompt)
+        longest = min(max_length or weights.window, weights.window)
+        tokens = TokenizedPrompt(template, FileTokenizer(folder / "tokenizer.json"), longest, note_text, ids)
+        return cls(weights, tokens, learned)
+
+    def _ask(self, asked: Sequence[Asked]) -> list[Answered]:
+        """See `PromptScorer`."""
+        return [Answered(self._scores(one), len(one.note) * max(0, len(one.questions) - 1)) for one in asked]
+
+    def _scores(self, asked: Asked) -> np.ndarray:
+        """logit(yes) - logit(no) of a note's questions, some at a time."""
+        found: list[np.ndarray] = [np.empty(0, dtype=np.float32)]
+        part: list[list[int]] = []
+        for number, question in enumerate(asked.questions, start=1):
+            part.append(question)
+            if number == len(asked.questions) or sum(map(len, part)) + len(question) > CHUNK_TOKENS:
+                found.append(self._packed(asked.note, part))
+                part = []
+        return np.concatenate(found)
+
+    def _packed(self, note: Sequence[int], questions: Sequence[Sequence[int]]) -> np.ndarray:
+        sizes = np.array([len(note), *map(len, questions)])
+        ends = np.cumsum(sizes)
+        segments = np.repeat(np.arange(len(sizes)), sizes)
+        positions = np.arange(ends[-1]) - np.repeat(ends - sizes, sizes) + np.where(segments > 0, len(note), 0)
+        ids = np.array([*note, *(token for question in questions for token in question)])
+        hidden = self.model.hidden(self._vectors[ids], segments, positions)
+        scores: np.ndarray = hidden[ends[1:] - 1] @ self._margin
+        return scores
+
+
+class FileTokenizer:
+    """A `tokenizer.json`, called as a tokenizer of transformers is where prompts are made."""
+
+    def __init__(self, file: Path) -> None:
+        from tokenizers import Tokenizer
+
+        self._tokenizer = Tokenizer.from_file(str(file))
+        self.eos_token_id: int | None = None  # such a tokenizer ends a text only where its file says so
+
+    def __call__(self, text: str, add_special_tokens: bool = True, **_: Any) -> dict[str, Any]:
+        """Ids and offsets of a text."""
+        encoded = self._tokenizer.encode(text, add_special_tokens=add_special_tokens)
+        return {"input_ids": encoded.ids, "offset_mapping": encoded.offsets}
