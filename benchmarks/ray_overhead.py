@@ -36,9 +36,11 @@ from concept_icd.artifacts import write_json
 from concept_icd.concepts import ConceptSet
 from concept_icd.prompts import PromptTemplate
 from concept_icd.records import Concept, Note
+from concept_icd.scoring import ray_engine
 from concept_icd.scoring.engines import LocalEngine, Record, Shard, score_notes
 from concept_icd.scoring.packed import PackedScorer
 from concept_icd.scoring.ray_engine import RayEngine
+from concept_icd.scoring.specs import ScorerSpec
 from concept_icd.scoring.store import Job, fill_store, load_scores
 
 WAYS = {"process": "one process, two threads", "pool": "two processes, one thread each", "ray": "two workers of Ray"}
@@ -69,10 +71,25 @@ def _score_shard(task: tuple[int, Sequence[Note]]) -> tuple[int, list[Record]]:
 def make_scorer(ready: Path, processes: int) -> PackedScorer:
     """Loads the model, and waits until as many processes have done so."""
     scorer = PackedScorer.from_pretrained("tiny")
+    wait_for_others(ready, processes)
+    return scorer
+
+
+def wait_for_others(ready: Path, processes: int) -> None:
+    """Until as many processes have come here."""
     (ready / str(os.getpid())).touch()
     while len(list(ready.iterdir())) < processes:
         time.sleep(0.005)
-    return scorer
+
+
+class WaitingWorker(ray_engine._Worker):
+    """A worker of Ray that waits for the other one, as `make_scorer` does."""
+
+    def _score(self, job: str, notes: Sequence[Note]) -> list[Record]:
+        if self._scorer is None:
+            super()._score(job, [])  # loads the model
+            wait_for_others(Path(os.environ["READY"]), 2)
+        return super()._score(job, notes)
 
 
 def cpu_seconds() -> float:
@@ -113,6 +130,9 @@ def run_way(way: str, folder: Path, notes: list[Note], concepts: ConceptSet, sha
         thread = threading.Thread(target=watch, daemon=True)
         thread.start()
         job = Job("all", notes, partial(make_scorer, Path(ready), processes))
+        if way == "ray":  # whose workers are given a spec, and no function
+            os.environ["READY"], ray_engine._Worker = ready, WaitingWorker
+            job = Job("all", notes, ScorerSpec("packed", "tiny", None, PromptTemplate.load()))
         settings = {"out_of_fold": True}
         fill_store(
             folder, [job], concepts, PromptTemplate.load(), settings=settings, shard_notes=shard_notes, engine=Timed()

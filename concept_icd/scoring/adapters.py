@@ -55,7 +55,7 @@ def score_corpus(
     scoring = plan_scoring(
         notes, tuned, concepts=concepts, in_sample=in_sample, average=average, kind=kind, url=url, **options
     )
-    jobs = [Job(name, group, scoring.specs[name].make) for name, group in scoring.notes.items()]
+    jobs = [Job(name, group, scoring.specs[name]) for name, group in scoring.notes.items()]
     return fill_store(
         folder,
         jobs,

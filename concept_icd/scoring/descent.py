@@ -95,22 +95,24 @@ class DescentRule:
 
 @dataclass(frozen=True, eq=False)
 class Descent:
-    """A rule over one concept set: a `QuestionPlan`. It can be pickled.
+    """A rule over one concept set: a `QuestionPlan`, which `over` makes again from the three.
 
     Attributes:
+        concepts, classification, rule: what it was made from; the name stands for the ontology.
         below: (concepts, concepts), bool, sparse: the row of a concept has those that are asked when it is opened.
         first: rows of round one.
-        bars, fill: float32, shape (concepts,). budget: see the rule.
-        retriever: with `retrieved` codes and `paths`, (codes, concepts), what covers each code; None: there is none.
+        bars, fill: float32, shape (concepts,).
+        retriever: with `paths`, (codes, concepts), what covers each code; None: there is none.
     """
 
+    concepts: ConceptSet
+    classification: str
+    rule: DescentRule
     below: csr_array
     first: np.ndarray
     bars: np.ndarray
     fill: np.ndarray
-    budget: int | None = None
     retriever: CodeRetriever | None = None
-    retrieved: int = 0
     paths: csr_array | None = None
 
     @classmethod
@@ -122,20 +124,21 @@ class Descent:
         price = rule.price * np.log(np.maximum(1, np.diff(below.indptr)))
         retriever = CodeRetriever.of(concepts) if rule.retrieve else None
         return cls(
+            concepts,
+            ontology.name,
+            rule,
             below,
             first if rule.descend else first[:0],
             (np.array([bars[level] if rule.descend else np.inf for level in levels]) + price).astype(np.float32),
             np.array([fill[level] for level in levels], dtype=np.float32),
-            rule.budget,
             retriever,
-            rule.retrieve,
             concepts.cover.T.tocsr() if retriever else None,
         )
 
     @cached_property
     def hash(self) -> str:
         """Hex digest of all that decides what is asked and what is filled in."""
-        digest = hashlib.sha256(hash_of([self.budget, self.retrieved, ROUNDS]).encode())
+        digest = hashlib.sha256(hash_of([self.rule.budget, self.rule.retrieve, ROUNDS]).encode())
         for array in (self.below.indptr, self.below.indices, self.first, self.bars, self.fill):
             digest.update(np.ascontiguousarray(array).tobytes())
         if self.retriever is not None:
@@ -144,7 +147,7 @@ class Descent:
 
     def rounds(self, note: Note) -> Rounds:
         """The rounds of one note; see the module."""
-        asked, left = np.zeros(len(self.bars), dtype=bool), self.budget
+        asked, left = np.zeros(len(self.bars), dtype=bool), self.rule.budget
         margins = np.full(len(self.bars), -np.inf, dtype=np.float32)  # above the bar, of what can still be opened
         rows = np.union1d(self.first, self._retrieved(note))
         has_children = np.diff(self.below.indptr) > 0
@@ -163,7 +166,7 @@ class Descent:
             wanted[_children(self.below, ready)] = True
             margins[ready] = -np.inf
             return np.flatnonzero(wanted & ~asked)
-        share, spent = max(1, (self.budget or 0) // ROUNDS), 0
+        share, spent = max(1, (self.rule.budget or 0) // ROUNDS), 0
         for row in ready[np.argsort(-margins[ready], kind="stable")].tolist():
             children = _children(self.below, [row])
             new = children[~(asked[children] | wanted[children])]
@@ -177,7 +180,7 @@ class Descent:
     def _retrieved(self, note: Note) -> np.ndarray:
         if self.retriever is None or self.paths is None:
             return self.first[:0]
-        return _children(self.paths, self.retriever.best(note, self.retrieved))
+        return _children(self.paths, self.retriever.best(note, self.rule.retrieve))
 
 
 def tree_of(concepts: ConceptSet, ontology: Ontology) -> tuple[csr_array, np.ndarray]:

@@ -29,7 +29,7 @@ class Shard:
 
     Attributes:
         path: of the Parquet file. job: name of the adapter; shards of one job share a scorer.
-        make_scorer: makes it; of a command's shards it can be pickled (`ScorerSpec.make`).
+        make_scorer: makes it; a `ScorerSpec` where another process does.
     """
 
     number: int

@@ -4,6 +4,11 @@ A worker holds a scorer. It is given the notes of a shard, never gold codes, and
 writes the shards, so that a cluster needs no common disk for them. The shard is the unit, as without Ray: the same
 notes stand together, the same bits come out. A worker that dies is started again and its shard goes to it once more.
 
+What is pickled: Ray pickles whatever goes between its processes. What this module hands it is the name of the class
+`_Worker`, JSON (`concept_icd.scoring.wire`), names and numbers: the scorer, the questions and the plan are made from
+JSON by the worker, the records here. What comes back as a pickle is Ray's own, such as the exception of a bug. A
+cluster runs what its nodes send each other, so that it has to be one that you trust.
+
 Where note text is: in the memory of the workers and in Ray's object stores (/dev/shm). On this machine a store is made
 large enough for the notes, so that none of them go to the disk; should Ray spill all the same, it does so into a folder
 under /tmp that only this user can read and that goes away with the run. A process killed with SIGKILL leaves that
@@ -25,9 +30,9 @@ from typing import Any
 
 from concept_icd.errors import InputError, MissingExtraError
 from concept_icd.records import Concept, Note
+from concept_icd.scoring import wire
 from concept_icd.scoring.engines import Record, Shard, score_notes
 from concept_icd.scoring.scorer import QuestionPlan, Scorer
-from concept_icd.scoring.wire import answer_from_json, answer_to_json, notes_from_json, notes_to_json
 
 #: How often a shard is tried again after its worker died, and how often a worker is started again in a run. A shard
 #: that kills every worker ends the run; a few deaths in days of work do not.
@@ -70,19 +75,21 @@ class RayEngine:
 
         Raises:
             InputError: besides, no Ray at the address, no room for a worker, or a shard whose worker dies every time.
+            TypeError: a scorer or a plan that JSON does not hold (`concept_icd.scoring.wire`).
         """
         if not shards:
             return
+        specs = {shard.job: wire.spec_to_json(shard.make_scorer) for shard in shards}
+        questions = wire.questions_to_json(concepts, plan)
+        arguments = {"specs": specs, "questions": questions, "folder": os.getcwd(), "threads": self.threads}
         waves = list(_waves(shards))
         text = max(sum(map(_size, wave)) for wave in waves)
         cpus = (self.workers or max(1, (os.cpu_count() or 1) // self.threads)) * self.threads
         with _ray(self.address, cpus=cpus, object_store=_RECORDS + 2 * text) as ray:
             gpus, room = self._room(ray.nodes())
-            common = {"concepts": concepts, "plan": plan, "folder": os.getcwd(), "threads": self.threads}
             for wave in waves:
                 workers = min(self.workers or room, len(wave))
-                jobs = {shard.job: shard.make_scorer for shard in wave}
-                answers = _answers(ray, wave, common | {"jobs": jobs}, workers, self.threads, gpus)
+                answers = _answers(ray, wave, arguments, workers, self.threads, gpus)
                 left = {shard.number: shard for shard in wave}
                 with closing(answers):  # before Ray is left: what is closed after that would start another
                     for number, answer in answers:
@@ -116,21 +123,19 @@ class RayEngine:
 
 
 class _Worker:
-    """What runs on the nodes: one scorer at a time."""
+    """What runs on the nodes: one scorer at a time.
 
-    def __init__(
-        self,
-        jobs: Mapping[str, Callable[[], Scorer]],
-        concepts: Sequence[Concept],
-        plan: QuestionPlan | None,
-        folder: str,
-        threads: int,
-    ) -> None:
+    Args:
+        specs: job -> what makes its scorer. questions: concepts and plan. Both are JSON.
+        folder: of the command. threads: of the CPU.
+    """
+
+    def __init__(self, specs: Mapping[str, bytes], questions: bytes, folder: str, threads: int) -> None:
         # Before torch or vLLM is loaded: they read it once.
         os.environ["OMP_NUM_THREADS"] = str(threads)
         if os.path.isdir(folder):  # so that relative paths mean what they mean to the command
             os.chdir(folder)
-        self._jobs, self._concepts, self._plan = jobs, concepts, plan
+        self._specs, self._questions = specs, questions
         self._job = ""
         self._scorer: Scorer | None = None
 
@@ -138,16 +143,17 @@ class _Worker:
         """One row, a shard's notes -> one row: its records, or the sentence of what ends the run."""
         (row,) = table.to_pylist()
         try:
-            answer: list[Record] | str = self._score(row["job"], notes_from_json(row["content"]))
+            answer: list[Record] | str = self._score(row["job"], wire.notes_from_json(row["content"]))
         except InputError as error:
             answer = f"{error} (a Ray worker on {socket.gethostname()})"
-        return _table(row["number"], row["job"], answer_to_json(answer))
+        return _table(row["number"], row["job"], wire.answer_to_json(answer))
 
     def _score(self, job: str, notes: Sequence[Note]) -> list[Record]:
         if self._scorer is None or job != self._job:
             self._scorer = None  # two large models do not fit at once
-            self._job, self._scorer = job, self._jobs[job]()
-        return list(score_notes(self._scorer, notes, self._concepts, self._plan))
+            self._asked = wire.questions_from_json(self._questions)
+            self._job, self._scorer = job, wire.spec_from_json(self._specs[job]).make()
+        return list(score_notes(self._scorer, notes, *self._asked))
 
 
 def _answers(
@@ -158,7 +164,7 @@ def _answers(
 
     # Of many shards, the next one waits at the worker; of few, each goes to the first that is free.
     ahead = 2 if len(shards) > 4 * workers else 1
-    data = ray.data.from_arrow([_table(shard.number, shard.job, notes_to_json(shard.notes)) for shard in shards])
+    data = ray.data.from_arrow([_table(shard.number, shard.job, wire.notes_to_json(shard.notes)) for shard in shards])
     with warnings.catch_warnings():
         # max_restarts and max_task_retries have no other name before Ray 2.64.
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -179,7 +185,7 @@ def _answers(
         with closing(tables):
             for table in tables:
                 for row in table.to_pylist():
-                    yield row["number"], answer_from_json(row["content"])
+                    yield row["number"], wire.answer_from_json(row["content"])
     except (UserCodeException, ray.exceptions.RayTaskError):
         raise  # a bug, with its traceback
     except ray.exceptions.RayError as error:

@@ -57,7 +57,10 @@ _SETTINGS, _FAILURES, _FILL, _LOCK = "scoring.json", "failures.json", "fill.json
 
 @dataclass(frozen=True)
 class Job:
-    """Notes, and what makes the one scorer for them; it is called only when some of them are missing."""
+    """Notes, and what makes the one scorer for them; it is called only when some of them are missing.
+
+    Ray needs a `ScorerSpec` for it; in this process any function does.
+    """
 
     name: str
     notes: Sequence[Note]

@@ -1,18 +1,85 @@
-"""Notes and records as JSON, as they travel between processes: the same bits come out, and nothing is unpickled."""
+"""What travels between processes, as JSON: a scorer's spec, the questions, notes and records.
+
+The same bits come out, and nothing is unpickled.
+"""
 
 from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
-from concept_icd.records import Note
+from concept_icd.concepts import ConceptSet
+from concept_icd.errors import InputError
+from concept_icd.ontology import load_ontology
+from concept_icd.prompts import PromptTemplate
+from concept_icd.records import Concept, Note
+from concept_icd.scoring.descent import Descent, DescentRule
 from concept_icd.scoring.engines import Record
+from concept_icd.scoring.scorer import QuestionPlan, Scorer
 from concept_icd.scoring.scores import NoteFailure, NoteScores
+from concept_icd.scoring.specs import ScorerSpec
+
+
+def spec_to_json(make_scorer: Callable[[], Scorer]) -> bytes:
+    """Of what makes a scorer.
+
+    Raises:
+        TypeError: it is no `ScorerSpec`, or one of its options is no JSON.
+    """
+    if not isinstance(make_scorer, ScorerSpec):
+        raise TypeError(f"what makes the scorer is a {type(make_scorer).__name__}; another process needs a ScorerSpec")
+    return json.dumps(asdict(make_scorer)).encode()
+
+
+def spec_from_json(content: bytes) -> ScorerSpec:
+    """What `spec_to_json` was given."""
+    fields = json.loads(content)
+    prompt = fields["prompt"]
+    return ScorerSpec(
+        **{**fields, "prompt": PromptTemplate(**{**prompt, "yes": tuple(prompt["yes"]), "no": tuple(prompt["no"])})}
+    )
+
+
+def questions_to_json(concepts: Sequence[Concept], plan: QuestionPlan | None) -> bytes:
+    """Of the concepts, in order, and of the plan over them: its rule, and what else it was made from.
+
+    Raises:
+        TypeError: the plan is no `Descent`.
+    """
+    questions: dict[str, Any] = {"concepts": [asdict(concept) for concept in concepts], "plan": None}
+    if plan is not None:
+        if not isinstance(plan, Descent):
+            raise TypeError(f"the plan is a {type(plan).__name__}; another process needs a Descent")
+        questions["plan"] = {
+            "codes": plan.concepts.codes,
+            "aliases": dict(plan.concepts.aliases),
+            "classification": plan.classification,
+            "rule": {name: value for name, value in vars(plan.rule).items() if name != "fitted"},
+            "hash": plan.hash,
+        }
+    return json.dumps(questions).encode()
+
+
+def questions_from_json(content: bytes) -> tuple[tuple[Concept, ...], Descent | None]:
+    """What `questions_to_json` was given; of the plan's rule, all but the figures.
+
+    Raises:
+        InputError: the plan would ask something else here.
+    """
+    questions = json.loads(content)
+    concepts = tuple(Concept(**{**fields, "codes": tuple(fields["codes"])}) for fields in questions["concepts"])
+    if (plan := questions["plan"]) is None:
+        return concepts, None
+    concept_set = ConceptSet(tuple(plan["codes"]), concepts, plan["aliases"])
+    descent = Descent.over(concept_set, load_ontology(plan["classification"]), DescentRule(**plan["rule"]))
+    if descent.hash != plan["hash"]:
+        raise InputError("the descent asks something else here: install the same version of concept-icd everywhere")
+    return concepts, descent
 
 
 def notes_to_json(notes: Sequence[Note]) -> bytes:

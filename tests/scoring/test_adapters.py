@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import weakref
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from concept_icd.scoring import packed
 from concept_icd.scoring.adapters import plan_scoring, score_corpus
 from concept_icd.scoring.packed import PackedScorer
 from concept_icd.scoring.store import load_scores
+from concept_icd.scoring.wire import spec_from_json, spec_to_json
 from concept_icd.tuning.folder import ADAPTER, CONCEPTS, FOLDS, PROMPT
 from tests.fitted_coder import CODES, make_notes
 
@@ -95,14 +95,17 @@ def test_notes_that_every_adapter_saw_are_refused_or_marked(llama, tmp_path):
         score_corpus([*TRAIN[:3], *NEW], tuned, tmp_path / "s")
 
 
-def test_a_scorer_is_plain_data_that_another_process_can_make_it_from(folds, llama):
+def test_a_scorer_is_json_that_another_process_can_make_it_from(folds, llama):
     scoring = plan_scoring([*TRAIN, *NEW], folds, max_length=300)
     assert list(scoring.notes) == sorted(scoring.specs) == [ADAPTER, "fold-0", "fold-1"]
-    make = pickle.loads(pickle.dumps(scoring.specs["fold-1"].make))
-    scorer = make()
+    spec = spec_from_json(spec_to_json(scoring.specs["fold-1"]))
+    assert spec == scoring.specs["fold-1"]
+    scorer = spec.make()
     assert scorer.max_length == 300
     found = [record.logits for record in scorer.iter_scores(TRAIN[:1], scoring.concepts.concepts)]
     np.testing.assert_allclose(found, expected(folds, llama, "fold-1", TRAIN[:1]), atol=1e-5)
+    with pytest.raises(TypeError, match="is a method; another process needs a ScorerSpec"):
+        spec_to_json(spec.make)
 
 
 def test_one_scorer_at_a_time_and_none_for_shards_that_are_there(folds, tmp_path, monkeypatch):

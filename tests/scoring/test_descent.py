@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import pickle
 
 import numpy as np
 import pytest
@@ -20,6 +19,7 @@ from concept_icd.records import Note
 from concept_icd.scoring.descent import Descent, DescentRule, ask_stored, planned_scores, tree_of
 from concept_icd.scoring.packed import PackedScorer
 from concept_icd.scoring.store import Job, fill_store
+from concept_icd.scoring.wire import questions_from_json, questions_to_json
 
 CODES = ("250.00", "250.02", "401.9", "428", "428.0", "428.9", "486", "493.90", "36.01", "38.93")
 RULE = DescentRule({"chapter": 0.0, "section": 0.0, "category": 1.0}, {"chapter": -1.0, "code": -5.0})
@@ -120,7 +120,8 @@ def test_levels_without_a_bar_have_that_of_the_next_wider_one(concepts):
 
 def test_a_plan_travels_and_its_hash_tells_rules_and_sets_apart(concepts):
     plan = Descent.over(concepts, load_ontology(), RULE)
-    again = pickle.loads(pickle.dumps(plan))
+    asked, again = questions_from_json(questions_to_json(concepts.concepts, plan))
+    assert asked == concepts.concepts
     assert again.hash == plan.hash
     assert again.rounds(NOTE).__next__().tolist() == plan.first.tolist()
     others = [

@@ -21,7 +21,7 @@ def test_a_worker_of_ray_holds_vllm_with_an_adapter(llama, llama_adapter, tmp_pa
     notes, concepts = make_notes(12, 0, "note"), ConceptSet.expand(CODES, load_ontology("icd9cm"))
     for kind, engine in (("vllm", RayEngine(workers=1)), ("packed", None)):
         spec = ScorerSpec(kind, str(llama), str(llama_adapter), PromptTemplate.load(), {"dtype": "float32"})
-        job, settings = Job("adapter", notes, spec.make), {"scorer": kind, "out_of_fold": True}
+        job, settings = Job("adapter", notes, spec), {"scorer": kind, "out_of_fold": True}
         fill_store(tmp_path / kind, [job], concepts, spec.prompt, settings=settings, shard_notes=4, engine=engine)
     found, packed = load_scores(tmp_path / "vllm"), load_scores(tmp_path / "packed")
     assert found.note_ids == packed.note_ids
