@@ -17,6 +17,7 @@ import numpy as np
 
 from concept_icd import __version__
 from concept_icd.artifacts import hash_of
+from concept_icd.coding_results import coding_results, describe_codes
 from concept_icd.concepts import ConceptSet
 from concept_icd.corpora.reading import flaw
 from concept_icd.errors import InputError
@@ -30,7 +31,6 @@ from concept_icd.model_reference import ModelReference
 from concept_icd.ontology import load_ontology
 from concept_icd.prompts import PromptTemplate
 from concept_icd.records import CodedNote, CodingResult, Note, require_notes
-from concept_icd.results import coding_results, describe_codes
 from concept_icd.scoring.descent import Descent, DescentRule, planned_scores
 from concept_icd.scoring.scores import ConceptScores
 from concept_icd.views.view import Recipe, View, join, means, views_hash, with_views, without_views
