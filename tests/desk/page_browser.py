@@ -6,7 +6,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+
+from tests.desk.service import Service
 
 #: A program of this family that is not called `chromium`.
 PROGRAM_VARIABLE = "CONCEPT_ICD_CHROMIUM"
@@ -132,3 +134,15 @@ class Seat:
         """Nothing may have gone wrong unseen."""
         self.context.close()
         assert self.problems == []
+
+
+#: Seats a person, by name and options of `Seat`.
+Sit = Callable[..., Seat]
+
+
+def recorded(service: Service, note_id: str) -> dict[str, Any]:
+    """The review as it stands; asked without a name, so that nobody sees the test look."""
+    notes = service.client.get("/v1/notes").json()["notes"]
+    key = next(note["key"] for note in notes if note["note_id"] == note_id)
+    state: dict[str, Any] = service.client.get(f"/v1/notes/{key}/review").json()
+    return state
