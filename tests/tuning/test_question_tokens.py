@@ -32,7 +32,7 @@ from concept_icd.tuning.examples import NO_ANSWER, PackedCollator
 from concept_icd.tuning.finetune import finetune
 from concept_icd.tuning.folder import ADAPTER, CONCEPTS
 from concept_icd.tuning.trainer import answer_loss
-from tests.tuning.test_finetune import corpus, flags, learned, process, wait_for  # noqa: F401
+from tests.tuning.runs import flags, learned, process, wait_for
 from tests.tuning.test_trainer import CONCEPTS as FOUR
 from tests.tuning.test_trainer import NOTES, rows_of
 
@@ -186,7 +186,7 @@ def test_too_few_tokens_are_refused():
         make_options(corpus="c", output_dir="o", question_tokens=0)
 
 
-def test_from_tuning_to_a_coder_that_is_loaded_again(corpus, llama, tmp_path):  # noqa: F811
+def test_from_tuning_to_a_coder_that_is_loaded_again(corpus, llama, tmp_path):
     """Every adapter has its own tokens, which have moved; store and coder score with them."""
     options = {"question_tokens": 2, "prompt": "concept-title", "learning_rate": 0.01}
     out = finetune(parse_options(flags(corpus, llama, tmp_path / "tuned", **options)))
@@ -223,7 +223,7 @@ def test_from_tuning_to_a_coder_that_is_loaded_again(corpus, llama, tmp_path):  
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on_to_the_same_tokens(corpus, llama, tmp_path, capsys):  # noqa: F811
+def test_a_killed_run_goes_on_to_the_same_tokens(corpus, llama, tmp_path, capsys):
     options = {"folds": 0, "max_steps": -1, "num_train_epochs": 3, "question_tokens": 2, "learning_rate": 0.01}
     options |= {"per_device_train_batch_size": 4}
     out, whole = tmp_path / "t", tmp_path / "whole"
@@ -239,7 +239,7 @@ def test_a_killed_run_goes_on_to_the_same_tokens(corpus, llama, tmp_path, capsys
 
 
 @pytest.mark.slow
-def test_two_processes_learn_the_tokens_that_one_learns(corpus, llama, tmp_path):  # noqa: F811
+def test_two_processes_learn_the_tokens_that_one_learns(corpus, llama, tmp_path):
     same = {"folds": 0, "negative_share": 1.0, "lora_dropout": 0.0, "train_sampling_strategy": "random"}
     same |= {"question_tokens": 1}
     launch = ("torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "concept_icd.tuning")
