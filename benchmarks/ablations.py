@@ -7,7 +7,9 @@ score the third that they did not see; heads and threshold, fitted on four fifth
 fifth. So every report is decided once, by an adapter and by heads that did not see it, and variants are compared in
 pairs on the same reports. Adapters learn from two thirds here, where `cmc2007.py` lets them learn from four fifths: the
 figures compare with each other, not with those. One seed, so that a difference of one variant may be a training's luck:
-`another-seed` says how far apart two trainings of the same settings are. A killed run goes on where it stopped.
+`another-seed` says how far apart two trainings of the same settings are. Other base models are made before and named
+with --bases: `longer=OUT/model` by `scripts/pretrain_tiny.py --start-from tiny --steps 6000 --skip 7500 --learning-rate
+3e-3`, `smaller=OUT/model` with `--layers 2 --hidden 64 --heads 2 --mlp 192`. A killed run goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ RARE = 6
 #: Phrases asked of a code at most, beside its title.
 PHRASES = 3
 #: Variant -> what it changes of the shipped settings: tuning options; "levels"; "phrases", asked beside the titles;
-#: "words", questions in words in the place of learned tokens; "base", a model made by `untrained`.
+#: "words", questions in words in the place of learned tokens; "base", a model of --bases, or made by `untrained`.
 VARIANTS: dict[str, dict[str, Any]] = {
     "shipped": {},
     "another-seed": {"options": "--seed 1"},
@@ -49,7 +51,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "with-phrases": {"phrases": True},
     "no-companies": {"options": "--soft_targets 0"},
     "companies-0.6": {"options": "--soft_targets 0.6"},
-    "no-pre-training": {"base": True},
+    "no-pre-training": {"base": "untrained"},
+    "longer-pre-training": {"base": "longer"},
+    "smaller-model": {"base": "smaller"},
     "rank-4": {"options": "--lora_r 4 --lora_alpha 8"},
     "full-rank": {"options": "--lora_r 128 --lora_alpha 256"},
     "3-epochs": {"options": "--num_train_epochs 3"},
@@ -71,7 +75,8 @@ def run_part(args: argparse.Namespace, variant: str, part: int) -> None:
     words = "concept" if change.get("words") else "concept-title"
     apart = group_folds([note.note.note_id for note in notes], ADAPTERS, 0) == part
     concepts, prompt = concepts_of(args, notes, variant), PromptTemplate.load(words)
-    base = str(untrained(folder / "base")) if change.get("base") else "tiny"
+    base = change.get("base", "tiny")
+    base = str(untrained(folder / "base")) if base == "untrained" else args.bases.get(base, base)
     own = ["--corpus", "none", "--output_dir", str(folder / f"checkpoints-{part}"), "--model_name_or_path", base]
     options = ["--config", CONFIG, "--seed", "0", "--prompt", words, *change.get("options", "").split(), *own]
     arguments, training, model = parse_options([*options, *args.options.split()])
@@ -206,22 +211,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-dir", type=Path, required=True, help="folder of public corpora, with cmc2007")
     parser.add_argument("--work", type=Path, default=Path("runs/bench-ablations"))
-    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, help="default: all whose base model is there")
+    parser.add_argument("--bases", nargs="+", default=[], metavar="NAME=FOLDER", help="longer, smaller: see above")
     parser.add_argument("--limit", type=int, help="of the reports")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--options", default="", help="tuning options that override the config, as one string")
     parser.add_argument("--only", metavar="VARIANT,PART", help="one training, in this process")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
+    args.bases = dict(base.split("=", 1) for base in args.bases)
+    there = {"tiny", "untrained", *args.bases}
+    asked = args.variants or [name for name, change in VARIANTS.items() if change.get("base", "tiny") in there]
+    if missing := {VARIANTS[name].get("base", "tiny") for name in asked} - there:
+        parser.error(f"name the base model {missing.pop()} with --bases")
     if args.only:
         variant, part = args.only.split(",")
         run_part(args, variant, int(part))
         return
-    variants = ["shipped", *(name for name in args.variants if name != "shipped")]
+    variants = ["shipped", *(name for name in asked if name != "shipped")]
     todo = [(variant, part) for variant in variants for part in range(ADAPTERS)]
     todo = [task for task in todo if not (args.work / task[0] / f"{task[1]}.npz").is_file()]
     side_by_side([f"{variant},{part}" for variant, part in todo], args.work, args.jobs)
     folders = {"DATA": args.data_dir, "runs/bench-ablations": args.work}
+    folders |= {f"{name}=OUT/model": Path(f"{name}={folder}") for name, folder in args.bases.items()}
     if args.out:
         folders["benchmarks/results/ablations.json"] = args.out
     result = record("ablations.py", 0, folders) | collect(args, variants)
