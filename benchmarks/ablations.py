@@ -22,12 +22,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from cmc2007 import reports
 from common import record, side_by_side
 
 from concept_icd import metrics
 from concept_icd.artifacts import new_file, read_json, write_json
 from concept_icd.concepts import ConceptSet
-from concept_icd.corpora import read_cmc2007
 from concept_icd.folds import group_folds
 from concept_icd.gold import gold_matrix
 from concept_icd.metrics.intervals import headline_samples, interval
@@ -71,7 +71,7 @@ def run_part(args: argparse.Namespace, variant: str, part: int) -> None:
     from concept_icd.tuning.config import parse_options
     from concept_icd.tuning.finetune import tune_adapter
 
-    notes, change, folder = reports(args), VARIANTS[variant], args.work / variant
+    notes, change, folder = reports(args.data_dir / "cmc2007", args.limit), VARIANTS[variant], args.work / variant
     words = "concept" if change.get("words") else "concept-title"
     apart = group_folds([note.note.note_id for note in notes], ADAPTERS, 0) == part
     concepts, prompt = concepts_of(args, notes, variant), PromptTemplate.load(words)
@@ -100,12 +100,6 @@ def run_part(args: argparse.Namespace, variant: str, part: int) -> None:
     with new_file(folder / f"{part}.npz") as staging, staging.open("wb") as file:
         seconds = np.array([tuned, time.process_time() - start])
         np.savez(file, logits=scores.logits, rows=np.flatnonzero(apart), seconds=seconds)
-
-
-def reports(args: argparse.Namespace) -> list[CodedNote]:
-    """The coded reports, or so many of them, evenly spread."""
-    notes = [note for note in read_cmc2007(args.data_dir / "cmc2007") if note.codes]
-    return notes if args.limit is None else notes[:: max(1, len(notes) // args.limit)]
 
 
 def concepts_of(args: argparse.Namespace, notes: list[CodedNote], variant: str) -> ConceptSet:
@@ -144,7 +138,7 @@ def decide(args: argparse.Namespace, variant: str) -> dict[str, Any]:
     """Probabilities and decisions of all reports, and the seconds they took."""
     from concept_icd.heads.fitting import HeadOptions, fit_heads
 
-    notes = reports(args)
+    notes = reports(args.data_dir / "cmc2007", args.limit)
     ids, concepts = [note.note.note_id for note in notes], concepts_of(args, notes, variant)
     gold, _ = gold_matrix(ids, notes, concepts.codes)
     logits, seconds = np.zeros((len(notes), len(concepts)), dtype=np.float32), np.zeros(2)

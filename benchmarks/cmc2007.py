@@ -43,8 +43,10 @@ FIGURES = ("micro_f1", "micro_precision", "micro_recall", "macro_f1", "macro_f1_
 RARE = 6
 
 
-def reports(folder: Path) -> list[CodedNote]:
-    return [note for note in read_cmc2007(folder) if note.codes]
+def reports(folder: Path, limit: int | None = None) -> list[CodedNote]:
+    """The coded reports, or about so many of them, evenly spread."""
+    notes = [note for note in read_cmc2007(folder) if note.codes]
+    return notes if limit is None else notes[:: max(1, len(notes) // limit)]
 
 
 def split(notes: list[CodedNote], seed: int, fold: int, folds: int) -> list[CodedNote]:
@@ -247,12 +249,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="trees a code (default: %(default)s)")
+    parser.add_argument("--limit", type=int, help="of the reports")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--only", metavar="SEED,FOLD", help="one fold, in this process")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--options", default="", help="tuning options that override the config, as one string")
     args = parser.parse_args()
-    notes = reports(args.data_dir)
+    notes = reports(args.data_dir, args.limit)
     if args.only:
         seed, fold = map(int, args.only.split(","))
         folder = args.work / f"seed-{seed}-fold-{fold}"

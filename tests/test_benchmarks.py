@@ -69,23 +69,24 @@ def test_heads(tmp_path):
 
 @pytest.mark.slow
 def test_cmc2007(shared_data, tmp_path):
-    """One seed, two folds, three steps an adapter: the whole cross-validation, on the real reports."""
+    """One seed, two folds, three steps an adapter: the whole cross-validation, on a third of the real reports."""
     result = run(
         "cmc2007.py", "--data-dir", shared_data / "cmc2007", "--work", tmp_path / "work", "--seeds", 0, "--folds", 2,
-        "--rounds", 4, "--options", "--max_steps 3 --folds 2", out=tmp_path / "cmc.json",
+        "--rounds", 4, "--limit", 326, "--options", "--max_steps 3 --folds 2", out=tmp_path / "cmc.json",
     )  # fmt: skip
-    assert (result["notes"], result["codes"], result["gold_labels"]) == (978, 45, 1218)
+    assert (result["notes"], result["gold_labels"]) == (326, 407)
     figures = {name: row["micro_f1"]["mean"] for name, row in result["systems"].items()}
-    assert 0.7 < figures["tfidf_svm"] < 0.9
-    assert 0.6 < figures["words_aggregated"] < 0.9
+    assert 0.6 < figures["tfidf_svm"] < 0.9
+    assert 0.5 < figures["words_aggregated"] < 0.9
     assert figures["concepts"] < figures["concepts_words"]  # three steps teach an adapter little, a few trees much
+    assert len(set(figures.values())) == len(figures) == 8
     assert len(result["micro_f1_differences"]) == 28
     assert str(shared_data) not in (tmp_path / "cmc.json").read_text()
 
     work = ("--work", tmp_path / "work")
     result = run("calibration.py", *work, "--draws", 4, out=tmp_path / "calibration.json")
     ways, systems = result["ways"]["seed-0"], result["systems"]["seed-0"]
-    assert (ways["reports"], ways["pairs"], ways["gold_labels"]) == (978, 978 * 45, 1218)
+    assert (ways["reports"], ways["gold_labels"]) == (326, 407)
     assert len(systems["ways"]) == 8
     # The heads of the pipeline, fitted again here, are those of the folds.
     for figure, found in systems["ways"]["concepts"]["figures"].items():
@@ -94,7 +95,7 @@ def test_cmc2007(shared_data, tmp_path):
     result = run(
         "familiarity.py", *work, "--data-dir", shared_data, "--most", 4, out=tmp_path / "familiarity.json"
     )  # fmt: skip
-    assert sum(result["coded"]["held_out"][name]["notes"] for name in ("unfamiliar", "familiar")) == 978
+    assert sum(result["coded"]["held_out"][name]["notes"] for name in ("unfamiliar", "familiar")) == 326
     assert set(result["folds"]) == {"seed-0-fold-0", "seed-0-fold-1"}
 
 
