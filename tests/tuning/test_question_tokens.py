@@ -214,7 +214,7 @@ def test_from_tuning_to_a_coder_that_is_loaded_again(corpus, llama, tmp_path):
     assert QuestionTokens.load(tmp_path / "coder" / "adapter").keys == found[ADAPTER].keys
     by_coder = again.scorer.score(notes[:3], concepts).logits
     by_adapter = PackedScorer.from_pretrained(llama, out / ADAPTER, PromptTemplate.load("concept-title"))
-    np.testing.assert_array_equal(by_coder, by_adapter.score(notes[:3], concepts).logits)
+    np.testing.assert_allclose(by_coder, by_adapter.score(notes[:3], concepts).logits, atol=1e-4)
     assert len(again.code(notes[0]).codes) == len(concepts.codes)
     fold = json.loads((out / "folds.json").read_text())[notes[0].note_id]
     blind = PackedScorer.from_pretrained(llama, out / fold, PromptTemplate.load("concept-title"))
