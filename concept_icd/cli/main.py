@@ -2,7 +2,7 @@
 
 A verb's module has `HELP` (one line), `EXAMPLE` (a command that runs), `add_arguments(parser)` and `run(args) -> int`.
 Where `PASSES_OPTIONS_ON` is true, `args.others` holds the options that the parser does not know; where `THREADS_SPIN`
-is, OpenMP's threads spin for some milliseconds while they wait for work.
+is, OpenMP's and OpenBLAS's threads spin for some milliseconds while they wait for work.
 Heavy imports stand inside `run`. Exit codes: 0 done, 1 done but some notes failed, 2 bad input.
 """
 
@@ -41,13 +41,13 @@ VERBS = (
 
 def main(argv: list[str] | None = None) -> int:
     """Runs a verb; an `InputError` becomes one line on stderr and exit code 2."""
-    os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
     parser = _parser()
     args, others = parser.parse_known_args(argv)
     args.others = others
     if not args.threads_spin:
-        # Where other programs share the cores, threads that spin while they wait make torch many times slower.
+        # Where other programs share the cores, threads that spin while they wait make everything many times slower.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
     if others and not args.passes_options_on:
         parser.error(f"unrecognized arguments: {' '.join(others)}")
     try:
