@@ -17,7 +17,7 @@ from concept_icd.model_reference import resolve
 from concept_icd.prompts import PromptTemplate, TokenizedPrompt, checked_note_text
 from concept_icd.question_tokens import QuestionTokens
 from concept_icd.scoring.promptwise import Answered, Asked, PromptScorer
-from concept_icd.scoring.small_llama import SmallLlama
+from concept_icd.scoring.small_llama import SmallLlama, read_settings
 
 #: Question tokens that go through the model with a note at a time.
 CHUNK_TOKENS = 1024
@@ -57,7 +57,8 @@ class LightScorer(PromptScorer):
         checked_note_text(note_text)
         folder = Path(resolve(model))
         weights = None if load_in_4bit else SmallLlama.load(folder, adapter)
-        if weights is None or not (folder / "tokenizer.json").is_file():
+        tokenizer = FileTokenizer.load(folder)
+        if weights is None or tokenizer is None:
             raise InputError(
                 f"the light scorer takes small Llama models as they stand, and {model} is none: use packed"
             )
@@ -68,7 +69,7 @@ class LightScorer(PromptScorer):
             learned = questions.values.reshape(-1, questions.values.shape[2])
         template = prompt if isinstance(prompt, PromptTemplate) else PromptTemplate.load(prompt)
         longest = min(max_length or weights.window, weights.window)
-        tokens = TokenizedPrompt(template, FileTokenizer(folder / "tokenizer.json"), longest, note_text, ids)
+        tokens = TokenizedPrompt(template, tokenizer, longest, note_text, ids)
         return cls(weights, tokens, learned)
 
     def _ask(self, asked: Sequence[Asked]) -> list[Answered]:
@@ -100,11 +101,23 @@ class LightScorer(PromptScorer):
 class FileTokenizer:
     """A `tokenizer.json`, called as a tokenizer of transformers is where prompts are made."""
 
-    def __init__(self, file: Path) -> None:
+    #: Those of transformers that take the file as it stands; others change it on loading.
+    AS_IT_STANDS = ("TokenizersBackend", "PreTrainedTokenizerFast")
+
+    def __init__(self, tokenizer: Any, eos_token: str | None) -> None:
+        self._tokenizer = tokenizer
+        self.eos_token_id = tokenizer.token_to_id(eos_token) if eos_token else None
+
+    @classmethod
+    def load(cls, folder: Path) -> FileTokenizer | None:
+        """That of a model folder; None where transformers would make something else of its files."""
         from tokenizers import Tokenizer
 
-        self._tokenizer = Tokenizer.from_file(str(file))
-        self.eos_token_id: int | None = None  # such a tokenizer ends a text only where its file says so
+        config = read_settings(folder / "tokenizer_config.json")
+        file, eos = folder / "tokenizer.json", config.get("eos_token")
+        if config.get("tokenizer_class") not in cls.AS_IT_STANDS or not file.is_file():
+            return None
+        return cls(Tokenizer.from_file(str(file)), eos["content"] if isinstance(eos, dict) else eos)
 
     def __call__(self, text: str, add_special_tokens: bool = True, **_: Any) -> dict[str, Any]:
         """Ids and offsets of a text."""

@@ -39,6 +39,8 @@ _PLAIN_LORA = {
     "modules_to_save": None,
     "rank_pattern": {},
     "alpha_pattern": {},
+    "alora_invocation_tokens": None,
+    "init_lora_weights": True,  # some of the others change the base model's weights
 }
 
 
@@ -64,7 +66,7 @@ class SmallLlama:
         """Reads a model folder and a LoRA adapter on it; None where it is no small model of this kind, as it stands."""
         folder = Path(folder)
         weights = folder / "model.safetensors"
-        config = _json(folder / "config.json")
+        config = read_settings(folder / "config.json")
         rope = config.get("rope_parameters") or {}
         plain = all(config.get(name) == value for name, value in _PLAIN.items()) and rope.get("rope_type") == "default"
         if not plain or not weights.is_file() or weights.stat().st_size > MOST_BYTES:
@@ -73,20 +75,20 @@ class SmallLlama:
             tensors = {name: tensor.astype(np.float32) for name, tensor in load_file(weights).items()}
             if adapter is not None and not _add_adapter(tensors, Path(adapter)):
                 return None
-        except (SafetensorError, TypeError, OSError):  # bfloat16, or damaged, which the full loader can say
+            heads = config["num_attention_heads"]
+            size = config.get("head_dim") or config["hidden_size"] // heads
+            frequencies = rope["rope_theta"] ** (-np.arange(0, size, 2) / size)
+            return cls(
+                tensors,
+                config["num_hidden_layers"],
+                heads,
+                config["num_key_value_heads"],
+                config["rms_norm_eps"],
+                frequencies.astype(np.float32),
+                config["max_position_embeddings"],
+            )
+        except (SafetensorError, KeyError, TypeError, OSError):  # bfloat16, or damaged, which the full loader can say
             return None
-        heads = config["num_attention_heads"]
-        size = config.get("head_dim") or config["hidden_size"] // heads
-        frequencies = rope["rope_theta"] ** (-np.arange(0, size, 2) / size)
-        return cls(
-            tensors,
-            config["num_hidden_layers"],
-            heads,
-            config["num_key_value_heads"],
-            config["rms_norm_eps"],
-            frequencies.astype(np.float32),
-            config["max_position_embeddings"],
-        )
 
     @property
     def embedding(self) -> np.ndarray:
@@ -164,7 +166,7 @@ def _rotated(x: np.ndarray, cosine: np.ndarray, sine: np.ndarray) -> np.ndarray:
 
 def _add_adapter(weights: dict[str, np.ndarray], folder: Path) -> bool:
     """Adds a plain LoRA adapter to the weights, in place; False where it is not plain, or of another model."""
-    config = _json(folder / ADAPTER_FILES[0])
+    config = read_settings(folder / ADAPTER_FILES[0])
     if any((config.get(name) or value) != value for name, value in _PLAIN_LORA.items()):
         return False
     tensors = load_file(folder / ADAPTER_FILES[1])
@@ -183,7 +185,7 @@ def _add_adapter(weights: dict[str, np.ndarray], folder: Path) -> bool:
     return not tensors
 
 
-def _json(path: Path) -> dict[str, Any]:
+def read_settings(path: Path) -> dict[str, Any]:
     """The content of a file, or nothing where it cannot be read: what is wrong with it is for the full loader."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

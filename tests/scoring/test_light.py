@@ -86,7 +86,7 @@ def test_coding_a_note_imports_neither_torch_nor_scikit_learn():
     assert json.loads(done.stdout)["codes"][0]["code"] == "593.70"
 
 
-@pytest.mark.parametrize("change", ["family", "rope", "bias", "lora", "size", "4 bits"])
+@pytest.mark.parametrize("change", ["family", "rope", "bias", "lora", "key", "tokenizer", "size", "4 bits"])
 def test_what_is_no_plain_small_llama_is_left_to_the_packed_scorer(
     change, llama, llama_adapter, qwen3, tmp_path, monkeypatch
 ):
@@ -97,7 +97,12 @@ def test_what_is_no_plain_small_llama_is_left_to_the_packed_scorer(
         "rope": (model / "config.json", {"rope_parameters": {"rope_type": "linear", "factor": 2.0}}),
         "bias": (model / "config.json", {"attention_bias": True}),
         "lora": (adapter / "adapter_config.json", {"use_rslora": True}),
+        "tokenizer": (model / "tokenizer_config.json", {"tokenizer_class": "LlamaTokenizer"}),
     }.get(change)
+    if change == "key":
+        config = json.loads((model / "config.json").read_text())
+        del config["rms_norm_eps"]
+        (model / "config.json").write_text(json.dumps(config))
     if edit:
         path, values = edit
         path.write_text(json.dumps(json.loads(path.read_text()) | values))
@@ -107,6 +112,23 @@ def test_what_is_no_plain_small_llama_is_left_to_the_packed_scorer(
         options = {"load_in_4bit": True}
     with pytest.raises(InputError, match="takes small Llama models as they stand"):
         LightScorer.from_pretrained(model, adapter, **options)
+
+
+def test_a_tokenizer_that_ends_every_text_makes_the_same_prompts(llama, tmp_path):
+    model = tmp_path / "model"
+    shutil.copytree(llama, model)
+    content = json.loads((model / "tokenizer.json").read_text())
+    single = [{"Sequence": {"id": "A", "type_id": 0}}, {"SpecialToken": {"id": "</s>", "type_id": 0}}]
+    end = next(token for token in content["added_tokens"] if token["id"] == 2)["content"]
+    single[1]["SpecialToken"]["id"] = end
+    special = {end: {"id": end, "ids": [2], "tokens": [end]}}
+    content["post_processor"] = {
+        "type": "TemplateProcessing", "single": single, "pair": single, "special_tokens": special
+    }  # fmt: skip
+    (model / "tokenizer.json").write_text(json.dumps(content))
+    found = LightScorer.from_pretrained(model)
+    assert found.tokens.tokenizer("cough")["input_ids"][-1] == 2
+    same(found.score(NOTES, CONCEPTS), PackedScorer.from_pretrained(model).score(NOTES, CONCEPTS))
 
 
 def test_a_coder_of_another_model_is_scored_by_the_packed_scorer(fitted, qwen3):
