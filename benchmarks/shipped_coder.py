@@ -4,7 +4,7 @@
 
 Cold: `concept-icd code REPORT` as a process of its own, from its start to its end, some times over. In a batch: all
 reports of the corpus through `ConceptCoder.code_batch`, loaded before, with and without evidence, each in a process of
-its own, whose peak memory is what the system says of it.
+its own, whose peak memory is what the system says of it. The same with `--scorer packed`, of the first reports alone.
 """
 
 from __future__ import annotations
@@ -38,22 +38,24 @@ def cold(times: int) -> dict[str, Any]:
     return {"times": times, "median_seconds": float(np.median(seconds)), "seconds": [round(s, 2) for s in seconds]}
 
 
-def batch(notes: Path, evidence: bool, limit: int | None) -> dict[str, Any]:
+def batch(notes: Path, evidence: bool, limit: int | None, scorer: str | None = None) -> dict[str, Any]:
     """Runs `measure` in a process of its own."""
     own = [sys.executable, __file__, "--notes", str(notes), "--measure", "evidence" if evidence else "codes"]
     own += [] if limit is None else ["--limit", str(limit)]
+    own += [] if scorer is None else ["--scorer", scorer]
     done = subprocess.run(own, check=True, capture_output=True, text=True)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 
 
-def measure(notes: Path, evidence: bool, limit: int | None) -> dict[str, Any]:
+def measure(notes: Path, evidence: bool, limit: int | None, scorer: str | None) -> dict[str, Any]:
     """Reports a second, and the most memory that this process ever held."""
     from concept_icd.coder import ConceptCoder
     from concept_icd.corpora import read_corpus
 
     reports = [coded.note for coded in read_corpus(notes)][:limit]
     coder = ConceptCoder.from_pretrained("radiology")
+    coder = coder if scorer is None else coder.with_scorer(scorer)
     coder.code(reports[0])
     start, begin = time.perf_counter(), time.process_time()
     codes = sum(len(result.accepted) for result in coder.code_batch(reports, evidence=evidence))
@@ -72,11 +74,13 @@ def main() -> None:
     parser.add_argument("--notes", type=Path, required=True, help="radiology reports")
     parser.add_argument("--times", type=int, default=7, help="cold starts")
     parser.add_argument("--limit", type=int, help="of the reports")
+    parser.add_argument("--packed", type=int, default=300, help="reports for the packed scorer (default: %(default)s)")
     parser.add_argument("--measure", choices=("codes", "evidence"), help="one batch, in this process")
+    parser.add_argument("--scorer", help="of that batch")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     if args.measure:
-        print(json.dumps(measure(args.notes, args.measure == "evidence", args.limit)))
+        print(json.dumps(measure(args.notes, args.measure == "evidence", args.limit, args.scorer)))
         return
     folders = {"DATA/cmc2007": args.notes} | ({"benchmarks/results/shipped_coder.json": args.out} if args.out else {})
     found = record("shipped_coder.py", 0, folders) | {
@@ -84,6 +88,8 @@ def main() -> None:
         "cold": cold(args.times),
         "batch": batch(args.notes, False, args.limit),
         "batch_with_evidence": batch(args.notes, True, args.limit),
+        "packed": batch(args.notes, False, args.packed, "packed"),
+        "packed_with_evidence": batch(args.notes, True, args.packed, "packed"),
     }
     print(json.dumps(found, indent=1))
     if args.out:

@@ -1,12 +1,15 @@
 """The light scorer: the packed scorer's arithmetic for small models, in NumPy, ready in a tenth of a second.
 
 It answers for models like the shipped one, where loading torch takes a hundred times as long as a note. Prompt, packing
-and margin are the packed scorer's; so are the scores, but for rounding.
+and margin are the packed scorer's; so are the scores, but for rounding. Several notes are read side by side, each on
+one thread: the matrices of a small model are too small to be shared out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +22,10 @@ from concept_icd.question_tokens import QuestionTokens
 from concept_icd.scoring.promptwise import Answered, Asked, PromptScorer
 from concept_icd.scoring.small_llama import SmallLlama, read_settings
 
-#: Question tokens that go through the model with a note at a time.
-CHUNK_TOKENS = 1024
+#: Question tokens that go through the model at a time.
+CHUNK_TOKENS = 512
+#: Notes that are handed out to the threads together.
+NOTES = 64
 
 
 class LightScorer(PromptScorer):
@@ -32,7 +37,7 @@ class LightScorer(PromptScorer):
     """
 
     def __init__(self, model: SmallLlama, tokens: TokenizedPrompt, learned: np.ndarray | None = None) -> None:
-        super().__init__(tokens)
+        super().__init__(tokens, NOTES)
         words = model.embedding
         self.model = model
         self._vectors = words if learned is None else np.concatenate([words, learned])
@@ -74,28 +79,35 @@ class LightScorer(PromptScorer):
 
     def _ask(self, asked: Sequence[Asked]) -> list[Answered]:
         """See `PromptScorer`."""
-        return [Answered(self._scores(one), len(one.note) * max(0, len(one.questions) - 1)) for one in asked]
+        if len(asked) == 1:
+            scores = [self._scores(asked[0])]
+        else:
+            blas, threads = self._blas
+            with blas.limit(limits=1), ThreadPoolExecutor(threads) as pool:
+                scores = list(pool.map(self._scores, asked))
+        reused = (len(one.note) * max(0, len(one.questions) - 1) for one in asked)
+        return [Answered(*answer) for answer in zip(scores, reused, strict=True)]
+
+    @cached_property
+    def _blas(self) -> tuple[Any, int]:
+        """What multiplies NumPy's matrices, whose threads can be limited, and how many it was given."""
+        from threadpoolctl import ThreadpoolController  # a part of the start that one note can do without
+
+        blas = ThreadpoolController().select(user_api="blas")
+        return blas, max((library["num_threads"] for library in blas.info()), default=1)
 
     def _scores(self, asked: Asked) -> np.ndarray:
         """logit(yes) - logit(no) of a note's questions, some at a time."""
+        note = self.model.read(self._vectors[list(asked.note)])
         found: list[np.ndarray] = [np.empty(0, dtype=np.float32)]
         part: list[list[int]] = []
         for number, question in enumerate(asked.questions, start=1):
             part.append(question)
             if number == len(asked.questions) or sum(map(len, part)) + len(question) > CHUNK_TOKENS:
-                found.append(self._packed(asked.note, part))
+                ids = [token for question in part for token in question]
+                found.append(self.model.ask(note, self._vectors[ids], np.array([*map(len, part)])) @ self._margin)
                 part = []
         return np.concatenate(found)
-
-    def _packed(self, note: Sequence[int], questions: Sequence[Sequence[int]]) -> np.ndarray:
-        sizes = np.array([len(note), *map(len, questions)])
-        ends = np.cumsum(sizes)
-        segments = np.repeat(np.arange(len(sizes)), sizes)
-        positions = np.arange(ends[-1]) - np.repeat(ends - sizes, sizes) + np.where(segments > 0, len(note), 0)
-        ids = np.array([*note, *(token for question in questions for token in question)])
-        hidden = self.model.hidden(self._vectors[ids], segments, positions)
-        scores: np.ndarray = hidden[ends[1:] - 1] @ self._margin
-        return scores
 
 
 class FileTokenizer:

@@ -20,8 +20,10 @@ from concept_icd.model_reference import ADAPTER_FILES
 
 #: Bytes of weights beyond which torch is worth its start.
 MOST_BYTES = 2**26
-#: Rows of queries that attend at a time, which bounds the memory of a long note.
+#: Tokens of a note that attend at a time, which bounds the memory of a long one.
 QUERIES = 512
+#: Of a layer: (heads, tokens, head size) each.
+KeysValues = tuple[np.ndarray, np.ndarray]
 #: Settings of a model that change its arithmetic, with the one value that is known here.
 _PLAIN = {
     "model_type": "llama",
@@ -100,68 +102,109 @@ class SmallLlama:
         """Of the LM, (vocabulary, hidden size); that of a file without one is tied to the embedding."""
         return self.weights.get("lm_head.weight", self.embedding)
 
-    def hidden(self, inputs: np.ndarray, segments: np.ndarray, positions: np.ndarray) -> np.ndarray:
-        """The last hidden states of one packed sequence, under the rule of `scoring.packing`.
+    def read(self, inputs: np.ndarray) -> list[KeysValues]:
+        """Reads a note: the keys and values of its tokens in every layer.
 
         Args:
-            inputs: (tokens, hidden size), embedded. segments, positions: (tokens,) integers.
-
-        Returns:
-            float32 (tokens, hidden size), normalised, as the LM head takes them.
+            inputs: (tokens, hidden size), embedded.
         """
-        angles = positions[:, None].astype(np.float32) * self.frequencies
-        cosine, sine = np.cos(angles), np.sin(angles)
-        x = inputs
+        rotation = self._rotation(np.arange(len(inputs)))
+        x, found = inputs, []
         for layer in range(self.layers):
             prefix = f"model.layers.{layer}."
             normal = self._normal(x, prefix + "input_layernorm.weight")
-            x = x + self._attention(normal, prefix + "self_attn.", cosine, sine, segments, positions)
-            normal = self._normal(x, prefix + "post_attention_layernorm.weight")
-            gate = normal @ self.weights[prefix + "mlp.gate_proj.weight"].T
-            gate /= 1 + np.exp(-gate)
-            gate *= normal @ self.weights[prefix + "mlp.up_proj.weight"].T
-            x = x + gate @ self.weights[prefix + "mlp.down_proj.weight"].T
+            key, value = self._keys_values(normal, prefix, rotation)
+            found.append((key, value))
+            if layer == self.layers - 1:  # nobody asks for the note's own last states
+                break
+            query = self._heads_of(normal, prefix + "self_attn.q_proj", self.heads, rotation)
+            mixed = np.empty_like(query)
+            for start in range(0, len(x), QUERIES):
+                end = min(start + QUERIES, len(x))
+                scores = query[:, start:end] @ key[:, :end].swapaxes(1, 2)
+                scores[:, np.arange(end) > np.arange(start, end)[:, None]] = -np.inf
+                mixed[:, start:end] = _softmax(scores) @ value[:, :end]
+            x = self._after_attention(x, mixed, prefix)
+        return found
+
+    def ask(self, note: list[KeysValues], inputs: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+        """Asks questions side by side, each of which sees the note and itself, as `scoring.packing` has it.
+
+        Args:
+            note: from `read`. inputs: (tokens, hidden size), the questions one after the other, embedded.
+            sizes: (questions,), tokens of each; at least one.
+
+        Returns:
+            float32 (questions, hidden size): the last hidden state of each, normalised, as the LM head takes it.
+        """
+        ends = np.cumsum(sizes)
+        starts, places = np.repeat(ends - sizes, sizes), np.arange(ends[-1])
+        steps, offsets = np.arange(sizes.max()), places - starts
+        own = np.minimum(starts[:, None] + steps, places[:, None])  # (tokens, longest): its question's up to itself
+        beyond = steps > offsets[:, None]
+        rotation = self._rotation(note[0][0].shape[1] + offsets)
+        x = inputs
+        for layer, (note_key, note_value) in enumerate(note):
+            prefix = f"model.layers.{layer}."
+            normal = self._normal(x, prefix + "input_layernorm.weight")
+            key, value = self._keys_values(normal, prefix, rotation)
+            if layer == self.layers - 1:  # only the questions' last tokens are read from here on
+                last = ends - 1
+                x, normal, own, beyond = x[last], normal[last], own[last], beyond[last]
+                rotation = (rotation[0][last], rotation[1][last])
+            query = self._heads_of(normal, prefix + "self_attn.q_proj", self.heads, rotation)
+            of_itself = np.einsum("hqd,hqsd->hqs", query, key[:, own])
+            of_itself[:, beyond] = -np.inf
+            weights = _softmax(np.concatenate([query @ note_key.swapaxes(1, 2), of_itself], axis=2))
+            split = note_key.shape[1]
+            mixed = weights[:, :, :split] @ note_value
+            mixed += np.einsum("hqs,hqsd->hqd", weights[:, :, split:], value[:, own])
+            x = self._after_attention(x, mixed, prefix)
         return self._normal(x, "model.norm.weight")
 
+    def _rotation(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Cosine and sine of rotary positions, (tokens, head size / 2) each."""
+        angles = positions[:, None].astype(np.float32) * self.frequencies
+        return np.cos(angles), np.sin(angles)
+
     def _normal(self, x: np.ndarray, name: str) -> np.ndarray:
-        mean_square = np.mean(x * x, axis=-1, keepdims=True)
+        mean_square = np.einsum("ij,ij->i", x, x)[:, None] / np.float32(x.shape[1])
         normal: np.ndarray = x / np.sqrt(mean_square + np.float32(self.epsilon)) * self.weights[name]
         return normal
 
-    def _attention(
-        self,
-        x: np.ndarray,
-        prefix: str,
-        cosine: np.ndarray,
-        sine: np.ndarray,
-        segments: np.ndarray,
-        positions: np.ndarray,
+    def _heads_of(
+        self, x: np.ndarray, name: str, count: int, rotation: tuple[np.ndarray, np.ndarray] | None = None
     ) -> np.ndarray:
-        def heads_of(name: str, count: int) -> np.ndarray:
-            """(count, tokens, head size)."""
-            return (x @ self.weights[f"{prefix}{name}.weight"].T).reshape(len(x), count, -1).swapaxes(0, 1)
+        """A projection of each token, (count, tokens, head size), rotated by its position where one is given."""
+        heads = (x @ self.weights[f"{name}.weight"].T).reshape(len(x), count, -1).swapaxes(0, 1)
+        if rotation is None:
+            return heads
+        (cosine, sine), (first, second) = rotation, np.split(heads, 2, axis=-1)
+        return np.concatenate([first * cosine - second * sine, second * cosine + first * sine], axis=-1)
 
-        query = _rotated(heads_of("q_proj", self.heads), cosine, sine)
-        key = _rotated(heads_of("k_proj", self.groups), cosine, sine)
-        value = heads_of("v_proj", self.groups)
+    def _keys_values(self, x: np.ndarray, prefix: str, rotation: tuple[np.ndarray, np.ndarray]) -> KeysValues:
+        key = self._heads_of(x, prefix + "self_attn.k_proj", self.groups, rotation)
+        value = self._heads_of(x, prefix + "self_attn.v_proj", self.groups)
         repeat = self.heads // self.groups
-        key, value = (part.repeat(repeat, axis=0) for part in (key, value))
-        query = query / np.float32(np.sqrt(query.shape[-1]))
-        found = np.empty_like(query)
-        for start in range(0, len(x), QUERIES):
-            rows = slice(start, start + QUERIES)
-            sees = (segments[rows, None] == segments) | (segments == 0)
-            sees &= positions <= positions[rows, None]
-            scores = np.where(sees, query[:, rows] @ key.swapaxes(1, 2), np.float32(-np.inf))
-            np.exp(scores - scores.max(axis=-1, keepdims=True), out=scores)
-            found[:, rows] = scores @ value / scores.sum(axis=-1, keepdims=True)
-        mixed: np.ndarray = found.swapaxes(0, 1).reshape(len(x), -1) @ self.weights[prefix + "o_proj.weight"].T
-        return mixed
+        # The keys wait divided by what a query would be divided by.
+        return (key / np.float32(np.sqrt(key.shape[-1]))).repeat(repeat, axis=0), value.repeat(repeat, axis=0)
+
+    def _after_attention(self, x: np.ndarray, mixed: np.ndarray, prefix: str) -> np.ndarray:
+        """The rest of a layer, from what attention found: (heads, tokens, head size)."""
+        x = x + mixed.swapaxes(0, 1).reshape(len(x), -1) @ self.weights[prefix + "self_attn.o_proj.weight"].T
+        normal = self._normal(x, prefix + "post_attention_layernorm.weight")
+        gate = normal @ self.weights[prefix + "mlp.gate_proj.weight"].T
+        gate /= 1 + np.exp(-gate)
+        gate *= normal @ self.weights[prefix + "mlp.up_proj.weight"].T
+        return x + gate @ self.weights[prefix + "mlp.down_proj.weight"].T
 
 
-def _rotated(x: np.ndarray, cosine: np.ndarray, sine: np.ndarray) -> np.ndarray:
-    first, second = np.split(x, 2, axis=-1)
-    return np.concatenate([first * cosine - second * sine, second * cosine + first * sine], axis=-1)
+def _softmax(scores: np.ndarray) -> np.ndarray:
+    """Over the last axis, in place."""
+    scores -= scores.max(axis=-1, keepdims=True)
+    np.exp(scores, out=scores)
+    scores /= scores.sum(axis=-1, keepdims=True)
+    return scores
 
 
 def _add_adapter(weights: dict[str, np.ndarray], folder: Path) -> bool:
