@@ -9,15 +9,19 @@ pairs on the same reports. Adapters learn from two thirds here, where `cmc2007.p
 figures compare with each other, not with those. One seed, so that a difference of one variant may be a training's luck:
 `another-seed` says how far apart two trainings of the same settings are. Other base models are made before and named
 with --bases: `longer=OUT/model` by `scripts/pretrain_tiny.py --start-from tiny --steps 6000 --skip 7500 --learning-rate
-3e-3`, `smaller=OUT/model` with `--layers 2 --hidden 64 --heads 2 --mlp 192`. A killed run goes on where it stopped.
+3e-3`, `smaller=OUT/model` with `--layers 2 --hidden 64 --heads 2 --mlp 192 --vocabulary 4000`, `larger=OUT/model` with
+`--steps 4000 --layers 6 --hidden 192 --heads 6 --mlp 576 --learning-rate 3e-3`. A killed run goes on where it stopped.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import random
+import re
 import time
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +38,7 @@ from concept_icd.metrics.intervals import headline_samples, interval
 from concept_icd.model_reference import TINY
 from concept_icd.ontology import load_ontology
 from concept_icd.records import CodedNote
+from concept_icd.tuning.pretraining_terms import CodeTerms
 
 CONFIG, ADAPTERS, HEADS = "radiology", 3, 5
 LEVELS = ("chapter", "section", "category", "subcategory", "code")
@@ -42,7 +47,8 @@ RARE = 6
 #: Phrases asked of a code at most, beside its title.
 PHRASES = 3
 #: Variant -> what it changes of the shipped settings: tuning options; "levels"; "phrases", asked beside the titles;
-#: "words", questions in words in the place of learned tokens; "base", a model of --bases, or made by `untrained`.
+#: "words", questions in words in the place of learned tokens; "base", a model of --bases, or made by `untrained`;
+#: "notes", what becomes of those to learn from.
 VARIANTS: dict[str, dict[str, Any]] = {
     "shipped": {},
     "another-seed": {"options": "--seed 1"},
@@ -54,6 +60,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "no-pre-training": {"base": "untrained"},
     "longer-pre-training": {"base": "longer"},
     "smaller-model": {"base": "smaller"},
+    "larger-model": {"base": "larger"},
+    "paraphrase": {"notes": "paraphrased", "options": "--num_train_epochs 3"},
+    "agreed-first": {"notes": "agreed first", "options": "--train_sampling_strategy sequential"},
+    "negatives-0.3": {"options": "--negative_share 0.3"},
     "rank-4": {"options": "--lora_r 4 --lora_alpha 8"},
     "full-rank": {"options": "--lora_r 128 --lora_alpha 256"},
     "3-epochs": {"options": "--num_train_epochs 3"},
@@ -86,7 +96,7 @@ def run_part(args: argparse.Namespace, variant: str, part: int) -> None:
     adapter, start = folder / f"adapter-{part}", time.process_time()
     if not adapter.is_dir():
         tune_adapter(
-            [note for note, out in zip(notes, apart, strict=True) if not out],
+            to_learn_from(args, [note for note, out in zip(notes, apart, strict=True) if not out], variant),
             concepts,
             prompt,
             training,
@@ -100,6 +110,39 @@ def run_part(args: argparse.Namespace, variant: str, part: int) -> None:
     with new_file(folder / f"{part}.npz") as staging, staging.open("wb") as file:
         seconds = np.array([tuned, time.process_time() - start])
         np.savez(file, logits=scores.logits, rows=np.flatnonzero(apart), seconds=seconds)
+
+
+def to_learn_from(args: argparse.Namespace, notes: list[CodedNote], variant: str) -> list[CodedNote]:
+    """The notes as the variant has them, in the order of learning where there is one."""
+    change = VARIANTS[variant].get("notes")
+    if change == "paraphrased":
+        return [*notes, *paraphrased(args, notes)]
+    if change == "agreed first":  # the fewer different answers the three companies gave, the earlier
+        return sorted(notes, key=lambda note: len({frozenset(codes) for codes in (note.annotations or {}).values()}))
+    return notes
+
+
+def paraphrased(args: argparse.Namespace, notes: list[CodedNote]) -> list[CodedNote]:
+    """The notes with every other mention of a disease in other words of the classification for the same code."""
+    rng, terms, changed = random.Random(0), read_terms(args.data_dir), []
+    for note in notes:
+        text = note.note.text
+        for words, code in sorted({(words, code) for _, words, code in terms.finder.find(text)}):
+            said = r"\b" + r"\W+".join(map(re.escape, words.split())) + r"\b"
+            others = [other for other in terms.wordings[code] if other.lower() != words]
+            if others and rng.random() < 0.5:
+                text = re.sub(said, rng.choice(others).lower(), text, flags=re.IGNORECASE)
+        changed.append(replace(note, note=replace(note.note, note_id=f"{note.note.note_id}, reworded", text=text)))
+    return changed
+
+
+@cache
+def read_terms(data_dir: Path) -> CodeTerms:
+    """What the classification and open texts call the codes."""
+    from concept_icd.tuning.pretraining_data import read_question_maker
+    from concept_icd.tuning.pretraining_text import read_open_text
+
+    return read_question_maker(data_dir, read_open_text(data_dir, 0, 0), 0).terms
 
 
 def concepts_of(args: argparse.Namespace, notes: list[CodedNote], variant: str) -> ConceptSet:
@@ -210,7 +253,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="of the reports")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--options", default="", help="tuning options that override the config, as one string")
-    parser.add_argument("--only", metavar="VARIANT,PART", help="one training, in this process")
+    parser.add_argument("--only", metavar="VARIANT", help="the trainings of one variant, in this process")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     args.bases = dict(base.split("=", 1) for base in args.bases)
@@ -218,14 +261,16 @@ def main() -> None:
     asked = args.variants or [name for name, change in VARIANTS.items() if change.get("base", "tiny") in there]
     if missing := {VARIANTS[name].get("base", "tiny") for name in asked} - there:
         parser.error(f"name the base model {missing.pop()} with --bases")
+
+    def left(variant: str) -> list[int]:
+        return [part for part in range(ADAPTERS) if not (args.work / variant / f"{part}.npz").is_file()]
+
     if args.only:
-        variant, part = args.only.split(",")
-        run_part(args, variant, int(part))
+        for part in left(args.only):
+            run_part(args, args.only, part)
         return
     variants = ["shipped", *(name for name in asked if name != "shipped")]
-    todo = [(variant, part) for variant in variants for part in range(ADAPTERS)]
-    todo = [task for task in todo if not (args.work / task[0] / f"{task[1]}.npz").is_file()]
-    side_by_side([f"{variant},{part}" for variant, part in todo], args.work, args.jobs)
+    side_by_side(list(filter(left, variants)), args.work, args.jobs)
     folders = {"DATA": args.data_dir, "runs/bench-ablations": args.work}
     folders |= {f"{name}=OUT/model": Path(f"{name}={folder}") for name, folder in args.bases.items()}
     if args.out:

@@ -32,6 +32,7 @@ def cmc2007(result: dict[str, Any]) -> list[str]:
     compared = [
         ("concepts", "tfidf_svm"),
         ("concepts", "words"),
+        ("concepts", "words_aggregated"),
         ("concepts_averaged", "words"),
         ("concepts_averaged", "concepts"),
         ("concepts_words", "words"),
