@@ -8,7 +8,8 @@ on its held-out ones: `platt` (what the package does), `temperature`, `isotonic`
 Where the folds have systems.npz, every system as it is, too. Pairs of all reports and codes; a code that a fold does
 not know has probability 0. Intervals: bootstrap over reports; the calibration error of a draw is a little larger than
 that of the reports drawn from, since a bin of few pairs is never quite right. The picture is of the four ways, drawn
-like the one in every evaluation report. The reading depth is measured as by `reading.py`.
+like the one in every evaluation report. The reading depth is measured as by `reading.py`; with both views where the
+folds have such a coder.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from cmc2007 import BOTH
 from common import record
 from growth import style
 from reading import FITTED, measure, read_fold
@@ -150,8 +152,16 @@ def draw(ways: dict[str, Any]) -> str:
 
 
 def complete(work: Path, needed: str) -> list[Path]:
-    """The folds that have a file or folder of this name, in order."""
-    return sorted(path.parent for path in work.glob(f"seed-*-fold-*/{needed}"))
+    """The folds that have this file or folder, in order."""
+    return sorted(path for path in work.glob("seed-*-fold-*") if (path / needed).exists())
+
+
+def with_folds(work: Path, needed: str) -> dict[str, list[Path]]:
+    """Seed -> its folds that have this file or folder."""
+    by_seed: dict[str, list[Path]] = {}
+    for folder in complete(work, needed):
+        by_seed.setdefault(folder.name.partition("-fold")[0], []).append(folder)
+    return by_seed
 
 
 def main() -> None:
@@ -161,9 +171,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=1000)
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
-    by_seed: dict[str, list[Path]] = {}
-    for folder in complete(args.work, "coder"):
-        by_seed.setdefault(folder.name.partition("-fold")[0], []).append(folder)
+    by_seed = with_folds(args.work, "coder")
     if not by_seed:
         parser.error(f"{args.work} has no complete fold: run benchmarks/cmc2007.py first")
 
@@ -173,12 +181,12 @@ def main() -> None:
 
     ways = per_seed(lambda folders: compare([read_ways(folder) for folder in folders], SHIPPED, args.seed, args.draws))
     reading = per_seed(lambda folders: measured_reading([read_fold(folder) for folder in folders], args.seed))
-    with_systems = set(complete(args.work, "systems.npz"))
-    by_seed = {name: [f for f in folders if f in with_systems] for name, folders in by_seed.items()}
-    by_seed = {name: folders for name, folders in by_seed.items() if folders}
+    by_seed = with_folds(args.work, "systems.npz")
     systems = per_seed(
         lambda folders: compare([read_systems(folder) for folder in folders], None, args.seed, args.draws)
     )
+    by_seed = with_folds(args.work, BOTH)
+    with_words = per_seed(lambda folders: measured_reading([read_fold(folder, BOTH) for folder in folders], args.seed))
     options = ["--work", "RUNS", "--seed", str(args.seed), "--draws", str(args.draws)]
     result = record("calibration.py", args.seed) | {
         "command": shlex.join(["python", "benchmarks/calibration.py", *options]),
@@ -186,6 +194,7 @@ def main() -> None:
         "ways": ways,
         "systems": systems,
         "reading": reading,
+        "reading_with_words": with_words,
     }
     for name, found in ways.items():
         for way, row in found["ways"].items():

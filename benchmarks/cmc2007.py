@@ -39,6 +39,8 @@ SYSTEMS = ("tfidf_svm", "words", "concepts", "concepts_averaged", "words_aggrega
            "concepts_averaged_words", "concepts_words_combinations")  # fmt: skip
 FIGURES = ("micro_f1", "micro_precision", "micro_recall", "macro_f1", "macro_f1_present", "macro_f1_caml",
            "exact_match", "micro_auc", "macro_auc", "map", "precision_at_5", "rank_errors_at_100")  # fmt: skip
+#: Folder of a fold's coder of the kind that is shipped: both views, no combinations.
+BOTH = "coder_words"
 #: A code is rare when at most this many of the 978 reports have it.
 RARE = 6
 
@@ -56,7 +58,10 @@ def split(notes: list[CodedNote], seed: int, fold: int, folds: int) -> list[Code
 
 
 def run_fold(notes: list[CodedNote], folder: Path, seed: int, config: str, options: list[str], rounds: int) -> None:
-    """All systems on one fold; leaves systems.npz: of each, probabilities and decisions of the fold's test reports."""
+    """All systems on one fold.
+
+    Leaves systems.npz, of each the probabilities and decisions of the fold's test reports, and the coder of both views.
+    """
     from concept_icd.pipeline import run_pipeline
 
     run_pipeline(notes, folder, ["--config", config, *options], title=f"CMC 2007, {folder.name}", seed=seed)
@@ -139,6 +144,7 @@ def stacked(folder: Path, train: list[CodedNote], test: list[CodedNote], rounds:
         p = heads.predict_proba(joint["test"][:, first:])
         found[name] = (codes, p, heads.threshold.accept(p))
         if name == "concepts_words":
+            replace(coder, concepts=both, heads=heads, views=(view,)).save_pretrained(folder / BOTH, overwrite=True)
             p = heads.predict_proba(joint["mean"])
             found["concepts_averaged_words"] = (codes, p, heads.threshold.accept(p))
     return found

@@ -2,9 +2,10 @@
 
     python benchmarks/evidence.py --work runs/bench-cmc2007 --out benchmarks/results/evidence.json
 
-`--work` is the folder of folds that `benchmarks/cmc2007.py` leaves; those that have a coder are used, and each codes
-its held-out reports. The two measures are those of DeYoung et al. (2020, "ERASER: A benchmark to evaluate rationalized
-NLP models", section 4.2), for each accepted code with probability p(note) and evidence E:
+`--work` is the folder of folds that `benchmarks/cmc2007.py` leaves; those that have a coder of both views (or another,
+by `--coder`) are used, and each codes its held-out reports. The two measures are those of DeYoung et al. (2020,
+"ERASER: A benchmark to evaluate rationalized NLP models", section 4.2), for each accepted code with probability p(note)
+and evidence E:
 
     comprehensiveness = p(note) - p(note without E)     higher is better
     sufficiency       = p(note) - p(E alone)            lower is better
@@ -28,6 +29,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from calibration import complete
+from cmc2007 import BOTH
 from common import record
 
 from concept_icd.artifacts import write_json
@@ -195,22 +198,26 @@ def of_what_is_against(rows: Sequence[dict[str, Any]], seed: int) -> dict[str, A
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--coder", default=BOTH, help="its folder in that of a fold (default: %(default)s)")
     parser.add_argument("--limit", type=int, help="so many held-out reports of each fold, drawn by the seed")
     parser.add_argument("--spans", type=int, default=3, help="random spans drawn for each shown one")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
-    folds = sorted(path for path in args.work.glob("seed-*-fold-*") if (path / "coder" / "coder.json").is_file())
+    folds = complete(args.work, f"{args.coder}/coder.json")
     if not folds:
-        raise InputError(f"{args.work} holds no fold with a coder: run benchmarks/cmc2007.py --work {args.work} first")
+        raise InputError(
+            f"{args.work} has no fold with {args.coder}: run benchmarks/cmc2007.py --work {args.work} first"
+        )
     rows, start = [], time.perf_counter()
     for fold in folds:
-        coder = ConceptCoder.from_pretrained(fold / "coder")
+        coder = ConceptCoder.from_pretrained(fold / args.coder)
         held_out = [note for note in load_corpus(fold / "corpus").notes if note.split == "test"]
         random.Random(args.seed).shuffle(held_out)
         rows += measure(coder, held_out[: args.limit], args.spans, args.seed)
     found = {
         **record("evidence.py", args.seed),
+        "coder": args.coder,
         "folds": [fold.name for fold in folds],
         "reports": len({row["note"] for row in rows}),
         "random_spans": args.spans,

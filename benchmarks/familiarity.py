@@ -3,10 +3,10 @@
     python benchmarks/familiarity.py --work RUNS --data-dir DATA --out benchmarks/results/familiarity.json
 
 RUNS is what `benchmarks/cmc2007.py` leaves; the folds of it that are complete are used, with heads fitted again on the
-out-of-fold concept scores of their training reports. A fold's model scores notes from elsewhere (DATA holds codiesp and
-open_medical_text): 200 Spanish cases in English, 150 sections of clinic notes, 50 whole clinic notes, 100 texts of
-words drawn from the cases, and 100 of words drawn from the training reports, both as long as a report. They are
-compared with the fold's held-out reports:
+out-of-fold concept scores of their training reports; what a fold's coder of both views flags is measured beside them. A
+fold's model scores notes from elsewhere (DATA holds codiesp and open_medical_text): 200 Spanish cases in English, 150
+sections of clinic notes, 50 whole clinic notes, 100 texts of words drawn from the cases, and 100 of words drawn from
+the training reports, both as long as a report. They are compared with the fold's held-out reports:
 
     shipped         mean standardised score and expected number of codes (`heads.familiarity`)
     scores          all concept scores, Ledoit and Wolf's shrunken covariance
@@ -36,6 +36,7 @@ from typing import Any
 
 import numpy as np
 from calibration import complete
+from cmc2007 import BOTH
 from common import record
 from scipy.special import entr
 from sklearn.covariance import LedoitWolf
@@ -50,8 +51,9 @@ from concept_icd.heads.familiarity import UNFAMILIAR, fit_familiarity, numbers_o
 from concept_icd.heads.fitting import HeadOptions, folds_of
 from concept_icd.metrics.intervals import draw_weights, interval
 from concept_icd.pipeline import fit_coder
-from concept_icd.records import Note
+from concept_icd.records import CodedNote, Note
 from concept_icd.report.results import plain
+from concept_icd.scoring.scores import ConceptScores
 from concept_icd.scoring.store import load_scores
 
 DRAWS = 2000
@@ -172,11 +174,42 @@ def measure_fold(folder: Path, data: Path, seed: int, most: int | None) -> dict[
         result["measures"][name] = row
     shares = heads.familiar(new, p)
     truth = gold_matrix([coded.note.note_id for coded in test], test, coder.concepts.codes)[0].astype(bool)
+    if (folder / BOTH).is_dir():
+        result["with_words"] = flagged_with_words(folder, scores, test, truth, texts, most)
     result["counts"] = {
         "training": _counts(heads.familiarity.shares(_numbers(*known)), gold, heads.threshold.accept(known[1])),
         "held_out": _counts(shares, truth, heads.threshold.accept(p)),
     }
     return result
+
+
+def flagged_with_words(
+    folder: Path,
+    scores: ConceptScores,
+    test: list[CodedNote],
+    gold: np.ndarray,
+    texts: dict[str, list[str]],
+    most: int | None,
+) -> dict[str, Any]:
+    """What the fold's coder of both views flags: shares by kind of note, and how the held-out reports are coded."""
+    coder = ConceptCoder.from_pretrained(folder / BOTH)
+
+    def flagged(scored: ConceptScores, notes: list[Note]) -> tuple[np.ndarray, np.ndarray]:
+        """How familiar each note is, and what of it is accepted."""
+        logits = coder.complete(scored, notes).logits
+        p = coder.heads.predict_proba(logits)
+        return coder.heads.familiar(logits, p), coder.heads.threshold.accept(p)
+
+    shares, accepted = flagged(scores.select([coded.note.note_id for coded in test]), [coded.note for coded in test])
+    found: dict[str, Any] = {
+        "held_out": float((shares <= UNFAMILIAR).mean()),
+        "counts": _counts(shares, gold, accepted),
+    }
+    for kind, own in texts.items():
+        notes = [Note(str(number), text) for number, text in enumerate(own[:most])]
+        chosen = flagged(coder.scorer.score(notes, coder.asked), notes)[0][1::2]
+        found[f"{kind}, report"] = {"notes": len(chosen), "flagged": float((chosen <= UNFAMILIAR).mean())}
+    return found
 
 
 def _known(coder: ConceptCoder, own: np.ndarray, gold: np.ndarray, fold: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -203,10 +236,14 @@ def _counts(shares: np.ndarray, gold: np.ndarray, accepted: np.ndarray) -> dict[
     return {"unfamiliar": rows[apart].tolist(), "familiar": rows[~apart].tolist()}
 
 
-def pool(folds: list[dict[str, Any]], which: str, seed: int) -> dict[str, Any]:
-    """Micro-F1 of the notes flagged and of the others, and the difference, with intervals over notes."""
+def pool(folds: list[dict[str, list[list[int]]]], seed: int) -> dict[str, Any]:
+    """Micro-F1 of the notes flagged and of the others, and the difference, with intervals over notes.
+
+    Args:
+        folds: of each what `_counts` gave.
+    """
     groups = {
-        name: np.array([row for fold in folds for row in fold["counts"][which][name]], dtype=np.float64).reshape(-1, 3)
+        name: np.array([row for fold in folds for row in fold[name]], dtype=np.float64).reshape(-1, 3)
         for name in ("unfamiliar", "familiar")
     }
     flagged = np.repeat([True, False], [len(rows) for rows in groups.values()])
@@ -251,11 +288,13 @@ def main() -> None:
             aucs = {kind: round(found["auc"], 3) for kind, found in row.items() if kind.endswith("report")}
             print(folder.name, name, aucs, file=sys.stderr, flush=True)
     own = [fold for name, fold in folds.items() if name.startswith("seed-0-")]  # each report once
+    with_words = [fold.get("with_words", {}).pop("counts", {}) for fold in own]
     command = ["python", "benchmarks/familiarity.py", "--work", "RUNS", "--data-dir", "DATA", "--seed", str(args.seed)]
     result = record("familiarity.py", args.seed) | {
         "command": shlex.join(command),
         "unfamiliar": UNFAMILIAR,
-        "coded": {which: pool(own, which, args.seed) for which in ("training", "held_out")},
+        "coded": {which: pool([f["counts"][which] for f in own], args.seed) for which in ("training", "held_out")},
+        "coded_with_words": pool(with_words, args.seed) if all(with_words) else None,
         "folds": {name: {k: v for k, v in fold.items() if k != "counts"} for name, fold in folds.items()},
     }
     print(result["coded"], file=sys.stderr)

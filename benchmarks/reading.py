@@ -84,13 +84,17 @@ class Fold:
     calibration: tuple[float, float]
 
 
-def read_fold(folder: Path) -> Fold:
-    """Fits the heads on the scored training (or dev) notes and reads the scored test notes."""
+def read_fold(folder: Path, coder: str | None = None) -> Fold:
+    """Reads the scored test notes with heads fitted on the scored training (or dev) notes; or with a coder in there."""
     corpus, scores, scored = _open(folder)
     split = "train" if any(coded.note.note_id in scored for coded in corpus.split("train")) else "dev"
     learnt = [coded for coded in corpus.split(split) if coded.note.note_id in scored]
     test = [coded for coded in corpus.split("test") if coded.note.note_id in scored]
-    return _read(fit_coder(folder / "scores", learnt, split), scores, test, len(learnt))
+    if coder is None:
+        return _read(fit_coder(folder / "scores", learnt, split), scores, test, len(learnt))
+    own = ConceptCoder.from_pretrained(folder / coder)
+    notes = [coded.note for coded in test]
+    return _read(own, own.complete(scores.select([note.note_id for note in notes]), notes), test, len(learnt))
 
 
 def crossed_folds(folder: Path, seed: int) -> Iterator[Fold]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
+
+import numpy as np
 
 FIGURES = {
     "micro_f1": "micro-F1",
@@ -91,9 +94,10 @@ def ablations(result: dict[str, Any]) -> list[str]:
     return [
         "## CMC 2007: what each part of the concept scorer brings",
         "",
-        f"Concept scores alone, {result['notes']} reports, each decided once by an adapter (of three, tuned on two "
-        "thirds of the reports) and heads that did not see it. 95 % over reports; one training a variant, so that "
-        "differences of the size of `another-seed` are the luck of a training. Rare: at most 6 reports.",
+        f"Concept scores alone, {result['notes']} reports, each decided by an adapter (of three, tuned on two thirds "
+        f"of the reports) and heads that did not see it; means over {result['splits']} splits of the heads. 95 % over "
+        "reports; one training a variant, so that differences of the size of `another-seed` are the luck of a "
+        "training. Rare: at most 6 reports.",
         "",
         "| variant | concepts | micro-F1 | minus shipped | log loss a pair | exact match | micro-F1, rare | "
         "macro_f1_caml, rare | tuning, processor s |",
@@ -181,11 +185,23 @@ def calibration(result: dict[str, Any]) -> list[str]:
         for way, row in found["ways"].items():
             cells = [_value(figure) for figure in row["figures"].values()]
             lines.append(f"| {name} | {found['reports']} | {way} | " + " | ".join(cells[:4]) + " |")
+    lines += ["", "How far to read for a recall of 90 %, on held-out reports; 95 % over reports:", ""]
+    lines += [
+        "| scores, seed | reports with codes | suggestions read | recall | the same number for all |",
+        "|---|---|---|---|---|",
+    ]
+    for views, by_seed in (("concepts", result["reading"]), ("concepts and words", result["reading_with_words"])):
+        for name, found in by_seed.items():
+            [row] = [row for row in found["rows"] if row["asked"] == 0.9]
+            recall = _mean({"mean": row["recall"], **row["recall_interval"]})
+            lines.append(
+                f"| {views}, {name} | {row['notes']} | {row['depth']:.2f} | {recall} | {row['fixed_depth']:.2f} |"
+            )
     return [*lines, ""]
 
 
 def familiarity(result: dict[str, Any]) -> list[str]:
-    coded = result["coded"]
+    coded = result["coded"] | {"held_out, both views:": result["coded_with_words"]}
     rows = []
     for reports, found in coded.items():
         for kind in ("unfamiliar", "familiar"):
@@ -203,7 +219,18 @@ def familiarity(result: dict[str, Any]) -> list[str]:
         "|---|---|---|",
         *rows,
         "",
+        "What the folds' coders of both views mark: " + ", ".join(_marked(result)) + ".",
+        "",
     ]
+
+
+def _marked(result: dict[str, Any]) -> Iterator[str]:
+    """Shares of the notes from elsewhere, mean over folds."""
+    folds = [fold["with_words"] for fold in result["folds"].values()]
+    for kind in folds[0]:
+        if kind != "held_out":
+            share = np.mean([fold[kind]["flagged"] for fold in folds])
+            yield f"{share:.0%} of {folds[0][kind]['notes']} {kind.removesuffix(', report')}"
 
 
 def shipped_coder(result: dict[str, Any]) -> list[str]:

@@ -91,11 +91,14 @@ def test_cmc2007(shared_data, tmp_path):
     # The heads of the pipeline, fitted again here, are those of the folds.
     for figure, found in systems["ways"]["concepts"]["figures"].items():
         assert ways["ways"]["platt"]["figures"][figure]["value"] == pytest.approx(found["value"], rel=1e-9), figure
+    assert result["reading_with_words"]["seed-0"]["notes"] == result["reading"]["seed-0"]["notes"] == 326
+    assert result["reading_with_words"]["seed-0"]["rows"] != result["reading"]["seed-0"]["rows"]
     assert "<svg" in (tmp_path / "calibration.svg").read_text()
     result = run(
         "familiarity.py", *work, "--data-dir", shared_data, "--most", 4, out=tmp_path / "familiarity.json"
     )  # fmt: skip
     assert sum(result["coded"]["held_out"][name]["notes"] for name in ("unfamiliar", "familiar")) == 326
+    assert sum(result["coded_with_words"][name]["notes"] for name in ("unfamiliar", "familiar")) == 326
     assert set(result["folds"]) == {"seed-0-fold-0", "seed-0-fold-1"}
 
 
@@ -104,8 +107,8 @@ def test_ablations(shared_data, tmp_path):
     """Two steps an adapter: each variant stands beside what is shipped."""
     variants = ("no-chapter", "no-pre-training", "paraphrase")
     result = run(
-        "ablations.py", "--data-dir", shared_data, "--work", tmp_path / "work", "--limit", 90, "--variants", *variants,
-        "--options", "--max_steps 2", out=tmp_path / "ablations.json",
+        "ablations.py", "--data-dir", shared_data, "--work", tmp_path / "work", "--limit", 90, "--splits", 2,
+        "--variants", *variants, "--options", "--max_steps 2", out=tmp_path / "ablations.json",
     )  # fmt: skip
     rows = result["variants"]
     assert set(rows) == {"shipped", *variants}

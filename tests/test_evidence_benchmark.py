@@ -45,8 +45,9 @@ def test_it_measures_held_out_reports(fitted, tmp_path):
     texts = [". ".join(coded.note.text.title().split(" ", 3)) for coded in fitted.test]
     held_out = [replace(c, note=replace(c.note, text=text)) for c, text in zip(fitted.test, texts, strict=True)]
     save_corpus(fold / "corpus", [*fitted.train, *held_out])
-    result = run("evidence.py", "--work", fold.parent, "--limit", 5, "--spans", 1, out=tmp_path / "evidence.json")
-    assert result["command"].startswith("python benchmarks/evidence.py --work RUNS --limit 5")
+    options = ("--coder", "coder", "--limit", 5, "--spans", 1)
+    result = run("evidence.py", "--work", fold.parent, *options, out=tmp_path / "evidence.json")
+    assert result["command"].startswith("python benchmarks/evidence.py --work RUNS --coder coder --limit 5")
     assert result["reports"] <= 5
     for way in ("clauses", "sentences"):
         found = result["evidence"][way]
