@@ -21,8 +21,10 @@ import json
 import random
 import re
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import cache
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -233,8 +235,9 @@ def collect(args: argparse.Namespace, variants: list[str]) -> dict[str, Any]:
     """Figures of each variant, means over the heads' splits, and its paired differences from what is shipped."""
     rows: dict[str, Any] = {}
     samples: dict[str, Any] = {}
-    for variant in variants:
-        found = decide(args, variant)
+    with ProcessPoolExecutor(args.jobs) as pool:
+        all_found = list(pool.map(decide, repeat(args), variants))
+    for variant, found in zip(variants, all_found, strict=True):
         gold, decided = found["gold"], found["decided"]
         splits = [figures_of(gold, *one) for one in decided]
         row = {name: None if None in (own := [split[name] for split in splits]) else float(np.mean(own))
