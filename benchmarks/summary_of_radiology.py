@@ -201,13 +201,14 @@ def calibration(result: dict[str, Any]) -> list[str]:
 
 
 def familiarity(result: dict[str, Any]) -> list[str]:
-    coded = result["coded"] | {"held_out, both views:": result["coded_with_words"]}
+    coded = {f"{name.replace('_', ' ')} reports": found for name, found in result["coded"].items()}
+    coded["held out reports, both views"] = result["coded_with_words"]
     rows = []
     for reports, found in coded.items():
         for kind in ("unfamiliar", "familiar"):
             row = found[kind]
             low, high = row["interval"]["low"], row["interval"]["high"]
-            rows.append(f"| {reports.replace('_', ' ')} reports, {kind} | {row['notes']} | {row['micro_f1']:.3f} "
+            rows.append(f"| {reports}, {kind} | {row['notes']} | {row['micro_f1']:.3f} "
                         f"[{low:.3f}, {high:.3f}] |")  # fmt: skip
     return [
         "## CMC 2007: notes unlike the training reports",
@@ -235,13 +236,16 @@ def _marked(result: dict[str, Any]) -> Iterator[str]:
 
 def shipped_coder(result: dict[str, Any]) -> list[str]:
     batch, found = result["batch"], result["batch_with_evidence"]
+    packed, slower = result["packed"], result["packed_with_evidence"]
     return [
         "## The coder in the package: start, pace, memory",
         "",
         f"From `concept-icd code REPORT` to its end: {result['cold']['median_seconds']:.1f} s (median of "
         f"{result['cold']['times']}). {batch['reports']} reports in a batch: **{batch['reports_per_second']:.0f} a "
         f"second** ({batch['processor_ms_a_report']:.0f} processor ms each), peak {batch['peak_mib']:.0f} MiB; with "
-        f"evidence {found['reports_per_second']:.1f} a second, {found['peak_mib']:.0f} MiB.",
+        f"evidence {found['reports_per_second']:.1f} a second, {found['peak_mib']:.0f} MiB. With `--scorer packed`, "
+        f"{packed['reports']} reports: {packed['reports_per_second']:.0f} and {slower['reports_per_second']:.1f} a "
+        f"second, {packed['peak_mib']:.0f} MiB.",
         "",
     ]
 
