@@ -11,7 +11,8 @@ those. One seed, so that a difference of one variant may be a training's luck: `
 trainings of the same settings are. Other base models are made before and named with --bases: `longer=OUT/model` by
 `scripts/pretrain_tiny.py --start-from tiny --steps 6000 --skip 7500 --learning-rate 3e-3`, `smaller=OUT/model` with
 `--layers 2 --hidden 64 --heads 2 --mlp 192 --vocabulary 4000`, `larger=OUT/model` with `--steps 4000 --layers 6
---hidden 192 --heads 6 --mlp 576 --learning-rate 3e-3`. A killed run goes on where it stopped.
+--hidden 192 --heads 6 --mlp 576 --learning-rate 3e-3`, `unasked=OUT/model` with `--question-weight 0`. A killed run goes
+on where it stopped.
 """
 
 from __future__ import annotations
@@ -65,6 +66,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "companies-0.6": {"options": "--soft_targets 0.6"},
     "no-pre-training": {"base": "untrained"},
     "longer-pre-training": {"base": "longer"},
+    "no-questions": {"base": "unasked"},
     "smaller-model": {"base": "smaller"},
     "larger-model": {"base": "larger"},
     "paraphrase": {"notes": "paraphrased", "options": "--num_train_epochs 3"},

@@ -171,22 +171,24 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=1000)
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
-    by_seed = with_folds(args.work, "coder")
-    if not by_seed:
+    if not with_folds(args.work, "coder"):
         parser.error(f"{args.work} has no complete fold: run benchmarks/cmc2007.py first")
 
-    def per_seed(read: Callable[[list[Path]], dict[str, Any]]) -> dict[str, Any]:
-        # Reports come once a seed, so that seeds are not pooled.
+    def per_seed(needed: str, read: Callable[[list[Path]], dict[str, Any]]) -> dict[str, Any]:
+        """Of the folds that have this; reports come once a seed, so that seeds are not pooled."""
+        by_seed = with_folds(args.work, needed)
         return {name: {"folds": [f.name for f in folders]} | read(folders) for name, folders in by_seed.items()}
 
-    ways = per_seed(lambda folders: compare([read_ways(folder) for folder in folders], SHIPPED, args.seed, args.draws))
-    reading = per_seed(lambda folders: measured_reading([read_fold(folder) for folder in folders], args.seed))
-    by_seed = with_folds(args.work, "systems.npz")
-    systems = per_seed(
-        lambda folders: compare([read_systems(folder) for folder in folders], None, args.seed, args.draws)
-    )
-    by_seed = with_folds(args.work, BOTH)
-    with_words = per_seed(lambda folders: measured_reading([read_fold(folder, BOTH) for folder in folders], args.seed))
+    def compared(folds: list[Any], shipped: str | None) -> dict[str, Any]:
+        return compare(folds, shipped, args.seed, args.draws)
+
+    def depth(folds: list[Any]) -> dict[str, Any]:
+        return measured_reading(folds, args.seed)
+
+    ways = per_seed("coder", lambda folders: compared([read_ways(folder) for folder in folders], SHIPPED))
+    systems = per_seed("systems.npz", lambda folders: compared([read_systems(folder) for folder in folders], None))
+    reading = per_seed("coder", lambda folders: depth([read_fold(folder) for folder in folders]))
+    with_words = per_seed(BOTH, lambda folders: depth([read_fold(folder, BOTH) for folder in folders]))
     options = ["--work", "RUNS", "--seed", str(args.seed), "--draws", str(args.draws)]
     result = record("calibration.py", args.seed) | {
         "command": shlex.join(["python", "benchmarks/calibration.py", *options]),
