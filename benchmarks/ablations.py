@@ -11,8 +11,8 @@ those. One seed, so that a difference of one variant may be a training's luck: `
 trainings of the same settings are. Other base models are made before and named with --bases: `longer=OUT/model` by
 `scripts/pretrain_tiny.py --start-from tiny --steps 6000 --skip 7500 --learning-rate 3e-3`, `smaller=OUT/model` with
 `--layers 2 --hidden 64 --heads 2 --mlp 192 --vocabulary 4000`, `larger=OUT/model` with `--steps 4000 --layers 6
---hidden 192 --heads 6 --mlp 576 --learning-rate 3e-3`, `unasked=OUT/model` with `--question-weight 0`. A killed run goes
-on where it stopped.
+--hidden 192 --heads 6 --mlp 576 --learning-rate 3e-3`, `unasked=OUT/model` with `--question-weight 0`. A killed run
+goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -273,7 +273,7 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path, required=True, help="folder of public corpora, with cmc2007")
     parser.add_argument("--work", type=Path, default=Path("runs/bench-ablations"))
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, help="default: all whose base model is there")
-    parser.add_argument("--bases", nargs="+", default=[], metavar="NAME=FOLDER", help="longer, smaller: see above")
+    parser.add_argument("--bases", nargs="+", default=[], metavar="NAME=FOLDER", help="see above")
     parser.add_argument("--limit", type=int, help="of the reports")
     parser.add_argument("--splits", type=int, default=SPLITS, help="of the heads' reports (default: %(default)s)")
     parser.add_argument("--jobs", type=int, default=2)
