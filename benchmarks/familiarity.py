@@ -174,9 +174,9 @@ def measure_fold(folder: Path, data: Path, seed: int, most: int | None) -> dict[
         result["measures"][name] = row
     shares = heads.familiar(new, p)
     truth = gold_matrix([coded.note.note_id for coded in test], test, coder.concepts.codes)[0].astype(bool)
-    if (folder / BOTH).is_dir():
-        result["with_words"] = flagged_with_words(folder, scores, test, truth, texts, most)
+    result["with_words"], counts = flagged_with_words(folder, scores, test, truth, texts, most)
     result["counts"] = {
+        "with_words": counts,
         "training": _counts(heads.familiarity.shares(_numbers(*known)), gold, heads.threshold.accept(known[1])),
         "held_out": _counts(shares, truth, heads.threshold.accept(p)),
     }
@@ -190,8 +190,8 @@ def flagged_with_words(
     gold: np.ndarray,
     texts: dict[str, list[str]],
     most: int | None,
-) -> dict[str, Any]:
-    """What the fold's coder of both views flags: shares by kind of note, and how the held-out reports are coded."""
+) -> tuple[dict[str, Any], dict[str, list[list[int]]]]:
+    """What the fold's coder of both views flags: shares by kind of note, and `_counts` of the held-out reports."""
     coder = ConceptCoder.from_pretrained(folder / BOTH)
 
     def flagged(scored: ConceptScores, notes: list[Note]) -> tuple[np.ndarray, np.ndarray]:
@@ -201,15 +201,12 @@ def flagged_with_words(
         return coder.heads.familiar(logits, p), coder.heads.threshold.accept(p)
 
     shares, accepted = flagged(scores.select([coded.note.note_id for coded in test]), [coded.note for coded in test])
-    found: dict[str, Any] = {
-        "held_out": float((shares <= UNFAMILIAR).mean()),
-        "counts": _counts(shares, gold, accepted),
-    }
+    found: dict[str, Any] = {"held_out": float((shares <= UNFAMILIAR).mean())}
     for kind, own in texts.items():
         notes = [Note(str(number), text) for number, text in enumerate(own[:most])]
         chosen = flagged(coder.scorer.score(notes, coder.asked), notes)[0][1::2]
         found[f"{kind}, report"] = {"notes": len(chosen), "flagged": float((chosen <= UNFAMILIAR).mean())}
-    return found
+    return found, _counts(shares, gold, accepted)
 
 
 def _known(coder: ConceptCoder, own: np.ndarray, gold: np.ndarray, fold: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -278,7 +275,7 @@ def main() -> None:
     parser.add_argument("--most", type=int, help="notes of each kind from elsewhere, for a trial")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
-    folders = complete(args.work, "coder")
+    folders = complete(args.work, BOTH)
     if not folders:
         parser.error(f"{args.work} has no complete fold: run benchmarks/cmc2007.py first")
     folds = {}
@@ -288,13 +285,12 @@ def main() -> None:
             aucs = {kind: round(found["auc"], 3) for kind, found in row.items() if kind.endswith("report")}
             print(folder.name, name, aucs, file=sys.stderr, flush=True)
     own = [fold for name, fold in folds.items() if name.startswith("seed-0-")]  # each report once
-    with_words = [fold.get("with_words", {}).pop("counts", {}) for fold in own]
     command = ["python", "benchmarks/familiarity.py", "--work", "RUNS", "--data-dir", "DATA", "--seed", str(args.seed)]
     result = record("familiarity.py", args.seed) | {
         "command": shlex.join(command),
         "unfamiliar": UNFAMILIAR,
         "coded": {which: pool([f["counts"][which] for f in own], args.seed) for which in ("training", "held_out")},
-        "coded_with_words": pool(with_words, args.seed) if all(with_words) else None,
+        "coded_with_words": pool([f["counts"]["with_words"] for f in own], args.seed),
         "folds": {name: {k: v for k, v in fold.items() if k != "counts"} for name, fold in folds.items()},
     }
     print(result["coded"], file=sys.stderr)
