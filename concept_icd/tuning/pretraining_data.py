@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from concept_icd.concepts import node_text
-from concept_icd.nchs import read_index, read_tabular
 from concept_icd.ontology import load_ontology
 from concept_icd.tuning.pretraining_questions import QuestionMaker
 from concept_icd.tuning.pretraining_terms import collect_terms
 from concept_icd.tuning.pretraining_text import OpenText
+from concept_icd.wordings import read_entries, read_inclusions
 
 
 def read_question_maker(data_dir: str | Path, text: OpenText, seed: int) -> QuestionMaker:
@@ -22,14 +22,8 @@ def read_question_maker(data_dir: str | Path, text: OpenText, seed: int) -> Ques
     folder = Path(data_dir) / "icd9cm" / "nchs_2011"
     ontology = load_ontology("icd9cm")
     texts = {code: node_text(ontology, code) for code in ontology.codes(billable=False)}
-    inclusions: dict[str, list[str]] = {}
-    for name in ("Dtab12.zip", "Ptab12.zip"):
-        inclusions |= {
-            code: [*entry.inclusions, *entry.includes] for code, entry in read_tabular(folder / name).items()
-        }
-    entries = [entry for name in ("Dindex12.zip", "Pindex12.zip") for entry in read_index(folder / name)]
-    entries.sort(key=lambda entry: len(entry.terms))  # the main term's own code comes first
-    index = [(entry.phrase, entry.code) for entry in entries if entry.code in texts]
+    inclusions = read_inclusions(folder / name for name in ("Dtab12.zip", "Ptab12.zip"))
+    index = read_entries((folder / name for name in ("Dindex12.zip", "Pindex12.zip")), texts)
     return QuestionMaker(collect_terms(ontology, texts, inclusions, index, text.topics, text.notes, seed), text)
 
 

@@ -8,24 +8,16 @@ from __future__ import annotations
 
 import math
 import random
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from concept_icd.ontology import Ontology
-from concept_icd.tuning.pretraining_text import Topic, withheld, words_of
+from concept_icd.tuning.pretraining_text import Topic, withheld
+from concept_icd.wordings import PhraseFinder, collect_wordings, group_of, plain, words_of
 
 #: Shares kept apart for the held-out questions.
 WITHHELD_PHRASES, WITHHELD_CODES = 0.05, 0.01
-
-_LEADING = re.compile(r"^(unspecified|other and unspecified) ", re.IGNORECASE)
-_ASIDES = re.compile(r"\s*[\[(][^\])]*[\])]")
-_FORMAL = re.compile(
-    r", (NOS|NEC|unspecified|not elsewhere classified|not otherwise specified|site not specified|"
-    r"organism unspecified)\b.*$|( of)? unspecified site$| (NOS|NEC|unspecified)$",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True)
@@ -78,15 +70,9 @@ def collect_terms(
         notes: open notes; codes whose wordings occur there are drawn more often, by the root of their number of notes.
     """
     paths = {code: tuple(ontology.path(code)) for code in texts}
-    indexed: dict[str, list[str]] = defaultdict(list)
-    for phrase, code in index:
-        indexed[code].append(phrase)
-    groups = {code: _group(path, ontology) for code, path in paths.items()}
-    titles = {code: plain([text])[:1] for code, text in texts.items()}
-    known = {code: titles[code] + plain(indexed.get(code, ())) for code in texts}
-    added = _whole({code: plain(inclusions.get(code, ())) for code in texts}, known, groups)
-    borrowed = _synonyms(PhraseFinder(titles, index), topics)
-    wordings = {code: tuple(dict.fromkeys(known[code] + added[code] + borrowed.get(code, ()))) for code in texts}
+    called = collect_wordings(ontology, texts, inclusions, index)
+    borrowed = _synonyms(PhraseFinder({code: plain([text])[:1] for code, text in texts.items()}, index), topics)
+    wordings = {code: tuple(dict.fromkeys(called[code] + borrowed.get(code, ()))) for code in texts}
     mentioned = [code for code in texts if ontology.level(code) not in ("chapter", "section") and wordings[code]]
     apart = tuple(code for code in mentioned if not ontology.children(code) and withheld(code, WITHHELD_CODES, seed))
     kept: dict[str, tuple[str, ...]] = {}
@@ -100,55 +86,13 @@ def collect_terms(
             held[code] = out
     trees: dict[str, dict[str, list[str]]] = {"diagnosis": defaultdict(list), "procedure": defaultdict(list)}
     for code in kept:
-        trees[ontology.kind(code)][groups[code]].append(code)
+        trees[ontology.kind(code)][group_of(code, ontology)].append(code)
     by_category = {kind: {group: tuple(codes) for group, codes in tree.items()} for kind, tree in trees.items()}
     finder = PhraseFinder(kept, [pair for pair in index if pair[0] in kept.get(pair[1], ())])
     counts = Counter(code for note in notes for code in {code for _, _, code in finder.find(note)})
     common = tuple(sorted(counts))
     weights = tuple(math.sqrt(counts[code]) for code in common)
     return CodeTerms(texts, paths, kept, held, apart, by_category, (common, weights), finder)
-
-
-def plain(phrases: Iterable[str]) -> tuple[str, ...]:
-    """Phrases as a clinician would write them: no brackets, no "NOS", inverted index entries turned round."""
-    found: dict[str, None] = {}
-    for phrase in phrases:
-        if phrase.endswith(":") or "classifiable" in phrase:
-            continue
-        short = _LEADING.sub("", _FORMAL.sub("", _ASIDES.sub("", phrase)).strip(" ,;-"))
-        if 3 <= len(short) <= 90:
-            found[short] = None
-            head, comma, rest = short.partition(", ")
-            if comma and "," not in rest and len(rest.split()) <= 3 and not rest.startswith(("with", "due", "in ")):
-                found[f"{rest} {head[0].lower()}{head[1:]}"] = None
-    return tuple(found)
-
-
-def _group(path: Sequence[str], ontology: Ontology) -> str:
-    """The category, or the three-digit node of a procedure: 100 procedure categories are too wide to balance by."""
-    level = "subcategory" if ontology.kind(path[-1]) == "procedure" else "category"
-    return next((code for code in path if ontology.level(code) == level), path[-1])
-
-
-def _whole(
-    added: Mapping[str, tuple[str, ...]], known: Mapping[str, tuple[str, ...]], groups: Mapping[str, str]
-) -> dict[str, tuple[str, ...]]:
-    """Inclusion terms that say enough alone: not those of several categories, nor bare parts of the code's own title.
-
-    Under "Malignant neoplasm of kidney", the inclusion term "Kidney" is a site, not a disease.
-    """
-    owners: dict[tuple[str, ...], set[str]] = defaultdict(set)
-    for source in (added, known):
-        for code, names in source.items():
-            for name in names:
-                owners[words_of(name)].add(groups[code])
-    kept = {}
-    for code, names in added.items():
-        title = set(words_of(known[code][0])) if known[code] else set()
-        kept[code] = tuple(
-            name for name in names if len(owners[words_of(name)]) == 1 and not set(words_of(name)) < title
-        )
-    return kept
 
 
 def _synonyms(finder: PhraseFinder, topics: Sequence[Topic]) -> dict[str, tuple[str, ...]]:
@@ -159,41 +103,3 @@ def _synonyms(finder: PhraseFinder, topics: Sequence[Topic]) -> dict[str, tuple[
         if len(hits) == 1:
             found[hits.pop()] += plain(topic.names)
     return found
-
-
-class PhraseFinder:
-    """Finds the wordings of codes in running text, longest first.
-
-    A name that leads to several codes goes where the alphabetic index says first, then to the code it is the title
-    of, then to the widest.
-    """
-
-    def __init__(
-        self, wordings: Mapping[str, Sequence[str]], index: Sequence[tuple[str, str]] = (), longest: int = 6
-    ) -> None:
-        self.longest = longest
-        self.codes: dict[tuple[str, ...], str] = {}
-        by_width = sorted((len(code), code) for code in wordings)
-        pairs = [pair for pair in index if pair[1] in wordings]
-        pairs += [(name, code) for _, code in by_width for name in wordings[code][:1]]
-        # A single word that is neither a main term nor a title says too little in running text: "heart", "total".
-        rest = [(name, code) for _, code in by_width for name in wordings[code][1:]]
-        pairs += [(name, code) for name, code in rest if len(words_of(name)) > 1]
-        for name, code in pairs:
-            words = words_of(name)
-            if words and len(words) <= longest and len("".join(words)) >= 4:
-                self.codes.setdefault(words, code)
-
-    def find(self, text: str) -> list[tuple[int, str, str]]:
-        """(index of the first word, the words, the code) of each match, in order, without overlaps."""
-        words, found, start = words_of(text), [], 0
-        while start < len(words):
-            for size in range(min(self.longest, len(words) - start), 0, -1):
-                code = self.codes.get(words[start : start + size])
-                if code is not None:
-                    found.append((start, " ".join(words[start : start + size]), code))
-                    start += size
-                    break
-            else:
-                start += 1
-        return found

@@ -18,6 +18,7 @@ from typing import Any
 
 from concept_icd.corpora import read_cmc2007, synthetic
 from concept_icd.errors import InputError
+from concept_icd.wordings import words_of
 
 _SENTENCE_END = re.compile(r"(?<=[.?!])\s+(?=[A-Z0-9])")
 
@@ -84,11 +85,6 @@ def withheld(text: str, share: float, seed: int = 0) -> bool:
 def sentences(text: str) -> list[str]:
     """The sentences of a text, by a plain rule: an end mark, white space, then a capital or a digit."""
     return [part.strip() for line in text.split("\n") for part in _SENTENCE_END.split(line) if part.strip()]
-
-
-def words_of(text: str) -> tuple[str, ...]:
-    """Lower-case words without punctuation, to compare names by."""
-    return tuple(re.findall(r"[a-z0-9]+", text.lower()))
 
 
 def _topics(pages: Sequence[dict[str, Any]]) -> Iterator[Topic]:

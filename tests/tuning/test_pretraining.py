@@ -25,8 +25,9 @@ from concept_icd.tuning.pretraining_data import read_question_maker, text_stream
 from concept_icd.tuning.pretraining_notes import Mention, compose_note
 from concept_icd.tuning.pretraining_questions import QuestionMaker
 from concept_icd.tuning.pretraining_state import Float32Muon, save_model
-from concept_icd.tuning.pretraining_terms import collect_terms, plain
+from concept_icd.tuning.pretraining_terms import collect_terms
 from concept_icd.tuning.pretraining_text import OpenText, Topic, read_open_text, sentences, withheld
+from concept_icd.wordings import plain
 
 NOTES = (
     "CLINICAL HISTORY: Cough for two days. Rule out pneumonia.\nIMPRESSION: No pneumonia. Mild hydronephrosis.",
