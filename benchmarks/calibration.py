@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cmc2007 import BOTH
+from cmc2007 import STACKED
 from common import record
 from growth import style
 from reading import FITTED, measure, read_fold
@@ -188,7 +188,7 @@ def main() -> None:
     ways = per_seed("coder", lambda folders: compared([read_ways(folder) for folder in folders], SHIPPED))
     systems = per_seed("systems.npz", lambda folders: compared([read_systems(folder) for folder in folders], None))
     reading = per_seed("coder", lambda folders: depth([read_fold(folder) for folder in folders]))
-    with_words = per_seed(BOTH, lambda folders: depth([read_fold(folder, BOTH) for folder in folders]))
+    with_words = per_seed(STACKED, lambda folders: depth([read_fold(folder, STACKED) for folder in folders]))
     options = ["--work", "RUNS", "--seed", str(args.seed), "--draws", str(args.draws)]
     result = record("calibration.py", args.seed) | {
         "command": shlex.join(["python", "benchmarks/calibration.py", *options]),

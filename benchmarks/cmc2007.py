@@ -1,17 +1,19 @@
-"""CMC 2007: eight systems in the same 5 folds, 3 seeds.
+"""CMC 2007: eleven systems in the same 5 folds, 3 seeds.
 
-    python benchmarks/cmc2007.py --data-dir DIR --work runs/bench-cmc2007 --out benchmarks/results/cmc2007.json
+    python benchmarks/cmc2007.py --data-dir DATA --work runs/bench-cmc2007 --out benchmarks/results/cmc2007.json
 
-`tfidf_svm`: TF-IDF and linear SVMs. `words`: boosted trees on tagged words alone. `concepts`: the concept scores alone.
+`tfidf_svm`: TF-IDF and linear SVMs. `words`: boosted trees on tagged words alone. `terms`: what the classification
+calls the codes (titles, inclusion terms, index), found in the report, alone. `concepts`: the concept scores alone.
 `concepts_averaged`: of each held-out report the mean score over all adapters of the fold. `words_aggregated`: the trees
-alone, through the aggregator. `concepts_words`: both views, stacked; `concepts_averaged_words`: with the mean scores;
-`concepts_words_combinations`: corrected by which codes occur together.
+alone, through the aggregator; `lexical`: trees and terms. `concepts_words`, `concepts_terms`, `concepts_words_terms`:
+with the concept scores, stacked; `all_combinations`: the last, corrected by which codes occur together.
 
-Only the 978 coded reports are used (the challenge's test codes are held back). Every fold runs everything on its own
-training reports: adapters for out-of-fold scores, the final adapter, trees, heads, thresholds; the held-out reports are
-coded once. A seed has its own folds and trainings; its figures pool the 978 held-out decisions; codes that a fold's
-training reports do not have count as missed. Folds run side by side (`--jobs`), each on one thread, and a killed run
-goes on where it stopped. The base model has seen the reports' text without codes (see its card), not their codes.
+DATA holds cmc2007, and icd9cm with the files of NCHS. Only the 978 coded reports are used (the challenge's test codes
+are held back). Every fold runs everything on its own training reports: adapters for out-of-fold scores, the final
+adapter, trees, terms' weights, heads, thresholds; the held-out reports are coded once. A seed has its own folds and
+trainings; its figures pool the 978 held-out decisions; codes that a fold's training reports do not have count as
+missed. Folds run side by side (`--jobs`), each on one thread, and a killed run goes on where it stopped. The base model
+has seen the reports' text without codes (see its card), not their codes.
 """
 
 from __future__ import annotations
@@ -33,14 +35,16 @@ from concept_icd.corpora import read_cmc2007
 from concept_icd.folds import group_folds
 from concept_icd.gold import gold_matrix
 from concept_icd.records import CodedNote
-from concept_icd.views.words import ROUNDS
+from concept_icd.views.terms import TermRecipe
+from concept_icd.views.view import Recipe, View
+from concept_icd.views.words import ROUNDS, WordRecipe
 
-SYSTEMS = ("tfidf_svm", "words", "concepts", "concepts_averaged", "words_aggregated", "concepts_words",
-           "concepts_averaged_words", "concepts_words_combinations")  # fmt: skip
+SYSTEMS = ("tfidf_svm", "words", "terms", "concepts", "concepts_averaged", "words_aggregated", "lexical",
+           "concepts_words", "concepts_terms", "concepts_words_terms", "all_combinations")  # fmt: skip
 FIGURES = ("micro_f1", "micro_precision", "micro_recall", "macro_f1", "macro_f1_present", "macro_f1_caml",
            "exact_match", "micro_auc", "macro_auc", "map", "precision_at_5", "rank_errors_at_100")  # fmt: skip
-#: Folder of a fold's coder of the kind that is shipped: both views, no combinations.
-BOTH = "coder_words"
+#: Folder of a fold's coder of the kind that is shipped: concept scores, words and terms, no combinations.
+STACKED = "coder_stacked"
 #: A code is rare when at most this many of the 978 reports have it.
 RARE = 6
 
@@ -57,10 +61,18 @@ def split(notes: list[CodedNote], seed: int, fold: int, folds: int) -> list[Code
     return [replace(n, split="test" if f == fold else "train") for n, f in zip(notes, fold_of, strict=True)]
 
 
-def run_fold(notes: list[CodedNote], folder: Path, seed: int, config: str, options: list[str], rounds: int) -> None:
+def nchs_files(data_dir: Path) -> tuple[list[Path], list[Path]]:
+    """The tabular lists and the alphabetic indexes in the folder of public corpora."""
+    folder = data_dir / "icd9cm" / "nchs_2011"
+    return [folder / "Dtab12.zip", folder / "Ptab12.zip"], [folder / "Dindex12.zip", folder / "Pindex12.zip"]
+
+
+def run_fold(
+    notes: list[CodedNote], folder: Path, seed: int, config: str, options: list[str], recipes: Sequence[Recipe]
+) -> None:
     """All systems on one fold.
 
-    Leaves systems.npz, of each the probabilities and decisions of the fold's test reports, and the coder of both views.
+    Leaves systems.npz, of each the probabilities and decisions of the fold's test reports, and the coder of all views.
     """
     from concept_icd.pipeline import run_pipeline
 
@@ -68,7 +80,7 @@ def run_fold(notes: list[CodedNote], folder: Path, seed: int, config: str, optio
     train, test = ([note for note in notes if note.split == name] for name in ("train", "test"))
     codes = sorted({code for note in notes for code in note.codes})
     found: dict[str, np.ndarray] = {}
-    systems = tfidf_svm(train, test, seed) | stacked(folder, train, test, rounds)
+    systems = tfidf_svm(train, test, seed) | stacked(folder, train, test, recipes)
     for name, (own, probabilities, accepted) in systems.items():
         columns = [codes.index(code) for code in own]
         for kind, values in (("probabilities", probabilities), ("accepted", accepted)):
@@ -92,7 +104,9 @@ def tfidf_svm(train: list[CodedNote], test: list[CodedNote], seed: int) -> dict[
     return {"tfidf_svm": (codes, probabilities, model.threshold.accept(probabilities))}
 
 
-def stacked(folder: Path, train: list[CodedNote], test: list[CodedNote], rounds: int) -> dict[str, Decided]:
+def stacked(
+    folder: Path, train: list[CodedNote], test: list[CodedNote], recipes: Sequence[Recipe]
+) -> dict[str, Decided]:
     """What the views say alone and together, with the fold's scores."""
     from concept_icd.coder import ConceptCoder
     from concept_icd.heads.fitting import HeadOptions, fit_heads, folds_of
@@ -101,7 +115,6 @@ def stacked(folder: Path, train: list[CodedNote], test: list[CodedNote], rounds:
     from concept_icd.scoring.store import load_scores
     from concept_icd.tuning.folder import ADAPTER
     from concept_icd.views.view import join, means, views_alone, with_views
-    from concept_icd.views.words import WordRecipe
 
     coder, scores = ConceptCoder.from_pretrained(folder / "coder"), load_scores(folder / "scores")
     ids = {"train": [coded.note.note_id for coded in train], "test": [coded.note.note_id for coded in test]}
@@ -116,37 +129,43 @@ def stacked(folder: Path, train: list[CodedNote], test: list[CodedNote], rounds:
         p = coder.predict_proba(new)
         found[name] = (codes, p, coder.heads.threshold.accept(p))
 
-    view, held_out = WordRecipe(rounds).fit(train, gold, coder.concepts, folds_of(patients, options), options.seed)
-    said = {"train": held_out, "test": view.log_odds(new_notes)}
-    columns = [codes.index(code) for code in view.codes]
-    threshold = choose_threshold(gold[:, columns], expit(held_out), at_least_one=None, source="out-of-fold")
-    p = expit(said["test"])
-    found["words"] = (view.codes, p, threshold.accept(p))
+    views: dict[str, View] = {}
+    said: dict[str, dict[str, np.ndarray]] = {}
+    for recipe in recipes:
+        view, held_out = recipe.fit(train, gold, coder.concepts, folds_of(patients, options), options.seed)
+        views[view.level], said[view.level] = view, {"train": held_out, "test": view.log_odds(new_notes)}
+        columns = [codes.index(code) for code in view.codes]
+        p, new = expit(held_out), expit(said[view.level]["test"])
+        threshold = choose_threshold(gold[:, columns], p, at_least_one=None, source="out-of-fold")
+        found[view.level] = (view.codes, new, threshold.accept(new))
 
-    both = with_views(coder.concepts, [view])
-    fill = means([held_out])
-    joint = {name: join(own[name], both, [said[name]], fill).logits for name in own}
-    joint["mean"] = join(mean, both, [said["test"]], fill).logits
-    for name, concepts, first, dependencies in (
-        ("words_aggregated", views_alone(both), len(coder.concepts), "none"),
-        ("concepts_words", both, 0, "none"),
-        ("concepts_words_combinations", both, 0, "combinations"),
+    for name, names, scored, dependencies in (
+        ("words_aggregated", ("words",), False, "none"),
+        ("lexical", ("words", "terms"), False, "none"),
+        ("concepts_words", ("words",), True, "none"),
+        ("concepts_terms", ("terms",), True, "none"),
+        ("concepts_words_terms", ("words", "terms"), True, "none"),
+        ("all_combinations", ("words", "terms"), True, "combinations"),
     ):
+        concepts = with_views(coder.concepts, [views[view] for view in names])
+        fill = means([said[view]["train"] for view in names])
+        joint = {part: join(own[part], concepts, [said[view][part] for view in names], fill) for part in own}
+        first = 0 if scored else len(coder.concepts)
+        used = concepts if scored else views_alone(concepts)
         heads = fit_heads(
-            joint["train"][:, first:],
+            joint["train"].logits[:, first:],
             gold,
-            concepts.cover,
-            [concept.level for concept in concepts.concepts],
+            used.cover,
+            [concept.level for concept in used.concepts],
             codes,
             groups=patients,
             options=replace(options, dependencies=dependencies),
         )
-        p = heads.predict_proba(joint["test"][:, first:])
+        p = heads.predict_proba(joint["test"].logits[:, first:])
         found[name] = (codes, p, heads.threshold.accept(p))
-        if name == "concepts_words":
-            replace(coder, concepts=both, heads=heads, views=(view,)).save_pretrained(folder / BOTH, overwrite=True)
-            p = heads.predict_proba(joint["mean"])
-            found["concepts_averaged_words"] = (codes, p, heads.threshold.accept(p))
+        if name == "concepts_words_terms":
+            kept = tuple(views[view] for view in names)
+            replace(coder, concepts=concepts, heads=heads, views=kept).save_pretrained(folder / STACKED, overwrite=True)
     return found
 
 
@@ -261,17 +280,18 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--options", default="", help="tuning options that override the config, as one string")
     args = parser.parse_args()
-    notes = reports(args.data_dir, args.limit)
+    notes = reports(args.data_dir / "cmc2007", args.limit)
     if args.only:
         seed, fold = map(int, args.only.split(","))
         folder = args.work / f"seed-{seed}-fold-{fold}"
-        run_fold(split(notes, seed, fold, args.folds), folder, seed, args.config, args.options.split(), args.rounds)
+        recipes = [WordRecipe(args.rounds), TermRecipe.read(*nchs_files(args.data_dir))]
+        run_fold(split(notes, seed, fold, args.folds), folder, seed, args.config, args.options.split(), recipes)
         return
     todo = [(seed, fold) for seed in args.seeds for fold in range(args.folds)]
     todo = [task for task in todo if not (args.work / "seed-{}-fold-{}".format(*task) / "systems.npz").is_file()]
     side_by_side(["{},{}".format(*task) for task in todo], args.work, args.jobs)
     summary = summarise(notes, args.work, args.seeds, args.folds)
-    folders = {"DIR": args.data_dir, "runs/bench-cmc2007": args.work}
+    folders = {"DATA": args.data_dir, "runs/bench-cmc2007": args.work}
     if args.out:
         folders["benchmarks/results/cmc2007.json"] = args.out
     about = record("cmc2007.py", args.seeds[0], folders) | {"seeds": args.seeds, "folds": args.folds}

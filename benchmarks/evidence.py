@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 from calibration import complete
-from cmc2007 import BOTH
+from cmc2007 import STACKED
 from common import record
 
 from concept_icd.artifacts import write_json
@@ -198,7 +198,7 @@ def of_what_is_against(rows: Sequence[dict[str, Any]], seed: int) -> dict[str, A
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--coder", default=BOTH, help="its folder in that of a fold (default: %(default)s)")
+    parser.add_argument("--coder", default=STACKED, help="its folder in that of a fold (default: %(default)s)")
     parser.add_argument("--limit", type=int, help="so many held-out reports of each fold, drawn by the seed")
     parser.add_argument("--spans", type=int, default=3, help="random spans drawn for each shown one")
     parser.add_argument("--seed", type=int, default=0)

@@ -36,7 +36,7 @@ from typing import Any
 
 import numpy as np
 from calibration import complete
-from cmc2007 import BOTH
+from cmc2007 import STACKED
 from common import record
 from scipy.special import entr
 from sklearn.covariance import LedoitWolf
@@ -192,7 +192,7 @@ def flagged_with_words(
     most: int | None,
 ) -> tuple[dict[str, Any], dict[str, list[list[int]]]]:
     """What the fold's coder of both views flags: shares by kind of note, and `_counts` of the held-out reports."""
-    coder = ConceptCoder.from_pretrained(folder / BOTH)
+    coder = ConceptCoder.from_pretrained(folder / STACKED)
 
     def flagged(scored: ConceptScores, notes: list[Note]) -> tuple[np.ndarray, np.ndarray]:
         """How familiar each note is, and what of it is accepted."""
@@ -275,7 +275,7 @@ def main() -> None:
     parser.add_argument("--most", type=int, help="notes of each kind from elsewhere, for a trial")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
-    folders = complete(args.work, BOTH)
+    folders = complete(args.work, STACKED)
     if not folders:
         parser.error(f"{args.work} has no complete fold: run benchmarks/cmc2007.py first")
     folds = {}

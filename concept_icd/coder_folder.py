@@ -8,7 +8,7 @@
     heads.json, heads.safetensors
     lexicon.json       terms of codes in notes, if the order was learnt with them
     descent.json       which concepts a note is asked about, if not all
-    drugs/, words/     the views that are stacked with the scores, if any
+    drugs/, terms/, words/  the views that are stacked with the scores, if any
     manifest.json      what made the folder
 
 It knows files and checks; how a coder works stands in `coder`.

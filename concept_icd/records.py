@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Kind = Literal["diagnosis", "procedure"]
-Level = Literal["chapter", "section", "category", "subcategory", "code", "phrase", "words", "drugs"]
+Level = Literal["chapter", "section", "category", "subcategory", "code", "phrase", "words", "terms", "drugs"]
 #: Levels of a concept that a scorer can be asked about, from the widest to the narrowest.
 LEVELS: tuple[Level, ...] = ("chapter", "section", "category", "subcategory", "code", "phrase")
 #: Levels of what other views say of a code (`concept_icd.views`).
-VIEWS: tuple[Level, ...] = ("words", "drugs")
+VIEWS: tuple[Level, ...] = ("words", "terms", "drugs")
 
 
 @dataclass(frozen=True)

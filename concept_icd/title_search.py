@@ -114,8 +114,13 @@ class TitleSearch:
 
 def stems(text: str) -> list[str]:
     """Lower-case words without stop words, plural endings cut: "Fractures of ribs" -> ["fracture", "rib"]."""
-    words = re.findall(r"[^\W_]+", text.lower().replace("'s", ""))
-    return [singular(word) for word in words if word not in STOP_WORDS]
+    return [stem for stem, _ in placed_stems(text.lower().replace("'s", ""))]
+
+
+def placed_stems(text: str) -> list[tuple[str, int]]:
+    """The same of text in lower case, each with the place where its word begins."""
+    words = re.finditer(r"[^\W_]+", text)
+    return [(singular(word[0]), word.start()) for word in words if word[0] not in STOP_WORDS]
 
 
 def singular(word: str) -> str:

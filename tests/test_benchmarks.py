@@ -71,7 +71,7 @@ def test_heads(tmp_path):
 def test_cmc2007(shared_data, tmp_path):
     """One seed, two folds, three steps an adapter: the whole cross-validation, on a third of the real reports."""
     result = run(
-        "cmc2007.py", "--data-dir", shared_data / "cmc2007", "--work", tmp_path / "work", "--seeds", 0, "--folds", 2,
+        "cmc2007.py", "--data-dir", shared_data, "--work", tmp_path / "work", "--seeds", 0, "--folds", 2,
         "--rounds", 4, "--limit", 326, "--options", "--max_steps 3 --folds 2", out=tmp_path / "cmc.json",
     )  # fmt: skip
     assert (result["notes"], result["gold_labels"]) == (326, 407)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from concept_icd.records import VIEWS
+
 HELP = "fit a coder (aggregator, calibration, threshold, ranker) on out-of-fold scores"
 EXAMPLE = "concept-icd fit --corpus runs/corpus --scores runs/scores --out runs/coder"
 
@@ -27,8 +29,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--order", choices=("billing", "none", "auto"), default="auto", help=how)
     together = "correct probabilities by which codes occur together (default: none)"
     parser.add_argument("--dependencies", choices=("none", "combinations"), default="none", help=together)
-    stacked = "stacked with the scores: words (trees on each note's words), drugs (the medication network on its drugs)"
-    parser.add_argument("--views", nargs="+", choices=("words", "drugs"), default=(), help=stacked)
+    stacked = (
+        "stacked with the scores: words (trees on each note's words), terms (what the classification calls a code, "
+        "affirmed or denied), drugs (the medication network on its drugs)"
+    )
+    parser.add_argument("--views", nargs="+", choices=VIEWS, default=(), help=stacked)
+    more = "with --views terms: NCHS {}, beside the titles"
+    parser.add_argument(
+        "--tabular", nargs="+", default=[], help=more.format("tabular lists, for their inclusion terms")
+    )
+    parser.add_argument("--index", nargs="+", default=[], help=more.format("alphabetic indexes"))
     strategy = "of the medication network: a name in configs/medications or a YAML file (default: %(default)s)"
     parser.add_argument("--drug-strategy", default="multitask", help=strategy)
     parser.add_argument("--folds", type=int, default=5, help="of the cross-validation (default: %(default)s)")
@@ -51,6 +61,8 @@ def run(args: argparse.Namespace) -> int:
     start = time.monotonic()
     if args.folds < 2:
         raise InputError(f"--folds {args.folds}: at least 2 are needed")
+    if (args.tabular or args.index) and "terms" not in args.views:
+        raise InputError("--tabular and --index are read for --views terms: name it, or leave them out")
     if Path(args.out).exists() and not args.overwrite:
         raise InputError(f"{args.out} exists already; name another folder or pass --overwrite")
     corpus = load_corpus(args.corpus)
@@ -66,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
         adapter=args.adapter,
         options=options,
         allow_in_sample=args.allow_in_sample,
-        views=[recipe(kind, args.drug_strategy) for kind in dict.fromkeys(args.views)],
+        views=[recipe(kind, args.drug_strategy, args.tabular, args.index) for kind in dict.fromkeys(args.views)],
     )
     coder.save_pretrained(
         args.out,

@@ -5,6 +5,7 @@ torch and what else a kind needs is imported when it is asked for.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from concept_icd.concepts import ConceptSet
@@ -12,19 +13,28 @@ from concept_icd.errors import InputError
 from concept_icd.views.view import Recipe, View
 
 
-def recipe(kind: str, drug_strategy: str = "multitask") -> Recipe:
+def recipe(
+    kind: str,
+    drug_strategy: str = "multitask",
+    tabular: Sequence[str | Path] = (),
+    index: Sequence[str | Path] = (),
+) -> Recipe:
     """How a kind is fitted.
 
     Args:
         kind: one of `records.VIEWS`. drug_strategy: of the medication network, see `read_strategy`.
+        tabular, index: files of NCHS with more terms than the titles.
 
     Raises:
-        InputError: no such strategy.
+        InputError: no such strategy, or one of the files cannot be read.
     """
     from concept_icd.models.medications.strategy import read_strategy
     from concept_icd.views.drugs import DrugRecipe
+    from concept_icd.views.terms import TermRecipe
     from concept_icd.views.words import WordRecipe
 
+    if kind == "terms":
+        return TermRecipe.read(tabular, index)
     return WordRecipe() if kind == "words" else DrugRecipe(read_strategy(drug_strategy))
 
 
@@ -38,6 +48,10 @@ def load_view(kind: str, folder: Path, concepts: ConceptSet) -> View:
         from concept_icd.views.words import WordView
 
         return WordView.load(folder)
+    if kind == "terms":
+        from concept_icd.views.terms import TermView
+
+        return TermView.load(folder)
     if kind == "drugs":
         from concept_icd.views.drugs import DrugView
 

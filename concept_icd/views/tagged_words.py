@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 _HEADING = re.compile(r"^[ \t]*([A-Za-z][A-Za-z /&-]{1,40}):", re.MULTILINE)
 _CLAUSE = re.compile(r"(?<=[.;])\s+|\n+|\b(?:but|however|although|except)\b")
@@ -24,6 +26,28 @@ _DOUBT = re.compile(
     r"appears?|versus|vs|or|consistent with|compatible with|evaluate|rule out|r/o)\b"
 )
 _WORD = re.compile(r"[a-z0-9/]+")
+Status = Literal["+", "?", "-"]
+
+
+@dataclass(frozen=True)
+class Clause:
+    """A clause of a note.
+
+    Attributes:
+        section: last word of the heading above it, in lower case; "" before the first heading.
+        text: in lower case. denied_from: where in it a denial begins. doubted: whether it holds a cue of doubt.
+    """
+
+    section: str
+    text: str
+    denied_from: int | None
+    doubted: bool
+
+    def status(self, place: int) -> Status:
+        """Whether what begins there is affirmed (+), doubted (?) or denied (-)."""
+        if self.denied_from is not None and place >= self.denied_from:
+            return "-"
+        return "?" if self.doubted else "+"
 
 
 def tagged_words(text: str) -> frozenset[str]:
@@ -32,11 +56,15 @@ def tagged_words(text: str) -> frozenset[str]:
     >>> sorted(tagged_words("IMPRESSION: No pneumonia."))[:4]
     ['-no', '-no_pneumonia', '-pneumonia', 'impression:-no']
     """
-    found = set[str]()
+    return frozenset(term for clause in clauses(text) for term in _of_clause(clause))
+
+
+def clauses(text: str) -> Iterator[Clause]:
+    """The clauses of a note, in order."""
     for section, part in _sections(text):
         for clause in _CLAUSE.split(part.lower()):
-            found.update(_of_clause(clause, section))
-    return frozenset(found)
+            denial = _DENIAL.search(clause)
+            yield Clause(section, clause, denial.start() if denial else None, bool(_DOUBT.search(clause)))
 
 
 def _sections(text: str) -> Iterator[tuple[str, str]]:
@@ -48,14 +76,12 @@ def _sections(text: str) -> Iterator[tuple[str, str]]:
     yield section, text[start:]
 
 
-def _of_clause(clause: str, section: str) -> Iterator[str]:
-    denial, doubt = _DENIAL.search(clause), _DOUBT.search(clause)
-    words = list(_WORD.finditer(clause))
-    tags = [("-" if denial and word.start() >= denial.start() else "?" if doubt else "+") for word in words]
-    for word, status in zip(words, tags, strict=True):
-        yield from _tagged(word[0], section, status)
-    for (first, _), (second, status) in pairwise(zip(words, tags, strict=True)):
-        yield from _tagged(f"{first[0]}_{second[0]}", section, status)
+def _of_clause(clause: Clause) -> Iterator[str]:
+    words = [(word[0], clause.status(word.start())) for word in _WORD.finditer(clause.text)]
+    for word, status in words:
+        yield from _tagged(word, clause.section, status)
+    for (first, _), (second, status) in pairwise(words):
+        yield from _tagged(f"{first}_{second}", clause.section, status)
 
 
 def _tagged(term: str, section: str, status: str) -> tuple[str, ...]:
