@@ -34,6 +34,7 @@ from concept_icd.artifacts import new_file, read_json, write_json
 from concept_icd.corpora import read_cmc2007
 from concept_icd.folds import group_folds
 from concept_icd.gold import gold_matrix
+from concept_icd.nchs import lists_and_indexes
 from concept_icd.records import CodedNote
 from concept_icd.views.terms import TermRecipe
 from concept_icd.views.view import Recipe, View
@@ -59,12 +60,6 @@ def split(notes: list[CodedNote], seed: int, fold: int, folds: int) -> list[Code
     """The reports with splits: one fold is test, the others train."""
     fold_of = group_folds([note.note.note_id for note in notes], folds, seed)
     return [replace(n, split="test" if f == fold else "train") for n, f in zip(notes, fold_of, strict=True)]
-
-
-def nchs_files(data_dir: Path) -> tuple[list[Path], list[Path]]:
-    """The tabular lists and the alphabetic indexes in the folder of public corpora."""
-    folder = data_dir / "icd9cm" / "nchs_2011"
-    return [folder / "Dtab12.zip", folder / "Ptab12.zip"], [folder / "Dindex12.zip", folder / "Pindex12.zip"]
 
 
 def run_fold(
@@ -284,7 +279,7 @@ def main() -> None:
     if args.only:
         seed, fold = map(int, args.only.split(","))
         folder = args.work / f"seed-{seed}-fold-{fold}"
-        recipes = [WordRecipe(args.rounds), TermRecipe.read(*nchs_files(args.data_dir))]
+        recipes = [WordRecipe(args.rounds), TermRecipe.read(*lists_and_indexes(args.data_dir))]
         run_fold(split(notes, seed, fold, args.folds), folder, seed, args.config, args.options.split(), recipes)
         return
     todo = [(seed, fold) for seed in args.seeds for fold in range(args.folds)]

@@ -2,12 +2,13 @@
 
     python scripts/build_radiology_coder.py --data-dir DATA --work runs/radiology
 
-DATA/cmc2007 holds train.xml (978 reports) and test_without_codes.xml (976). The coder goes to
-concept_icd/coders/radiology; what it says of the test reports to benchmarks/cmc2007/predictions.jsonl: ids, codes,
-probabilities, decisions and the offsets of the evidence, no text. Beside it, in the same form, what its two views say
-alone: predictions_concepts_only.jsonl (the concept scores, with heads of their own) and predictions_lexical_only.jsonl
-(the trees on tagged words, with heads of their own). Nothing is chosen here: the settings are those of
-configs/radiology.yaml, chosen by cross-validation on the 978. A killed run goes on where it stopped.
+DATA/cmc2007 holds train.xml (978 reports) and test_without_codes.xml (976), DATA/icd9cm the files of NCHS. The coder
+goes to concept_icd/coders/radiology; what it says of the test reports to benchmarks/cmc2007/predictions.jsonl: ids,
+codes, probabilities, decisions and the offsets of the evidence, no text. Beside it, in the same form, what its views
+say alone: predictions_concepts_only.jsonl (the concept scores, with heads of their own) and
+predictions_lexical_only.jsonl (the trees on tagged words and the classification's terms, with heads of their own).
+Nothing is chosen here: the settings are those of configs/radiology.yaml, chosen by cross-validation on the 978. A
+killed run goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import json
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import compress
 from pathlib import Path
 from typing import Any
@@ -27,15 +28,18 @@ from scipy.special import logit
 
 from concept_icd.artifacts import MANIFEST, new_file, read_json, read_manifest, sha256, write_json
 from concept_icd.coder import ConceptCoder
+from concept_icd.concepts import ConceptSet
 from concept_icd.corpora import load_corpus, read_cmc2007, save_corpus
 from concept_icd.errors import InputError
 from concept_icd.evidence import sentence_spans
 from concept_icd.gold import gold_matrix
-from concept_icd.heads.fitting import HeadOptions, fit_heads, folds_of
+from concept_icd.heads.fitting import HeadOptions, fit_heads
 from concept_icd.heads.reading import stops
 from concept_icd.model_reference import ModelReference
+from concept_icd.nchs import lists_and_indexes
 from concept_icd.records import CodedNote, CodingResult, Note
-from concept_icd.views.view import views_alone, with_views, without_views
+from concept_icd.views.terms import TermRecipe
+from concept_icd.views.view import Recipe, View, means, views_alone
 from concept_icd.views.words import ROUNDS, WordRecipe
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -79,9 +83,9 @@ def build(args: argparse.Namespace) -> None:
         own = ["--corpus", str(folder), "--output_dir", str(tuned), "--seed", str(args.seed)]
         finetune(parse_options(["--config", CONFIG, *own, *args.tuning_options.split()]))
     score_corpus([coded.note for coded in corpus.split("train")], tuned, scored)
-    recipe = WordRecipe(args.rounds)
+    recipes = [Kept(WordRecipe(args.rounds)), Kept(TermRecipe.read(*lists_and_indexes(args.data_dir)))]
     coder = without_paths(
-        fit_coder(scored, corpus.notes, "train", views=[recipe], options=OPTIONS), args.work / "adapter"
+        fit_coder(scored, corpus.notes, "train", views=recipes, options=OPTIONS), args.work / "adapter"
     )
     config = {"script": "scripts/build_radiology_coder.py", "tuning": read_manifest(tuned, "finetune")["config"]}
     config["tuning"] = {key: value for key, value in config["tuning"].items() if key not in ("corpus", "output_dir")}
@@ -91,7 +95,7 @@ def build(args: argparse.Namespace) -> None:
 
     notes = [coded.note for coded in corpus.split("test")][: args.limit]
     shipped, concepts = ConceptCoder.from_pretrained(args.coder), fit_coder(scored, corpus.notes, "train")
-    lexical = words_alone(recipe, corpus.split("train"), coder, notes)
+    lexical = lexical_alone(recipes, coder, notes)
     for name, lines in (
         ("predictions.jsonl", map(line, shipped.code_batch(notes, evidence=True))),
         ("predictions_concepts_only.jsonl", map(line, concepts.code_batch(notes, evidence=True))),
@@ -100,20 +104,39 @@ def build(args: argparse.Namespace) -> None:
         write_lines(args.predictions / name, lines, len(notes))
 
 
-def words_alone(
-    recipe: WordRecipe, train: Sequence[CodedNote], coder: ConceptCoder, notes: Sequence[Note]
-) -> Iterator[dict[str, Any]]:
-    """What the trees alone say of the notes, through an aggregator of their own; their evidence are whole sentences."""
-    ids = [coded.note.note_id for coded in train]
-    gold, patients = gold_matrix(ids, train, coder.concepts.codes)
-    view, held_out = recipe.fit(train, gold, coder.concepts, folds_of(patients, OPTIONS), OPTIONS.seed)
-    concepts = views_alone(with_views(without_views(coder.concepts), [view]))
+@dataclass
+class Kept:
+    """A recipe that keeps what it was given and what it made of it."""
+
+    recipe: Recipe
+    notes: Sequence[CodedNote] = ()
+    fitted: tuple[View, np.ndarray] | None = None
+
+    def fit(
+        self, notes: Sequence[CodedNote], gold: np.ndarray, concepts: ConceptSet, fold: np.ndarray, seed: int
+    ) -> tuple[View, np.ndarray]:
+        """See `Recipe`."""
+        self.notes, self.fitted = notes, self.recipe.fit(notes, gold, concepts, fold, seed)
+        return self.fitted
+
+
+def lexical_alone(recipes: Sequence[Kept], coder: ConceptCoder, notes: Sequence[Note]) -> Iterator[dict[str, Any]]:
+    """What trees and terms alone say of the notes, by heads of their own; their evidence are whole sentences."""
+    train = recipes[0].notes
+    gold, patients = gold_matrix([coded.note.note_id for coded in train], train, coder.concepts.codes)
+    views, held_out = zip(*(kept.fitted for kept in recipes if kept.fitted), strict=True)
+    concepts, fill = views_alone(coder.concepts), means(held_out)
+
+    def joint(columns: Sequence[np.ndarray]) -> np.ndarray:
+        wide = np.concatenate(columns, axis=1)
+        return np.where(np.isnan(wide), fill, wide)
+
     levels = [concept.level for concept in concepts.concepts]
-    heads = fit_heads(held_out, gold, concepts.cover, levels, concepts.codes, groups=patients, options=OPTIONS)
+    heads = fit_heads(joint(held_out), gold, concepts.cover, levels, concepts.codes, groups=patients, options=OPTIONS)
     for note in notes:
         spans = sentence_spans(note.text)
         without = [replace(note, text=note.text[:start] + note.text[end:]) for start, end in spans]
-        said = np.nan_to_num(view.log_odds([note, *without]), nan=float(held_out.mean()))
+        said = joint([view.log_odds([note, *without]) for view in views])
         p = heads.predict_proba(said)
         accepted, order = heads.threshold.accept(p[:1])[0], heads.rank(said[:1], p[:1])[0]
         expected = heads.reading.expected_recall(p[:1], order[None])[0]

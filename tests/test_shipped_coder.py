@@ -82,6 +82,7 @@ def test_the_script_that_makes_it(shared_data: Path, tmp_path: Path) -> None:
             if number % 9:
                 tree.getroot().remove(report)
         tree.write(data / "cmc2007" / name, encoding="utf-8")
+    (data / "icd9cm").symlink_to(shared_data / "icd9cm")
     command = [sys.executable, str(ROOT / "scripts" / "build_radiology_coder.py"), "--data-dir", str(data)]
     command += ["--work", str(tmp_path / "work"), "--coder", str(made), "--predictions", str(out), "--limit", "9"]
     command += ["--rounds", "4", "--tuning-options", "--max_steps 3 --folds 2"]

@@ -5,7 +5,7 @@ itself and plain-text conversions of the tabular lists (also .gz) are read too. 
 are not shipped. Nothing here knows of concepts or of the ontology.
 """
 
-from concept_icd.nchs.files import plain_phrases
+from concept_icd.nchs.files import lists_and_indexes, plain_phrases
 from concept_icd.nchs.index import IndexEntry, index_phrases, read_index
 from concept_icd.nchs.tabular import TabularEntry, inclusion_phrases, read_tabular
 
@@ -14,6 +14,7 @@ __all__ = [
     "TabularEntry",
     "inclusion_phrases",
     "index_phrases",
+    "lists_and_indexes",
     "plain_phrases",
     "read_index",
     "read_tabular",

@@ -16,6 +16,12 @@ from concept_icd.errors import InputError
 CODE = r"(?:\d{3}(?:\.\d{1,2})?|\d\d\.\d{1,2}|V\d\d(?:\.\d{1,2})?|E\d{3}(?:\.\d)?)"
 
 
+def lists_and_indexes(data_dir: str | Path) -> tuple[list[Path], list[Path]]:
+    """The tabular lists and the alphabetic indexes in a folder of public corpora, in icd9cm/nchs_2011."""
+    folder = Path(data_dir) / "icd9cm" / "nchs_2011"
+    return [folder / "Dtab12.zip", folder / "Ptab12.zip"], [folder / "Dindex12.zip", folder / "Pindex12.zip"]
+
+
 def tidy(text: str) -> str:
     """One line, single blanks, plain hyphens."""
     return re.sub(r"\s+", " ", text.replace("\xad", "-")).strip()

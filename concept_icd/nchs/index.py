@@ -32,14 +32,19 @@ class IndexEntry:
         """The terms in natural word order: ("Failure", "heart", "congestive") -> "congestive heart failure".
 
         Subterms stand before the main term, the narrowest first, until one begins with a preposition; from there they
-        follow: ("Failure", "dental implant", "due to", "infection") -> "dental implant failure due to infection".
+        follow: ("Failure", "dental implant", "due to", "infection") -> "dental implant failure due to infection". A main
+        term that ends in a preposition comes first: ("History of", "allergy", "latex") -> "history of latex
+        allergy".
         """
         main, before, after = self.terms[0], list[str](), list[str]()
         for term in self.terms[1:]:
             (after if after or _PREPOSITION.match(term) else before).append(term)
         if before and main[1:2].islower() and "'" not in main:
             main = main[0].lower() + main[1:]
-        before.insert(0, main)
+        if before and _OPEN.search(main):
+            before.append(main)
+        else:
+            before.insert(0, main)
         words = " ".join([*reversed(before), *after])
         return re.sub(r"\s+", " ", re.sub(r"\b(NEC|NOS)\b|,(?= |$)", " ", words)).strip()
 
@@ -48,6 +53,7 @@ _PREPOSITION = re.compile(
     r"(with|without|due|in|of|following|affecting|by|during|from|to|for|complicating|associated|involving|causing|as|at|"
     r"after|on|secondary to|resulting|through|under|or|and|requiring|when|via|using)\b"
 )
+_OPEN = re.compile(r" (of|to|for|from|with|by|in)$")
 #: The columns of the two tables inside the index of diseases.
 _TABLES = {
     "Neoplasm": (

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from concept_icd.concepts import node_text
+from concept_icd.nchs import lists_and_indexes
 from concept_icd.ontology import load_ontology
 from concept_icd.tuning.pretraining_questions import QuestionMaker
 from concept_icd.tuning.pretraining_terms import collect_terms
@@ -19,12 +20,11 @@ def read_question_maker(data_dir: str | Path, text: OpenText, seed: int) -> Ques
     Raises:
         InputError: one of the NCHS files is missing or damaged.
     """
-    folder = Path(data_dir) / "icd9cm" / "nchs_2011"
+    tabular, index = lists_and_indexes(data_dir)
     ontology = load_ontology("icd9cm")
     texts = {code: node_text(ontology, code) for code in ontology.codes(billable=False)}
-    inclusions = read_inclusions(folder / name for name in ("Dtab12.zip", "Ptab12.zip"))
-    index = read_entries((folder / name for name in ("Dindex12.zip", "Pindex12.zip")), texts)
-    return QuestionMaker(collect_terms(ontology, texts, inclusions, index, text.topics, text.notes, seed), text)
+    said = read_inclusions(tabular), read_entries(index, texts)
+    return QuestionMaker(collect_terms(ontology, texts, *said, text.topics, text.notes, seed), text)
 
 
 def text_streams(text: OpenText, maker: QuestionMaker) -> list[list[str]]:
