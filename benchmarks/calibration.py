@@ -8,7 +8,7 @@ on its held-out ones: `platt` (what the package does), `temperature`, `isotonic`
 Where the folds have systems.npz, every system as it is, too. Pairs of all reports and codes; a code that a fold does
 not know has probability 0. Intervals: bootstrap over reports; the calibration error of a draw is a little larger than
 that of the reports drawn from, since a bin of few pairs is never quite right. The picture is of the four ways, drawn
-like the one in every evaluation report. The reading depth is measured as by `reading.py`; with both views where the
+like the one in every evaluation report. The reading depth is measured as by `reading.py`; with all views where the
 folds have such a coder.
 """
 
@@ -188,7 +188,7 @@ def main() -> None:
     ways = per_seed("coder", lambda folders: compared([read_ways(folder) for folder in folders], SHIPPED))
     systems = per_seed("systems.npz", lambda folders: compared([read_systems(folder) for folder in folders], None))
     reading = per_seed("coder", lambda folders: depth([read_fold(folder) for folder in folders]))
-    with_words = per_seed(STACKED, lambda folders: depth([read_fold(folder, STACKED) for folder in folders]))
+    stacked = per_seed(STACKED, lambda folders: depth([read_fold(folder, STACKED) for folder in folders]))
     options = ["--work", "RUNS", "--seed", str(args.seed), "--draws", str(args.draws)]
     result = record("calibration.py", args.seed) | {
         "command": shlex.join(["python", "benchmarks/calibration.py", *options]),
@@ -196,7 +196,7 @@ def main() -> None:
         "ways": ways,
         "systems": systems,
         "reading": reading,
-        "reading_with_words": with_words,
+        "reading_stacked": stacked,
     }
     for name, found in ways.items():
         for way, row in found["ways"].items():

@@ -2,7 +2,7 @@
 
     python benchmarks/evidence.py --work runs/bench-cmc2007 --out benchmarks/results/evidence.json
 
-`--work` is the folder of folds that `benchmarks/cmc2007.py` leaves; those that have a coder of both views (or another,
+`--work` is the folder of folds that `benchmarks/cmc2007.py` leaves; those that have a coder of all views (or another,
 by `--coder`) are used, and each codes its held-out reports. The two measures are those of DeYoung et al. (2020,
 "ERASER: A benchmark to evaluate rationalized NLP models", section 4.2), for each accepted code with probability p(note)
 and evidence E:

@@ -3,7 +3,7 @@
     python benchmarks/familiarity.py --work RUNS --data-dir DATA --out benchmarks/results/familiarity.json
 
 RUNS is what `benchmarks/cmc2007.py` leaves; the folds of it that are complete are used, with heads fitted again on the
-out-of-fold concept scores of their training reports; what a fold's coder of both views flags is measured beside them. A
+out-of-fold concept scores of their training reports; what a fold's coder of all views flags is measured beside them. A
 fold's model scores notes from elsewhere (DATA holds codiesp and open_medical_text): 200 Spanish cases in English, 150
 sections of clinic notes, 50 whole clinic notes, 100 texts of words drawn from the cases, and 100 of words drawn from
 the training reports, both as long as a report. They are compared with the fold's held-out reports:
@@ -174,16 +174,16 @@ def measure_fold(folder: Path, data: Path, seed: int, most: int | None) -> dict[
         result["measures"][name] = row
     shares = heads.familiar(new, p)
     truth = gold_matrix([coded.note.note_id for coded in test], test, coder.concepts.codes)[0].astype(bool)
-    result["with_words"], counts = flagged_with_words(folder, scores, test, truth, texts, most)
+    result["stacked"], counts = flagged_stacked(folder, scores, test, truth, texts, most)
     result["counts"] = {
-        "with_words": counts,
+        "stacked": counts,
         "training": _counts(heads.familiarity.shares(_numbers(*known)), gold, heads.threshold.accept(known[1])),
         "held_out": _counts(shares, truth, heads.threshold.accept(p)),
     }
     return result
 
 
-def flagged_with_words(
+def flagged_stacked(
     folder: Path,
     scores: ConceptScores,
     test: list[CodedNote],
@@ -191,7 +191,7 @@ def flagged_with_words(
     texts: dict[str, list[str]],
     most: int | None,
 ) -> tuple[dict[str, Any], dict[str, list[list[int]]]]:
-    """What the fold's coder of both views flags: shares by kind of note, and `_counts` of the held-out reports."""
+    """What the fold's coder of all views flags: shares by kind of note, and `_counts` of the held-out reports."""
     coder = ConceptCoder.from_pretrained(folder / STACKED)
 
     def flagged(scored: ConceptScores, notes: list[Note]) -> tuple[np.ndarray, np.ndarray]:
@@ -290,7 +290,7 @@ def main() -> None:
         "command": shlex.join(command),
         "unfamiliar": UNFAMILIAR,
         "coded": {which: pool([f["counts"][which] for f in own], args.seed) for which in ("training", "held_out")},
-        "coded_with_words": pool([f["counts"]["with_words"] for f in own], args.seed),
+        "coded_stacked": pool([f["counts"]["stacked"] for f in own], args.seed),
         "folds": {name: {k: v for k, v in fold.items() if k != "counts"} for name, fold in folds.items()},
     }
     print(result["coded"], file=sys.stderr)

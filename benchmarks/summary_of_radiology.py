@@ -1,4 +1,4 @@
-"""The sections of the results' page on the radiology reports of CMC 2007: eight systems, and what each part brings."""
+"""The sections of the results' page on the radiology reports of CMC 2007: eleven systems, and what each part brings."""
 
 from __future__ import annotations
 
@@ -21,12 +21,15 @@ FIGURES = {
 SYSTEMS = {
     "tfidf_svm": "TF-IDF + linear SVM",
     "words": "boosted trees on tagged words",
+    "terms": "the classification's terms",
     "concepts": "concept scores alone",
     "concepts_averaged": "concept scores alone, mean over the fold's adapters",
     "words_aggregated": "words alone, through the aggregator",
+    "lexical": "words + terms, through the aggregator",
     "concepts_words": "concept scores + words",
-    "concepts_averaged_words": "mean concept scores + words",
-    "concepts_words_combinations": "concept scores + words + code combinations",
+    "concepts_terms": "concept scores + terms",
+    "concepts_words_terms": "concept scores + words + terms (shipped)",
+    "all_combinations": "the same + code combinations",
 }
 LEVELS = ("chapter", "section", "category", "subcategory", "code")
 
@@ -36,12 +39,17 @@ def cmc2007(result: dict[str, Any]) -> list[str]:
         ("concepts", "tfidf_svm"),
         ("concepts", "words"),
         ("concepts", "words_aggregated"),
-        ("concepts_averaged", "words"),
+        ("concepts", "lexical"),
         ("concepts_averaged", "concepts"),
         ("concepts_words", "words"),
         ("concepts_words", "concepts"),
-        ("concepts_averaged_words", "concepts_words"),
-        ("concepts_words_combinations", "concepts_words"),
+        ("concepts_terms", "concepts"),
+        ("concepts_words_terms", "concepts_words"),
+        ("concepts_words_terms", "concepts_terms"),
+        ("concepts_words_terms", "concepts"),
+        ("concepts_words_terms", "lexical"),
+        ("concepts_words_terms", "words"),
+        ("all_combinations", "concepts_words_terms"),
     ]
     return [
         "## CMC 2007: real radiology reports",
@@ -64,7 +72,8 @@ def cmc2007(result: dict[str, Any]) -> list[str]:
         ),
         "",
         f"95 % over reports, mean over seeds: concept scores alone {_interval(result, 'concepts')}, with words "
-        f"{_interval(result, 'concepts_words')}, words alone {_interval(result, 'words')}.",
+        f"and terms {_interval(result, 'concepts_words_terms')}, words alone {_interval(result, 'words')}, words and "
+        f"terms {_interval(result, 'lexical')}.",
         "",
         "| micro-F1, same reports | difference, 95 % over reports, mean over seeds |",
         "|---|---|",
@@ -190,7 +199,7 @@ def calibration(result: dict[str, Any]) -> list[str]:
         "| scores, seed | reports with codes | suggestions read | recall | the same number for all |",
         "|---|---|---|---|---|",
     ]
-    for views, by_seed in (("concepts", result["reading"]), ("concepts and words", result["reading_with_words"])):
+    for views, by_seed in (("concepts", result["reading"]), ("all views", result["reading_stacked"])):
         for name, found in by_seed.items():
             [row] = [row for row in found["rows"] if row["asked"] == 0.9]
             recall = _mean({"mean": row["recall"], **row["recall_interval"]})
@@ -202,7 +211,7 @@ def calibration(result: dict[str, Any]) -> list[str]:
 
 def familiarity(result: dict[str, Any]) -> list[str]:
     coded = {f"{name.replace('_', ' ')} reports": found for name, found in result["coded"].items()}
-    coded["held out reports, both views"] = result["coded_with_words"]
+    coded["held out reports, all views"] = result["coded_stacked"]
     rows = []
     for reports, found in coded.items():
         for kind in ("unfamiliar", "familiar"):
@@ -220,14 +229,14 @@ def familiarity(result: dict[str, Any]) -> list[str]:
         "|---|---|---|",
         *rows,
         "",
-        "What the folds' coders of both views mark: " + ", ".join(_marked(result)) + ".",
+        "What the folds' coders of all views mark: " + ", ".join(_marked(result)) + ".",
         "",
     ]
 
 
 def _marked(result: dict[str, Any]) -> Iterator[str]:
     """Shares of the notes from elsewhere, mean over folds."""
-    folds = [fold["with_words"] for fold in result["folds"].values()]
+    folds = [fold["stacked"] for fold in result["folds"].values()]
     for kind in folds[0]:
         if kind != "held_out":
             share = np.mean([fold[kind]["flagged"] for fold in folds])

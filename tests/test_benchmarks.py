@@ -79,26 +79,28 @@ def test_cmc2007(shared_data, tmp_path):
     assert 0.6 < figures["tfidf_svm"] < 0.9
     assert 0.5 < figures["words_aggregated"] < 0.9
     assert figures["concepts"] < figures["concepts_words"]  # three steps teach an adapter little, a few trees much
-    assert len(set(figures.values())) == len(figures) == 8
-    assert len(result["micro_f1_differences"]) == 28
+    assert 0.4 < figures["terms"] < 0.9
+    assert len(figures) == 11
+    assert len(set(figures.values())) >= 9
+    assert len(result["micro_f1_differences"]) == 55
     assert str(shared_data) not in (tmp_path / "cmc.json").read_text()
 
     work = ("--work", tmp_path / "work")
     result = run("calibration.py", *work, "--draws", 4, out=tmp_path / "calibration.json")
     ways, systems = result["ways"]["seed-0"], result["systems"]["seed-0"]
     assert (ways["reports"], ways["gold_labels"]) == (326, 407)
-    assert len(systems["ways"]) == 8
+    assert len(systems["ways"]) == 11
     # The heads of the pipeline, fitted again here, are those of the folds.
     for figure, found in systems["ways"]["concepts"]["figures"].items():
         assert ways["ways"]["platt"]["figures"][figure]["value"] == pytest.approx(found["value"], rel=1e-9), figure
-    assert result["reading_with_words"]["seed-0"]["notes"] == result["reading"]["seed-0"]["notes"] == 326
-    assert result["reading_with_words"]["seed-0"]["rows"] != result["reading"]["seed-0"]["rows"]
+    assert result["reading_stacked"]["seed-0"]["notes"] == result["reading"]["seed-0"]["notes"] == 326
+    assert result["reading_stacked"]["seed-0"]["rows"] != result["reading"]["seed-0"]["rows"]
     assert "<svg" in (tmp_path / "calibration.svg").read_text()
     result = run(
         "familiarity.py", *work, "--data-dir", shared_data, "--most", 4, out=tmp_path / "familiarity.json"
     )  # fmt: skip
     assert sum(result["coded"]["held_out"][name]["notes"] for name in ("unfamiliar", "familiar")) == 326
-    assert sum(result["coded_with_words"][name]["notes"] for name in ("unfamiliar", "familiar")) == 326
+    assert sum(result["coded_stacked"][name]["notes"] for name in ("unfamiliar", "familiar")) == 326
     assert set(result["folds"]) == {"seed-0-fold-0", "seed-0-fold-1"}
 
 

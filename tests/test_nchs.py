@@ -173,6 +173,8 @@ def test_index_entries_have_their_path(nchs):
         (("Primary malignant neoplasm", "of abdomen", "wall"), "Primary malignant neoplasm of abdomen wall"),
         (("Fracture NEC", "closed, simple"), "closed simple fracture"),
         (("TUMT of prostate", "laser"), "laser TUMT of prostate"),
+        (("History of", "allergy", "latex"), "history of latex allergy"),
+        (("Lack of", "appetite"), "lack of appetite"),
     ],
 )
 def test_index_phrases_have_natural_word_order(terms, phrase):

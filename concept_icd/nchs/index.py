@@ -32,8 +32,8 @@ class IndexEntry:
         """The terms in natural word order: ("Failure", "heart", "congestive") -> "congestive heart failure".
 
         Subterms stand before the main term, the narrowest first, until one begins with a preposition; from there they
-        follow: ("Failure", "dental implant", "due to", "infection") -> "dental implant failure due to infection". A main
-        term that ends in a preposition comes first: ("History of", "allergy", "latex") -> "history of latex
+        follow: ("Failure", "dental implant", "due to", "infection") -> "dental implant failure due to infection". A
+        main term that ends in a preposition comes first: ("History of", "allergy", "latex") -> "history of latex
         allergy".
         """
         main, before, after = self.terms[0], list[str](), list[str]()

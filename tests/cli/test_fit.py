@@ -13,6 +13,7 @@ from concept_icd.artifacts import read_manifest, write_json, write_manifest
 from concept_icd.cli.main import main
 from concept_icd.coder import ConceptCoder
 from concept_icd.corpora import save_corpus
+from concept_icd.nchs import lists_and_indexes
 from concept_icd.prompts import PromptTemplate
 from concept_icd.scoring.adapters import score_corpus
 from concept_icd.tuning.folder import ADAPTER, CONCEPTS, FOLDS, PROMPT
@@ -168,3 +169,19 @@ def test_views_are_fitted_with_the_scores_and_read_new_notes(fitted, runs, tmp_p
     said = {concept["key"]: concept["contribution"] for concept in without["486"]["concepts"]}
     assert abs(said["drugs:486"]) < 1e-6  # a note without drugs is as the mean stay
     assert "words:486" in said
+
+
+def test_terms_are_fitted_from_titles_and_named_files(runs, tmp_path, capsys, shared_data):
+    tabular, index = lists_and_indexes(shared_data)
+    files = ["--tabular", str(tabular[0]), "--index", str(index[0])]
+    assert fit(runs, tmp_path / "coder", "--views", "words", *files) == 2
+    assert "--tabular and --index are read for --views terms" in capsys.readouterr().err
+    assert fit(runs, tmp_path / "coder", "--views", "terms", "--index", str(tabular[0])) == 2
+    assert "does not read as an alphabetic index" in capsys.readouterr().err
+    assert fit(runs, tmp_path / "missing", "--views", "terms", "--tabular", str(tmp_path / "none.zip")) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+    assert fit(runs, tmp_path / "titles", "--views", "terms") == 0
+    assert fit(runs, tmp_path / "coder", "--views", "terms", *files) == 0
+    titles, more = (ConceptCoder.from_pretrained(tmp_path / name).views[0] for name in ("titles", "coder"))
+    assert len(titles.terms) < len(more.terms)
