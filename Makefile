@@ -73,7 +73,7 @@ format: $(INSTALLED)
 bench:
 	@printf '%s\n' $(BENCHMARKS)
 
-bench-cmc2007: BENCH_ARGS ?= --data-dir $(CONCEPT_ICD_DATA)/cmc2007
+bench-cmc2007: BENCH_ARGS ?= --data-dir $(CONCEPT_ICD_DATA)
 $(BENCHMARKS): bench-%: $(INSTALLED)
 	$(BIN)/python benchmarks/$*.py --out benchmarks/results/$*.json $(BENCH_ARGS)
 
