@@ -207,37 +207,32 @@ def _weigh(
     gold: np.ndarray,
     rows: np.ndarray,
 ) -> TermView:
-    """The view of these notes. Of the pairs without a mention, equal ones are counted, not listed."""
+    """The view of these notes. Equal pairs of a note and a code are counted, not listed."""
     from sklearn.linear_model import LogisticRegression
 
     own = [mentions[row] for row in rows.tolist()]
-    counts = Counter(section for said in own for section in {section for _, section, _ in said})
+    counts = Counter(section for found in own for section in {section for _, section, _ in found})
     sections = tuple(sorted(name for name, count in counts.items() if name and count >= SECTION_SHARE * len(own)))
     width, positive = _width(sections), gold[rows].sum(axis=0).astype(np.float64)
+    #: (Column, its features that are 1, whether it is a gold code) -> pairs.
+    pairs = Counter[tuple[int, tuple[int, ...], bool]]()
+    #: Pairs without a mention: another code is affirmed or none, it is no gold code or it is.
+    silent = np.zeros((2, 2, len(codes)), dtype=np.int64)
+    for row, found in zip(rows.tolist(), own, strict=True):
+        mentioned, affirmed = pairs_of(found, sections)
+        has = gold[row].astype(np.int64)
+        rest = np.setdiff1d(np.arange(len(codes)), list(mentioned))
+        silent[int(affirmed > 0), has[rest], rest] += 1
+        pairs.update((column, tuple(places), bool(has[column])) for column, places in mentioned.items())
+    for affirms, has_it, column in np.argwhere(silent).tolist():
+        pairs[column, (width - 1,) * affirms, bool(has_it)] += int(silent[affirms, has_it, column])
     prior = np.log((positive + 0.5) / (len(rows) - positive + 0.5))
-    features, target, weight = [], [], []
-    #: Notes without a mention of the code: those that affirm another one or none, with the code or without it.
-    left = np.zeros((2, 2, len(codes)))
-    for row, said in zip(rows.tolist(), own, strict=True):
-        pairs, affirmed = pairs_of(said, sections)
-        has = np.asarray(gold[row], dtype=np.float64)
-        unsaid = np.ones(len(codes))
-        unsaid[list(pairs)] = 0
-        left[int(affirmed > 0)] += np.stack([1 - has, has]) * unsaid
-        for column, places in pairs.items():
-            x = np.zeros(width + 1)
-            x[places], x[-1] = 1, prior[column]
-            features.append(x)
-            target.append(bool(gold[row, column]))
-            weight.append(1.0)
-    for affirms, has, column in zip(*np.nonzero(left), strict=True):
-        x = np.zeros(width + 1)
-        x[-2], x[-1] = affirms, prior[column]
-        features.append(x)
-        target.append(bool(has))
-        weight.append(left[affirms, has, column])
+    features = np.zeros((len(pairs), width + 1))
+    for row, (column, places, _) in enumerate(pairs):
+        features[row, list(places)], features[row, -1] = 1, prior[column]
+    target, weight = [has_it for _, _, has_it in pairs], list(pairs.values())
     if len(set(target)) < 2:
         raise InputError("the training notes have every code or none: leave the view of terms out")
-    model = LogisticRegression(max_iter=1000).fit(np.array(features), target, sample_weight=weight)
+    model = LogisticRegression(tol=1e-6, max_iter=1000).fit(features, target, sample_weight=weight)
     w, b = model.coef_[0].astype(np.float64), float(model.intercept_[0])
     return TermView(codes, terms, sections, w[:width], w[width] * prior + b)
