@@ -34,14 +34,19 @@ class Clause:
     """A clause of a note.
 
     Attributes:
-        section: last word of the heading above it, in lower case; "" before the first heading.
+        heading: what stands above it, in lower case; "" before the first heading.
         text: in lower case. denied_from: where in it a denial begins. doubted: whether it holds a cue of doubt.
     """
 
-    section: str
+    heading: str
     text: str
     denied_from: int | None
     doubted: bool
+
+    @property
+    def section(self) -> str:
+        """The last word of the heading."""
+        return self.heading.split()[-1] if self.heading else ""
 
     def status(self, place: int) -> Status:
         """Whether what begins there is affirmed (+), doubted (?) or denied (-)."""
@@ -61,27 +66,27 @@ def tagged_words(text: str) -> frozenset[str]:
 
 def clauses(text: str) -> Iterator[Clause]:
     """The clauses of a note, in order."""
-    for section, part in _sections(text):
+    for heading, part in _sections(text):
         for clause in _CLAUSE.split(part.lower()):
             denial = _DENIAL.search(clause)
-            yield Clause(section, clause, denial.start() if denial else None, bool(_DOUBT.search(clause)))
+            yield Clause(heading, clause, denial.start() if denial else None, bool(_DOUBT.search(clause)))
 
 
 def _sections(text: str) -> Iterator[tuple[str, str]]:
-    """Headings that begin a line, by their last word in lower case ("" before the first), and what follows each."""
-    section, start = "", 0
+    """Headings that begin a line, in lower case ("" before the first), and what follows each."""
+    name, start = "", 0
     for heading in _HEADING.finditer(text):
-        yield section, text[start : heading.start()]
-        section, start = heading[1].split()[-1].lower(), heading.end()
-    yield section, text[start:]
+        yield name, text[start : heading.start()]
+        name, start = heading[1].lower(), heading.end()
+    yield name, text[start:]
 
 
 def _of_clause(clause: Clause) -> Iterator[str]:
-    words = [(word[0], clause.status(word.start())) for word in _WORD.finditer(clause.text)]
+    words, section = [(word[0], clause.status(word.start())) for word in _WORD.finditer(clause.text)], clause.section
     for word, status in words:
-        yield from _tagged(word, clause.section, status)
+        yield from _tagged(word, section, status)
     for (first, _), (second, status) in pairwise(words):
-        yield from _tagged(f"{first}_{second}", clause.section, status)
+        yield from _tagged(f"{first}_{second}", section, status)
 
 
 def _tagged(term: str, section: str, status: str) -> tuple[str, ...]:

@@ -30,8 +30,8 @@ from concept_icd.wordings import PhraseFinder, collect_wordings, longest_matches
 
 FILE = "terms.json"
 STATUSES: tuple[Status, ...] = ("+", "?", "-")
-#: Sections of a smaller share of the training notes are one, "".
-SECTION_SHARE = 0.2
+#: Sections with terms in a smaller share of the training notes count as one, any other.
+SECTION_SHARE = 0.05
 #: The column of a term of a code outside the label set: it is found, so that no shorter term is, and says nothing.
 OUTSIDE = -1
 
@@ -41,7 +41,7 @@ class TermView:
     """Fitted terms.
 
     Attributes:
-        terms: stems of a term -> column of its code, or `OUTSIDE`. sections: told apart; "" is any other.
+        terms: stems of a term -> column of its code, or `OUTSIDE`. sections: headings told apart, others are one.
         weights: w, float64: a status in a section, sections outermost; then affirmed while another code is, and not
             affirmed while another is. bias: v logit f + b, float64 (codes,).
     """
@@ -178,7 +178,7 @@ def said(text: str, terms: Mapping[tuple[str, ...], int]) -> list[tuple[int, str
         words = placed_stems(clause.text.replace("'s", "  "))
         for start, _, column in longest_matches([stem for stem, _ in words], terms):
             if column != OUTSIDE:
-                found.append((column, clause.section, clause.status(words[start][1])))
+                found.append((column, clause.heading, clause.status(words[start][1])))
     return found
 
 

@@ -54,7 +54,7 @@ def make(count: int, seed: int, codes: tuple[str, ...] = CODES) -> tuple[list[Co
 def test_terms_are_found_with_section_and_status(recipe: TermRecipe, concepts: ConceptSet) -> None:
     terms = recipe.terms_of(concepts)
     text = "CLINICAL HISTORY: Coughs for a week.\nIMPRESSION: Possible pneumonia; no hydronephrosis."
-    assert said(text, terms) == [(3, "history", "+"), (0, "impression", "?"), (1, "impression", "-")]
+    assert said(text, terms) == [(3, "clinical history", "+"), (0, "impression", "?"), (1, "impression", "-")]
 
 
 def test_a_longer_term_of_another_code_hides_a_shorter_one(recipe: TermRecipe, concepts: ConceptSet) -> None:
