@@ -1,12 +1,12 @@
-"""What a note says of codes in the classification's own words: their titles, inclusion terms and index entries.
+r"""What a note says of codes in the classification's own words: their titles, inclusion terms and index entries.
 
-A note is read clause by clause (`tagged_words.clauses`); a *term* of a code is found there longest first, so that
-"history of urinary tract infection" is no urinary tract infection, and is affirmed, doubted or denied, in one section
-or another. How much each of these says is learnt once for all codes, so that a code without a training note has its say
-too: the terms are the classification's, nothing about a single code is learnt. With \\(x\\) the features of a pair of
-note and code (`FEATURES`, 0 or 1) and \\(f_c\\) the share of training notes with the code,
+A note is read clause by clause (`tagged_words.clauses`). A *term* of a code is found there longest first, so that
+"viral pneumonia" is no "pneumonia", and is affirmed, doubted or denied, in one section or another. How much each of
+these says is learnt once for all codes, so that a code without a training note has its say too: the terms are the
+classification's, and nothing about a single code is learnt. With \(x\) the features of a pair of note and code (0 or 1;
+see `TermView`) and \(f_c\) the share of training notes with the code,
 
-\\[ \\mathrm{logit}\\,P(y_{nc} = 1) = w \\cdot x_{nc} + v\\, \\mathrm{logit}\\, f_c + b . \\]
+\[ \mathrm{logit}\,P(y_{nc} = 1) = w \cdot x_{nc} + v\, \mathrm{logit}\, f_c + b . \]
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from concept_icd.wordings import PhraseFinder, collect_wordings, longest_matches
 
 FILE = "terms.json"
 STATUSES: tuple[Status, ...] = ("+", "?", "-")
-#: Sections with terms in a smaller share of the training notes count as one, any other.
+#: Sections with terms in a smaller share of the training notes are not told apart.
 SECTION_SHARE = 0.05
 #: The column of a term of a code outside the label set: it is found, so that no shorter term is, and says nothing.
 OUTSIDE = -1
@@ -41,8 +41,8 @@ class TermView:
     """Fitted terms.
 
     Attributes:
-        terms: stems of a term -> column of its code, or `OUTSIDE`. sections: headings told apart, others are one.
-        weights: w, float64: a status in a section, sections outermost; then affirmed while another code is, and not
+        terms: stems of a term -> column of its code, or `OUTSIDE`. sections: the headings told apart.
+        weights: w, float64: a status anywhere, then in each section besides; affirmed while another code is, and not
             affirmed while another is. bias: v logit f + b, float64 (codes,).
     """
 
@@ -186,8 +186,9 @@ def pairs_of(mentions: Sequence[tuple[int, str, Status]], sections: Sequence[str
     """Of one note: column -> its features that are 1, for the codes it mentions; and how many codes it affirms."""
     places: dict[int, set[int]] = defaultdict(set)
     for column, section, status in mentions:
-        at = sections.index(section) if section in sections else len(sections)
-        places[column].add(len(STATUSES) * at + STATUSES.index(status))
+        places[column].add(STATUSES.index(status))
+        if section in sections:
+            places[column].add(len(STATUSES) * (1 + sections.index(section)) + STATUSES.index(status))
     affirmed = {column for column, _, status in mentions if status == "+"}
     while_others, instead = _width(sections) - 2, _width(sections) - 1
     for column, own in places.items():

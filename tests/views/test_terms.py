@@ -109,6 +109,16 @@ def test_a_code_without_a_training_note_is_known_by_its_words(recipe: TermRecipe
     assert affirmed > 5 * max(denied, silent)
 
 
+def test_a_note_without_the_headings_of_the_training_notes_is_read_too(
+    recipe: TermRecipe, concepts: ConceptSet
+) -> None:
+    notes, gold = make(150, 6)
+    view, _ = recipe.fit(notes, gold, concepts, np.arange(150) % 3, 0)
+    assert view.sections
+    affirmed, denied = expit(view.log_odds([Note("a", "Pneumonia."), Note("b", "No pneumonia.")]))[:, 0]
+    assert affirmed > 0.5 > denied
+
+
 def test_held_out_log_odds_are_of_weights_that_did_not_see_the_note(recipe: TermRecipe, concepts: ConceptSet) -> None:
     notes, gold = make(90, 2)
     fold = np.arange(90) % 3
