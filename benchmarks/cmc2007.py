@@ -44,7 +44,7 @@ SYSTEMS = ("tfidf_svm", "words", "terms", "concepts", "concepts_averaged", "word
            "concepts_words", "concepts_terms", "concepts_words_terms", "all_combinations")  # fmt: skip
 FIGURES = ("micro_f1", "micro_precision", "micro_recall", "macro_f1", "macro_f1_present", "macro_f1_caml",
            "exact_match", "micro_auc", "macro_auc", "map", "precision_at_5", "rank_errors_at_100")  # fmt: skip
-#: Folder of a fold's coder of the kind that is shipped: concept scores, words and terms, no combinations.
+#: Folder of a fold's coder of the kind that is shipped: concept scores, words and terms, and code combinations.
 STACKED = "coder_stacked"
 #: A code is rare when at most this many of the 978 reports have it.
 RARE = 6
@@ -158,7 +158,7 @@ def stacked(
         )
         p = heads.predict_proba(joint["test"].logits[:, first:])
         found[name] = (codes, p, heads.threshold.accept(p))
-        if name == "concepts_words_terms":
+        if name == "all_combinations":
             kept = tuple(views[view] for view in names)
             replace(coder, concepts=concepts, heads=heads, views=kept).save_pretrained(folder / STACKED, overwrite=True)
     return found

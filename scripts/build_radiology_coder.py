@@ -84,8 +84,9 @@ def build(args: argparse.Namespace) -> None:
         finetune(parse_options(["--config", CONFIG, *own, *args.tuning_options.split()]))
     score_corpus([coded.note for coded in corpus.split("train")], tuned, scored)
     recipes = [Kept(WordRecipe(args.rounds)), Kept(TermRecipe.read(*lists_and_indexes(args.data_dir)))]
+    options = replace(OPTIONS, dependencies="combinations")
     coder = without_paths(
-        fit_coder(scored, corpus.notes, "train", views=recipes, options=OPTIONS), args.work / "adapter"
+        fit_coder(scored, corpus.notes, "train", views=recipes, options=options), args.work / "adapter"
     )
     config = {"script": "scripts/build_radiology_coder.py", "tuning": read_manifest(tuned, "finetune")["config"]}
     config["tuning"] = {key: value for key, value in config["tuning"].items() if key not in ("corpus", "output_dir")}
