@@ -72,8 +72,8 @@ def cmc2007(result: dict[str, Any]) -> list[str]:
         ),
         "",
         f"95 % over reports, mean over seeds: concept scores alone {_interval(result, 'concepts')}, with all "
-        f"views and combinations {_interval(result, 'all_combinations')}, words alone {_interval(result, 'words')}, words and "
-        f"terms {_interval(result, 'lexical')}.",
+        f"views and combinations {_interval(result, 'all_combinations')}, words alone {_interval(result, 'words')}, "
+        f"words and terms {_interval(result, 'lexical')}.",
         "",
         "| micro-F1, same reports | difference, 95 % over reports, mean over seeds |",
         "|---|---|",
