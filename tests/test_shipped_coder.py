@@ -27,8 +27,8 @@ MISSED = {
         "asthma_atelectasis",
         "blood_in_the_urine",
         "cough_fever_pneumonia",
-        "cystic_fibrosis_more_cough",
         "full_renal_pelvis",
+        "infection_and_reflux",
         "past_urine_infections",
     )
 }
