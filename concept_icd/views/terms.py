@@ -3,8 +3,8 @@ r"""What a note says of codes in the classification's own words: their titles, i
 A note is read clause by clause (`tagged_words.clauses`). A *term* of a code is found there longest first, so that
 "viral pneumonia" is no "pneumonia", and is affirmed, doubted or denied, in one section or another. How much each of
 these says is learnt once for all codes, so that a code without a training note has its say too: the terms are the
-classification's, and nothing about a single code is learnt. With \(x\) the features of a pair of note and code (0 or 1;
-see `TermView`) and \(f_c\) the share of training notes with the code,
+classification's, and of a single code nothing but its frequency is learnt. With \(x\) the features of a pair of note
+and code (0 or 1; see `TermView`) and \(f_c\) the share of training notes with the code,
 
 \[ \mathrm{logit}\,P(y_{nc} = 1) = w \cdot x_{nc} + v\, \mathrm{logit}\, f_c + b . \]
 """
@@ -88,7 +88,8 @@ class TermView:
         record = read_json(folder / FILE)
         try:
             codes, outside = tuple(record["codes"]), dict.fromkeys(record["outside"], OUTSIDE)
-            inside = {term: codes.index(code) for term, code in record["terms"].items()}
+            columns = {code: column for column, code in enumerate(codes)}
+            inside = {term: columns[code] for term, code in record["terms"].items()}
             terms = {tuple(term.split()): column for term, column in (outside | inside).items()}
             weights, bias = (np.array(record[name], dtype=np.float64) for name in ("weights", "bias"))
             view = cls(codes, terms, tuple(record["sections"]), weights, bias)
