@@ -1,14 +1,23 @@
 """Do probabilities mean what they say? Over (note, code) pairs with probability p and outcome y:
 
-    brier = mean (p - y)^2
-    ece   = sum_b n_b/N |acc_b - conf_b|      acc_b: share of positives in bin b; conf_b: mean probability in it
-    mce   = max_b |acc_b - conf_b|
+    brier          = mean (p - y)^2
+    ece            = sum_b n_b/N |acc_b - conf_b|,   mce = max_b |acc_b - conf_b|
+                     bins of the confidence of the predicted side, c = max(p, 1 - p), which is y = 1 where p > .5;
+                     acc_b: share of pairs in bin b whose predicted side is right; conf_b: mean c in it
+    ece_positive,    the same of the probability itself: bins of p,
+    mce_positive     acc_b: share of positives in bin b; conf_b: mean p in it
 
-`ece`, `mce`: bins of equal count over all pairs, 500 by default (Marcou et al. 2024). A tie is never split between
-bins: the figures do not depend on the order of the notes; where many pairs tie there are fewer bins.
-`*_equal_width`: the same number of bins of equal width on 0..1, empty ones left out; another number.
-`*_above_1_percent`: bins of equal count over the pairs with p > .01 only, since 99 % sure negatives make the figures
-over all pairs tiny by construction. NaN where there is no such pair.
+`ece`, `mce` are the figures of Marcou et al. 2024, binned as in their released code (`confidence_ece_a`): 500 bins of
+equal count over all pairs (see `confidence_bins`). `ece_positive`, `mce_positive` are ours, 500 bins of equal count as
+well (see `equal_count_bins`). They are different numbers: a p of .02 and one of .98 share a bin of `ece`, where too
+many right answers of the first kind make up for too few of the second; not so in `ece_positive`. No figure depends on
+the order of the notes: both ways give all pairs of one value to one bin, so that there are fewer bins where many tie.
+
+The variants are ours and of the kind of `ece_positive`. `*_equal_width`: the same number of bins of equal width on
+0..1, empty ones left out. `*_above_1_percent`: bins of equal count over the pairs with p > .01 only, since 99 % sure
+negatives make the figures over all pairs tiny by construction. NaN where there is no such pair.
+
+Every calibration error is biased upwards: a bin of few pairs is never quite right, even where the probabilities are.
 """
 
 from __future__ import annotations
@@ -22,7 +31,10 @@ from concept_icd.metrics.inputs import Bools, Floats, Ints, check_pair
 
 
 class ReliabilityBins(NamedTuple):
-    """Non-empty bins by rising confidence: mean probability, share of positives, pairs; (bins,) each."""
+    """Non-empty bins by rising confidence: mean confidence, share that is right, pairs; (bins,) each.
+
+    Of the positive side these are the mean probability and the share of positives.
+    """
 
     confidence: Floats
     accuracy: Floats
@@ -30,7 +42,7 @@ class ReliabilityBins(NamedTuple):
 
 
 def calibration_metrics(gold: ArrayLike, probabilities: ArrayLike, bins: int = 500) -> dict[str, float]:
-    """`ece`, `mce`, `brier`, and the named variants of the module's text.
+    """`brier`, `ece` and `mce` (of the predicted side, the study's), `ece_positive`, `mce_positive`, and the variants.
 
     Args:
         gold: 0/1 (notes, codes). probabilities: (notes, codes) in 0..1.
@@ -41,11 +53,14 @@ def calibration_metrics(gold: ArrayLike, probabilities: ArrayLike, bins: int = 5
     truth, values = check_pair(gold, probabilities, probabilities=True)
     truth, values = truth.ravel(), values.ravel()
     sure = values > 0.01
-    ece, mce = _errors(equal_count_bins(truth, values, bins))
+    ece, mce = _errors(confidence_bins(truth, values, bins))
+    positive_ece, positive_mce = _errors(equal_count_bins(truth, values, bins))
     width_ece, width_mce = _errors(equal_width_bins(truth, values, bins))
     found = {
         "ece": ece,
         "mce": mce,
+        "ece_positive": positive_ece,
+        "mce_positive": positive_mce,
         "brier": float(np.square(values - truth).mean()),
         "ece_equal_width": width_ece,
         "mce_equal_width": width_mce,
@@ -59,6 +74,28 @@ def calibration_metrics(gold: ArrayLike, probabilities: ArrayLike, bins: int = 5
         brier = float(np.square(values - truth).mean())
         found |= {"ece_above_1_percent": ece, "mce_above_1_percent": mce, "brier_above_1_percent": brier}
     return found
+
+
+def confidence_bins(gold: Bools, probabilities: Floats, bins: int) -> ReliabilityBins:
+    """The bins of `ece`: pairs in order of the predicted side's confidence c, cut as the study's code cuts them.
+
+    With m = floor(pairs / bins) and c_1 <= c_2 <= ..., the bounds are .5, (c_m + c_m+1)/2, (c_2m + c_2m+1)/2, ..., 1,
+    each the first value of its bin: what the division leaves over is in the last one, a tie falls where its last pair
+    falls, and a c of exactly 1 has a bin of its own. Fewer pairs than bins: each pair is a bin. Both (pairs,).
+    """
+    _require_bins(bins)
+    confidence = np.maximum(probabilities, 1 - probabilities)
+    wrong = confidence[(probabilities > 1 - probabilities) != gold]
+    ordered = np.sort(confidence)
+    bins = min(bins, ordered.size)
+    cuts = np.arange(1, bins) * (ordered.size // bins)
+    bounds = np.concatenate([[0.5], (ordered[cuts - 1] + ordered[cuts]) / 2, [1.0]])
+    starts = np.unique(np.searchsorted(ordered, bounds, side="left"))
+    starts = starts[starts < ordered.size]
+    pairs = np.diff(starts, append=ordered.size)
+    bin_of_wrong = np.searchsorted(ordered[starts], wrong, side="right") - 1
+    accuracy = 1 - np.bincount(bin_of_wrong, minlength=starts.size) / pairs
+    return ReliabilityBins(np.add.reduceat(ordered, starts) / pairs, accuracy, pairs)
 
 
 def equal_count_bins(gold: Bools, probabilities: Floats, bins: int) -> ReliabilityBins:

@@ -86,12 +86,16 @@ DEFINITIONS: dict[str, dict[str, str]] = {
     "Billing order, procedures (notes with a gold procedure)": _of_kind("procedures"),
     "Calibration": {
         "brier": "mean squared error of the probabilities, all pairs",
-        "ece": "expected calibration error, 500 bins of equal count, all pairs",
+        "ece": "expected calibration error of the predicted side: confidence max(p, 1 - p) against the share that is "
+        "right, 500 bins of equal count (Marcou et al. 2024)",
         "mce": "the largest error of a bin, same bins",
-        "ece_equal_width": "500 bins of equal width; another number",
+        "ece_positive": "expected calibration error of the probability itself: p against the share of positives, 500 "
+        "bins of equal count; not comparable with ece",
+        "mce_positive": "the largest error of a bin, same bins",
+        "ece_equal_width": "as ece_positive, 500 bins of equal width",
         "mce_equal_width": "the largest error of a bin, same bins",
         "brier_above_1_percent": "pairs with a probability above .01 only",
-        "ece_above_1_percent": "500 bins of equal count, pairs above .01 only",
+        "ece_above_1_percent": "as ece_positive, pairs above .01 only",
         "mce_above_1_percent": "the largest error of a bin, same bins",
     },
 }
@@ -122,7 +126,7 @@ SUMMARY = (
     *("precision_at_5", "precision_at_8", "precision_at_15", "recall_at_8", "r_precision", "map", "ndcg"),
     *(f"rank_errors_at_{recall}" for recall in (25, 50, 75, 100)),
     *(f"reading_{name}_at_90" for name in ("depth", "expected", "recall", "reached", "errors", "fixed_depth")),
-    *(*ORDER, "ece", "brier"),
+    *(*ORDER, "ece", "ece_positive", "brier"),
 )
 
 

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -13,15 +15,18 @@ def test_two_bins_by_hand():
     # Equal count: {.1, .2} with one positive of two, {.6, .9} with two of two.
     gold, probabilities = np.array([[0, 1], [1, 1]]), np.array([[0.1, 0.2], [0.6, 0.9]])
     found = calibration_metrics(gold, probabilities, bins=2)
-    assert found["ece"] == pytest.approx((2 * abs(0.5 - 0.15) + 2 * abs(1 - 0.75)) / 4)
-    assert found["mce"] == pytest.approx(0.35)
+    assert found["ece_positive"] == pytest.approx((2 * abs(0.5 - 0.15) + 2 * abs(1 - 0.75)) / 4)
+    assert found["mce_positive"] == pytest.approx(0.35)
+    # Confidence of the predicted side: {.6 right, .8 wrong} and {.9 right, .9 right}.
+    assert found["ece"] == pytest.approx((2 * abs(0.5 - 0.7) + 2 * abs(1 - 0.9)) / 4)
+    assert found["mce"] == pytest.approx(0.2)
     assert found["brier"] == pytest.approx((0.01 + 0.64 + 0.16 + 0.01) / 4)
 
 
 def test_equal_count_and_equal_width_are_different_numbers():
     gold, probabilities = np.array([[0, 0, 0, 1]]), np.array([[0.1, 0.2, 0.3, 0.9]])
     found = calibration_metrics(gold, probabilities, bins=2)
-    assert found["ece"] == pytest.approx((2 * 0.15 + 2 * abs(0.5 - 0.6)) / 4)
+    assert found["ece_positive"] == pytest.approx((2 * 0.15 + 2 * abs(0.5 - 0.6)) / 4)
     assert found["ece_equal_width"] == pytest.approx((3 * 0.2 + 1 * 0.1) / 4)
     assert found["mce_equal_width"] == pytest.approx(0.2)
 
@@ -37,7 +42,50 @@ def test_pairs_above_one_percent_are_told_apart():
 
 def test_sure_and_right_is_zero():
     found = calibration_metrics([[0, 1]], [[0.0, 1.0]])
-    assert (found["ece"], found["mce"], found["brier"]) == (0, 0, 0)
+    assert [found[name] for name in ("ece", "mce", "ece_positive", "mce_positive", "brier")] == [0] * 5
+
+
+@pytest.mark.parametrize(
+    ("gold", "probabilities", "bins", "ece", "mce"),
+    [  # the test cases of the study's released code, as columns (1 - p, p) there
+        ([1] * 50 + [0] * 50, [0.5] * 100, 1, 0.0, 0.0),
+        ([1] * 50 + [0] * 50, [0.0] * 100, 1, 0.5, 0.5),
+        ([1] * 50 + [0] * 50, [0.1] * 100, 1, 0.4, 0.4),
+        ([1] * 50 + [0] * 50, [0.9] * 50 + [0.7] * 50, 2, 0.4, 0.7),
+    ],
+)
+def test_the_cases_of_the_study(gold, probabilities, bins, ece, mce):
+    found = calibration_metrics([gold], [probabilities], bins=bins)
+    assert (found["ece"], found["mce"]) == pytest.approx((ece, mce))
+
+
+def test_sides_make_up_for_each_other_in_the_confidence_alone():
+    gold, probabilities = np.array([[0, 0, 1, 0]]), np.array([[0.25, 0.25, 0.75, 0.75]])
+    found = calibration_metrics(gold, probabilities, bins=1)
+    assert found["ece"] == 0  # three of four right at a confidence of .75
+    assert calibration_metrics(gold, probabilities, bins=2)["ece_positive"] == 0.25
+
+
+def test_bins_of_confidence_equal_the_study_s_reading_of_equal_count():
+    rng = np.random.default_rng(5)
+    probabilities = np.concatenate([rng.beta(0.1, 2, 700), rng.integers(0, 6, 333) / 5])  # 1,033 pairs, ties, 0 and 1
+    gold = rng.random(1033) < probabilities**0.7
+    for bins in (1, 2, 10, 100, 500, 1033):
+        confidence, right = np.maximum(probabilities, 1 - probabilities), (probabilities > 0.5) == gold
+        ordered, size = np.sort(confidence), 1033 // bins  # the last bin has what is left over
+        middles = [(ordered[b * size - 1] + ordered[b * size]) / 2 for b in range(1, bins)]
+        bounds = [0.5, *middles, 1.0, np.inf]
+        inside = [(low <= confidence) & (confidence < high) for low, high in pairwise(bounds)]
+        inside = [members for members in inside if members.any()]
+        gaps = [abs(right[members].mean() - confidence[members].mean()) for members in inside]
+        found = calibration_metrics([gold], [probabilities], bins=bins)
+        assert found["mce"] == pytest.approx(max(gaps))
+        assert found["ece"] == pytest.approx(np.average(gaps, weights=[members.sum() for members in inside]))
+
+
+def test_more_bins_than_pairs_is_a_bin_a_pair():
+    found = calibration_metrics([[0, 1, 1]], [[0.1, 0.3, 0.8]])
+    assert found["ece"] == pytest.approx((0.1 + 0.7 + 0.2) / 3)
 
 
 @given(tied())
