@@ -56,7 +56,7 @@ def run_pipeline(
     Raises:
         InputError: whatever a stage says.
     """
-    from concept_icd.scoring.adapters import adapters_of, score_corpus
+    from concept_icd.scoring.adapters import score_corpus
     from concept_icd.tuning.config import parse_options
     from concept_icd.tuning.finetune import changed_options, finetune
 
@@ -74,8 +74,7 @@ def run_pipeline(
         raise InputError(f"{tuned} was tuned with other options ({', '.join(changed)}); name another folder")
     if _begin("3/5 score", scored):
         notes = [note.note for note in (*corpus.split(heads), *corpus.split("test"))]
-        unseen = [note for note, name in zip(notes, adapters_of(notes, tuned), strict=True) if name is not None]
-        score_corpus(unseen, tuned, scored)
+        score_corpus(notes, tuned, scored)
     scores = load_scores(scored)
     if _begin("4/5 fit", out / "coder"):
         start = time.monotonic()

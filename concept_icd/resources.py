@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from concept_icd.errors import InputError
+from concept_icd.errors import InputError, did_you_mean
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -26,6 +26,21 @@ def resource(name: str) -> Path:
     raise InputError(f"{name} is missing from this installation of concept-icd; reinstall it")
 
 
+def shipped_yaml(folder: str, name: str) -> Path:
+    """The path of a shipped YAML file of `folder` by its bare name, e.g. `shipped_yaml("configs", "mimic3-50")`.
+
+    Raises:
+        InputError: there is none of that name; says which there are.
+    """
+    names = sorted(file.stem for file in resource(folder).glob("*.yaml"))
+    if name not in names:
+        kind = folder.split("/")[0].removesuffix("s")
+        raise InputError(
+            f"there is no {kind} {name!r}{did_you_mean(name, names)}; name one of {', '.join(names)}, or a YAML file"
+        )
+    return resource(folder) / f"{name}.yaml"
+
+
 def read_yaml(folder: str, name_or_path: str | Path) -> tuple[Path, Any]:
     """A YAML file by its path, or a shipped one of `folder` ("prompts", "configs") by its bare name.
 
@@ -39,7 +54,7 @@ def read_yaml(folder: str, name_or_path: str | Path) -> tuple[Path, Any]:
 
     path, kind = Path(name_or_path), folder.split("/")[0].removesuffix("s")
     if path.suffix not in (".yaml", ".yml"):
-        path = resource(f"{folder}/{name_or_path}.yaml")
+        path = shipped_yaml(folder, str(name_or_path))
     try:
         return path, yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:

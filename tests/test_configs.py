@@ -83,7 +83,7 @@ def test_unknown_key_names_the_nearest(wrong: str, right: str, tmp_path: Path) -
 
 
 def test_config_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"configs/no-such\.yaml is missing|cannot read the config"):
+    with pytest.raises(InputError, match=r"there is no config 'no-such'; name one of .*mimic3-50.*, or a YAML file"):
         parse("no-such", tmp_path)
 
 

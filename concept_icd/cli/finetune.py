@@ -28,13 +28,13 @@ def run(args: argparse.Namespace) -> int:
 
     import torch
 
-    from concept_icd.resources import resource
+    from concept_icd.resources import shipped_yaml
     from concept_icd.tuning.__main__ import main
 
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--quiet"]
     if args.accelerate_config:
         file = Path(args.accelerate_config)
-        launch += ["--config_file", str(file if file.suffix else resource(f"configs/accelerate/{file}.yaml"))]
+        launch += ["--config_file", str(file if file.suffix else shipped_yaml("configs/accelerate", str(file)))]
     elif (gpus := torch.cuda.device_count()) > 1:
         launch += ["--multi_gpu", "--num_machines", "1", "--num_processes", str(gpus)]
         launch += ["--mixed_precision", "no", "--dynamo_backend", "no"]

@@ -31,7 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     also = "with --descent: also ask for the N codes whose words the note has (BM25; default: the descent's own)"
     parser.add_argument("--retrieve", type=int, metavar="N", help=also)
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N notes, to try things out")
-    parser.add_argument("--in-sample", action="store_true", help="score notes that every adapter has seen all the same")
+    parser.add_argument(
+        "--in-sample", action="store_true", help="score notes that every adapter was tuned on too; else left out"
+    )
     mean = "score new notes by the mean over all adapters of the tuning, or by the final one; default: the tuning's"
     parser.add_argument("--average", action=argparse.BooleanOptionalAction, help=mean)
     parser.add_argument("--max-length", type=int, metavar="TOKENS", help="longest prompt; default: the tuning's")
@@ -76,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     options["concepts"] = _concepts(args)
     rule, plan = _descent(args, options["concepts"])
     if args.dry_run:
-        _print_dry_run(plan_scoring(notes, args.tuned, **options), args, rule)
+        _print_dry_run(plan_scoring(notes, args.tuned, **options), len(notes), args, rule)
         return 0
     options["plan"] = plan
     new = score_corpus(notes, args.tuned, args.out, engine=_engine(args), shard_notes=args.shard_notes, **options)
@@ -187,7 +189,7 @@ def _engine(args: argparse.Namespace) -> Engine | None:
     return RayEngine(args.ray_address, workers=args.workers, gpus=0 if without_gpu else args.tensor_parallel)
 
 
-def _print_dry_run(scoring: Any, args: argparse.Namespace, rule: DescentRule | None) -> None:
+def _print_dry_run(scoring: Any, notes: int, args: argparse.Namespace, rule: DescentRule | None) -> None:
     """A table, or with --json one object."""
     import dataclasses
     import json
@@ -205,6 +207,8 @@ def _print_dry_run(scoring: Any, args: argparse.Namespace, rule: DescentRule | N
         unknown = str(error)
     if not args.json:
         _print_tables(count, estimates, scoring.adapters)
+        if scoring.left_out:
+            print(f"left out: {scoring.left_out_of(notes)}")
         if unknown:
             print(f"no estimate of hours: {unknown}")
         return
@@ -214,6 +218,7 @@ def _print_dry_run(scoring: Any, args: argparse.Namespace, rule: DescentRule | N
         "notes": count.notes,
         "notes_counted": count.counted,
         "notes_flawed": count.flawed,
+        "notes_left_out": scoring.left_out,
         "notes_truncated": count.truncated,
         "concepts": count.concepts,
         "tokens_computed": round(count.computed),

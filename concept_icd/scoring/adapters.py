@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,11 +39,12 @@ def score_corpus(
     """Fills the store `folder` with the scores of `notes` under the tuning run `tuned`.
 
     A note that the final adapter was tuned on is scored by the adapter of its fold; every other note by the final one,
-    or where `average` says so by the mean over all adapters of the run.
+    or where `average` says so by the mean over all adapters of the run. Notes that every adapter was tuned on, as most
+    are after a run with a holdout, are left out, which stderr is told.
 
     Args:
         concepts: by default those of the tuning. plan, engine, shard_notes: see `fill_store`.
-        in_sample: score training notes that no adapter is blind to all the same; heads will refuse the result.
+        in_sample: score the notes that no adapter is blind to all the same; heads will refuse the result.
         average: by default as the tuning run says. kind, url: see `ScorerSpec`.
         options: go to the scorer's `from_pretrained`; max_length and note_text are those of the tuning by default.
 
@@ -50,11 +52,13 @@ def score_corpus(
         Whether there was anything to do.
 
     Raises:
-        InputError: the run is not complete, or a note was seen by every adapter and `in_sample` is False.
+        InputError: the run is not complete, or every note was seen by every adapter and `in_sample` is False.
     """
     scoring = plan_scoring(
         notes, tuned, concepts=concepts, in_sample=in_sample, average=average, kind=kind, url=url, **options
     )
+    if scoring.left_out:
+        print(f"left out: {scoring.left_out_of(len(notes))}", file=sys.stderr, flush=True)
     jobs = [Job(name, group, scoring.specs[name]) for name, group in scoring.notes.items()]
     return fill_store(
         folder,
@@ -74,6 +78,7 @@ class Scoring:
 
     Attributes:
         settings: what decides the scores beside notes, concepts and prompt.
+        left_out: how many notes are not scored because every adapter was tuned on them.
     """
 
     specs: dict[str, ScorerSpec]
@@ -81,6 +86,11 @@ class Scoring:
     concepts: ConceptSet
     prompt: PromptTemplate
     settings: dict[str, Any]
+    left_out: int = 0
+
+    def left_out_of(self, notes: int) -> str:
+        """What is left out of so many notes, in words."""
+        return f"{self.left_out} of {notes} notes, which every adapter was tuned on (--in-sample scores them too)"
 
     @property
     def adapters(self) -> int:
@@ -113,16 +123,16 @@ def plan_scoring(
     options["max_length"] = options.get("max_length") or tuning.get("max_length")
     options["note_text"] = checked_note_text(options.get("note_text") or tuning.get("note_text", "whole"))
     groups: dict[str, list[Note]] = {}
-    leaked = []
+    leaked = 0
     notes = require_notes(notes)
     for note, name in zip(notes, adapters_of(notes, tuned), strict=True):
-        if name is None:
-            leaked.append(note.note_id)
-        groups.setdefault(name or ADAPTER, []).append(note)
-    if leaked and not in_sample:
+        leaked += name is None
+        if name is not None or in_sample:
+            groups.setdefault(name or ADAPTER, []).append(note)
+    if notes and not groups:
         raise InputError(
-            f"{len(leaked)} notes (first: {', '.join(leaked[:3])}) were seen by every adapter of {tuned}: "
-            "tune with folds or a holdout, or pass --in-sample and accept that heads cannot be fitted on the scores"
+            f"all {leaked} notes were seen by every adapter of {tuned}: name others (such as --splits dev), tune with "
+            "folds or a holdout, or pass --in-sample and accept that heads cannot be fitted on the scores"
         )
     if average is None:
         average = tuning.get("average", False)
@@ -137,7 +147,7 @@ def plan_scoring(
         "max_length": options["max_length"],
         "note_text": options["note_text"],
         "dtype": options.get("dtype"),
-        "out_of_fold": not leaked,
+        "out_of_fold": not (leaked and in_sample),
     }
     prompt = PromptTemplate.load(tuned / PROMPT)
     return Scoring(
@@ -146,6 +156,7 @@ def plan_scoring(
         concepts=concepts or ConceptSet.load(tuned / CONCEPTS),
         prompt=prompt,
         settings=settings,
+        left_out=0 if in_sample else leaked,
     )
 
 

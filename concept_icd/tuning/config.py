@@ -15,6 +15,7 @@ import torch
 from concept_icd.errors import InputError, MissingExtraError
 from concept_icd.prompts import checked_note_text
 from concept_icd.tuning.options import make_from, parse_into
+from concept_icd.tuning.publishing import CONSENT, check_trackers
 
 try:
     from trl import ModelConfig, SFTConfig
@@ -110,6 +111,7 @@ class TuningConfig(SFTConfig):
     output_dir: str | None = field(default=None, metadata={"help": "Folder of the adapters."})
     # The parser takes a union's second type where None comes first.
     report_to: None | str | list[str] = field(default="none", metadata={"help": "Trackers."})  # noqa: RUF036
+    i_may_publish: bool = field(default=False, metadata={"help": CONSENT})
     max_length: int | None = field(default=None, metadata={"help": "Most tokens of a prompt; default: the model's."})
     learning_rate: float = field(default=2e-4, metadata={"help": "Peak learning rate."})
     logging_steps: float = field(default=10, metadata={"help": "Steps between loss lines."})
@@ -124,6 +126,7 @@ class TuningConfig(SFTConfig):
             raise InputError("name the folder of the adapters with --output_dir")
         if not torch.cuda.is_available():
             self.use_cpu, self.bf16 = True, False
+        check_trackers(self)
         self.remove_unused_columns = False
         self.disable_tqdm = True  # the trainer shows its own progress
         self.dataset_kwargs = {"skip_prepare_dataset": True}

@@ -47,6 +47,7 @@ from concept_icd.records import CodedNote
 from concept_icd.tuning.config import ConceptArguments, LoraModelConfig, Options, TuningConfig
 from concept_icd.tuning.examples import PackedCollator, training_rows
 from concept_icd.tuning.folder import ADAPTER, CONCEPTS, FOLDS, PROMPT
+from concept_icd.tuning.publishing import begin_publishing, publish
 from concept_icd.tuning.runs import DECISIVE, last_checkpoint, on_main
 from concept_icd.tuning.trainer import ConceptTrainer
 
@@ -70,20 +71,24 @@ def finetune(options: Options) -> Path:
     corpus_hash = sha256(Path(arguments.corpus) / "notes.parquet")
     with begun_folder(out, lambda: _holds_work(out)):
         on_main(lambda: _begin(out, options, concepts, prompt, folds, corpus_hash))
+        on_main(lambda: begin_publishing(training))
         for name, kept_out in _adapters(folds):
             if not (out / name / "adapter_config.json").is_file():
                 _log(f"adapter {name}: {sum(note.note.note_id not in kept_out for note in notes)} notes")
+                own = dataclasses.replace(training, output_dir=str(out / "checkpoints" / name))
+                own.push_to_hub = False  # the trainer would push checkpoints; the finished adapter is uploaded below
                 tune_adapter(
                     [note for note in notes if note.note.note_id not in kept_out],
                     concepts,
                     prompt,
-                    dataclasses.replace(training, output_dir=str(out / "checkpoints" / name)),
+                    own,
                     model,
                     arguments,
                     out / name,
                 )
         if PartialState().is_main_process:
             shutil.rmtree(out / "checkpoints", ignore_errors=True)
+            publish(out, training)
             write_manifest(
                 out,
                 "finetune",

@@ -16,6 +16,9 @@ from transformers import HfArgumentParser
 from concept_icd.errors import InputError, did_you_mean
 from concept_icd.resources import read_yaml
 
+#: What a file that may be somebody else's cannot say.
+_COMMAND_LINE_ALONE = ("i_may_publish",)
+
 
 def parse_into(classes: Sequence[type], argv: Sequence[str], configs: str) -> Any:
     """An instance of each of `classes` (dataclasses), from `--config FILE.yaml` and flags.
@@ -75,6 +78,8 @@ def _flags_of(config: str | None, configs: str, known: dict[str, type]) -> list[
     for key, value in content.items():
         if key not in known:
             raise InputError(f"the config {path} has an unknown key {key!r}{did_you_mean(str(key), known)}")
+        if key in _COMMAND_LINE_ALONE:
+            raise InputError(f"the config {path} has the key {key!r}, which only you can give, on the command line")
         if value is not None:
             words = value if isinstance(value, list) else [json.dumps(value) if isinstance(value, dict) else value]
             flags += [f"--{key}", *map(str, words)]

@@ -77,13 +77,17 @@ def test_each_training_note_is_scored_by_the_adapter_of_its_fold(folds, llama, t
         assert min(distances.values()) > 0.05
 
 
-def test_notes_that_every_adapter_saw_are_refused_or_marked(llama, tmp_path):
+def test_notes_that_every_adapter_saw_are_left_out_or_marked(llama, tmp_path, capsys):
     """A holdout of three notes: the six others were seen by the only adapter."""
     held = {note.note_id: ADAPTER for note in TRAIN[:3]}
     seen = [note.note_id for note in TRAIN[3:]]
     tuned = tuned_folder(tmp_path / "tuned", llama, held, seen)
-    with pytest.raises(InputError, match=r"6 notes \(first: train-3, train-4, train-5\) were seen by every adapter"):
-        score_corpus([*TRAIN, *NEW], tuned, tmp_path / "s")
+    score_corpus([*TRAIN, *NEW], tuned, tmp_path / "left-out")
+    assert "left out: 6 of 12 notes, which every adapter was tuned on" in capsys.readouterr().err
+    assert set(load_scores(tmp_path / "left-out").note_ids) == {note.note_id for note in (*TRAIN[:3], *NEW)}
+    assert load_scores(tmp_path / "left-out").out_of_fold
+    with pytest.raises(InputError, match="all 6 notes were seen by every adapter"):
+        score_corpus(TRAIN[3:], tuned, tmp_path / "s")
     assert not (tmp_path / "s").exists()
     score_corpus([*TRAIN, *NEW], tuned, tmp_path / "s", in_sample=True)
     assert not load_scores(tmp_path / "s").out_of_fold

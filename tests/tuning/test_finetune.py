@@ -215,7 +215,10 @@ def test_a_bad_config_is_one_line(corpus, llama, tmp_path, capsys, config, sente
         (["--corpus", "{corpus}"], "name the folder of the adapters with --output_dir"),
         (["--config"], "--config needs the name of a YAML file"),
         (["--config=nowhere.yaml"], "cannot read the config nowhere.yaml"),
-        (["--config", "synthetic-tny"], "synthetic-tny"),
+        (
+            ["--config", "synthetic-tny"],
+            "no config 'synthetic-tny' (did you mean 'synthetic-tiny'?); name one of cmc2007-",
+        ),
         (["--learning_rte", "1"], "there is no option --learning_rte (did you mean 'learning_rate'?)"),
         (["--learning_rate", "fast"], "invalid float value: 'fast'"),
         (["--codes"], "expected one argument"),

@@ -15,6 +15,7 @@ from transformers import TrainingArguments
 from concept_icd.errors import InputError
 from concept_icd.models.ltr_icd.config import ModelOptions
 from concept_icd.tuning.options import make_from, parse_into
+from concept_icd.tuning.publishing import CONSENT, check_trackers
 
 
 @dataclass
@@ -46,6 +47,7 @@ class TrainingOptions(TrainingArguments):
 
     output_dir: str | None = field(default=None, metadata={"help": "Folder of the model and its predictions."})
     report_to: None | str | list[str] = field(default="none", metadata={"help": "Trackers."})  # noqa: RUF036
+    i_may_publish: bool = field(default=False, metadata={"help": CONSENT})
     learning_rate: float = field(
         default=1e-4, metadata={"help": "Peak learning rate. 1e-4: T5's usual with Adam; BERTs take 5e-5 (PLM-ICD)."}
     )
@@ -61,6 +63,9 @@ class TrainingOptions(TrainingArguments):
     def __post_init__(self) -> None:
         if not self.output_dir:
             raise InputError("name the folder of the model with --output_dir")
+        if self.push_to_hub:
+            raise InputError("push_to_hub is for adapters of `concept-icd finetune`: upload this folder yourself")
+        check_trackers(self)
         if not torch.cuda.is_available():
             self.use_cpu, self.bf16 = True, False
         self.remove_unused_columns = False
