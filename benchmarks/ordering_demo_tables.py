@@ -70,7 +70,7 @@ class Tables:
         procedure = np.array([ontology.kind(code) == "procedure" for code in codes])
         drugs = sorted({drug for note in notes for drug in note.note.drugs})
         given = np.array([[drug in note.note.drugs for drug in drugs] for note in notes], dtype=float)
-        age = np.array([(note.note.age or 0.0) / 50 for note in notes])
+        age = np.array([(0.0 if note.note.age is None else note.note.age) / 50 for note in notes])
         x = np.column_stack([age, [note.note.sex == "F" for note in notes], given[:, given.sum(axis=0) >= FEWEST]])
         levels = [[code.split(".")[0] for code in codes], [ontology.ancestors(code)[0] for code in codes]]
         groups = tuple(np.unique(level, return_inverse=True)[1] for level in levels)

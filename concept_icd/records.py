@@ -6,9 +6,13 @@ that it must never see. No scorer accepts a `CodedNote`.
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, SupportsFloat
+
+from concept_icd.errors import InputError
 
 Kind = Literal["diagnosis", "procedure"]
 Level = Literal["chapter", "section", "category", "subcategory", "code", "phrase", "words", "terms", "drugs"]
@@ -16,6 +20,63 @@ Level = Literal["chapter", "section", "category", "subcategory", "code", "phrase
 LEVELS: tuple[Level, ...] = ("chapter", "section", "category", "subcategory", "code", "phrase")
 #: Levels of what other views say of a code (`concept_icd.views`).
 VIEWS: tuple[Level, ...] = ("words", "terms", "drugs")
+
+#: Sex as FHIR's administrative gender, MIMIC's letters and OMOP's concepts spell it. None: not known, or neither.
+_SEX = {
+    **dict.fromkeys(("female", "f", "8532"), "F"),
+    **dict.fromkeys(("male", "m", "8507"), "M"),
+    **dict.fromkeys(("other", "o", "unknown", "u", "8521", "8551", "8570", "0", ""), None),
+}
+#: Nobody is older. MIMIC-III moves the births of patients above 89 years 300 years back, so that 300 to 315 is such an
+#: age, and other sources write "> 89"; both are 90 here, as MIMIC's own users write them.
+OLDEST_AGE, SHIFTED, ABOVE_89 = 150, range(300, 316), 90.0
+_ABOVE_89 = re.compile(r"(?:>|&gt;)\s*89|(?:>=|\u2265)\s*90|9[0-9]\s*\+|89\s*\+")
+
+
+def sex_of(value: object) -> str | None:
+    """ "F", "M" or None (not known, or neither), from the words of FHIR, MIMIC and OMOP in any case.
+
+    >>> sex_of("Female"), sex_of("m"), sex_of(8532), sex_of("unknown"), sex_of(None)
+    ('F', 'M', 'F', None, None)
+
+    Raises:
+        InputError: anything else; the sentence does not quote it.
+    """
+    if value is None:
+        return None
+    word = str(value).strip().lower() if isinstance(value, (str, int)) and not isinstance(value, bool) else None
+    if word not in _SEX:
+        raise InputError('\'sex\' must be "female" or "male" (or F, M; "other" and "unknown" count as not known)')
+    return _SEX[word]
+
+
+def age_of(value: object) -> float | None:
+    """Years, from 0 to 150, from a number or its digits; above 89 also as MIMIC writes it: 300 and more, or "> 89".
+
+    >>> age_of(0), age_of("71"), age_of(304.2), age_of("> 89"), age_of(None), age_of("")
+    (0.0, 71.0, 90.0, 90.0, None, None)
+
+    Raises:
+        InputError: no number, not finite, below 0, or older than anybody; the sentence does not quote it.
+    """
+    if value is None:
+        return None
+    if isinstance(value, str):
+        text = value.strip()
+        if not text:
+            return None
+        if _ABOVE_89.fullmatch(text):
+            return ABOVE_89
+        value = float(text) if re.fullmatch(r"\d{1,3}(?:\.\d*)?", text, re.ASCII) else math.nan
+    try:
+        years = math.nan if isinstance(value, bool) or not isinstance(value, SupportsFloat) else float(value)
+    except OverflowError:  # an integer of hundreds of digits
+        years = math.inf
+    if math.isfinite(years) and int(years) in SHIFTED:
+        return ABOVE_89
+    if not 0 <= years <= OLDEST_AGE:
+        raise InputError(f"'age' must be a number of years, 0 to {OLDEST_AGE} (above 89 also \"> 89\")")
+    return years
 
 
 @dataclass(frozen=True)
@@ -26,7 +87,10 @@ class Note:
         note_id: unique within a corpus.
         text: the raw text.
         patient_id: groups notes of one patient, for splits and bootstrap intervals.
-        age: in years. sex: "F", "M" or None. drugs: names as given.
+        age: in years, as `age_of` reads it. sex: "F", "M" or None, as `sex_of` reads it. drugs: names as given.
+
+    Raises:
+        InputError: an age or a sex that cannot be one: a value that means nothing must not be read as another.
     """
 
     note_id: str
@@ -35,6 +99,10 @@ class Note:
     age: float | None = None
     sex: str | None = None
     drugs: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "age", age_of(self.age))  # the record is frozen
+        object.__setattr__(self, "sex", sex_of(self.sex))
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ from __future__ import annotations
 import difflib
 import gzip
 import json
-import math
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +22,7 @@ from typing import Any
 from concept_icd.corpora.reading import Entry, Failure, decode, flaw, strictly, without_duplicates
 from concept_icd.errors import InputError
 from concept_icd.ontology import Ontology, load_ontology
-from concept_icd.records import CodedNote, Kind, Note
+from concept_icd.records import CodedNote, Kind, Note, age_of, sex_of
 
 FIELDS = (
     *("note_id", "text", "patient_id", "age", "sex", "drugs"),
@@ -87,7 +86,7 @@ def _coded_note(record: dict[str, Any], ontology: Ontology) -> CodedNote:
         text=_string(record, "text", required=True) or "",
         patient_id=_string(record, "patient_id"),
         age=_age(record.get("age")),
-        sex=_string(record, "sex"),
+        sex=sex_of(record.get("sex")),
         drugs=_strings(record.get("drugs"), "drugs"),
     )
     if reason := flaw(note.text):
@@ -162,11 +161,9 @@ def _check_string(value: Any, field: str) -> None:
 
 
 def _age(value: Any) -> float | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
-        raise InputError("'age' must be a number of years, 0 or more")
-    return float(value)
+    if isinstance(value, str) and value.strip()[:1].isdecimal() and not value.strip().endswith("+"):
+        raise InputError("'age' must be a number of years, without quotes")
+    return age_of(value)
 
 
 def _split(record: dict[str, Any]) -> str | None:

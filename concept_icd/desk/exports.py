@@ -59,7 +59,7 @@ def as_jsonl(desk: Desk, reviewed: Iterable[Reviewed]) -> str:
     for note, review in reviewed:
         line: dict[str, Any] = {"note_id": note.note_id, "text": note.text}
         given = {"patient_id": note.patient_id, "age": note.age, "sex": note.sex, "drugs": list(note.drugs)}
-        line |= {name: value for name, value in given.items() if value}
+        line |= {name: value for name, value in given.items() if value not in (None, [])}  # 0 is an age
         line["diagnoses"] = [decided.code for decided in review.accepted["diagnosis"]]
         line["procedures"] = [decided.code for decided in review.accepted["procedure"]]
         last = review.submitted or review.last

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from concept_icd.corpora.reading import flaw
 from concept_icd.desk.settings import Limits
-from concept_icd.records import Note
+from concept_icd.errors import InputError
+from concept_icd.records import OLDEST_AGE, Note, age_of, sex_of
 
 EXAMPLE_NOTE = (
     "CLINICAL HISTORY: Fever and cough for three days.\n"
@@ -26,6 +28,18 @@ def _plain(text: str) -> str:
     if not text.isprintable():
         raise ValueError("only printable characters on one line")
     return text
+
+
+def _told(read: Callable[[object], object]) -> Callable[[object], object]:
+    """The reader of a value that every corpus uses, its sentence as the answer's."""
+
+    def told(value: object) -> object:
+        try:
+            return read(value)
+        except InputError as error:
+            raise ValueError(str(error)) from error
+
+    return told
 
 
 Text = Annotated[str, Field(min_length=1, max_length=Limits.note_characters), AfterValidator(_readable)]
@@ -46,8 +60,8 @@ class NoteIn(Strict):
     text: Text
     note_id: Id = "note"
     patient_id: Id | None = None
-    age: Annotated[float, Field(ge=0, le=150)] | None = None
-    sex: Literal["F", "M"] | None = None
+    age: Annotated[Annotated[float, Field(ge=0, le=OLDEST_AGE)] | None, BeforeValidator(_told(age_of))] = None
+    sex: Annotated[Literal["F", "M"] | None, BeforeValidator(_told(sex_of))] = None
     drugs: Annotated[list[Id], Field(max_length=500)] = []
 
     model_config = ConfigDict(

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from concept_icd.mimic3.tables import Tables, load, require_ids
+from concept_icd.errors import InputError
+from concept_icd.mimic3.tables import Table, Tables, load, require_dates, require_ids
+from concept_icd.records import sex_of
 
 if TYPE_CHECKING:
     import duckdb
@@ -36,12 +38,15 @@ def read_stays(connection: duckdb.DuckDBPyConnection, tables: Tables) -> dict[st
     """HADM_ID -> stay, for every admission, in the order of the ids' numbers.
 
     Raises:
-        InputError: a table cannot be read, or ids are no whole numbers.
+        InputError: a table cannot be read, ids are no whole numbers, a sex is none, or no date of a column can be read.
     """
     for name in ("ADMISSIONS", "PATIENTS"):
         load(connection, tables[name], "SELECT * FROM {rows}")
     require_ids(connection, tables["ADMISSIONS"], ("hadm_id", "subject_id"))
     require_ids(connection, tables["PATIENTS"], ("subject_id",))
+    require_dates(connection, tables["ADMISSIONS"], ("admittime",))
+    require_dates(connection, tables["PATIENTS"], ("dob",))
+    sexes = _sexes(connection, tables["PATIENTS"])
     rows = connection.execute(f"""
         SELECT
             hadm_id,
@@ -49,7 +54,7 @@ def read_stays(connection: duckdb.DuckDBPyConnection, tables: Tables) -> dict[st
             any_value(
                 CASE WHEN years > {OLDEST} THEN 90.0 WHEN years >= 0 THEN years::DOUBLE END
             ),
-            any_value(CASE WHEN upper(gender) IN ('F', 'M') THEN upper(gender) END)
+            any_value(gender)
         FROM (
             SELECT
                 admissions.hadm_id, admissions.subject_id, gender,
@@ -61,13 +66,22 @@ def read_stays(connection: duckdb.DuckDBPyConnection, tables: Tables) -> dict[st
         ORDER BY hadm_id::BIGINT, hadm_id
     """).fetchall()
     drugs = _drugs(connection, tables)
-    return {stay: Stay(patient, age, sex, drugs.get(stay, ())) for stay, patient, age, sex in rows}
+    return {stay: Stay(patient, age, sexes[gender], drugs.get(stay, ())) for stay, patient, age, gender in rows}
 
 
 def count_rows(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
     """Rows of ADMISSIONS and PATIENTS, after `read_stays`."""
     tables = ("ADMISSIONS", "PATIENTS")
     return {name: connection.execute(f"SELECT count(*) FROM {name.lower()}").fetchall()[0][0] for name in tables}
+
+
+def _sexes(connection: duckdb.DuckDBPyConnection, table: Table) -> dict[str | None, str | None]:
+    """Each spelling of GENDER, and none, as `sex_of` reads it."""
+    try:
+        found = connection.execute("SELECT DISTINCT gender FROM patients").fetchall()
+        return {None: None} | {gender: sex_of(gender) for (gender,) in found}
+    except InputError as error:
+        raise InputError(f"{table.path}, column GENDER: {error}") from None
 
 
 def _drugs(connection: duckdb.DuckDBPyConnection, tables: Tables) -> Mapping[str, tuple[str, ...]]:

@@ -14,7 +14,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from concept_icd.errors import InputError
-from concept_icd.mimic3.tables import Table, load, require_ids, told
+from concept_icd.mimic3.tables import Table, load, require_ids, told, told_dates
 
 if TYPE_CHECKING:
     import duckdb
@@ -48,7 +48,7 @@ def load_summaries(connection: duckdb.DuckDBPyConnection, table: Table) -> Summa
     """Reads NOTEEVENTS into the database: the texts of discharge summaries, of other notes only that they exist.
 
     Raises:
-        InputError: the file cannot be read, or holds no discharge summary.
+        InputError: the file cannot be read, no date of its summaries can, or it holds no discharge summary.
     """
     load(
         connection,
@@ -59,6 +59,7 @@ def load_summaries(connection: duckdb.DuckDBPyConnection, table: Table) -> Summa
             category = '{CATEGORY}' AS is_summary,
             lower(description) = 'addendum' AS is_addendum,
             coalesce(iserror, '') = '1' AS is_error,
+            nullif(trim(chartdate), '') IS NOT NULL AS is_dated,
             try_cast(chartdate AS DATE) AS chart_date,
             try_cast(charttime AS TIMESTAMP) AS chart_time,
             try_cast(row_id AS BIGINT) AS row_id,
@@ -90,6 +91,9 @@ def load_summaries(connection: duckdb.DuckDBPyConnection, table: Table) -> Summa
             FROM summaries
             """,
         )
+        dated, readable = _row(connection, "SELECT count(*) FILTER (is_dated), count(chart_date) FROM summaries")
+    if dated and not readable:
+        raise InputError(told_dates(table.path, "chartdate"))
     if not summaries:
         raise InputError(
             f"{table.path} holds no discharge summary (category {CATEGORY!r}) of a stay among its {rows:,} rows; "

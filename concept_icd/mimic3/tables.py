@@ -171,6 +171,27 @@ def require_ids(connection: duckdb.DuckDBPyConnection, table: Table, ids: Sequen
             )
 
 
+def require_dates(connection: duckdb.DuckDBPyConnection, table: Table, columns: Sequence[str]) -> None:
+    """Checks columns of dates of a loaded table; single dates that are missing or none are not this check's matter.
+
+    Raises:
+        InputError: a column is filled, and not one of its dates can be read: every age or order would be lost.
+    """
+    for column in columns:
+        sql = f"SELECT count(nullif(trim({column}), '')), count(try_cast({column} AS TIMESTAMP)) FROM {table.name}"
+        given, read = connection.execute(sql).fetchall()[0]
+        if given and not read:
+            raise InputError(told_dates(table.path, column))
+
+
+def told_dates(path: Path, column: str) -> str:
+    """The sentence on a column of dates of which none can be read; it quotes none."""
+    return (
+        f"{path}: none of the dates in column {column.upper()} can be read; write them as year-month-day, such as "
+        "2150-03-14 or 2150-03-14 08:30:00"
+    )
+
+
 @contextmanager
 def told(path: Path, rows_before: int = 0) -> Iterator[None]:
     """Turns DuckDB's errors about `path` into one sentence that quotes nothing of the file."""

@@ -40,6 +40,23 @@ def test_every_field(tmp_path):
     assert coded.split == "dev"
 
 
+def test_sex_and_age_as_fhir_omop_and_mimic_write_them(tmp_path):
+    rows = [("female", 0), ("f", 300), ("Female", "> 89"), (8532, 95), ("male", None), ("M", 1), ("unknown", 2)]
+    lines = [{"note_id": str(n), "text": "x", "sex": sex, "age": age} for n, (sex, age) in enumerate(rows)]
+    notes = [coded.note for coded in read_jsonl(write(tmp_path / "n.jsonl", *lines))]
+    assert [note.sex for note in notes] == ["F", "F", "F", "F", "M", "M", None]
+    assert [note.age for note in notes] == [0.0, 90.0, 90.0, 95.0, None, 1.0, 2.0]
+
+
+def test_women_are_women_to_the_medication_network(tmp_path):
+    pytest.importorskip("torch")
+    from concept_icd.views.drugs import stays_of
+
+    lines = [{"note_id": sex, "text": "x", "sex": sex, "drugs": ["Acetaminophen"]} for sex in ("female", "male", "f")]
+    stays = stays_of([coded.note for coded in read_jsonl(write(tmp_path / "n.jsonl", *lines))])
+    assert stays.inputs[:, [stays.input_names.index("female")]].toarray().ravel().tolist() == [1.0, 0.0, 1.0]
+
+
 def test_codes_in_one_list_are_told_apart_by_their_dots(tmp_path):
     (coded,) = read_jsonl(
         write(tmp_path / "n.jsonl", {"note_id": "a", "text": "x", "codes": ["38.93", "038.9", "486"]})
@@ -84,6 +101,9 @@ def test_gzip_byte_order_mark_blank_lines_and_unknown_fields(tmp_path):
         ({"note_id": "a", "text": "x", "age": "71"}, "'age' must be a number of years"),
         ('{"note_id": "a", "text": "x", "age": NaN}', "'age' must be a number of years"),
         ({"note_id": "a", "text": "x", "age": -1}, "'age' must be a number of years"),
+        ({"note_id": "a", "text": "x", "age": 200}, "'age' must be a number of years"),
+        ({"note_id": "a", "text": "x", "sex": "weiblich"}, "'sex' must be"),
+        ({"note_id": "a", "text": "x", "sex": 1}, "'sex' must be"),
         ({"note_id": "a", "text": "x", "split": "validation"}, "'split' must be"),
     ],
 )

@@ -22,8 +22,10 @@ NOTES = 24
 
 def write_notes(path: Path, count: int = NOTES) -> Path:
     """A worklist of notes with ids n0, n1, ..."""
+    who = {"patient_id": "p", "age": 0, "sex": "female"}  # a newborn girl
     lines = [
         {"note_id": f"n{number}", "text": f"Cough and fever, visit {number}. Chest normal.\nNo asthma. 😀 Line placed."}
+        | who
         for number in range(count)
     ]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")

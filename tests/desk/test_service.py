@@ -89,6 +89,16 @@ class TestCodes:
         assert answered.status_code == 404
         assert "'428.9'" in answered.json()["detail"]
 
+    @pytest.mark.parametrize("who", [{"sex": "female", "age": 0}, {"sex": "M", "age": 304}, {"sex": "unknown"}])
+    def test_sex_and_age_are_read_as_from_a_corpus(self, service: Service, who: dict[str, object]) -> None:
+        assert service.client.post("/v1/code", json={"text": "cough", **who}).status_code == 200
+
+    @pytest.mark.parametrize("who", [{"sex": "weiblich"}, {"sex": 1}, {"age": -1}, {"age": 200}, {"age": "old"}])
+    def test_what_is_no_sex_or_age_is_refused(self, service: Service, who: dict[str, object]) -> None:
+        answered = service.client.post("/v1/code", json={"text": "cough", **who})
+        assert answered.status_code == 422
+        assert "'sex' must be" in answered.text or "'age' must be" in answered.text
+
 
 class TestReview:
     def test_from_opening_to_export(self, service: Service) -> None:
@@ -133,6 +143,7 @@ class TestReview:
         (tmp_path / "reviews.jsonl").write_bytes(service.client.get(f"/v1/export.jsonl?key={anna.key}").content)
         (coded,) = read_jsonl(tmp_path / "reviews.jsonl")
         assert (coded.note.note_id, coded.diagnoses) == ("n1", ("428.0",))
+        assert (coded.note.patient_id, coded.note.age, coded.note.sex) == ("p", 0.0, "F")
         assert "😀" in coded.note.text
 
     def test_evidence_counts_as_javascript_does(self, service: Service) -> None:

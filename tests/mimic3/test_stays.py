@@ -68,3 +68,26 @@ def test_the_demo(shared_data, tmp_path):
     assert all(stay.sex in ("F", "M") and stay.age is not None and 0 <= stay.age <= 90 for stay in stays.values())
     assert sum(bool(stay.drugs) for stay in stays.values()) == 122
     assert len({drug for stay in stays.values() for drug in stay.drugs}) == 592
+
+
+@pytest.mark.parametrize(("gender", "sex"), [("female", "F"), ("Male", "M"), ("m", "M"), ("unknown", None), ("", None)])
+def test_sex_in_the_words_of_other_tables(tmp_path, gender, sex):
+    patients = [*TABLES["PATIENTS"][:1], (1, 2, gender, "2100-01-02 00:00:00")]
+    assert stays_of(tmp_path, PATIENTS=patients)["103"].sex == sex
+
+
+def test_a_gender_that_is_none_is_refused_without_being_quoted(tmp_path):
+    patients = [*TABLES["PATIENTS"][:1], (1, 2, "weiblich", "2100-01-02 00:00:00")]
+    with pytest.raises(InputError, match=r"PATIENTS\.csv, column GENDER: 'sex' must be") as error:
+        stays_of(tmp_path, PATIENTS=patients)
+    assert "weiblich" not in str(error.value)
+
+
+@pytest.mark.parametrize(("table", "place", "column"), [("PATIENTS", 3, "DOB"), ("ADMISSIONS", 3, "ADMITTIME")])
+def test_a_column_of_which_no_date_can_be_read_is_refused(tmp_path, table, place, column):
+    header, *rows = TABLES[table]
+    for date in ("03/04/2012", "20120304"):
+        spoilt = [header, *((*row[:place], date, *row[place + 1 :]) for row in rows)]
+        with pytest.raises(InputError, match=rf"{table}\.csv: none of the dates in column {column} can be read"):
+            stays_of(tmp_path / date.replace("/", ""), **{table: spoilt})
+    stays_of(tmp_path / "one", **{table: [header, *spoilt[1:2], *rows[1:]]})  # one that is none is counted, no more
