@@ -31,8 +31,9 @@ class PromptTemplate:
     """The words around a note and a concept.
 
     Attributes:
-        before_note: the instruction. after_note: what stands between the note and every question.
-        question: holds `{concept}` once. yes, no: spellings of the answers, the preferred one first; the same
+        before_note: the instruction. after_note: what stands between the note and every question. Both reach the model
+            as they are: an instruction that speaks of `{concept}` by that name keeps it.
+        question: holds `{concept}`, in the place of which the concept's words come, wherever it stands. yes, no: spellings of the answers, the preferred one first; the same
             place in both lists is one pair.
     """
 
@@ -47,11 +48,8 @@ class PromptTemplate:
         for part in ("name", "before_note", "after_note", "question"):
             if not isinstance(getattr(self, part), str):
                 raise InputError(f"prompt {self.name!r}: {part} must be a string")
-        if self.question.count(_CONCEPT) != 1:
-            raise InputError(f"prompt {self.name!r}: question must hold {_CONCEPT} exactly once")
-        for part in ("before_note", "after_note"):
-            if _CONCEPT in getattr(self, part):
-                raise InputError(f"prompt {self.name!r}: {_CONCEPT} belongs in question, not in {part}")
+        if _CONCEPT not in self.question:
+            raise InputError(f"prompt {self.name!r}: question must hold {_CONCEPT}, where the concept's words go")
         if not self.yes or len(self.yes) != len(self.no) or not all(isinstance(s, str) for s in self.yes + self.no):
             raise InputError(f"prompt {self.name!r}: yes and no must be lists of strings of the same length")
 

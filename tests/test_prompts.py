@@ -37,8 +37,8 @@ def test_saving_keeps_the_hash(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"question": "no placeholder"}, r"\{concept\} exactly once"),
-        ({"before_note": "{concept}"}, "belongs in question"),
+        ({"question": "no placeholder"}, r"question must hold \{concept\}"),
+        ({"question": "what?", "after_note": " {concept}"}, r"question must hold \{concept\}"),
         ({"yes": (" yes", "Yes")}, "same length"),
         ({"yes": (), "no": ()}, "same length"),
     ],
@@ -46,6 +46,19 @@ def test_saving_keeps_the_hash(tmp_path):
 def test_a_wrong_template_is_refused(changes, sentence):
     with pytest.raises(InputError, match=sentence):
         template(**changes)
+
+
+def test_fixed_words_may_name_the_placeholder_and_reach_the_model_as_they_are():
+    """CEC's instruction speaks of {concept} before any concept is asked; a note may hold the word too."""
+    said = template(before_note="You are asked about {concept}. Note: ", question=" {concept}? Is {concept} there?")
+    assert said.text_of("of {concept}", "asthma") == (
+        "You are asked about {concept}. Note: of {concept} Concept: asthma? Is asthma there?"
+    )
+    tokenizer = build_tokenizer()
+    tokens = TokenizedPrompt(said, tokenizer, 100)
+    shared = tokenizer.decode(tokens.encode_note(Note("n", "of {concept}"), 5).ids)
+    assert shared == "You are asked about {concept}. Note: of {concept} Concept:"
+    assert tokenizer.decode(tokens.encode_question("asthma")) == " asthma? Is asthma there?"
 
 
 def test_an_unknown_key_names_the_nearest(tmp_path):
