@@ -33,8 +33,8 @@ class PromptTemplate:
     Attributes:
         before_note: the instruction. after_note: what stands between the note and every question. Both reach the model
             as they are: an instruction that speaks of `{concept}` by that name keeps it.
-        question: holds `{concept}`, in the place of which the concept's words come, wherever it stands. yes, no: spellings of the answers, the preferred one first; the same
-            place in both lists is one pair.
+        question: holds `{concept}`, in the place of which the concept's words come, wherever it stands.
+        yes, no: spellings of the answers, the preferred one first; the same place in both lists is one pair.
     """
 
     name: str

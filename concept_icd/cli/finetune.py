@@ -22,22 +22,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Tunes in this process, or starts `accelerate launch -m concept_icd.tuning` where one is not enough."""
-    import subprocess
-    import sys
-    from pathlib import Path
+    from concept_icd.tuning.launched import launch
 
-    import torch
-
-    from concept_icd.resources import shipped_yaml
-    from concept_icd.tuning.__main__ import main
-
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--quiet"]
-    if args.accelerate_config:
-        file = Path(args.accelerate_config)
-        launch += ["--config_file", str(file if file.suffix else shipped_yaml("configs/accelerate", str(file)))]
-    elif (gpus := torch.cuda.device_count()) > 1:
-        launch += ["--multi_gpu", "--num_machines", "1", "--num_processes", str(gpus)]
-        launch += ["--mixed_precision", "no", "--dynamo_backend", "no"]
-    else:
-        return main(args.others)
-    return subprocess.run([*launch, "-m", "concept_icd.tuning", *args.others], check=False).returncode
+    return launch("concept_icd.tuning.__main__", args.others, args.accelerate_config)

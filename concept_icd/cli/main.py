@@ -30,6 +30,7 @@ VERBS = (
     "fit",
     "evaluate",
     "compare",
+    "baseline",
     "study",
     "code",
     "serve",

@@ -16,6 +16,7 @@ from sklearn.svm import LinearSVC
 
 from concept_icd.folds import group_folds
 from concept_icd.heads.threshold import Threshold, choose_threshold
+from concept_icd.progress import track
 
 
 @dataclass(frozen=True)
@@ -45,14 +46,14 @@ class TfidfSvm:
         """Fits on texts and gold codes, bool (notes, codes); `groups` (patients) stay together in the folds."""
         fold_of = group_folds(groups, folds, seed)
         held_out = {c: np.zeros(gold.shape) for c in cs}
-        for fold in range(fold_of.max() + 1):
+        for fold in track(range(fold_of.max() + 1), fold_of.max() + 1, "cross-validating SVMs", "folds"):
             train, rest = np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)
             features = _features()
             x = features.fit_transform([texts[i] for i in train.tolist()])
             x_rest = features.transform([texts[i] for i in rest.tolist()])
             for c in cs:
                 held_out[c][rest] = _margins(_machines(x, gold[train], c, seed), x_rest)
-        source = f"{folds}-fold cross-validated micro-F1 on the training notes"
+        source = f"{fold_of.max() + 1}-fold cross-validated micro-F1 on the training notes"
         choices = {c: choose_threshold(gold, _squash(held_out[c]), at_least_one=None, source=source) for c in cs}
         best = max(cs, key=lambda c: choices[c].micro_f1 or 0.0)
         features = _features()

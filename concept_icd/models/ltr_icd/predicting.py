@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from concept_icd import __version__
 from concept_icd.artifacts import new_file
+from concept_icd.baselines.predictions import kinds_of, prediction_line, versions_of
 from concept_icd.errors import InputError
 from concept_icd.model_reference import fingerprint_of
 from concept_icd.models.ltr_icd.data import NoteEncoder, pad_ids
@@ -123,35 +122,31 @@ def write_predictions(
     """
     checked = require_notes(notes)
     model, encoder = load(folder)
-    codes, diagnoses, said = model.settings.codes, len(model.settings.diagnoses), versions(folder, model)
+    settings, said = model.settings, versions(folder, model)
+    kinds = kinds_of(settings.diagnoses, settings.procedures)
     with new_file(out) as staging, staging.open("w", encoding="utf-8") as file:
         for prediction in track(
             predict_notes(model, encoder, checked, batch_size), len(checked), f"predicting {len(checked)} notes"
         ):
-            ranked = [
-                {
-                    "rank": rank,
-                    "code": codes[column],
-                    "kind": "diagnosis" if column < diagnoses else "procedure",
-                    "probability": float(prediction.probabilities[column]),
-                    "accepted": bool(prediction.accepted[column]),
-                }
-                for rank, column in enumerate(prediction.order[: top_codes or None].tolist(), start=1)
-            ]
-            line = {"note_id": prediction.note_id, "codes": ranked, "truncated": prediction.truncated}
-            file.write(json.dumps(line | {"versions": said}, ensure_ascii=False) + "\n")
+            file.write(
+                prediction_line(
+                    prediction.note_id,
+                    kinds,
+                    prediction.probabilities,
+                    prediction.accepted,
+                    prediction.order,
+                    said,
+                    truncated=prediction.truncated,
+                    top_codes=top_codes,
+                )
+            )
     return len(checked)
 
 
 def versions(folder: Path, model: LtrIcd) -> dict[str, str]:
     """What produced a prediction."""
     name = "ltr-icd" if model.settings.options.ranking else "plm-icd"
-    threshold = model.threshold
-    return {
-        "concept-icd": __version__,
-        "model": f"{name}@{(fingerprint_of(folder) or '')[:12]}",
-        "threshold": f"{threshold.value:.3f}: {threshold.source}",
-    }
+    return versions_of(f"{name}@{(fingerprint_of(folder) or '')[:12]}", model.threshold)
 
 
 def _about_codes(model: LtrIcd) -> list[dict[str, Any]]:

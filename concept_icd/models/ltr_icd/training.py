@@ -24,6 +24,8 @@ import torch
 from accelerate import PartialState
 
 from concept_icd.artifacts import begun_folder, new_folder, read_json, sha256, write_json, write_manifest, writing
+from concept_icd.baselines.corpus import labels_of, training_notes
+from concept_icd.baselines.predictions import PREDICTIONS
 from concept_icd.corpora import Corpus, load_corpus
 from concept_icd.errors import InputError
 from concept_icd.gold import gold_matrix
@@ -31,7 +33,7 @@ from concept_icd.heads.threshold import Threshold, choose_threshold
 from concept_icd.model_reference import fingerprint_of
 from concept_icd.models.ltr_icd.backbones import load_backbone, make_tiny
 from concept_icd.models.ltr_icd.config import LtrIcdConfig
-from concept_icd.models.ltr_icd.data import Collator, NoteEncoder, labels_of, training_example, training_notes
+from concept_icd.models.ltr_icd.data import Collator, NoteEncoder, training_example
 from concept_icd.models.ltr_icd.decoding import FIRST_CODE
 from concept_icd.models.ltr_icd.model import CONFIG, LtrIcd
 from concept_icd.models.ltr_icd.options import Options, TrainingOptions
@@ -41,7 +43,7 @@ from concept_icd.progress import track
 from concept_icd.records import CodedNote
 from concept_icd.tuning.runs import DECISIVE, StepProgress, full_disk_is_an_os_error, last_checkpoint, on_main
 
-MODEL, PREDICTIONS = "model", "predictions.jsonl"
+MODEL = "model"
 
 
 def train(options: Options) -> Path:

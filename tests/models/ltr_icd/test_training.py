@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from transformers import BertConfig, BertModel
 
+from concept_icd.baselines.corpus import labels_of, training_notes
 from concept_icd.corpora import load_corpus, save_corpus, synthetic
 from concept_icd.errors import InputError
 from concept_icd.models.ltr_icd import training
-from concept_icd.models.ltr_icd.data import training_notes
 from concept_icd.models.ltr_icd.options import make_options
 from concept_icd.models.ltr_icd.predicting import predict
 from concept_icd.models.ltr_icd.training import train
@@ -260,7 +260,7 @@ def corpus_of(notes: list[CodedNote]):  # type: ignore[no-untyped-def]
 
 def test_a_label_set_with_an_alias_and_codes_outside(tmp_path: Path) -> None:
     """rare50's spoilt labels: "40.7" is a label that means another code; a code outside is left out, order kept."""
-    from concept_icd.models.ltr_icd.data import NoteEncoder, labels_of, training_example
+    from concept_icd.models.ltr_icd.data import NoteEncoder, training_example
     from concept_icd.models.ltr_icd.decoding import DIAGNOSES, END, PROCEDURES, Grammar
 
     notes = [coded(0, ("486", "428.0", "038.9"), ("96.04",))]

@@ -1,0 +1,41 @@
+"""`concept-icd baseline`: the systems that a coder is compared with, each by its name."""
+
+from __future__ import annotations
+
+import argparse
+
+HELP = "run a baseline on a prepared corpus (tfidf-svm, lora-classifier, cec, plm-icd, ltr-icd)"
+EXAMPLE = "concept-icd baseline tfidf-svm --corpus runs/corpus --out runs/tfidf-svm"
+#: Each baseline parses its options itself.
+PASSES_OPTIONS_ON = True
+
+#: Name -> the module whose `main` runs it, and the config that it takes unless another is named.
+BASELINES: dict[str, tuple[str, str | None]] = {
+    "tfidf-svm": ("concept_icd.baselines.tfidf_svm", None),
+    "plm-icd": ("concept_icd.models.ltr_icd.__main__", "plm-icd"),
+    "ltr-icd": ("concept_icd.models.ltr_icd.__main__", None),
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which baseline, corpus, output; everything else goes to the baseline as it stands."""
+    parser.add_argument("name", choices=BASELINES, metavar="NAME", help=f"one of {', '.join(BASELINES)}")
+    parser.add_argument("--corpus", required=True, help="a prepared folder")
+    parser.add_argument("--out", required=True, help="folder of the predictions (and of the model, where one is kept)")
+    parser.add_argument("--config", help="a shipped config of the baseline, or a YAML file; flags win over it")
+    parser.add_argument(
+        "--accelerate-config",
+        metavar="NAME",
+        help="run through `accelerate launch` with a preset (cpu, single_gpu, multi_gpu) or a file of your own",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Trains and predicts, in this process or through accelerate."""
+    from concept_icd.tuning.launched import launch
+
+    module, config = BASELINES[args.name]
+    config = args.config or config
+    options = ["--config", config] if config else []
+    options += ["--corpus", args.corpus, "--output_dir", args.out, *args.others]
+    return launch(module, options, args.accelerate_config, several_gpus=args.name != "tfidf-svm")
