@@ -9,15 +9,29 @@ from pathlib import Path
 from typing import Any
 
 from concept_icd.artifacts import read_json
-from concept_icd.errors import InputError
+from concept_icd.errors import InputError, did_you_mean
 
 #: In config.json, so that another package's folder, or another version's, is known as such.
 SYSTEM, FORMAT = "ltr-icd", 1
+TEXTS, LOSSES = ("raw", "caml"), ("sum", "mean")
+#: The model of PLM-ICD's released script (github.com/MiuLab/PLM-ICD, src/modeling_roberta.py and the README's command):
+#: what is no such model does not bear its name. Channels are the width of the encoder, whichever it is.
+PLM_ICD = {
+    "ranking": False,
+    "segment_tokens": 128,
+    "max_tokens": 3072,
+    "kernel_size": 1,
+    "text": "caml",
+    "dropout": 0.0,
+    "loss": "mean",
+    "padding_attends": True,
+    "initializer_range": 0.02,
+}
 
 
 @dataclass
 class ModelOptions:
-    """The options of a model. The paper gives T5, segments and two stacked convolutions, no number among these."""
+    """The options of a model. What was read of LTR-ICD's paper gives none of these numbers; see the package's words."""
 
     base: str = field(
         default="tiny",
@@ -27,7 +41,7 @@ class ModelOptions:
     ranking: bool = field(
         default=True,
         metadata={"help": "LTR-ICD: a decoder gives the order, and each kind of codes has a label attention of its "
-                          "own. False: PLM-ICD, one label attention and no decoder; codes by probability."},
+                          "own. False: one label attention and no decoder; codes by probability (PLM-ICD)."},
     )  # fmt: skip
     segment_tokens: int = field(
         default=512,
@@ -48,19 +62,39 @@ class ModelOptions:
         metadata={"help": "Channels between the convolutions. 256: a third of T5-base's width; memory "
                           "and time grow with channels x labels (PLM-ICD: the encoder's width)."},
     )  # fmt: skip
+    text: str = field(
+        default="raw",
+        metadata={"help": "What is tokenised: raw, the note as it is; caml, CAML's words, as in PLM-ICD's script: "
+                          "runs of letters and digits in lower case, numbers left out."},
+    )  # fmt: skip
     dropout: float = field(
         default=0.1,
         metadata={"help": "Dropout on what label attention sees, and inside a tiny base. 0.1: T5's own rate."},
     )
+    loss: str = field(
+        default="sum",
+        metadata={"help": "Binary cross-entropy over the labels of a note. sum: nats a note, whatever the label set's "
+                          "size; mean: as in PLM-ICD's script, of which thousands of labels leave little a step."},
+    )  # fmt: skip
+    padding_attends: bool = field(
+        default=False,
+        metadata={"help": "Padding takes part in label attention's softmax, as in PLM-ICD's script; a note's "
+                          "probabilities then depend on what it is batched with. Without ranking only."},
+    )  # fmt: skip
+    initializer_range: float | None = field(
+        default=None,
+        metadata={"help": "Standard deviation of the label attention's first weights, with biases 0 (PLM-ICD's script: "
+                          ".02); default: 1 / sqrt(inputs), with biases at the log-odds of each code's frequency."},
+    )  # fmt: skip
     generation_weight: float = field(
         default=1.0,
-        metadata={"help": "Lambda: weight of the decoder's loss. 1.0: both losses are nats a note (summed over labels; "
-                          "over tokens), so their plain sum is a joint log-likelihood."},
+        metadata={"help": "Lambda: weight of the decoder's loss. 1.0: with loss: sum both are nats a note (over "
+                          "labels; over tokens), so their plain sum is a joint log-likelihood."},
     )  # fmt: skip
     classifier_weight: float = field(
         default=0.0,
         metadata={"help": "Weight of the classifier's log-probabilities in what the decoder writes (no gradient goes "
-                          "through). 0: the decoder finds codes by itself, as the paper has it. 1: it has only their "
+                          "through). 0: the decoder finds codes by itself, as we read the paper. 1: it has only their "
                           "order to learn, which helps where it is trained from scratch on few notes."},
     )  # fmt: skip
     beams: int = field(
@@ -87,6 +121,13 @@ class ModelOptions:
     tiny_vocabulary: int = field(default=4000, metadata={"help": "With base: tiny, most tokens of the tokenizer."})
 
     def __post_init__(self) -> None:
+        for name, known in (("text", TEXTS), ("loss", LOSSES)):
+            if (value := getattr(self, name)) not in known:
+                raise InputError(f"{name} must be {' or '.join(known)}, it is {value!r}{did_you_mean(value, known)}")
+        if self.padding_attends and self.ranking:
+            raise InputError("padding_attends is of the classifier alone: set ranking to false")
+        if self.initializer_range is not None and self.initializer_range <= 0:
+            raise InputError(f"initializer_range must be positive, it is {self.initializer_range}")
         if self.kernel_size < 1 or self.kernel_size % 2 == 0:
             raise InputError(f"kernel_size must be odd and positive, it is {self.kernel_size}")
         counts = ("segment_tokens", "max_tokens", "channels", "beams", "max_generated", "tiny_width", "tiny_layers")
@@ -97,6 +138,14 @@ class ModelOptions:
             raise InputError(f"merge_floor must lie in [0, 1], it is {self.merge_floor}")
         if self.generation_weight < 0:
             raise InputError(f"generation_weight must not be negative, it is {self.generation_weight}")
+
+    @property
+    def system(self) -> str:
+        """What results call the model: "plm-icd" only where it is that of PLM-ICD's script."""
+        if self.ranking:
+            return "ltr-icd"
+        released = all(getattr(self, name) == value for name, value in PLM_ICD.items())
+        return "plm-icd" if released else "label-attention"
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ A note's codes enter in `training_example` alone; what `NoteEncoder` reads is a 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,10 +22,15 @@ from concept_icd.records import CodedNote, Note
 
 @dataclass(frozen=True)
 class NoteEncoder:
-    """Tokens of a note, from its beginning, at most `max_tokens`."""
+    """Tokens of a note, from its beginning, at most `max_tokens` with those that end a text.
+
+    Attributes:
+        text: "raw", or "caml" for `caml_words` of the note.
+    """
 
     tokenizer: Any
     max_tokens: int
+    text: str = "raw"
 
     def encode(self, note: Note) -> tuple[np.ndarray, str | None]:
         """The tokens, int32, and None or one sentence on what was not read.
@@ -34,11 +40,22 @@ class NoteEncoder:
         """
         if reason := flaw(note.text):
             raise InputError(f"note {note.note_id!r}: {reason}")
-        ids = np.array(self.tokenizer(note.text, verbose=False)["input_ids"], dtype=np.int32)
+        text = caml_words(note.text) if self.text == "caml" else note.text
+        ids = np.array(self.tokenizer(text, verbose=False)["input_ids"], dtype=np.int32)
         if len(ids) <= self.max_tokens:
             return ids, None
         said = f"the note has {len(ids)} tokens, the first {self.max_tokens} were read"
-        return ids[: self.max_tokens], said
+        cut = self.tokenizer(text, verbose=False, truncation=True, max_length=self.max_tokens)
+        return np.array(cut["input_ids"], dtype=np.int32), said
+
+
+def caml_words(text: str) -> str:
+    """CAML's text of a note (Mullenbach et al. 2018, section 4.1): words in lower case, numbers left out.
+
+    >>> caml_words("BP 120/80, given Lasix 40mg IV.")
+    'bp given lasix 40mg iv'
+    """
+    return " ".join(word.lower() for word in re.findall(r"\w+", text) if not word.isnumeric())
 
 
 def training_example(

@@ -6,6 +6,7 @@ It knows tokens and columns, nothing of notes, codes' meaning or files other tha
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ NO_TOKEN = -100
 
 
 class LtrIcd(nn.Module):
-    """LTR-ICD, or PLM-ICD where `config.options.ranking` is False.
+    """LTR-ICD as we read it; the classifier alone, PLM-ICD's form, where `config.options.ranking` is False.
 
     Args:
         encoder: a Hugging Face encoder. decoder: a T5 decoder stack, or None without ranking.
@@ -58,10 +59,10 @@ class LtrIcd(nn.Module):
         labels: torch.Tensor | None = None,
         sequence: torch.Tensor | None = None,
     ) -> dict[str, torch.Tensor]:
-        """Logits of the labels, float32 (notes, codes), and with targets the loss: mean over notes, in nats a note.
+        """Logits of the labels, float32 (notes, codes), and with targets the loss, a mean over notes.
 
-        loss = sum over labels of the binary cross-entropy + generation_weight x sum over tokens of the cross-entropy,
-        the latter among the tokens that the grammar allows, as in decoding.
+        loss = sum over labels (their mean where the options say so) of the binary cross-entropy + generation_weight x
+        sum over tokens of the cross-entropy, the latter among the tokens that the grammar allows, as in decoding.
 
         Args:
             input_ids, attention_mask: (notes, tokens), padded on the right.
@@ -72,6 +73,8 @@ class LtrIcd(nn.Module):
         if labels is None:
             return {"logits": logits}
         loss = binary_cross_entropy_with_logits(logits.float(), labels, reduction="sum")
+        if self.settings.options.loss == "mean":
+            loss = loss / logits.shape[1]
         if self.decoder is not None and sequence is not None:
             read = sequence.masked_fill(sequence == NO_TOKEN, START).roll(1, dims=1)
             read[:, 0] = START
@@ -83,7 +86,10 @@ class LtrIcd(nn.Module):
 
     def encode(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """H, (notes, N, width), and its mask; see `encode_segments`."""
-        return encode_segments(self.encoder, input_ids, attention_mask, self.settings.options.segment_tokens)
+        options = self.settings.options
+        return encode_segments(
+            self.encoder, input_ids, attention_mask, options.segment_tokens, keep_padding=options.padding_attends
+        )
 
     def classify(self, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Logits, (notes, codes), diagnoses first."""
@@ -141,9 +147,13 @@ class LtrIcd(nn.Module):
         """Which codes are accepted; 0.5 where none was chosen."""
         return Threshold(**(self.settings.threshold or {"value": 0.5}))
 
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Writes config.json and model.safetensors into an existing folder."""
-        save_file(self.state_dict(), str(Path(folder) / WEIGHTS), metadata={"format": "pt"})
+    def save_pretrained(self, folder: str | Path, weights: Mapping[str, torch.Tensor] | None = None) -> None:
+        """Writes config.json and model.safetensors into an existing folder.
+
+        Args:
+            weights: all of them, gathered, where this process holds a share of each; None: those of the model.
+        """
+        save_file(dict(weights or self.state_dict()), str(Path(folder) / WEIGHTS), metadata={"format": "pt"})
         write_json(Path(folder) / CONFIG, self.settings.to_dict())
 
     @classmethod

@@ -81,7 +81,8 @@ def load(folder: Path, device: str | None = None) -> tuple[LtrIcd, NoteEncoder]:
         tokenizer = transformers.AutoTokenizer.from_pretrained(str(folder))
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"the tokenizer in {folder} is missing or damaged: train again") from error
-    return model, NoteEncoder(tokenizer, model.settings.options.max_tokens)
+    options = model.settings.options
+    return model, NoteEncoder(tokenizer, options.max_tokens, options.text)
 
 
 @torch.no_grad()
@@ -145,8 +146,7 @@ def write_predictions(
 
 def versions(folder: Path, model: LtrIcd) -> dict[str, str]:
     """What produced a prediction."""
-    name = "ltr-icd" if model.settings.options.ranking else "plm-icd"
-    return versions_of(f"{name}@{(fingerprint_of(folder) or '')[:12]}", model.threshold)
+    return versions_of(f"{model.settings.options.system}@{(fingerprint_of(folder) or '')[:12]}", model.threshold)
 
 
 def _about_codes(model: LtrIcd) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from torch.nn.functional import pad
 
 
 def encode_segments(
-    encoder: Any, ids: torch.Tensor, mask: torch.Tensor, segment_tokens: int
+    encoder: Any, ids: torch.Tensor, mask: torch.Tensor, segment_tokens: int, *, keep_padding: bool = False
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Hidden states of the notes, (notes, N, width), 0 where there is no token, and the mask, bool (notes, N).
 
@@ -19,7 +19,12 @@ def encode_segments(
 
     Args:
         encoder: a Hugging Face encoder. ids, mask: (notes, tokens), padded on the right.
+        keep_padding: as PLM-ICD's script has it: the notes fill whole segments up to the longest note's last one,
+            padding is encoded too, in segments with tokens as well as in those without, and counts as tokens in what
+            is returned.
     """
+    if keep_padding:
+        return _with_padding(encoder, ids, mask, segment_tokens)
     notes, tokens = ids.shape
     length = min(segment_tokens, tokens)
     more = -tokens % length
@@ -30,3 +35,18 @@ def encode_segments(
     hidden = states.new_zeros(len(cut_ids), length, states.shape[-1])
     hidden = hidden.index_put((real.nonzero().squeeze(1),), states * cut_mask[real][..., None])
     return hidden.reshape(notes, tokens + more, -1), mask
+
+
+def _with_padding(
+    encoder: Any, ids: torch.Tensor, mask: torch.Tensor, segment_tokens: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    notes, tokens = ids.shape
+    more = -tokens % segment_tokens
+    ids = pad(ids, (0, more), value=encoder.config.pad_token_id or 0).reshape(-1, segment_tokens)
+    mask = pad(mask.bool(), (0, more)).reshape(-1, segment_tokens)
+    # The script's encoder adds one large negative number to the attention of every padded token: where all are padded,
+    # that changes no softmax, so they attend to one another as tokens do.
+    attended = mask | ~mask.any(dim=1, keepdim=True)
+    hidden = encoder(input_ids=ids, attention_mask=attended.long()).last_hidden_state
+    hidden = hidden.reshape(notes, tokens + more, -1)
+    return hidden, torch.ones(hidden.shape[:2], dtype=torch.bool, device=hidden.device)

@@ -21,11 +21,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import PartialState
+from accelerate import Accelerator, PartialState
 
-from concept_icd.artifacts import begun_folder, new_folder, read_json, sha256, write_json, write_manifest, writing
+from concept_icd.artifacts import begun_folder, new_folder, sha256, write_json, write_manifest, writing
 from concept_icd.baselines.corpus import labels_of, training_notes
+from concept_icd.baselines.options import TrainingOptions
 from concept_icd.baselines.predictions import PREDICTIONS
+from concept_icd.baselines.runs import RUN, is_new_run
 from concept_icd.corpora import Corpus, load_corpus
 from concept_icd.errors import InputError
 from concept_icd.gold import gold_matrix
@@ -36,7 +38,7 @@ from concept_icd.models.ltr_icd.config import LtrIcdConfig
 from concept_icd.models.ltr_icd.data import Collator, NoteEncoder, training_example
 from concept_icd.models.ltr_icd.decoding import FIRST_CODE
 from concept_icd.models.ltr_icd.model import CONFIG, LtrIcd
-from concept_icd.models.ltr_icd.options import Options, TrainingOptions
+from concept_icd.models.ltr_icd.options import Options
 from concept_icd.models.ltr_icd.predicting import load, predict_notes, write_predictions
 from concept_icd.ontology import load_ontology
 from concept_icd.progress import track
@@ -83,7 +85,7 @@ def train(options: Options) -> Path:
             )
             for part in ("checkpoints", "base"):
                 shutil.rmtree(out / part, ignore_errors=True)
-            (out / "run.json").unlink(missing_ok=True)
+            (out / RUN).unlink(missing_ok=True)
     return out
 
 
@@ -95,14 +97,13 @@ def fit(notes: Sequence[CodedNote], config: LtrIcdConfig, training: TrainingOpti
     encoder, decoder, backbone, tokenizer = load_backbone(base, ranking=config.options.ranking)
     config = dataclasses.replace(config, backbone=backbone)
     model = LtrIcd(config, encoder, decoder)
-    reader = NoteEncoder(tokenizer, config.options.max_tokens)
+    reader = NoteEncoder(tokenizer, config.options.max_tokens, config.options.text)
     columns = {code: column for column, code in enumerate(config.codes)}
     examples = [
         training_example(note, reader, columns, model.grammar) for note in track(notes, len(notes), "reading notes")
     ]
     begin_from_training_notes(model, examples, tokenizer)
-    name = "LTR-ICD" if config.options.ranking else "PLM-ICD"
-    progress = StepProgress(f"training {name}")
+    progress = StepProgress(f"training {config.options.system}")
     folder = out.parent / "checkpoints"
     trainer = Trainer(
         model=model,
@@ -118,10 +119,17 @@ def fit(notes: Sequence[CodedNote], config: LtrIcdConfig, training: TrainingOpti
         print(f"resuming from {checkpoint}", file=sys.stderr, flush=True)
     with writing(folder), full_disk_is_an_os_error(), progress:
         trainer.train(resume_from_checkpoint=checkpoint)
-    if PartialState().is_main_process:
+    save(trainer.accelerator, trainer.model, tokenizer, out)
+
+
+def save(accelerator: Accelerator, model: LtrIcd, tokenizer: Any, out: Path) -> None:
+    """Writes the model to `out` by rename. Every process takes part in gathering the weights; the main one writes."""
+    weights = accelerator.get_state_dict(model)
+    if accelerator.is_main_process:
         with new_folder(out, overwrite=True) as staging:
-            trainer.accelerator.unwrap_model(trainer.model).save_pretrained(staging)
+            accelerator.unwrap_model(model).save_pretrained(staging, weights)
             tokenizer.save_pretrained(staging)
+    accelerator.wait_for_everyone()
 
 
 @torch.no_grad()
@@ -129,16 +137,16 @@ def begin_from_training_notes(model: LtrIcd, examples: Sequence[dict[str, Any]],
     """What is known before the first step: each code's frequency, and the words of its title.
 
     The classifier's biases begin at the log-odds of the frequencies, and each code's token at the mean of the encoder's
-    word embeddings of its title.
+    word embeddings of its title. With `initializer_range` the classifier begins as PLM-ICD's instead.
     """
     settings = model.settings
-    counts = np.full(len(settings.codes), 0.5)
-    for example in examples:
-        counts[example["codes"]] += 1
-    odds = torch.tensor(np.log(counts / (len(examples) + 1 - counts)), dtype=torch.float32)
-    biases = [attention.bias for attention in model.label_attentions]
-    for bias, values in zip(biases, odds.split([len(bias) for bias in biases]), strict=True):
-        bias.copy_(values)
+    if settings.options.initializer_range is None:
+        _biases_from_frequencies(model, examples)
+    else:
+        for block in model.label_attentions:
+            for weights in (block.first, block.second, block.weight):
+                torch.nn.init.normal_(weights, std=settings.options.initializer_range)
+            torch.nn.init.zeros_(block.bias)
     if model.decoder is None:
         return
     ontology = load_ontology(settings.classification)
@@ -148,6 +156,17 @@ def begin_from_training_notes(model: LtrIcd, examples: Sequence[dict[str, Any]],
         ids = tokenizer(title, add_special_tokens=False)["input_ids"]
         if ids:
             model.decoder.embed_tokens.weight[FIRST_CODE + column] = words[ids].mean(dim=0)
+
+
+def _biases_from_frequencies(model: LtrIcd, examples: Sequence[dict[str, Any]]) -> None:
+    settings = model.settings
+    counts = np.full(len(settings.codes), 0.5)
+    for example in examples:
+        counts[example["codes"]] += 1
+    odds = torch.tensor(np.log(counts / (len(examples) + 1 - counts)), dtype=torch.float32)
+    biases = [attention.bias for attention in model.label_attentions]
+    for bias, values in zip(biases, odds.split([len(bias) for bias in biases]), strict=True):
+        bias.copy_(values)
 
 
 def _finish(out: Path, options: Options, corpus: Corpus, held_out: Sequence[CodedNote]) -> None:
@@ -175,24 +194,15 @@ def _finish(out: Path, options: Options, corpus: Corpus, held_out: Sequence[Code
 
 def _begin(out: Path, options: Options, notes: Sequence[CodedNote], corpus_hash: str) -> None:
     """Checks that a run which is resumed has the same options; makes the tiny base model."""
-    if (out / "manifest.json").is_file():
-        raise InputError(f"{out} is finished; name another folder or delete it to train again")
-    model = options[0]
+    model, config = options[0], _decisive(options)
     made_of = {"corpus": corpus_hash, "base model": None if model.base == "tiny" else fingerprint_of(model.base)}
-    record = out / "run.json"
-    if record.is_file():
-        earlier, config = read_json(record), _decisive(options)
-        changed = [name for name, value in config.items() if earlier["config"].get(name) != value]
-        changed += [f"the {name} itself" for name in made_of if earlier["made_of"].get(name) != made_of[name]]
-        if changed and _holds_work(out):
-            raise InputError(f"{out} was begun with other options ({', '.join(changed)}); name another folder")
-        if not changed:
-            return
+    if not is_new_run(out, config, made_of, _holds_work(out)):
+        return
     if model.base == "tiny":
         torch.manual_seed(options[2].seed)
         with new_folder(out / "base", overwrite=True) as staging:
             make_tiny(staging, (note.note.text for note in notes), model)
-    write_json(record, {"config": _decisive(options), "made_of": made_of})
+    write_json(out / RUN, {"config": config, "made_of": made_of})
 
 
 def _decisive(options: Options) -> dict[str, Any]:

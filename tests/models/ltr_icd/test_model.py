@@ -98,6 +98,26 @@ def test_plm_icd_is_the_classifier_on_any_encoder(backbone: str, tmp_path: Path)
     torch.testing.assert_close(LtrIcd.from_pretrained(tmp_path, "cpu")(**notes)["logits"], out["logits"])
 
 
+def test_plm_icd_attends_to_padding_and_takes_the_mean_over_labels() -> None:
+    """softmax over all 12 places, real or not: logit_l = b_l + sum_n softmax_n(u_l . tanh(W h_n)) (w_l . h_n)."""
+    options = {"ranking": False, "kernel_size": 1, "channels": 16, "loss": "mean", "padding_attends": True}
+    model, notes = small_model("roberta", **options), batch()
+    labels = (torch.rand(3, 9) < 0.4).float()
+    with torch.no_grad():
+        found = model(**notes, labels=labels)
+        hidden, _ = model.encode(**notes)
+        assert hidden.shape == (3, 12, 16)
+        (block,) = model.label_attentions
+        attention = (torch.tanh(hidden @ block.first[..., 0].T) @ block.second.T).softmax(dim=1)  # (notes, 12, labels)
+        logits = torch.einsum("ntl,ntd,ld->nl", attention, hidden, block.weight) + block.bias
+        torch.testing.assert_close(found["logits"], logits, atol=1e-5, rtol=1e-4)
+        expected = binary_cross_entropy_with_logits(logits, labels)  # of all 27 pairs
+        assert found["loss"].item() == pytest.approx(expected.item(), rel=1e-4)
+        masked = small_model("roberta", **options | {"padding_attends": False})
+        masked.load_state_dict(model.state_dict())
+        assert (masked(**notes)["logits"] - logits)[1].abs().max() > 1e-3  # the note of 4 tokens
+
+
 @pytest.mark.parametrize(("diagnoses", "procedures"), [(DIAGNOSES, ()), ((), PROCEDURES)])
 def test_a_label_set_of_one_kind(diagnoses: tuple[str, ...], procedures: tuple[str, ...]) -> None:
     model = small_model(diagnoses=diagnoses, procedures=procedures)

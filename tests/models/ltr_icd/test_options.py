@@ -29,11 +29,29 @@ def test_shipped_configs_say_what_they_mean(path: Path, tmp_path: Path) -> None:
     assert parse(tmp_path, path.stem, "--kernel_size", "7")[0].kernel_size == 7
 
 
-def test_the_three_systems_are_there(tmp_path: Path) -> None:
-    assert {path.stem for path in CONFIGS} == {"tiny", "clinicalt5", "plm-icd"}
-    assert parse(tmp_path, "clinicalt5")[0].ranking is True
-    plain = parse(tmp_path, "plm-icd")[0]
-    assert (plain.ranking, plain.kernel_size) == (False, 1)
+def test_each_system_is_there_under_its_own_name(tmp_path: Path) -> None:
+    names = {path.stem: parse(tmp_path, path)[0].system for path in CONFIGS}
+    assert names == {
+        "tiny": "ltr-icd", "clinicalt5": "ltr-icd", "plm-icd": "plm-icd", "label-attention": "label-attention"
+    }  # fmt: skip
+
+
+def test_plm_icd_is_trained_as_its_released_script_does(tmp_path: Path) -> None:
+    model, _, training = parse(tmp_path, "plm-icd")
+    assert (model.segment_tokens, model.max_tokens, model.text, model.kernel_size) == (128, 3072, "caml", 1)
+    assert (model.loss, model.padding_attends, model.initializer_range, model.dropout) == ("mean", True, 0.02, 0.0)
+    assert (training.per_device_train_batch_size, training.gradient_accumulation_steps) == (1, 8)
+    assert (training.per_device_eval_batch_size, training.train_sampling_strategy) == (1, "random")
+    assert (training.learning_rate, training.warmup_steps, training.num_train_epochs) == (5e-5, 2000, 20)
+    assert (training.lr_scheduler_type, training.weight_decay, training.adam_epsilon) == ("linear", 0.0, 1e-6)
+    assert (training.max_grad_norm, training.bf16, training.fp16) == (0.0, False, False)
+
+
+@pytest.mark.parametrize(
+    "flag", ["--text raw", "--loss sum", "--padding_attends false", "--dropout 0.1", "--max_tokens 4096"]
+)
+def test_what_differs_from_the_script_does_not_bear_its_name(flag: str, tmp_path: Path) -> None:
+    assert parse(tmp_path, "plm-icd", *flag.split())[0].system == "label-attention"
 
 
 @pytest.mark.parametrize(
@@ -60,6 +78,10 @@ def test_an_unknown_key_names_the_nearest(wrong: str, right: str, tmp_path: Path
         (["--holdout", "1"], "holdout must lie in"),
         (["--max_tokens", "many"], "max_tokens"),
         (["--corpus", ""], "--corpus"),
+        (["--text", "cml"], "text must be raw or caml, it is 'cml'"),
+        (["--loss", "max"], "loss must be sum or mean"),
+        (["--padding_attends", "true"], "set ranking to false"),
+        (["--initializer_range", "0"], "initializer_range must be positive"),
     ],
 )
 def test_wrong_values_are_refused_in_a_sentence(flags: list[str], words: str, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from transformers import T5Config, T5EncoderModel
+from transformers import RobertaConfig, RobertaModel, T5Config, T5EncoderModel
 
 from concept_icd.models.ltr_icd.segments import encode_segments
 
@@ -36,3 +36,26 @@ def test_a_short_note_is_one_segment_and_padding_costs_no_segment() -> None:
     hidden, _ = encode_segments(model, ids, (ids != 0).long(), 3)
     assert seen == [(3, 3)]  # the short note's second segment is all padding
     assert encode_segments(model, ids, (ids != 0).long(), 512)[0].shape == hidden.shape == (2, 6, 16)
+
+
+def test_padding_that_is_kept_fills_whole_segments_and_counts_as_tokens() -> None:
+    """As in PLM-ICD's script: segments of 4 up to the longest note's last, padding's states as the encoder has them."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    model = RobertaModel(RobertaConfig(vocab_size=50, pad_token_id=1, **sizes), add_pooling_layer=False).eval()
+    notes = [[0, 7, 8, 9, 10, 2], [0, 11, 2]]
+    ids = torch.tensor([note + [1] * (6 - len(note)) for note in notes])
+    with torch.no_grad():
+        hidden, real = encode_segments(model, ids, (ids != 1).long(), 4, keep_padding=True)
+        assert hidden.shape == (2, 8, 16)
+        assert real.all()
+        segments = [
+            ([0, 7, 8, 9], [1, 1, 1, 1]),
+            ([10, 2, 1, 1], [1, 1, 0, 0]),
+            ([0, 11, 2, 1], [1, 1, 1, 0]),
+            ([1, 1, 1, 1], [1, 1, 1, 1]),  # padding alone: one number added to all of its attention changes nothing
+        ]
+        for segment, (tokens, mask) in zip(hidden.view(4, 4, 16), segments, strict=True):
+            alone = model(input_ids=torch.tensor([tokens]), attention_mask=torch.tensor([mask])).last_hidden_state[0]
+            torch.testing.assert_close(segment, alone, atol=1e-5, rtol=1e-5)
+        assert encode_segments(model, ids[1:, :3], torch.ones(1, 3), 4, keep_padding=True)[0].shape == (1, 4, 16)

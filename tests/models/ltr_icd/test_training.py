@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
+from tokenizers import processors
 from transformers import BertConfig, BertModel
 
 from concept_icd.baselines.corpus import labels_of, training_notes
 from concept_icd.corpora import load_corpus, save_corpus, synthetic
 from concept_icd.errors import InputError
 from concept_icd.models.ltr_icd import training
+from concept_icd.models.ltr_icd.config import PLM_ICD
+from concept_icd.models.ltr_icd.data import NoteEncoder, caml_words
+from concept_icd.models.ltr_icd.model import LtrIcd
 from concept_icd.models.ltr_icd.options import make_options
 from concept_icd.models.ltr_icd.predicting import predict
 from concept_icd.models.ltr_icd.training import train
-from concept_icd.records import CodedNote
+from concept_icd.records import CodedNote, Note
 from concept_icd.report.reading import read_predictions
 from tests.conftest import ROOT, build_tokenizer
-from tests.models.ltr_icd.small_models import coded
+from tests.models.ltr_icd.small_models import coded, small_model
 
 #: Of several shapes: one code, only procedures, the same codes in two orders.
 EIGHT = [
@@ -213,11 +219,54 @@ def test_two_processes_train_one_model(tmp_path: Path) -> None:
     command = [*launch, str(ROOT / "scripts" / "train_ltr_icd.py"), *flags]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert "training LTR-ICD: 2/2 steps" in done.stderr  # 17 notes to learn from, batches of 8, two at a time
+    assert "training ltr-icd: 2/2 steps" in done.stderr  # 17 notes to learn from, batches of 8, two at a time
     assert (tmp_path / "out" / "manifest.json").is_file()
     assert len((tmp_path / "out" / "predictions.jsonl").read_text().splitlines()) == len(
         load_corpus(where).split("test")
     )
+
+
+@pytest.mark.slow
+def test_a_sharded_model_is_saved_whole(tmp_path: Path) -> None:
+    """Each of two processes holds half of every weight (FSDP2); the file holds them all, written by one process."""
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    worker = Path(__file__).with_name("sharded_worker.py")
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [*launch, str(worker), str(tmp_path / "model")], capture_output=True, text=True, env=environment, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    saved, whole = LtrIcd.from_pretrained(tmp_path / "model", "cpu").state_dict(), small_model().state_dict()
+    assert set(saved) == set(whole)
+    for name, weight in whole.items():
+        torch.testing.assert_close(saved[name], weight, rtol=0, atol=0)
+
+
+def test_where_the_classifier_begins() -> None:
+    """PLM-ICD's: weights of standard deviation .02, biases 0. Ours: biases at the log-odds of (n + .5) / (N + 1)."""
+    examples = [{"codes": [0, 8]}, {"codes": [0]}, {"codes": []}]
+    released = small_model("bert", ranking=False, kernel_size=1, channels=64, initializer_range=0.02)
+    training.begin_from_training_notes(released, examples, tokenizer=None)
+    (block,) = released.label_attentions
+    assert not block.bias.any()
+    assert block.first.std().item() == pytest.approx(0.02, rel=0.1)  # 1,024 draws: standard error 2.2 %
+    ours = small_model("bert", ranking=False)
+    training.begin_from_training_notes(ours, examples, tokenizer=None)
+    assert ours.label_attentions[0].bias[[0, 1, 8]].tolist() == pytest.approx(
+        [math.log(2.5 / 1.5), math.log(0.5 / 3.5), math.log(1.5 / 2.5)]
+    )
+
+
+def test_cut_notes_end_as_the_tokenizer_ends_a_text_and_numbers_are_no_words_of_caml() -> None:
+    tokenizer = build_tokenizer()
+    post = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)])
+    tokenizer.backend_tokenizer.post_processor = post
+    text = "Given 40 mg Lasix, 40mg IV. ½ dose; ÉCG: v2_3"
+    ids, said = NoteEncoder(tokenizer, 6, "caml").encode(Note("n", text))
+    assert caml_words(text) == "given mg lasix 40mg iv dose écg v2_3"
+    assert (len(ids), ids[0], ids[-1]) == (6, 1, 2)
+    assert list(ids[1:-1]) == tokenizer(caml_words(text), add_special_tokens=False)["input_ids"][:4]
+    assert said is not None
 
 
 @pytest.mark.parametrize("base", ["tiny", "bert"])
@@ -228,8 +277,8 @@ def test_plm_icd_ranks_by_probability(base: str, tmp_path: Path) -> None:
         build_tokenizer().save_pretrained(tmp_path / "bert")
         base = str(tmp_path / "bert")
     where = corpus(tmp_path / "corpus", [coded(n, EIGHT[n % 8].diagnoses, EIGHT[n % 8].procedures) for n in range(10)])
-    wanted = options(where, tmp_path / "out", base=base, ranking=False, kernel_size=1, predict_split="train")
-    out = train(wanted)
+    released = PLM_ICD | {"predict_split": "train", "max_grad_norm": 0.0, "train_sampling_strategy": "random"}
+    out = train(options(where, tmp_path / "out", **released, base=base, per_device_eval_batch_size=1))
     for line in map(json.loads, (out / "predictions.jsonl").read_text().splitlines()):
         probabilities = [entry["probability"] for entry in line["codes"]]
         assert probabilities == sorted(probabilities, reverse=True)
@@ -260,7 +309,7 @@ def corpus_of(notes: list[CodedNote]):  # type: ignore[no-untyped-def]
 
 def test_a_label_set_with_an_alias_and_codes_outside(tmp_path: Path) -> None:
     """rare50's spoilt labels: "40.7" is a label that means another code; a code outside is left out, order kept."""
-    from concept_icd.models.ltr_icd.data import NoteEncoder, training_example
+    from concept_icd.models.ltr_icd.data import training_example
     from concept_icd.models.ltr_icd.decoding import DIAGNOSES, END, PROCEDURES, Grammar
 
     notes = [coded(0, ("486", "428.0", "038.9"), ("96.04",))]
