@@ -20,6 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the generated stays (default: 0)")
     vocabulary = "an OMOP vocabulary (CONCEPT, CONCEPT_ANCESTOR; for MIMIC-III also CONCEPT_RELATIONSHIP)"
     parser.add_argument("--vocabulary-dir", type=Path, metavar="DIR", help=vocabulary)
+    types = "drugs of OMOP tables: prescriptions (default, as the study), or all rows, administrations too"
+    parser.add_argument("--drug-types", choices=("prescriptions", "all"), default="prescriptions", help=types)
     without = "stays whose codes are to be found by a trained network: their bills are not read"
     parser.add_argument("--without-codes", action="store_true", help=without)
     memory = "about how much memory the command may take, 2GB or more (default: 2GB)"
@@ -43,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
         if args.mimic_dir is not None:
             prepared = prepare.prepare_mimic_stays(args.mimic_dir, args.out, **options)
         else:
-            prepared = prepare.prepare_omop_stays(args.omop_dir, args.out, **options)
+            prepared = prepare.prepare_omop_stays(args.omop_dir, args.out, drug_types=args.drug_types, **options)
     if args.json:
         manifest = prepared.manifest
         print(json.dumps({"folder": str(args.out), "counts": manifest["counts"], "checks": manifest["checks"]}))

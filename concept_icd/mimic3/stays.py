@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from concept_icd.errors import InputError
-from concept_icd.mimic3.tables import Table, Tables, load, require_dates, require_ids
+from concept_icd.mimic3.dates import date_of, require_dates
+from concept_icd.mimic3.tables import Table, Tables, load, require_ids
 from concept_icd.records import sex_of
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def read_stays(connection: duckdb.DuckDBPyConnection, tables: Tables) -> dict[st
     """HADM_ID -> stay, for every admission, in the order of the ids' numbers.
 
     Raises:
-        InputError: a table cannot be read, ids are no whole numbers, a sex is none, or no date of a column can be read.
+        InputError: a table cannot be read, ids are no whole numbers, a sex is none, or a date cannot be read.
     """
     for name in ("ADMISSIONS", "PATIENTS"):
         load(connection, tables[name], "SELECT * FROM {rows}")
@@ -58,7 +59,7 @@ def read_stays(connection: duckdb.DuckDBPyConnection, tables: Tables) -> dict[st
         FROM (
             SELECT
                 admissions.hadm_id, admissions.subject_id, gender,
-                date_sub('year', try_cast(dob AS TIMESTAMP)::DATE, try_cast(admittime AS TIMESTAMP)::DATE) AS years
+                date_sub('year', {date_of("dob")}, {date_of("admittime")}) AS years
             FROM admissions LEFT JOIN patients USING (subject_id)
         )
         WHERE hadm_id IS NOT NULL

@@ -14,7 +14,8 @@ from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from concept_icd.errors import InputError
-from concept_icd.mimic3.tables import Table, load, require_ids, told, told_dates
+from concept_icd.mimic3.dates import told_dates
+from concept_icd.mimic3.tables import Table, load, require_ids, told
 
 if TYPE_CHECKING:
     import duckdb

@@ -45,7 +45,11 @@ LONGEST_ROW = 1 << 21
 
 @dataclass(frozen=True)
 class Table:
-    """A raw table: its upper-case name, its file and the names of its columns in order, in lower case."""
+    """A raw table.
+
+    Attributes:
+        name: in upper case. columns: their names in order, in lower case; "" for one that the header does not name.
+    """
 
     name: str
     path: Path
@@ -144,12 +148,14 @@ def load(connection: duckdb.DuckDBPyConnection, table: Table, select: str) -> No
     """
     folder = Path(connection.execute("SELECT current_setting('temp_directory')").fetchall()[0][0]).parent
     piece, header, name, rows = folder / "piece.csv", header_line(table.path), table.name.lower(), 0
+    delimiter = delimiter_of(header)
     for data in _with_bar(table):
         with writing(folder):
-            piece.write_bytes(header.rstrip(b"\r\n") + b"\n" + data)
+            piece.write_bytes(header.rstrip(b"\r\n") + b"\n" + _with_one_line_end(data))
         begin = f"INSERT INTO {name}" if rows else f"CREATE OR REPLACE TABLE {name} AS"
         with told(table.path, rows):
-            result = connection.execute(f"{begin} {select.format(rows=_rows(piece, table.columns))}").fetchall()
+            source = select.format(rows=_rows(piece, table.columns, delimiter))
+            result = connection.execute(f"{begin} {source}").fetchall()
         rows += result[0][0]
     piece.unlink()
 
@@ -169,27 +175,6 @@ def require_ids(connection: duckdb.DuckDBPyConnection, table: Table, ids: Sequen
                 f"{table.path}: {column.upper()} {odd[0][:20]!r} is no whole number; {table.name} is needed as "
                 "PhysioNet publishes it, its ids read as text"
             )
-
-
-def require_dates(connection: duckdb.DuckDBPyConnection, table: Table, columns: Sequence[str]) -> None:
-    """Checks columns of dates of a loaded table; single dates that are missing or none are not this check's matter.
-
-    Raises:
-        InputError: a column is filled, and not one of its dates can be read: every age or order would be lost.
-    """
-    for column in columns:
-        sql = f"SELECT count(nullif(trim({column}), '')), count(try_cast({column} AS TIMESTAMP)) FROM {table.name}"
-        given, read = connection.execute(sql).fetchall()[0]
-        if given and not read:
-            raise InputError(told_dates(table.path, column))
-
-
-def told_dates(path: Path, column: str) -> str:
-    """The sentence on a column of dates of which none can be read; it quotes none."""
-    return (
-        f"{path}: none of the dates in column {column.upper()} can be read; write them as year-month-day, such as "
-        "2150-03-14 or 2150-03-14 08:30:00"
-    )
 
 
 @contextmanager
@@ -225,13 +210,24 @@ def _reason(path: Path, message: str, rows_before: int) -> str:
     return f"{place}: not a CSV table that can be read; {AGAIN}"
 
 
-def _rows(path: Path, columns: Sequence[str]) -> str:
+def _rows(path: Path, columns: Sequence[str], delimiter: str) -> str:
     """The rows of a CSV file, as they stand in SQL; not in parallel, see `table_bytes`."""
-    types = ", ".join(f"{_quoted(name)}: 'VARCHAR'" for name in columns)
+    # A data frame's index has no name and a spreadsheet may end in empty columns: they get one that nobody asks for.
+    names = [name or f"column without a name {place}" for place, name in enumerate(columns)]
+    types = ", ".join(f"{_quoted(name)}: 'VARCHAR'" for name in names)
     return (
-        f"read_csv({_quoted(str(path))}, columns={{{types}}}, header=true, delim=',', quote='\"', escape='\"', "
-        f"nullstr='', auto_detect=false, parallel=false, max_line_size={LONGEST_ROW})"
+        f"read_csv({_quoted(str(path))}, columns={{{types}}}, header=true, delim={_quoted(delimiter)}, "
+        f"quote='\"', escape='\"', nullstr='', auto_detect=false, parallel=false, max_line_size={LONGEST_ROW})"
     )
+
+
+def _with_one_line_end(data: bytes) -> bytes:
+    """Rows that all end in LF: DuckDB reads no file with both ends. What stands inside quotes is left as it is."""
+    if b"\r\n" not in data:
+        return data
+    parts = data.split(b'"')  # every other one is inside quotes; a doubled quote makes an empty part
+    parts[::2] = [part.replace(b"\r\n", b"\n") for part in parts[::2]]
+    return b'"'.join(parts)
 
 
 def _with_bar(table: Table) -> Iterator[bytes]:
@@ -244,25 +240,36 @@ def _with_bar(table: Table) -> Iterator[bytes]:
         yield from pieces(table.path, bar)
 
 
+def delimiter_of(header: bytes) -> str:
+    """What stands between the fields, by the header: a comma, or the semicolon of spreadsheets outside the US."""
+    return ";" if header.count(b";") > header.count(b",") else ","
+
+
 def read_header(path: Path, needed: Sequence[str]) -> tuple[str, ...]:
-    """The names of a table's columns, in lower case.
+    """The names of a table's columns, in lower case; "" for one without a name, or with that of one before it.
 
     Raises:
-        InputError: the file is unreadable, lacks a needed column, or is a table of MIMIC-IV.
+        InputError: the file is unreadable, lacks a needed column or names one twice, or is a table of MIMIC-IV.
     """
+    raw = header_line(path).rstrip(b"\r\n")
     try:
-        line = header_line(path).decode("utf-8-sig")
+        line = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: its header is not UTF-8; is it a CSV table?") from error
-    columns = tuple(name.strip().lower() for name in next(csv.reader([line]), []))
+    if "\r" in line:
+        raise InputError(f"{path} ends its lines with a carriage return alone; save it again with LF or CRLF")
+    columns = tuple(name.strip().lower() for name in next(csv.reader([line], delimiter=delimiter_of(raw)), []))
     if "icd_version" in columns:
         raise InputError(f"{path} is a table of MIMIC-IV (columns icd_code, icd_version); `mimic3` reads MIMIC-III 1.4")
     if missing := [name.upper() for name in needed if name not in columns]:
         # A file without a header begins with a row, which no message may quote.
-        is_header = columns and all(re.fullmatch(r"[a-z][a-z0-9_]*", name) for name in columns)
-        has = f"it has {', '.join(columns)}" if is_header else "its first line is no header"
+        named = [name for name in columns if name]
+        is_header = named and all(re.fullmatch(r"[a-z][a-z0-9_]*", name) for name in named)
+        has = f"it has {', '.join(named)}" if is_header else "its first line is no header"
         raise InputError(f"{path} has no column {', '.join(missing)}; {has}")
-    return columns
+    if twice := [name.upper() for name in needed if columns.count(name) > 1]:
+        raise InputError(f"{path} has more than one column {', '.join(twice)}")
+    return tuple(name if name not in columns[:place] else "" for place, name in enumerate(columns))
 
 
 def _told_missing(folder: Path, missing: Sequence[str], files: Mapping[str, Path]) -> str:

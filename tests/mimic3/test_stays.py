@@ -86,8 +86,11 @@ def test_a_gender_that_is_none_is_refused_without_being_quoted(tmp_path):
 @pytest.mark.parametrize(("table", "place", "column"), [("PATIENTS", 3, "DOB"), ("ADMISSIONS", 3, "ADMITTIME")])
 def test_a_column_of_which_no_date_can_be_read_is_refused(tmp_path, table, place, column):
     header, *rows = TABLES[table]
-    for date in ("03/04/2012", "20120304"):
+    for date in ("03/04/2012", "04.03.2012"):
         spoilt = [header, *((*row[:place], date, *row[place + 1 :]) for row in rows)]
         with pytest.raises(InputError, match=rf"{table}\.csv: none of the dates in column {column} can be read"):
             stays_of(tmp_path / date.replace("/", ""), **{table: spoilt})
-    stays_of(tmp_path / "one", **{table: [header, *spoilt[1:2], *rows[1:]]})  # one that is none is counted, no more
+    with pytest.raises(InputError, match=rf"1 of {len(rows)} dates in column {column} cannot be read"):
+        stays_of(tmp_path / "one", **{table: [header, *spoilt[1:2], *rows[1:]]})
+    together = [header, *((*row[:place], row[place][:10].replace("-", ""), *row[place + 1 :]) for row in rows)]
+    assert stays_of(tmp_path / "together", **{table: together}) == stays_of(tmp_path / "as-it-was")

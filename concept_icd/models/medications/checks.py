@@ -32,11 +32,12 @@ STUDY: Mapping[str, int] = {
 }
 #: What stands beside a count that is not 0.
 WHY: Mapping[str, str] = {
-    "stays without an age": "a date is missing or no date; their age input is 0.5",
+    "stays without an age": "a date is missing, or birth comes after the stay; their age input is 0.5",
     "stays above 89 years": "moved to about 300 in the tables; their age input is 1",
     "stays without a sex": "read as not female",
-    "stays without a ward": "no service, or one that is neither newborn, surgical nor medical",
+    "stays without a ward": "no service is on record",
     "drug rows of no stay": "left out",
+    "drug rows that are no prescription": "left out, as in the study; --drug-types all reads them",
     "drug rows without concept and name": "left out",
     "drug rows of concepts that the vocabulary lacks": "read by their name where there is one",
     "drug rows without a concept": "read by their name where there is one",

@@ -17,7 +17,7 @@ from concept_icd.models.medications.records import Stays, Targets
 STAGE = "prepare medications"
 MATRICES, STAYS, INPUTS, NODES = "matrices.safetensors", "stays.parquet", "inputs.parquet", "nodes.parquet"
 #: Raised when the files change, so that an older package says so instead of misreading.
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True, eq=False)

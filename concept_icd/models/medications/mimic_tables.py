@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from concept_icd.mimic3.codes import read_kind
+from concept_icd.mimic3.dates import date_of
 from concept_icd.mimic3.stays import count_rows, read_stays
 from concept_icd.mimic3.tables import Tables, find_tables, load, require_ids
 from concept_icd.models.medications.omop_files import find_omop_tables
 from concept_icd.models.medications.read_stays import (
+    DAYS_A_YEAR,
     Admission,
     ReadStays,
     make_given,
@@ -33,17 +35,12 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "PATIENTS": ("subject_id", "gender", "dob"),
     "DIAGNOSES_ICD": ("hadm_id", "seq_num", "icd9_code"),
     "PRESCRIPTIONS": ("hadm_id", "drug"),
-    "SERVICES": ("hadm_id", "transfertime", "curr_service"),
+    "SERVICES": ("hadm_id", "curr_service"),
 }
 BILLS, OPTIONAL = "DIAGNOSES_ICD", ("SERVICES",)
-#: First service of a stay -> ward. Obstetrics, psychiatry and dentistry are none of the three.
-WARDS: Mapping[str, str] = {
-    **dict.fromkeys(("NB", "NBB"), "newborn"),
-    **dict.fromkeys(("MED", "CMED", "NMED", "OMED"), "medical"),
-    **dict.fromkeys(
-        ("SURG", "CSURG", "NSURG", "PSURG", "TSURG", "VSURG", "ORTHO", "TRAUM", "ENT", "EYE", "GU", "GYN"), "surgical"
-    ),
-}
+#: Services of newborns, and of surgery. Whoever had neither is medical: obstetrics, psychiatry and dentistry too.
+NEWBORN = ("NB", "NBB")
+SURGICAL = ("SURG", "CSURG", "NSURG", "PSURG", "TSURG", "VSURG", "ORTHO", "TRAUM", "ENT", "EYE", "GU", "GYN")
 
 
 def find_mimic_tables(folder: Path, vocabulary: Path | None, codes: bool = True) -> tuple[Tables, Tables]:
@@ -68,11 +65,8 @@ def read_mimic_tables(connection: duckdb.DuckDBPyConnection, tables: Tables, voc
     """
     codes = read_kind(connection, tables, "diagnosis") if BILLS in tables else None
     people = read_stays(connection, {name: tables[name] for name in ("ADMISSIONS", "PATIENTS")})
-    wards = _wards(connection, tables)
-    admissions = [
-        Admission(stay, who.patient_id, who.age, who.sex, WARDS.get(wards.get(stay, "")))
-        for stay, who in people.items()
-    ]
+    ages, wards = _ages(connection), _wards(connection, tables)
+    admissions = [Admission(stay, who.patient_id, ages[stay], who.sex, wards.get(stay)) for stay, who in people.items()]
     _load_given(connection, tables, vocabulary)
     drugs = read_drugs(connection, tuple(people))
     rows = count_rows(connection) | {"PRESCRIPTIONS": drugs.counts["drug rows"]}
@@ -102,13 +96,27 @@ def _load_given(connection: duckdb.DuckDBPyConnection, tables: Tables, vocabular
     """)
 
 
+def _ages(connection: duckdb.DuckDBPyConnection) -> dict[str, float | None]:
+    """Stay -> years from birth to admission, by their days; None where a date is missing or birth comes later."""
+    rows = connection.execute(f"""
+        SELECT hadm_id, any_value(CASE WHEN days >= 0 THEN days / {DAYS_A_YEAR} END)
+        FROM (
+            SELECT admissions.hadm_id, {date_of("admittime")} - {date_of("dob")} AS days
+            FROM admissions LEFT JOIN patients USING (subject_id)
+        )
+        WHERE hadm_id IS NOT NULL GROUP BY hadm_id
+    """).fetchall()
+    return dict(rows)
+
+
 def _wards(connection: duckdb.DuckDBPyConnection, tables: Tables) -> dict[str, str]:
-    """Stay -> its first service."""
+    """Stay -> "newborn" where any of its services is one, else "surgical" where any is, else "medical" (study, S9)."""
     if "SERVICES" not in tables:
         return {}
-    columns = "hadm_id, try_cast(transfertime AS TIMESTAMP) AS time, upper(trim(curr_service)) AS service"
-    load(connection, tables["SERVICES"], f"SELECT {columns} FROM {{rows}}")
-    rows = connection.execute(
-        "SELECT hadm_id, arg_min(service, (time, rowid)) FROM services WHERE service <> '' GROUP BY hadm_id"
-    ).fetchall()
+    load(connection, tables["SERVICES"], "SELECT hadm_id, upper(trim(curr_service)) AS service FROM {rows}")
+    rows = connection.execute(f"""
+        SELECT hadm_id, CASE WHEN bool_or(service IN {NEWBORN}) THEN 'newborn'
+            WHEN bool_or(service IN {SURGICAL}) THEN 'surgical' ELSE 'medical' END
+        FROM services WHERE service <> '' GROUP BY hadm_id
+    """).fetchall()
     return dict(rows)

@@ -1,7 +1,7 @@
 """The tables of an OMOP CDM or its vocabulary as files: comma-separated, tab-separated (Athena's downloads), Parquet.
 
 It finds them, checks their columns and loads them into DuckDB, and knows nothing of what the columns mean. Ids become
-whole numbers; "12.0", as programs write numbers that may be missing, is 12.
+whole numbers; "12.0" and "12,0", as programs write numbers that may be missing, are 12.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def load_omop(connection: duckdb.DuckDBPyConnection, table: Table, columns: Sequ
     for column in columns:
         value = f"nullif(trim({column}::VARCHAR), '')" if column in table.columns else "NULL::VARCHAR"
         if _is_number(column):
-            number = f"try_cast(regexp_replace({value}, '\\.0*$', '') AS BIGINT)"
+            number = f"try_cast(regexp_replace({value}, '[.,]0?0?$', '') AS BIGINT)"
             value = f"CASE WHEN {value} IS NOT NULL THEN coalesce({number}, {_NO_ID}) END"
         selected.append(f"{value} AS {column}")
     select = f"SELECT {', '.join(selected)} FROM {{rows}}"
@@ -103,9 +103,11 @@ def _header(path: Path, needed: Sequence[str]) -> tuple[str, ...]:
             raise InputError(f"{path}: no Parquet file, or a damaged one") from error
     else:
         names = header_line(path).decode("utf-8-sig", errors="replace").split("\t")
-    columns = tuple(name.strip().lower() for name in names)
+    columns = tuple(name.strip().strip('"').lower() for name in names)
     if missing := [name for name in needed if name not in columns]:
         raise InputError(f"{path} has no column {', '.join(missing)}")
+    if twice := [name for name in needed if columns.count(name) > 1]:
+        raise InputError(f"{path} has more than one column {', '.join(twice)}")
     return columns
 
 
@@ -118,7 +120,7 @@ def _is_parquet(path: Path) -> bool:
 
 
 def _is_tab(path: Path) -> bool:
-    """By its header: Athena's files are called .csv and are separated by tabs, without quoting."""
+    """By its header: Athena's files are called .csv and are separated by tabs."""
     return b"\t" in header_line(path)
 
 
@@ -126,4 +128,8 @@ def _rows(path: Path) -> str:
     quoted = "'" + str(path).replace("'", "''") + "'"
     if _is_parquet(path):
         return f"read_parquet({quoted})"
-    return f"read_csv({quoted}, delim='\t', quote='', escape='', header=true, all_varchar=true, nullstr='')"
+    # Athena writes no quotes around fields, so one is part of a name; other programs quote the header too.
+    quote = '"' if b'"' in header_line(path) else ""
+    return (
+        f"read_csv({quoted}, delim='\t', quote='{quote}', escape='{quote}', header=true, all_varchar=true, nullstr='')"
+    )

@@ -3,6 +3,9 @@
 Codes are the source codes of ICD-9-CM: of condition_source_concept_id where `concept` knows it, else as written in
 condition_source_value. Ingredients come from concept and concept_ancestor where both are there, else from
 drug_source_value (`drug_names`). A visit has no ward here.
+
+Drugs are those prescribed, as in the study: rows of drug_exposure with the drug_type_concept_id 38000177 ("prescription
+written"). A table without that column, or `drug_types` "all" (ours: administrations too), gives every row.
 """
 
 from __future__ import annotations
@@ -10,14 +13,16 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from concept_icd.code_shapes import ICD9CM
 from concept_icd.errors import InputError
 from concept_icd.mimic3.codes import refuse_numbers
+from concept_icd.mimic3.dates import date_of, require_dates
 from concept_icd.mimic3.tables import Table, Tables
 from concept_icd.models.medications.omop_files import count, find_omop_tables, load_omop
 from concept_icd.models.medications.read_stays import (
+    DAYS_A_YEAR,
     Admission,
     ReadStays,
     make_given,
@@ -45,6 +50,9 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 }
 BILLS, OPTIONAL = "condition_occurrence", ("concept", "concept_ancestor")
 FEMALE, MALE = 8532, 8507
+DrugTypes = Literal["prescriptions", "all"]
+#: drug_type_concept_id of a prescription that was written.
+PRESCRIPTION = 38000177
 _DIAGNOSIS = next(shape for shape in ICD9CM if shape.kind == "diagnosis")
 
 
@@ -72,17 +80,22 @@ def find_cdm_tables(folder: Path, vocabulary: Path | None, codes: bool = True) -
     return found
 
 
-def read_cdm_tables(connection: duckdb.DuckDBPyConnection, tables: Tables) -> ReadStays:
+def read_cdm_tables(
+    connection: duckdb.DuckDBPyConnection, tables: Tables, drug_types: DrugTypes = "prescriptions"
+) -> ReadStays:
     """Every visit, with or without drugs and codes, in the order of the ids.
 
+    Args:
+        drug_types: see the module.
+
     Raises:
-        InputError: a table is damaged, a visit has no id or stands twice, the vocabulary knows none of the drug
-            concepts, or no condition has an ICD-9-CM code.
+        InputError: a table is damaged, a visit has no id or stands twice, a date is not written as a date, no drug is
+            prescribed, the vocabulary knows none of the drug concepts, or no condition has an ICD-9-CM code.
     """
     admissions = _admissions(connection, tables)
     if _has_vocabulary(tables):
         load_concepts(connection, tables)
-    drug_counts = _load_given(connection, tables)
+    drug_counts = _load_given(connection, tables, drug_types)
     drugs = read_drugs(connection, [who.stay_id for who in admissions])
     rows = {
         "ADMISSIONS": len(admissions),
@@ -110,15 +123,16 @@ def _admissions(connection: duckdb.DuckDBPyConnection, tables: Tables) -> list[A
         rows, ids = connection.execute(f"SELECT count(*), count(DISTINCT {key}) FROM {name}").fetchall()[0]
         if rows != ids:
             raise InputError(f"{tables[name].path}: {rows - ids:,} rows have no {key}, or one that another row has")
-    # Whole years at the visit; by the year alone where the day of birth is not told.
+    require_dates(connection, visits, ("visit_start_date",))
+    # By the days since birth; in whole years by the year alone where the day of birth is not told.
     rows = connection.execute(f"""
         SELECT visit_occurrence_id, person_id,
             CASE gender_concept_id WHEN {FEMALE} THEN 'F' WHEN {MALE} THEN 'M' END,
             coalesce(
-                date_sub('year', try_cast(format('{{:04d}}-{{:02d}}-{{:02d}}', year_of_birth, month_of_birth,
-                    day_of_birth) AS DATE), start),
+                (start - try_cast(format('{{:04d}}-{{:02d}}-{{:02d}}', year_of_birth, month_of_birth, day_of_birth)
+                    AS DATE)) / {DAYS_A_YEAR},
                 year(start) - year_of_birth)
-        FROM (SELECT *, try_cast(visit_start_date AS TIMESTAMP)::DATE AS start FROM visit_occurrence)
+        FROM (SELECT *, {date_of("visit_start_date")} AS start FROM visit_occurrence)
         LEFT JOIN person USING (person_id) ORDER BY visit_occurrence_id
     """).fetchall()
     return [
@@ -127,17 +141,20 @@ def _admissions(connection: duckdb.DuckDBPyConnection, tables: Tables) -> list[A
     ]
 
 
-def _load_given(connection: duckdb.DuckDBPyConnection, tables: Tables) -> dict[str, int]:
+def _load_given(connection: duckdb.DuckDBPyConnection, tables: Tables, drug_types: DrugTypes) -> dict[str, int]:
     """Drug rows by concept, else by name; how many rows have no concept that the vocabulary leads to an ingredient."""
     table = tables["drug_exposure"]
-    load_omop(connection, table, (*COLUMNS["drug_exposure"], "drug_source_value"))
+    load_omop(connection, table, (*COLUMNS["drug_exposure"], "drug_source_value", "drug_type_concept_id"))
+    counts = {}
+    if drug_types == "prescriptions" and "drug_type_concept_id" in table.columns:
+        counts["drug rows that are no prescription"] = _drop_other_types(connection, table)
     make_given(connection)
     connection.execute("""
         INSERT INTO given
         SELECT visit_occurrence_id::VARCHAR, drug_source_value, nullif(drug_concept_id, 0) FROM drug_exposure
     """)
     if not _has_vocabulary(tables):
-        return {}
+        return counts
     load_ingredients(connection, "SELECT concept FROM given WHERE concept IS NOT NULL")
     given = "FROM given WHERE concept IS NOT NULL"
     unknown = f"{given} AND concept NOT IN (SELECT concept_id FROM concept WHERE concept_id IS NOT NULL)"
@@ -147,11 +164,28 @@ def _load_given(connection: duckdb.DuckDBPyConnection, tables: Tables) -> dict[s
             f"{tables['concept'].path} knows none of the {rows:,} drug_concept_id of {table.path}: they are of another "
             "version of the vocabulary; --vocabulary-dir names the folder of theirs"
         )
-    return {
+    return counts | {
         "drug rows without a concept": count(connection, "SELECT count(*) FROM given WHERE concept IS NULL"),
         "drug rows of concepts that the vocabulary lacks": missing,
         "drug concepts that the vocabulary lacks": count(connection, f"SELECT count(DISTINCT concept) {unknown}"),
     }
+
+
+def _drop_other_types(connection: duckdb.DuckDBPyConnection, table: Table) -> int:
+    """Leaves the prescriptions; returns how many other rows there were.
+
+    Raises:
+        InputError: there are rows, and none is a prescription.
+    """
+    other = f"FROM drug_exposure WHERE drug_type_concept_id IS DISTINCT FROM {PRESCRIPTION}"
+    rows, others = (count(connection, f"SELECT count(*) {of}") for of in ("FROM drug_exposure", other))
+    if rows and rows == others:
+        raise InputError(
+            f"{table.path}: none of its {rows:,} rows has the drug_type_concept_id {PRESCRIPTION} (prescription "
+            "written), which the study reads; --drug-types all reads every row"
+        )
+    connection.execute(f"DELETE {other}")
+    return others
 
 
 def _codes(

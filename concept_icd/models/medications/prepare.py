@@ -17,7 +17,7 @@ from concept_icd.models.medications.checks import all_checks
 from concept_icd.models.medications.folder import STAGE, PreparedStays, load_stays, save_stays
 from concept_icd.models.medications.mimic_tables import find_mimic_tables, read_mimic_tables
 from concept_icd.models.medications.omop_files import omop_fingerprint
-from concept_icd.models.medications.omop_tables import find_cdm_tables, read_cdm_tables
+from concept_icd.models.medications.omop_tables import DrugTypes, find_cdm_tables, read_cdm_tables
 from concept_icd.models.medications.read_stays import ReadStays
 from concept_icd.models.medications.synthetic_stays import synthetic_stays
 from concept_icd.models.medications.targets import LostCodes, level_counts, no_targets, roll_up
@@ -65,15 +65,24 @@ def prepare_omop_stays(
     out: str | Path,
     *,
     vocabulary_dir: str | Path | None = None,
+    drug_types: DrugTypes = "prescriptions",
     codes: bool = True,
     memory: int = LEAST_MEMORY,
     overwrite: bool = False,
 ) -> PreparedStays:
-    """The same from OMOP CDM tables, whose vocabulary may lie in a folder of its own; raises likewise."""
+    """The same from OMOP CDM tables, whose vocabulary may lie in a folder of its own; raises likewise.
+
+    Args:
+        drug_types: which rows of drug_exposure are drugs of a stay, see `omop_tables`.
+    """
     require_duckdb()
     tables = find_cdm_tables(Path(omop_dir), Path(vocabulary_dir) if vocabulary_dir else None, codes)
     inputs = omop_fingerprint(tables)
-    return _prepare("omop", inputs, lambda c: read_cdm_tables(c, tables), Path(out), codes, memory, overwrite)
+
+    def read(connection: duckdb.DuckDBPyConnection) -> ReadStays:
+        return read_cdm_tables(connection, tables, drug_types)
+
+    return _prepare("omop", inputs, read, Path(out), codes, memory, overwrite, {"drug_types": drug_types})
 
 
 def prepare_synthetic_stays(number: int, seed: int, out: str | Path, *, overwrite: bool = False) -> PreparedStays:
@@ -101,10 +110,17 @@ def prepare_synthetic_stays(number: int, seed: int, out: str | Path, *, overwrit
 
 
 def _prepare(
-    source: str, inputs: Mapping[str, str], read: Read, out: Path, codes: bool, memory: int, overwrite: bool
+    source: str,
+    inputs: Mapping[str, str],
+    read: Read,
+    out: Path,
+    codes: bool,
+    memory: int,
+    overwrite: bool,
+    options: Mapping[str, str] | None = None,
 ) -> PreparedStays:
     start = time.monotonic()
-    config = {"source": source, "version": __version__}
+    config = {"source": source, "version": __version__, **(options or {})}
     if out.exists() and not overwrite:
         return _complete(out, inputs, config)
     with database(int(memory * DUCKDB_SHARE), out) as connection:

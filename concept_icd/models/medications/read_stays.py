@@ -21,8 +21,8 @@ from concept_icd.models.medications.targets import indicator
 if TYPE_CHECKING:
     import duckdb
 
-#: An age of this many years, or more, is 1.
-OLDEST = 89
+#: An age of this many years, or more, is 1. A year, where days are known: age / 89 is days / 365.25 / 89.
+OLDEST, DAYS_A_YEAR = 89, 365.25
 #: The age input of a stay whose age is not known: half the scale, so that it says neither old nor young.
 UNKNOWN_AGE = 0.5
 FEMALE, AGE, DRUG = "female", "age", "drug:"
@@ -30,7 +30,7 @@ FEMALE, AGE, DRUG = "female", "age", "drug:"
 
 @dataclass(frozen=True)
 class Admission:
-    """Who a stay is: `age` in whole years (None: not known), `sex` "F", "M" or None, `ward` see `Stays`."""
+    """Who a stay is: `age` in years (None: not known), `sex` "F", "M" or None, `ward` see `Stays`."""
 
     stay_id: str
     patient_id: str

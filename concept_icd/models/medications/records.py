@@ -18,7 +18,8 @@ class Stays:
 
     Attributes:
         stay_ids, patient_ids: one a row; a stay id once.
-        inputs: float32, (stays, inputs), sparse: 1 for each drug given, 1 for female sex, age / 89 clipped to [0, 1].
+        inputs: float32, (stays, inputs), sparse: 1 for each drug given, 1 for female sex, age / 89 clipped to
+            [0, 1], the age being days / 365.25 where the day of birth is known.
         input_names: "drug:warfarin", ..., "female", "age".
         wards: per stay "newborn", "surgical", "medical" or None, for subgroups alone: never an input.
     """

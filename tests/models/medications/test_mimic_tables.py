@@ -1,5 +1,7 @@
 """Stays from MIMIC-III's tables: six by hand, the demo, and bad input."""
 
+import csv
+
 import numpy as np
 import pytest
 
@@ -16,9 +18,10 @@ pytest.importorskip("duckdb")
 SERVICES = [
     ("ROW_ID", "SUBJECT_ID", "HADM_ID", "TRANSFERTIME", "CURR_SERVICE"),
     (1, 1, 101, "2150-06-15 10:00:00", "CSURG"),
-    (2, 1, 101, "2150-06-15 00:00:00", "MED"),  # the first
+    (2, 1, 101, "2150-06-15 00:00:00", "MED"),  # earlier, but any surgery makes a stay surgical
     (3, 1, 102, "2150-07-01 00:00:00", "TRAUM"),
-    (4, 3, 104, "2150-03-01 04:30:00", "NB"),
+    (4, 3, 104, "2150-03-01 04:30:00", "SURG"),
+    (6, 3, 104, "2150-03-02 04:30:00", "NB"),  # any service of newborns comes before that
     (5, 3, 105, "2150-04-01 04:30:00", "OBS"),
 ]
 HEADER = ("ROW_ID", "HADM_ID", "DRUG", "NDC")
@@ -46,20 +49,20 @@ def test_six_stays(tmp_path, lower_case):
     assert stays.stay_ids == ("101", "102", "103", "104", "105", "106")
     assert stays.patient_ids == ("1", "1", "2", "3", "3", "2")
     assert stays.input_names == ("drug:heparin", "drug:metoprolol", "female", "age")
-    age = 1 / 89
+    year = 365.25
     assert np.allclose(
         stays.inputs.toarray(),
         [
-            [1, 1, 1, 49 * age],  # a day before her 50th birthday
-            [0, 0, 1, 50 * age],
+            [1, 1, 1, 18_261 / year / 89],  # the day before her 50th birthday: 50 x 365 days, 12 of leap years, less 1
+            [0, 0, 1, 18_262 / year / 89],
             [0, 0, 0, 1],  # 300 years old in the table
             [0, 0, 0, 0],  # a newborn
-            [0, 0, 0, 0],
+            [0, 0, 0, 31 / year / 89],
             [0, 0, 0, 1],
         ],
     )
     assert stays.inputs.dtype == np.float32
-    assert stays.wards == ("medical", "surgical", None, "newborn", None, None)
+    assert stays.wards == ("surgical", "surgical", None, "newborn", "medical", None)  # obstetrics are medical
     assert found.billed["101"] == ("038.9", "401.9", "250.00")
     assert found.counts["stays above 89 years"] == 2
     assert found.counts["stays with drugs"] == 1
@@ -75,8 +78,39 @@ def test_what_is_not_known_is_counted_and_goes_on(tmp_path):
     assert found.counts["stays without an age"] == 4  # of patient 2, and of 3, whose birth comes after the stay
     assert found.counts["stays without a sex"] == 2
     assert not found.stays.inputs.toarray()[:, -2].any()  # what is not known is not female
-    assert found.stays.inputs.toarray()[:, -1].tolist() == pytest.approx([49 / 89, 50 / 89, 0.5, 0.5, 0.5, 0.5])
+    assert found.stays.inputs.toarray()[:, -1].tolist() == pytest.approx(
+        [18_261 / 365.25 / 89, 18_262 / 365.25 / 89, 0.5, 0.5, 0.5, 0.5]
+    )
     assert found.counts["stays without a ward"] == 6  # there is no SERVICES
+
+
+@pytest.mark.parametrize("dialect", [{"line_end": "\r\n"}, {"delimiter": ";"}])
+def test_tables_of_other_programs(tmp_path, dialect):
+    """CRLF, and semicolons, whatever stands inside quotes."""
+    folder = write_tables(tmp_path / "raw", SERVICES=SERVICES)
+    expected = read(folder)
+    for path in folder.glob("*.csv"):
+        with path.open(newline="") as file:
+            rows = list(csv.reader(file))
+        with path.open("w", newline="") as file:
+            csv.writer(
+                file, delimiter=dialect.get("delimiter", ","), lineterminator=dialect.get("line_end", "\n")
+            ).writerows(rows)
+    found = read(folder)
+    assert np.array_equal(found.stays.inputs.toarray(), expected.stays.inputs.toarray())
+    assert (found.billed, found.stays.wards, found.counts) == (expected.billed, expected.stays.wards, expected.counts)
+
+
+@pytest.mark.parametrize(
+    ("table", "row", "told"),
+    [
+        ("PATIENTS", (1, 1, "F", "15/06/2100"), r"PATIENTS\.csv: none of the dates in column DOB"),
+        ("ADMISSIONS", (1, 1, 102, "06/15/2150"), r"ADMISSIONS\.csv: none of the dates in column ADMITTIME"),
+    ],
+)
+def test_dates_that_are_not_sure_are_refused(tmp_path, table, row, told):
+    with pytest.raises(InputError, match=told):
+        read(write_tables(tmp_path / "raw", **{table: without_rows(table, row)}))
 
 
 def test_no_prescription_at_all_leaves_sex_and_age(tmp_path):
@@ -139,7 +173,7 @@ def test_the_demo(shared_data, tmp_path):
     assert found.stays.inputs.shape == (129, 359)
     assert set(found.stays.inputs[:, :357].data.tolist()) == {1.0}  # also where two names are one ingredient
     assert found.counts["stays above 89 years"] == 9
-    assert (found.stays.wards.count("medical"), found.stays.wards.count("surgical")) == (99, 30)
+    assert (found.stays.wards.count("medical"), found.stays.wards.count("surgical")) == (92, 37)
     targets, lost = roll_up(found.stays.stay_ids, found.billed, load_ontology())
     assert level_counts(targets) == {
         "chapter": 17, "section": 91, "category": 275, "subcategory": 464, "code": 295, "billed": 581, "all": 1142,

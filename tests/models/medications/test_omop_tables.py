@@ -1,5 +1,7 @@
 """Stays from OMOP tables: the same as from MIMIC-III's, vocabularies of another version, and bad input."""
 
+import csv
+
 import numpy as np
 import pytest
 
@@ -15,10 +17,10 @@ from tests.models.medications.omop import omop_tables, write_omop
 pytest.importorskip("duckdb")
 
 
-def read(folder, vocabulary=None):
+def read(folder, vocabulary=None, **options):
     tables = find_cdm_tables(folder, vocabulary)
     with database(1 << 29, folder.parent / "out") as connection:
-        return read_cdm_tables(connection, tables)
+        return read_cdm_tables(connection, tables, **options)
 
 
 def read_mimic(folder, beside):
@@ -164,3 +166,156 @@ def test_ids_that_programs_wrote_with_decimals(tmp_path, tables):
     rows = [(*row[:3], float(row[3])) for row in rows]
     found = read(write_omop(tmp_path / "omop", tables | {"condition_occurrence": [header, *rows]}))
     assert_same(found, read_mimic(tmp_path / "mimic", tmp_path))
+
+
+def rewritten(folder, names=None, header=lambda cells: cells, cells=lambda cells, row: cells, **dialect):
+    """Writes the CSV tables of a folder again, each row changed, in another dialect."""
+    for path in sorted(folder.glob("*.csv")):
+        if names is None or path.stem in names:
+            with path.open(newline="") as file:
+                first, *rows = csv.reader(file)
+            with path.open("w", newline="") as file:
+                writer = csv.writer(file, **dialect)
+                writer.writerow(header(first))
+                writer.writerows(cells(own, row) for row, own in enumerate(rows))
+    return folder
+
+
+@pytest.mark.parametrize("names", [None, ["visit_occurrence"]])
+@pytest.mark.parametrize(
+    "dialect",
+    [
+        {"lineterminator": "\r\n"},
+        {"lineterminator": "\r\n", "quoting": csv.QUOTE_ALL},
+        {"delimiter": ";"},
+        {"delimiter": ";", "lineterminator": "\r\n"},
+        {"delimiter": "\t", "lineterminator": "\r\n"},
+        {"delimiter": "\t", "quoting": csv.QUOTE_ALL},
+    ],
+)
+def test_tables_of_other_programs(tmp_path, tables, names, dialect):
+    """CRLF (Python, Excel, SQL Server), semicolons (Excel in Europe), tabs with quotes (R)."""
+    folder = rewritten(write_omop(tmp_path / "omop", tables), names, **dialect)
+    assert_same(read(folder), read_mimic(tmp_path / "mimic", tmp_path))
+
+
+@pytest.mark.parametrize("dialect", [{"lineterminator": "\n"}, {"lineterminator": "\r\n"}, {"delimiter": "\t"}])
+def test_columns_without_a_name_are_left_alone(tmp_path, tables, dialect):
+    """A data frame's index before the others, and a spreadsheet's two empty columns behind them."""
+    folder = rewritten(
+        write_omop(tmp_path / "omop", tables),
+        header=lambda cells: ["", *cells, "", ""],
+        cells=lambda cells, row: [row, *cells, "", ""],
+        **dialect,
+    )
+    assert_same(read(folder), read_mimic(tmp_path / "mimic", tmp_path))
+
+
+def test_decimal_commas_of_ids(tmp_path, tables):
+    header, *rows = tables["condition_occurrence"]
+    rows = [(*row[:3], f"{row[3]},0") for row in rows]
+    folder = write_omop(tmp_path / "omop", tables | {"condition_occurrence": [header, *rows]})
+    assert_same(read(rewritten(folder, delimiter=";")), read_mimic(tmp_path / "mimic", tmp_path))
+    rows = [(f"{row[0]}", f"{row[1]},000", *row[2:]) for row in rows]  # a thousand times as many, not the same
+    with pytest.raises(InputError, match="visit_occurrence_id holds what is no whole number"):
+        read(write_omop(tmp_path / "odd", tables | {"condition_occurrence": [header, *rows]}))
+
+
+def test_a_header_that_cannot_do_is_named(tmp_path, tables):
+    folder = write_omop(tmp_path / "mac", tables)
+    person = folder / "person.csv"
+    person.write_bytes(person.read_bytes().replace(b"\n", b"\r"))
+    with pytest.raises(InputError, match=r"person\.csv ends its lines with a carriage return alone"):
+        read(folder)
+    for place, form in enumerate(("csv", "athena")):
+        folder = write_omop(tmp_path / f"twice-{place}", tables, form)
+        path = folder / ("person.csv" if form == "csv" else "PERSON.csv")
+        path.write_text(path.read_text().replace("month_of_birth", "person_id", 1))
+        with pytest.raises(InputError, match=r"(?i)has more than one column person_id"):
+            read(folder)
+
+
+def with_dates(tables, form):
+    header, *rows = tables["visit_occurrence"]
+    return tables | {"visit_occurrence": [header, *((*row[:3], form(*row[3].split("-"))) for row in rows)]}
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda y, m, d: f"{y}-{m}-{d} 23:59:59.5",
+        lambda y, m, d: f"{y}-{m}-{d}T08:00:00Z",
+        lambda y, m, d: f"{y}-{int(m)}-{int(d)}",
+        lambda y, m, d: f"{y}/{m}/{d}",
+        lambda y, m, d: f"{y}{m}{d}",
+        lambda y, m, d: f"{y}{m}{d}.0",
+        lambda y, m, d: f"{y}{m}{d}235959",
+    ],
+)
+def test_dates_whose_form_leaves_no_doubt(tmp_path, tables, form):
+    found = read(write_omop(tmp_path / "omop", with_dates(tables, form)))
+    assert_same(found, read_mimic(tmp_path / "mimic", tmp_path))
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda y, m, d: f"{d}/{m}/{y}",
+        lambda y, m, d: f"{m}/{d}/{y}",
+        lambda y, m, d: f"{d}.{m}.{y}",
+        lambda y, m, d: f"{m}/{d}/{y[2:]}",
+        lambda y, m, d: f"{d}{m}{y}",
+        lambda y, m, d: f"{d}-Mar-{y}",
+        lambda y, m, d: f"{y}-{d}-{m}" if int(d) > 12 else f"{y}-13-{m}",
+        lambda y, m, d: "54321",  # days of a spreadsheet
+    ],
+)
+def test_dates_of_any_other_form_are_refused(tmp_path, tables, form):
+    changed = with_dates(tables, form)
+    quoted = changed["visit_occurrence"][1][3]
+    with pytest.raises(
+        InputError, match=r"visit_occurrence\.csv: none of the dates in column VISIT_START_DATE can .* year-month-day"
+    ) as told:
+        read(write_omop(tmp_path / "omop", changed))
+    assert quoted not in str(told.value)
+
+
+def test_one_date_of_another_form_is_refused_and_an_unknown_one_counted(tmp_path, tables):
+    header, *rows = tables["visit_occurrence"]
+    unknown = [(*row[:3], value) for row, value in zip(rows, ("", "NULL", "0000-00-00", "unknown"), strict=False)]
+    found = read(write_omop(tmp_path / "some", tables | {"visit_occurrence": [header, *unknown, *rows[4:]]}))
+    assert found.counts["stays without an age"] == 4
+    one = [(*rows[0][:3], "03/04/2150"), *rows[1:]]
+    with pytest.raises(InputError, match="1 of 6 dates in column VISIT_START_DATE cannot be read"):
+        read(write_omop(tmp_path / "one", tables | {"visit_occurrence": [header, *one]}))
+
+
+def test_dates_of_parquet_columns(tmp_path, tables):
+    """Dates, and times with a zone: pandas writes both."""
+    import datetime
+
+    for place, zone in enumerate((None, datetime.UTC)):
+
+        def parsed(y, m, d, zone=zone):
+            day = datetime.date(int(y), int(m), int(d))
+            return day if zone is None else datetime.datetime(day.year, day.month, day.day, 12, tzinfo=zone)
+
+        found = read(write_omop(tmp_path / f"omop-{place}", with_dates(tables, parsed), "parquet"))
+        assert_same(found, read_mimic(tmp_path / "mimic", tmp_path))
+
+
+def test_prescriptions_alone_are_drugs_or_every_row(tmp_path, tables):
+    """38000177 is a prescription written, 38000180 an administration: the study reads the first alone."""
+    header, *rows = tables["drug_exposure"]
+    kinds = [38000177 if number == 0 else 38000180 for number in range(len(rows))]
+    typed = [(*header, "drug_type_concept_id"), *((*row, kind) for row, kind in zip(rows, kinds, strict=True))]
+    folder = write_omop(tmp_path / "omop", tables | {"drug_exposure": typed})
+    found = read(folder)
+    assert found.counts["drug rows"] == 1
+    assert found.counts["drug rows that are no prescription"] == len(rows) - 1
+    everything = read(folder, drug_types="all")
+    assert everything.counts["drug rows"] == len(rows)
+    assert_same(everything, read_mimic(tmp_path / "mimic", tmp_path))
+    others = [typed[0], *((*row, 32838) for row in rows)]
+    with pytest.raises(InputError, match=r"none of its 3 rows has the drug_type_concept_id 38000177 .*--drug-types"):
+        read(write_omop(tmp_path / "others", tables | {"drug_exposure": others}))
