@@ -6,7 +6,13 @@ code -> phrases, that `ConceptSet.expand` takes; `merge_phrases` puts several so
 
 from concept_icd.phrases.coverage import PhraseCoverage, check_coverage, sentence_windows
 from concept_icd.phrases.propose import parse_phrases, propose_phrases
-from concept_icd.phrases.texts import merge_phrases, phrase_key, read_phrase_file, write_phrase_file
+from concept_icd.phrases.texts import (
+    merge_phrases,
+    phrase_key,
+    read_phrase_file,
+    read_phrases_by_kind,
+    write_phrase_file,
+)
 
 __all__ = [
     "PhraseCoverage",
@@ -16,6 +22,7 @@ __all__ = [
     "phrase_key",
     "propose_phrases",
     "read_phrase_file",
+    "read_phrases_by_kind",
     "sentence_windows",
     "write_phrase_file",
 ]

@@ -41,20 +41,30 @@ def read_phrase_file(path: str | Path) -> dict[str, list[str]]:
     Raises:
         InputError: the file is missing, is no JSON, or has another shape; the sentence names the code.
     """
+    by_kind = read_phrases_by_kind(path)
+    return merge_phrases(*({code: kinds[kind] for code, kinds in by_kind.items()} for kind in KINDS))
+
+
+def read_phrases_by_kind(path: str | Path) -> dict[str, dict[str, list[str]]]:
+    """Code -> "parent" and "leaf" -> phrases, each once; those of a plain list are the code's own, its leaves.
+
+    Raises:
+        InputError: as `read_phrase_file`.
+    """
     content = read_json(path)
     if not isinstance(content, dict):
         raise InputError(f"{path} must be a JSON object that maps codes to phrases")
-    return merge_phrases({code: _phrases_of(code, value, path) for code, value in content.items()})
+    return {code: _by_kind(code, value, path) for code, value in content.items()}
 
 
-def _phrases_of(code: str, value: Any, path: str | Path) -> list[str]:
-    if isinstance(value, dict):
-        if unknown := sorted(set(value) - set(KINDS)):
-            raise InputError(f"{path}: {code!r} has the key {unknown[0]!r}; known are {' and '.join(KINDS)}")
-        value = [phrase for kind in KINDS for phrase in _phrases_of(code, value.get(kind, []), path)]
-    if not isinstance(value, list) or not all(isinstance(phrase, str) for phrase in value):
-        raise InputError(f"{path}: the phrases of {code!r} must be a list of strings")
-    return value
+def _by_kind(code: str, value: Any, path: str | Path) -> dict[str, list[str]]:
+    kinds = value if isinstance(value, dict) else {"leaf": value}
+    if unknown := sorted(set(kinds) - set(KINDS)):
+        raise InputError(f"{path}: {code!r} has the key {unknown[0]!r}; known are {' and '.join(KINDS)}")
+    for phrases in kinds.values():
+        if not isinstance(phrases, list) or not all(isinstance(phrase, str) for phrase in phrases):
+            raise InputError(f"{path}: the phrases of {code!r} must be a list of strings")
+    return {kind: merge_phrases({code: kinds.get(kind, [])})[code] for kind in KINDS}
 
 
 def write_phrase_file(path: str | Path, phrases: Mapping[str, Sequence[str]]) -> None:

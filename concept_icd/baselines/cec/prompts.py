@@ -1,0 +1,75 @@
+"""The prompts of both stages, as text and as tokens."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from concept_icd.errors import InputError
+from concept_icd.prompts import PromptTemplate, TokenizedPrompt
+from concept_icd.records import Note
+from concept_icd.resources import read_yaml
+from concept_icd.sections import STANDARD, split_sections
+
+#: What a prompt of stage 2 calls the answers of stage 1.
+WORDS = {True: "Yes", False: "No"}
+
+
+@dataclass(frozen=True)
+class CodePrompt:
+    """The words of stage 2; see prompts/cec-code.yaml."""
+
+    name: str
+    before_note: str
+    after_note: str
+    stated_yes: str
+    stated_no: str
+    before_answers: str
+    answered: str
+    question: str
+    yes: tuple[str, ...]
+    no: tuple[str, ...]
+
+    @classmethod
+    def load(cls, name_or_path: str = "cec-code") -> CodePrompt:
+        """Reads the shipped words, or a YAML file of yours with the same keys.
+
+        Raises:
+            InputError: no such file, or other keys.
+        """
+        path, content = read_yaml("prompts", name_or_path)
+        if not isinstance(content, dict) or set(content) != {field.name for field in fields(cls)}:
+            raise InputError(f"prompt {path} must have the keys {', '.join(field.name for field in fields(cls))}")
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in content.items()
+        }
+        return cls(**values)
+
+    def text_after_note(self, title: str, answers: Sequence[tuple[str, bool]], truth: bool | None = None) -> str:
+        """All that follows the note.
+
+        Args:
+            title: of the code. answers: (phrase, answered yes), in order. truth: None but in training, where the
+                release states it.
+        """
+        stated = "" if truth is None else _filled(self.stated_yes if truth else self.stated_no, title=title)
+        asked = [_filled(self.answered, concept=phrase, answer=WORDS[yes]) for phrase, yes in answers]
+        return stated + self.before_answers + "".join(asked) + _filled(self.question, title=title)
+
+    def tokenized(self, tokenizer: Any, max_length: int) -> TokenizedPrompt:
+        """The prompt in tokens: `encode_note` cuts a note to what a question of `text_after_note` leaves."""
+        template = PromptTemplate(self.name, self.before_note, self.after_note, "{concept}", self.yes, self.no)
+        return TokenizedPrompt(template, tokenizer, max_length)
+
+
+def read_sections(note: Note) -> Note:
+    """The note as stage 1 reads it: its twelve sections in its own order; whole where it has none of them."""
+    kept = [note.text[s.start : s.end] for s in split_sections(note.text) if s.name in STANDARD]
+    return Note(note.note_id, "".join(kept)) if kept else Note(note.note_id, note.text)
+
+
+def _filled(template: str, **values: str) -> str:
+    """Each {name} replaced once; braces within a value are the value's own."""
+    return re.sub(r"\{(\w+)\}", lambda found: values.get(found[1], found[0]), template)

@@ -1,0 +1,288 @@
+"""Runs CEC on a prepared corpus: three adapters, the answers and scores of the test notes, predictions.
+
+    OUT/parent/  leaf/  code/                       PEFT adapters: stage 1 for each kind of phrases, stage 2
+    OUT/answers-parent.jsonl  answers-leaf.jsonl    phrases answered yes, a line a test note
+    OUT/scores.jsonl  predictions.jsonl             of the test notes
+    OUT/manifest.json                               when all is done
+    OUT/run.json, checkpoints/                      until then
+
+The same command goes on after a kill: finished adapters and notes stay, an adapter at work resumes. Nothing is chosen
+on dev or test notes; a code is accepted where stage 2 wrote Yes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import gc
+import random
+import shutil
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import PartialState
+
+from concept_icd.artifacts import begun_folder, new_file, sha256, write_json, write_manifest
+from concept_icd.base_model import LoadedModel, load_model
+from concept_icd.baselines.cec.examples import (
+    code_examples,
+    code_questions,
+    collate,
+    concept_examples,
+    concept_questions,
+)
+from concept_icd.baselines.cec.options import CecOptions, CecTraining, Options
+from concept_icd.baselines.cec.phrases import all_phrases, read_phrases
+from concept_icd.baselines.cec.predicting import answer_phrases, read_lines, score_codes
+from concept_icd.baselines.cec.prompts import CodePrompt
+from concept_icd.baselines.corpus import coded_training_notes, labels_of
+from concept_icd.baselines.predictions import PREDICTIONS, by_probability, kinds_of, prediction_line, versions_of
+from concept_icd.baselines.runs import RUN, fit_lora, in_folder, is_new_run
+from concept_icd.corpora import load_corpus
+from concept_icd.errors import InputError
+from concept_icd.heads.threshold import Threshold
+from concept_icd.model_reference import fingerprint_of
+from concept_icd.ontology import load_ontology
+from concept_icd.phrases.texts import KINDS
+from concept_icd.prompts import PromptTemplate, TokenizedPrompt
+from concept_icd.records import CodedNote, Note
+from concept_icd.tuning.runs import DECISIVE, on_main
+
+CODE = "code"
+
+
+def run(options: Options) -> Path:
+    """Runs all of it; returns the folder OUT.
+
+    Raises:
+        InputError: nothing to learn from or to predict, phrases or base models that do not fit, or OUT belongs to a run
+            with other options.
+    """
+    start = time.monotonic()
+    cec, choices, training = options
+    out = Path(str(training.output_dir))
+    corpus = load_corpus(choices.corpus)
+    notes = coded_training_notes(corpus)
+    diagnoses, procedures, aliases = labels_of(corpus, notes, choices.classification)
+    kinds, ontology = kinds_of(diagnoses, procedures), load_ontology(choices.classification)
+    titles = {label: ontology.resolve(aliases.get(label, label)).title for label in kinds}
+    most = {"parent": cec.parent_phrases, "leaf": cec.leaf_phrases}
+    phrases = read_phrases(cec.phrases, list(kinds), ontology, aliases, most)
+    new = [note.note for note in corpus.split(choices.predict_split)]
+    if not new:
+        raise InputError(f"the corpus has no notes in the split {choices.predict_split!r} to predict")
+    inputs = {"corpus": sha256(Path(choices.corpus) / "notes.parquet"), "phrases": sha256(cec.phrases)}
+    with begun_folder(out, lambda: _holds_work(out)):
+        on_main(lambda: _begin(out, options, inputs, phrases))
+        _learn(notes, phrases, titles, cec, training, out)
+        if PartialState().is_main_process:
+            _predict(new, phrases, titles, cec, training.seed, out)
+            _write(new, kinds, choices.top_codes, out)
+            write_manifest(
+                out,
+                "cec",
+                inputs=inputs,
+                config=_decisive(options),
+                seed=training.seed,
+                seconds=time.monotonic() - start,
+                notes=len(notes),
+            )
+            shutil.rmtree(out / "checkpoints", ignore_errors=True)
+            (out / RUN).unlink(missing_ok=True)
+    PartialState().wait_for_everyone()
+    return out
+
+
+def both_kinds(phrases: Mapping[str, Mapping[str, Sequence[str]]]) -> dict[str, tuple[str, ...]]:
+    """Label -> its parent phrases and then its leaf phrases."""
+    parent, leaf = phrases["parent"], phrases["leaf"]
+    return {label: tuple(dict.fromkeys((*parent[label], *leaf[label]))) for label in parent}
+
+
+def _learn(
+    notes: Sequence[CodedNote],
+    phrases: Mapping[str, Mapping[str, Sequence[str]]],
+    titles: Mapping[str, str],
+    cec: CecOptions,
+    training: CecTraining,
+    out: Path,
+) -> None:
+    """Tunes what is missing of the three adapters."""
+    state = PartialState()
+    step = training.per_device_train_batch_size * training.gradient_accumulation_steps * state.num_processes
+    for kind, share in zip(KINDS, (cec.parent_negative_share, cec.leaf_negative_share), strict=True):
+        if _is_done(out / kind):
+            continue
+        draws = random.Random(f"{training.seed} {kind}")
+        questions = concept_questions(notes, phrases[kind], share, cec.note_share, draws)
+        loaded = _load(cec.concept_model, out / kind, tune=True, four_bit=cec.concept_4bit)
+        examples = concept_examples(questions, _concept_prompt(loaded, cec), step * cec.concept_steps)
+        # The release trains stage 1 in mixed half precision, stage 2 in plain float16.
+        changes = {"max_steps": cec.concept_steps, "fp16": torch.cuda.is_available() and not training.bf16}
+        _tune(loaded, examples, cec, cec.concept_alpha, cec.concept_modules, training, changes, out / kind)
+    if not _is_done(out / CODE):
+        draws, words = random.Random(f"{training.seed} {CODE}"), CodePrompt.load()
+        loaded = _load(cec.code_model, out / CODE, tune=True, dtype=cec.code_dtype)
+        prompt = words.tokenized(loaded.tokenizer, min(cec.max_length, loaded.max_length))
+        asked, most = code_questions(notes, both_kinds(phrases), draws), step * cec.code_steps
+        examples = code_examples(asked, prompt, words, titles, most, state_truth=cec.state_truth)
+        changes = {"max_steps": cec.code_steps}
+        _tune(loaded, examples, cec, cec.code_alpha, cec.code_modules, training, changes, out / CODE)
+
+
+def _tune(
+    loaded: LoadedModel,
+    examples: Sequence[Mapping[str, Any]],
+    cec: CecOptions,
+    alpha: int,
+    modules: Sequence[str],
+    training: CecTraining,
+    changes: Mapping[str, Any],
+    out: Path,
+) -> None:
+    import peft
+    from transformers import set_seed
+
+    set_seed(training.seed)
+    model = loaded.model.train()
+    if getattr(model, "is_loaded_in_4bit", False):
+        model = peft.prepare_model_for_kbit_training(model, training.gradient_checkpointing)
+    elif training.gradient_checkpointing:
+        model.enable_input_require_grads()
+    lora = peft.LoraConfig(
+        r=cec.lora_r,
+        lora_alpha=alpha,
+        lora_dropout=cec.lora_dropout,
+        target_modules=list(modules),
+        task_type="CAUSAL_LM",
+    )
+    try:
+        tuned = peft.get_peft_model(model, lora)
+    except ValueError as error:  # such as LoRA modules that the model lacks
+        raise InputError(f"the options do not fit the model: {' '.join(str(error).split())}") from error
+    folder = Path(str(training.output_dir)) / "checkpoints" / out.name
+    padded = functools.partial(collate, padding_id=loaded.tokenizer.pad_token_id or 0)
+    fit_lora(tuned, examples, padded, in_folder(training, folder, **changes), out)
+    _free()
+
+
+def _predict(
+    notes: Sequence[Note],
+    phrases: Mapping[str, Mapping[str, Sequence[str]]],
+    titles: Mapping[str, str],
+    cec: CecOptions,
+    seed: int,
+    out: Path,
+) -> None:
+    """Answers and scores of the notes that are missing."""
+    answered: dict[str, set[str]] = {note.note_id: set() for note in notes}
+    for kind in KINDS:
+        path = out / f"answers-{kind}.jsonl"
+        if len(read_lines(path)) < len(notes):
+            loaded = _load(cec.concept_model, out / kind, four_bit=cec.concept_4bit)
+            prompt = _concept_prompt(loaded, cec)
+            answer_phrases(notes, all_phrases(phrases[kind]), loaded, prompt, path, cec.answer_batch_size)
+            del loaded, prompt
+            _free()
+        for note_id, line in read_lines(path).items():
+            answered[note_id].update(line["yes"])
+    path = out / "scores.jsonl"
+    if len(read_lines(path)) < len(notes):
+        loaded = _load(cec.code_model, out / CODE, dtype=cec.code_dtype)
+        score_codes(
+            notes,
+            {note_id: frozenset(yes) for note_id, yes in answered.items()},
+            both_kinds(phrases),
+            titles,
+            CodePrompt.load(),
+            loaded,
+            min(cec.max_length, loaded.max_length),
+            path,
+            seed=seed,
+            batch_size=cec.answer_batch_size,
+        )
+
+
+def _write(notes: Sequence[Note], kinds: Mapping[str, str], top_codes: int, out: Path) -> None:
+    """predictions.jsonl from scores.jsonl: codes by score; accepted where Yes was written."""
+    scores, versions = read_lines(out / "scores.jsonl"), versions_of("cec", Threshold(0.0, source="Yes was written"))
+    with new_file(out / PREDICTIONS) as staging, staging.open("w", encoding="utf-8") as file:
+        for note in notes:
+            line = scores[note.note_id]
+            p = np.array(line["scores"])
+            file.write(
+                prediction_line(
+                    note.note_id,
+                    kinds,
+                    p,
+                    p > 0,
+                    by_probability(p),
+                    versions,
+                    truncated=line["truncated"],
+                    top_codes=top_codes,
+                )
+            )
+
+
+def _concept_prompt(loaded: LoadedModel, cec: CecOptions) -> TokenizedPrompt:
+    limit = min(cec.max_length, loaded.max_length)
+    return TokenizedPrompt(PromptTemplate.load("cec-concept"), loaded.tokenizer, limit)
+
+
+def _load(
+    base: str, adapter: Path, *, tune: bool = False, four_bit: bool = False, dtype: str | None = None
+) -> LoadedModel:
+    """A base model to be tuned, or with its adapter; in float32 and unquantised where there is no GPU."""
+    gpu = torch.cuda.is_available()
+    if four_bit and not gpu:
+        raise InputError("NF4 needs a GPU: set concept_4bit to false to run without")
+    return load_model(
+        base,
+        None if tune else adapter,
+        dtype=dtype if gpu else "float32",
+        device=str(PartialState().device),
+        load_in_4bit=four_bit,
+    )
+
+
+def _begin(out: Path, options: Options, inputs: Mapping[str, str], phrases: Mapping[str, Mapping[str, Any]]) -> None:
+    """Checks that a run which is resumed has the same options, and tells of labels that lack phrases."""
+    cec, config = options[0], _decisive(options)
+    made_of = {**inputs, **{f"base model {name}": fingerprint_of(name) for name in (cec.concept_model, cec.code_model)}}
+    if not is_new_run(out, config, made_of, _holds_work(out)):
+        return
+    for kind in KINDS:
+        without = [label for label, found in phrases[kind].items() if not found]
+        if without:
+            print(
+                f"{len(without)} of {len(phrases[kind])} labels have no {kind} phrase ({', '.join(without[:5])}, ...): "
+                "the release has some of each",
+                file=sys.stderr,
+            )
+    write_json(out / RUN, {"config": config, "made_of": made_of})
+
+
+def _decisive(options: Options) -> dict[str, Any]:
+    """The options that decide the result, as plain values."""
+    cec, choices, training = options
+    config = dataclasses.asdict(cec) | dataclasses.asdict(choices)
+    return config | {name: getattr(training, name) for name in DECISIVE if name != "max_steps"}
+
+
+def _is_done(adapter: Path) -> bool:
+    return (adapter / "adapter_config.json").is_file()
+
+
+def _holds_work(out: Path) -> bool:
+    return any(_is_done(out / name) for name in (*KINDS, CODE)) or any(out.glob("checkpoints/*/checkpoint-*"))
+
+
+def _free() -> None:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
