@@ -50,27 +50,17 @@ def confusion(gold: Bools, decisions: Bools) -> tuple[Floats, Floats, Floats]:
     return tp, decisions.sum(axis=0, dtype=np.float64) - tp, gold.sum(axis=0, dtype=np.float64) - tp
 
 
-def f1_family(tp: Floats, fp: Floats, fn: Floats, present_share: float | None = None) -> dict[str, Floats]:
-    """The module's averages from counts (..., codes); each value has the leading shape (draws of a bootstrap).
-
-    A code without gold has TP = 0 and so P, R and F of 0: the mean over all codes is the mean over the present ones
-    times their share. A bootstrap passes the share of the whole sample as `present_share`: a code that a draw happens
-    to lose then has no F1 in that draw, instead of 0, which would pull the interval below the figure itself.
-    """
+def f1_family(tp: Floats, fp: Floats, fn: Floats) -> dict[str, Floats]:
+    """The module's averages from counts (..., codes); each value has the leading shape (samples of the jackknife)."""
     precision, recall, f1 = code_scores(tp, fp, fn)
     micro_precision, micro_recall, micro_f1 = code_scores(tp.sum(axis=-1), fp.sum(axis=-1), fn.sum(axis=-1))
-    present = tp + fn > 0
-    share = present.mean(axis=-1) if present_share is None else present_share
-    precision, recall, f1 = (
-        _ratio((value * present).sum(axis=-1), present.sum(axis=-1)) for value in (precision, recall, f1)
-    )
-    macro_precision, macro_recall = precision * share, recall * share
+    macro_precision, macro_recall = precision.mean(axis=-1), recall.mean(axis=-1)
     return {
         "micro_f1": micro_f1,
         "micro_precision": micro_precision,
         "micro_recall": micro_recall,
-        "macro_f1": f1 * share,
-        "macro_f1_present": f1,
+        "macro_f1": f1.mean(axis=-1),
+        "macro_f1_present": _ratio(f1.sum(axis=-1), (tp + fn > 0).sum(axis=-1)),  # without gold, F_c is 0
         "macro_f1_caml": _ratio(2 * macro_precision * macro_recall, macro_precision + macro_recall),
         "macro_precision": macro_precision,
         "macro_recall": macro_recall,

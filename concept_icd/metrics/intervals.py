@@ -1,23 +1,38 @@
-"""Percentile bootstrap intervals, resampling patients (notes, where patients are not known).
+"""95 % intervals by the jackknife over patients (over notes, where patients are not known).
 
-    draw b: as many patients as there are, with replacement; each brings all of its notes
-    interval: the 2.5 and 97.5 percentiles of the metric over the draws where it is defined
+    t         the figure
+    t_(g)     the figure of all notes but those of group g; a group is one patient, or, where there are more patients
+              than `draws`, a random share of them, as equal in number as can be
+    se^2    = (G - 1)/G  sum_g (t_(g) - mean t_(.))^2                    over the G groups for which t_(g) is defined
+    interval: t -+ q se, q the 97.5 % quantile of Student's t with G - 1 degrees of freedom (Efron and Tibshirani 1993,
+              An introduction to the bootstrap, chapter 11)
 
-`bootstrap_intervals` takes any metric and evaluates it anew for each draw. `headline_intervals` gives the same
-intervals (same seed, same draws) for the metrics of this package far faster: a draw is a vector of weights on notes,
-and means over notes, F1 counts and AUCs (see `drawn_areas`) are computed from weights. One difference: macro
-precision, recall and F1 leave out a code that a draw has lost (see `decisions.f1_family`), where a metric computed
-anew would call it 0. Intervals hold the trained model fixed: they tell how the figure would move with other patients,
-not with another training run.
+The bounds are taken on a scale on which a figure has no ends and carried back (delta method): the log-odds for shares,
+which lie in 0..1, the logarithm for counts such as rank errors, and the figure's own for differences (see `scale_of`).
+So a figure always lies in its interval, and the interval where the figure can lie. A figure at an end of its range (0
+or 1) has the interval t -+ q se, cut at the range; where no patient moves it, this is the figure alone.
+
+What an interval is about: the mean of the figure over samples of as many patients from where these came, with the
+trained model held fixed. For micro figures and means over notes this is hardly other than the figure of all patients
+there could be. Macro figures are not so simple: a code that has no gold in the sample counts 0 in `macro_f1` and is
+left out of `macro_f1_present` and `macro_auc`, and with more patients more codes have gold. So their interval is about
+samples of this size; it need not hold the figure of a far larger one.
+
+Why not the percentile bootstrap: a draw with replacement loses a third of the codes with one gold note, which moves the
+macro figures of all draws to one side of the figure itself; its interval then holds too little, or not even the figure.
+`benchmarks/interval_coverage.py` measures both. Calibration errors get no interval: they are biased upwards, the more
+so the fewer pairs, and no spread mends that.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import sparse
+from scipy.special import expit, logit, stdtrit
 
 from concept_icd.metrics.decisions import check_decisions, f1_family
 from concept_icd.metrics.drawn_areas import drawn_macro_auc, drawn_micro_auc
@@ -26,7 +41,9 @@ from concept_icd.metrics.ranking import note_ranking
 from concept_icd.metrics.ranks import gold_ranks
 
 Intervals = dict[str, dict[str, float]]
-_CHUNK = 2**20  # counts (draws, codes) held at once: 8 MB
+Scale = Literal["share", "count", "plain"]
+_CHUNK = 2**20  # counts (samples, codes) held at once: 8 MB
+_COUNTS = ("rank_errors", "coverage", "reading_depth", "reading_errors", "cumulative_gain", "graded_dcg")
 
 
 def bootstrap_intervals(
@@ -37,23 +54,27 @@ def bootstrap_intervals(
     draws: int = 1000,
     seed: int = 0,
 ) -> Intervals:
-    """Intervals of any metric of (gold, probabilities).
+    """Intervals of any metric of (gold, probabilities), which is evaluated anew for each sample.
 
     Args:
-        metric_fn: a float, or several by name. gold: 0/1 (notes, codes). probabilities: (notes, codes).
-        groups: (notes,) the patient of each note; None resamples notes.
+        metric_fn: a float, or several by name. By name they are shares in 0..1 unless `scale_of` knows better; a lone
+            float may be any number.
+        gold: 0/1 (notes, codes). probabilities: (notes, codes).
+        groups: (notes,) the patient of each note; None leaves out notes.
+        draws: at most so many samples, each without one group of patients. seed: of the groups.
 
     Returns:
-        name -> {"low", "high", "draws"}; `draws` are those where the metric was defined. A lone float is "metric".
+        name -> {"low", "high", "draws"}; `draws` are the samples for which the metric was defined. A lone float is
+        "metric".
     """
     truth, values = check_pair(gold, probabilities)
     found: dict[str, list[float]] = {}
     for weight in draw_weights(groups, len(truth), draws, seed):
-        rows = np.repeat(np.arange(len(truth)), weight.astype(np.int64))
+        rows = np.flatnonzero(weight)
         result = metric_fn(truth[rows], values[rows])
-        for name, value in (result if isinstance(result, Mapping) else {"metric": result}).items():
+        for name, value in (result if isinstance(result, Mapping) else {"": result}).items():
             found.setdefault(name, []).append(value)
-    return {name: interval(np.array(samples)) for name, samples in found.items()}
+    return {name or "metric": interval(np.array(samples), scale_of(name)) for name, samples in found.items()}
 
 
 def headline_intervals(
@@ -69,10 +90,11 @@ def headline_intervals(
 ) -> Intervals:
     """Intervals of the F1 family, exact match, the ranking metrics, and the micro and macro AUC.
 
+    They are those of `bootstrap_intervals` (same seed, same samples), far faster.
+
     Args: see `headline_samples`.
     """
-    samples = headline_samples(gold, probabilities, decisions, scores, groups, draws, seed, ks, advance)
-    return {name: interval(sample) for name, sample in samples.items()}
+    return intervals_of(headline_samples(gold, probabilities, decisions, scores, groups, draws, seed, ks, advance))
 
 
 def headline_samples(
@@ -86,11 +108,13 @@ def headline_samples(
     ks: Sequence[int] = (5, 8, 15),
     advance: Callable[[int], object] = lambda done: None,
 ) -> dict[str, Floats]:
-    """The same figures in each draw, (draws,) each: two systems of one seed have the same draws, so they pair.
+    """The same figures in each sample, (1 + draws,) each, the first is of all notes.
+
+    Two systems with one seed have the same samples: `interval` of the difference of theirs is a paired one.
 
     Args:
         gold, decisions: 0/1 (notes, codes). probabilities: for the AUCs. scores: for the order; None takes the
-            probabilities. groups: (notes,) the patient of each note; None resamples notes.
+            probabilities. groups: (notes,) the patient of each note; None leaves out notes.
         advance: called with a number of gold codes whenever as many are done; each is done twice, for the two AUCs.
     """
     truth, values = check_pair(gold, probabilities)
@@ -105,10 +129,10 @@ def headline_samples(
 
 
 def drawn_means(values: Mapping[str, Floats], weights: Floats) -> dict[str, Floats]:
-    """The mean of each per-note value in each draw, (draws,) each; NaN in a draw without a note that counts.
+    """The mean of each per-note value in each sample, (samples,) each; NaN in one without a note that counts.
 
     Args:
-        values: name -> (notes,), NaN where the note does not count. weights: (draws, notes), see `draw_weights`.
+        values: name -> (notes,), NaN where the note does not count. weights: (samples, notes), see `draw_weights`.
     """
     means = {}
     for name, value in values.items():
@@ -121,41 +145,75 @@ def drawn_means(values: Mapping[str, Floats], weights: Floats) -> dict[str, Floa
 
 
 def drawn_decisions(gold: Bools, accepted: Bools, weights: Floats) -> dict[str, Floats]:
-    """The metrics of `decision_metrics` in each draw, (draws,) each."""
+    """The metrics of `decision_metrics` in each sample, (samples,) each."""
     tp, fp, fn = (
         sparse.csr_array(cells, dtype=np.float64) for cells in (gold & accepted, accepted & ~gold, gold & ~accepted)
     )
-    share = float(gold.any(axis=0).mean())
     step = max(1, _CHUNK // gold.shape[1])
     chunks = [weights[start : start + step] for start in range(0, len(weights), step)]
-    families = [f1_family(chunk @ tp, chunk @ fp, chunk @ fn, share) for chunk in chunks]  # from (draws, codes)
+    families = [f1_family(chunk @ tp, chunk @ fp, chunk @ fn) for chunk in chunks]  # from (samples, codes)
     exact = (gold == accepted).all(axis=1).astype(np.float64)
+    total = weights.sum(axis=1)
     return {
         **{name: np.concatenate([family[name] for family in families]) for name in families[0]},
-        "exact_match": weights @ exact / weights.sum(axis=1),
+        "exact_match": np.divide(weights @ exact, total, out=np.full(total.shape, np.nan), where=total > 0),
     }
 
 
 def draw_weights(groups: Sequence[Hashable] | None, notes: int, draws: int, seed: int) -> Floats:
-    """(draws, notes): how often each note is in each draw.
+    """(1 + samples, notes) of 0 and 1, the notes of each sample: first all of them, then all but those of one group.
 
-    The convention by which a seed names its draws: one multinomial of NumPy's default generator after the other, over
-    patients in the order of their first notes.
+    A group is a patient, in the order of their first notes; with more patients than `draws` there are `draws` groups,
+    dealt out in an order drawn by `seed`.
     """
     if groups is None:
-        index = np.arange(notes)
+        patient = np.arange(notes)
     elif len(groups) != notes:
         raise ValueError(f"{notes} notes but {len(groups)} groups")
     else:
         number = {group: place for place, group in enumerate(dict.fromkeys(groups))}
-        index = np.array([number[group] for group in groups])
-    patients = int(index.max()) + 1
-    drawn = np.random.default_rng(seed).multinomial(patients, np.full(patients, 1 / patients), size=draws)
-    return drawn.astype(np.float64)[:, index]
+        patient = np.array([number[group] for group in groups])
+    patients = int(patient.max()) + 1
+    if patients > draws:
+        patient = (np.random.default_rng(seed).permutation(patients) % max(draws, 1))[patient]
+    weights = np.ones((1 + min(patients, draws), notes))
+    weights[1:][patient == np.arange(len(weights) - 1)[:, None]] = 0
+    return weights
 
 
-def interval(samples: Floats) -> dict[str, float]:
-    """The 2.5 and 97.5 percentiles of the draws where the figure is defined, and how many these are."""
-    defined = samples[~np.isnan(samples)]
-    low, high = np.percentile(defined, [2.5, 97.5]) if defined.size else (np.nan, np.nan)
-    return {"low": float(low), "high": float(high), "draws": int(defined.size)}
+def intervals_of(samples: Mapping[str, Floats]) -> Intervals:
+    """The interval of each figure, by name, on the scale that its name says."""
+    return {name: interval(sample, scale_of(name)) for name, sample in samples.items()}
+
+
+def interval(samples: Floats, scale: Scale = "plain") -> dict[str, float]:
+    """The interval of one figure by the formula of the module's text.
+
+    Args:
+        samples: (1 + samples,), the first is the figure; NaN where it is not defined. scale: "plain" for differences.
+
+    Returns:
+        "low", "high" (NaN where the figure or its spread is not defined) and "draws", the samples that were.
+    """
+    figure, others = float(samples[0]), samples[1:][~np.isnan(samples[1:])]
+    count = int(others.size)
+    if np.isnan(figure) or count < 2:
+        return {"low": np.nan, "high": np.nan, "draws": count}
+    reach = float(stdtrit(count - 1, 0.975) * np.sqrt(count - 1) * others.std())
+    ends = np.array([-reach, reach])
+    if scale == "share" and 0 < figure < 1:
+        bounds = expit(logit(figure) + ends / (figure * (1 - figure)))
+    elif scale == "count" and figure > 0:
+        bounds = figure * np.exp(ends / figure)
+    else:
+        least, most = {"share": (0, 1), "count": (0, np.inf), "plain": (-np.inf, np.inf)}[scale]
+        bounds = np.clip(figure + ends, least, most)
+    low, high = min(bounds[0], figure), max(bounds[1], figure)  # rounding alone can part them
+    return {"low": float(low), "high": float(high), "draws": count}
+
+
+def scale_of(metric: str) -> Scale:
+    """Of a figure's name: counts have no upper end, a rank correlation and what has no name are taken as they are."""
+    if metric.startswith(_COUNTS):
+        return "count"
+    return "share" if metric and not metric.startswith("kendall_tau") else "plain"

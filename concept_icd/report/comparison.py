@@ -1,10 +1,10 @@
 """Several systems on the same notes and codes: figures side by side, and paired differences against the first.
 
-    draw b: the same patients for every system;  difference_b = figure_b of a system - figure_b of the first system
-    interval: the 2.5 and 97.5 percentiles of the differences over the draws where both are defined
+    sample g: the same patients for every system, all but group g;  difference_g = figure_g of a system - figure_g of
+    the first system; interval: the jackknife's (`metrics.intervals`), over the samples where both are defined
 
-Systems that are right and wrong on the same patients differ far less from draw to draw than each moves by itself: two
-intervals that overlap say nothing about the difference. Where an interval holds 0, these notes do not tell the two
+Systems that are right and wrong on the same patients differ far less from sample to sample than each moves by itself:
+two intervals that overlap say nothing about the difference. Where an interval holds 0, these notes do not tell the two
 systems apart; with many figures, one interval in twenty misses by chance.
 """
 
@@ -21,7 +21,14 @@ import numpy as np
 from concept_icd import metrics
 from concept_icd.artifacts import git_commit, hash_of, versions
 from concept_icd.metrics.inputs import Bools, Floats, Ints
-from concept_icd.metrics.intervals import draw_weights, drawn_decisions, drawn_means, headline_samples, interval
+from concept_icd.metrics.intervals import (
+    draw_weights,
+    drawn_decisions,
+    drawn_means,
+    headline_samples,
+    interval,
+    intervals_of,
+)
 from concept_icd.metrics.order import Codes
 from concept_icd.progress import progress_bar
 from concept_icd.records import Kind
@@ -90,7 +97,7 @@ class SideBySide:
         differences: system -> metric -> {"difference", "low", "high", "draws"}, against the first system.
         notes: metric -> how many notes the figure counts. counts: notes, patients, codes, gold_labels.
         gain: kind -> system -> mean cumulative gain of the first 1, 2, ... codes.
-        resampled: "patients" or "notes". seed, draws: of the bootstrap.
+        resampled: "patients" or "notes". seed, draws: of the intervals.
     """
 
     systems: list[dict[str, Any]]
@@ -131,7 +138,7 @@ def compare_systems(
     rows, samples, counted = [], [], dict[str, int]()
     work = 2 * int(measured.gold.sum()) * len(systems)
     is_long = draws * measured.gold.size * len(systems) >= LONG
-    with progress_bar(work, f"{draws} paired draws", "gold codes") if is_long else nullcontext() as bar:
+    with progress_bar(work, "paired intervals", "gold codes") if is_long else nullcontext() as bar:
         advance = bar.advance if bar else lambda done: None
         for system in systems:
             figures, notes, own = _figures(system, measured)
@@ -207,7 +214,7 @@ def _samples(
     seed: int,
     advance: Callable[[int], object],
 ) -> dict[str, Floats]:
-    """Figures in each draw, (draws,) each; the draws are those of every other system."""
+    """Figures in each sample, (samples,) each; the samples are those of every other system."""
     weights = draw_weights(measured.patients, len(measured.note_ids), draws, seed)
     if system.probabilities is None:
         return drawn_decisions(measured.gold, system.decisions, weights)
@@ -221,7 +228,7 @@ def _row(system: System, figures: dict[str, float], samples: Mapping[str, Floats
     return {
         "name": system.name,
         "figures": figures,
-        "intervals": {name: interval(sample) for name, sample in samples.items()},
+        "intervals": intervals_of(samples),
         "accepted_labels": int(system.decisions.sum()),
         "accepted_at": system.accepted_at,
         "ranked_by": "nothing: decisions alone" if system.probabilities is None else ranked_by,

@@ -8,7 +8,7 @@ from typing import Any
 from concept_icd.report.charts import gain_figures
 from concept_icd.report.comparison import COMPARED
 from concept_icd.report.definitions import DEFINITIONS
-from concept_icd.report.markup import count, definition_list, document, number, span, stamps, table
+from concept_icd.report.markup import count, definition_list, document, interval_fact, number, span, stamps, table
 
 
 def render_comparison(found: dict[str, Any], title: str) -> str:
@@ -34,16 +34,20 @@ def excludes_zero(difference: dict[str, Any]) -> bool:
 def _facts(found: dict[str, Any]) -> str:
     counts = found["counts"]
     patients = "patients not known" if counts["patients"] is None else count(counts["patients"], "patient")
-    drawn = f"95 % percentile bootstrap over {found['resampled']}, {found['draws']:,} draws, seed {found['seed']}"
     facts = {
         "notes": f"{count(counts['notes'], 'note')}; {patients}",
         "codes": f"{found['label_set']}; {counts['gold_labels']:,} gold labels",
-        "intervals": f"{drawn}; the same draws for every system" if found["draws"] else "none asked for",
+        "intervals": _interval_fact(found) if found["draws"] else "none asked for",
     } | {
         row["name"]: f"{row['accepted_labels']:,} codes accepted: {row['accepted_at']}; ranked by {row['ranked_by']}"
         for row in found["systems"]
     }
     return definition_list((name, escape(text)) for name, text in facts.items())
+
+
+def _interval_fact(found: dict[str, Any]) -> str:
+    bands = [band for row in found["systems"] for band in row["intervals"].values()]
+    return interval_fact(bands, found["resampled"], found["seed"]) + "; the same samples for every system"
 
 
 def _side_by_side(found: dict[str, Any]) -> str:
@@ -73,7 +77,7 @@ def _differences(found: dict[str, Any]) -> str:
         for metric in shown(found)
     ]
     note = (
-        f"Each system less {first}, on the same draws of {found['resampled']}. Bold: the interval does not hold 0. "
+        f"Each system less {first}, on the same {found['resampled']}. Bold: the interval does not hold 0. "
         "With this many figures some intervals miss by chance."
     )
     return f"<h2>Differences</h2><p class='note'>{escape(note)}</p>" + table(

@@ -44,7 +44,7 @@ def report_depth(
 
     Args:
         order: scores (notes, codes), a higher one is read first. reading: see `results.evaluate`. weights: draws of
-            the bootstrap (draws, notes), or None for no intervals.
+            the intervals (samples, notes), or None for no intervals.
     """
     ranks = gold_ranks(gold, order)
     figures, notes, rows = dict[str, float](), dict[str, Floats](), list[dict[str, Any]]()
@@ -58,7 +58,7 @@ def report_depth(
                 "asked": asked,
                 "notes": int(ranks.has_gold.sum()),
                 **{name.removeprefix("reading_"): value for name, value in means.items()},
-                "recall_interval": interval(drawn["recall"]) if drawn else None,
+                "recall_interval": interval(drawn["recall"], "share") if drawn else None,
                 "median_depth": float(np.median(depth[ranks.has_gold])) if ranks.has_gold.any() else np.nan,
                 "depth_without_gold": mean_of_defined(depth[~ranks.has_gold]),
                 "fixed_depth": fixed,

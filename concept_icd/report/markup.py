@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from html import escape
 from pathlib import Path
+from typing import Any
 
 
 def document(title: str, parts: Iterable[str]) -> str:
@@ -68,6 +69,13 @@ def span(low: float | None, high: float | None) -> str:
     """An interval."""
     between = " to " if low is not None and low < 0 else " – "
     return f"{number(low)}{between}{number(high)}"
+
+
+def interval_fact(bands: Iterable[Mapping[str, Any]], resampled: str, seed: int) -> str:
+    """How intervals were made, in words. resampled: "patients" or "notes"."""
+    samples = sorted({band["draws"] for band in bands})
+    number_of = f"{samples[0]:,}" if len(samples) == 1 else f"{samples[0]:,} to {samples[-1]:,}"
+    return f"95 % jackknife over {resampled}: {number_of} samples without one, or one group, of them; seed {seed}"
 
 
 def count(things: int, noun: str) -> str:

@@ -22,7 +22,7 @@ from concept_icd.report.definitions import (
     describe_source,
     field_columns,
 )
-from concept_icd.report.markup import count, definition_list, document, number, span, stamps, table
+from concept_icd.report.markup import count, definition_list, document, interval_fact, number, span, stamps, table
 
 #: Codes in the table of worst codes.
 WORST = 20
@@ -65,9 +65,7 @@ def _facts(results: dict[str, Any]) -> str:
 def _interval_fact(results: dict[str, Any]) -> str:
     if not results["intervals"]:
         return "none asked for"
-    draws = sorted({interval["draws"] for interval in results["intervals"].values()})
-    drawn = f"{draws[0]:,}" if len(draws) == 1 else f"{draws[0]:,} to {draws[-1]:,}"
-    return f"95 % percentile bootstrap over {results['resampled']}, {drawn} draws, seed {results['seed']}"
+    return interval_fact(results["intervals"].values(), results["resampled"], results["seed"])
 
 
 def _tiles(results: dict[str, Any]) -> str:

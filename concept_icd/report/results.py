@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 from concept_icd import metrics
 from concept_icd.artifacts import git_commit, hash_of, versions
 from concept_icd.metrics.decisions import check_decisions
-from concept_icd.metrics.intervals import draw_weights, drawn_means, interval
+from concept_icd.metrics.intervals import draw_weights, drawn_means, intervals_of
 from concept_icd.metrics.rank_errors import RECALLS, note_rank_errors
 from concept_icd.metrics.ranks import gold_ranks
 from concept_icd.progress import progress_bar
@@ -35,7 +35,7 @@ IN_SAMPLE = (
     "IN-SAMPLE: the coder's heads were fitted on scores of notes that the scorer was tuned on; not comparable with "
     "results from out-of-fold scores"
 )
-#: Cells times draws from which the intervals take more than a second or so.
+#: Cells times samples from which the intervals take more than a second or so.
 LONG = 10**9
 
 
@@ -48,7 +48,8 @@ class Results:
         counts: notes, notes_with_gold, patients (None: not known), codes, codes_present, gold_labels, accepted_labels.
         threshold: None where the decisions came with the predictions. threshold_source, label_set, ranked_by: in words.
         stamps: sentences that belong beside every figure, such as that a coder was fitted on in-sample scores.
-        resampled: "patients" or "notes". seed: of the bootstrap. notes_hash: tells whether two results share notes.
+        resampled: what the intervals leave out in turn, "patients" or "notes". seed: of the intervals.
+        notes_hash: tells whether two results share notes.
         codes: one row per code: code, title, train_count, gold, tp, fp, fn, precision, recall, f1.
         curves: points of the plots. extra: what the caller adds; "levels", "systems" and "published" are shown as
             tables.
@@ -118,7 +119,7 @@ def evaluate(
         reading: recall asked for -> how far each note is read for it, and the recall expected there, (notes,) each, as
             `heads.reading.stops` gives them; None: the probabilities are taken at their word.
         label_set: in words, where the codes came from. train_counts: code -> training notes that have it.
-        titles: code -> title. draws: of the bootstrap; 0 gives no intervals.
+        titles: code -> title. draws: most samples of the intervals (`metrics.intervals`); 0 gives no intervals.
         extra: "levels" (from `level_metrics`), "systems" (name -> figures of another system or bound on the same
             notes), "published" (`Comparison.to_dict`), "coder" (its versions, which say whether it was fitted on
             in-sample scores); any other key is stored as it is.
@@ -158,18 +159,17 @@ def evaluate(
         figures |= depth.figures
         if weights is not None:
             drawn = drawn_means(depth.notes, weights) | drawn_means(interp, weights[:, truth.any(axis=1)])
-            intervals |= {name: interval(sample) for name, sample in drawn.items()}
+            intervals |= intervals_of(drawn)
     if places is not None and kinds is not None and probabilities is not None:
         billed = report_order(places, principal, kinds, order, "these predictions")
         figures |= billed.figures
         if weights is not None:
-            drawn = drawn_means(billed.notes, weights)
-            intervals |= {name: interval(sample) for name, sample in drawn.items()}
+            intervals |= intervals_of(drawn_means(billed.notes, weights))
         beside = bounds(places, kinds, frequencies(codes, train_counts))
         curves["gain"] = {kind: found | beside[kind] for kind, found in billed.curves.items()}
     return Results(
         figures=figures,
-        intervals={name: interval for name, interval in intervals.items() if name in figures},
+        intervals={name: band for name, band in intervals.items() if name in figures},
         counts={
             "notes": len(note_ids),
             "notes_with_gold": int(truth.any(axis=1).sum()),
@@ -204,7 +204,9 @@ def _intervals(
     )
     if draws * gold.size < LONG:
         return find()
-    with progress_bar(2 * int(gold.sum()), f"intervals from {draws} draws", "gold codes") as bar:
+    with progress_bar(
+        2 * int(gold.sum()), f"intervals over {'notes' if patients is None else 'patients'}", "gold codes"
+    ) as bar:
         return find(advance=bar.advance)
 
 

@@ -6,7 +6,7 @@ from scipy.stats import kendalltau
 from sklearn.metrics import ndcg_score
 
 from concept_icd.metrics import bootstrap_intervals, gain_curve, note_order, order_metrics
-from concept_icd.metrics.intervals import draw_weights, drawn_means, interval
+from concept_icd.metrics.intervals import draw_weights, drawn_means, intervals_of
 
 # Four diagnoses, then two procedures. Billed: column 2 first, then 0, then 3; procedure 5.
 DIAGNOSES = np.array([True, True, True, True, False, False])
@@ -141,7 +141,7 @@ def test_the_billing_order_itself_is_perfect(case):
         assert (defined == 1).all(), name
 
 
-def test_per_note_values_bootstrap_as_the_figures_do():
+def test_per_note_values_have_the_intervals_of_the_figures():
     random = np.random.default_rng(2)
     gold = random.random((40, 6)) < 0.4
     places = np.where(gold, np.arange(6) + 1, 0)
@@ -154,9 +154,9 @@ def test_per_note_values_bootstrap_as_the_figures_do():
 
     expected = bootstrap_intervals(slow, gold, scores, patients, draws=60, seed=4)
     values = note_order(places, scores, DIAGNOSES)
-    drawn = drawn_means(values, draw_weights(patients, 40, 60, 4))
+    found = intervals_of(drawn_means(values, draw_weights(patients, 40, 60, 4)))
     for name in names:
-        assert interval(drawn[name]) == pytest.approx(expected[name]), name
+        assert found[name] == pytest.approx(expected[name]), name
 
 
 @pytest.mark.parametrize(
