@@ -3,14 +3,15 @@
     t         the figure
     t_(g)     the figure of all notes but those of group g; a group is one patient, or, where there are more patients
               than `draws`, a random share of them, as equal in number as can be
-    se^2    = (G - 1)/G  sum_g (t_(g) - mean t_(.))^2                    over the G groups for which t_(g) is defined
+    se^2    = (G - 1)/G  sum_g (t_(g) - mean t_(.))^2                    over the G groups
     interval: t -+ q se, q the 97.5 % quantile of Student's t with G - 1 degrees of freedom (Efron and Tibshirani 1993,
               An introduction to the bootstrap, chapter 11)
 
 The bounds are taken on a scale on which a figure has no ends and carried back (delta method): the log-odds for shares,
 which lie in 0..1, the logarithm for counts such as rank errors, and the figure's own for differences (see `scale_of`).
 So a figure always lies in its interval, and the interval where the figure can lie. A figure at an end of its range (0
-or 1) has the interval t -+ q se, cut at the range; where no patient moves it, this is the figure alone.
+or 1) has the interval t -+ q se, cut at the range; where no patient moves it, this is the figure alone. A figure that
+hangs on one group, without which it is not defined, has no interval.
 
 What an interval is about: the mean of the figure over samples of as many patients from where these came, with the
 trained model held fixed. For micro figures and means over notes this is hardly other than the figure of all patients
@@ -193,11 +194,11 @@ def interval(samples: Floats, scale: Scale = "plain") -> dict[str, float]:
         samples: (1 + samples,), the first is the figure; NaN where it is not defined. scale: "plain" for differences.
 
     Returns:
-        "low", "high" (NaN where the figure or its spread is not defined) and "draws", the samples that were.
+        "low", "high" (NaN where there is no interval) and "draws", the samples where the figure is defined.
     """
-    figure, others = float(samples[0]), samples[1:][~np.isnan(samples[1:])]
-    count = int(others.size)
-    if np.isnan(figure) or count < 2:
+    figure, others = float(samples[0]), samples[1:]
+    count = int((~np.isnan(others)).sum())
+    if np.isnan(figure) or count < max(others.size, 2):
         return {"low": np.nan, "high": np.nan, "draws": count}
     reach = float(stdtrit(count - 1, 0.975) * np.sqrt(count - 1) * others.std())
     ends = np.array([-reach, reach])

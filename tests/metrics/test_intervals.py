@@ -161,7 +161,7 @@ def test_samples_without_the_metric_are_not_counted():
         gold[:2], [[0.9, 0.1], [0.2, 0.3]], gold[:2]
     )  # without the first note no ranking, no AUC
     assert (found["micro_f1"]["draws"], found["map"]["draws"], found["micro_auc"]["draws"]) == (2, 1, 1)
-    assert np.isnan(found["map"]["low"])  # one sample has no spread
+    assert np.isnan(found["map"]["low"])  # it hangs on one note
     found = headline_intervals(gold, [[0.9, 0.1], [0.2, 0.3], [0.5, 0.4]], gold)
     assert (found["map"]["draws"], found["macro_auc"]["draws"]) == (3, 3)
     alone = headline_intervals(gold[:1], [[0.9, 0.1]], gold[:1])

@@ -1,7 +1,7 @@
 """What the runs of a study come to: means over folds and test stays, their intervals, differences, wards, agreement.
 
-Intervals: bootstrap over patients, drawn once for all: a patient brings every test stay of theirs in every fold, and
-all strategies are measured on the same draws, so that differences pair.
+Intervals: over patients (`metrics.intervals`): a patient is left out with every test stay of theirs in every fold, and
+all strategies are measured on the same samples, so that differences pair.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from concept_icd.metrics.areas import mean_of_defined
-from concept_icd.metrics.intervals import draw_weights, interval
+from concept_icd.metrics.intervals import draw_weights, interval, scale_of
 from concept_icd.models.medications.analyses import agreement, ward_rows
 from concept_icd.models.medications.figures import PER_STAY, RECALLS
 from concept_icd.models.medications.folds import Fold
@@ -32,7 +32,7 @@ class Drawn:
     """The test stays of all folds, fold after fold.
 
     Attributes:
-        wards: of each. weights: (draws, test stays), how often each is in each draw.
+        wards: of each. weights: (1 + samples, test stays), which are in each sample; the first is all.
     """
 
     wards: tuple[str | None, ...]
@@ -40,7 +40,7 @@ class Drawn:
 
     @classmethod
     def of(cls, stays: Stays, folds: Mapping[str, Fold], draws: int, seed: int) -> Drawn:
-        """Draws patients, with a seed."""
+        """At most `draws` samples, each without a patient or a group of them; groups are drawn with the seed."""
         rows = np.concatenate([fold.test for fold in folds.values()])
         patients = [stays.patient_ids[row] for row in rows]
         return cls(tuple(stays.wards[row] for row in rows), draw_weights(patients, len(rows), draws, seed))
@@ -78,7 +78,7 @@ def differences(values: Values, others: Values, drawn: Drawn) -> dict[str, dict[
         gap = own.astype(np.float64) - others[name]
         found[name] = {
             key: {"difference": figure.pop("mean"), **figure}
-            for key, figure in _with_intervals(gap, drawn.weights).items()
+            for key, figure in _with_intervals(gap, drawn.weights, differences=True).items()
         }
     return found
 
@@ -109,14 +109,14 @@ def agreement_of(runs: Sequence[Run]) -> dict[str, dict[str, float]]:
     }
 
 
-def _with_intervals(values: np.ndarray, weights: np.ndarray) -> dict[str, dict[str, float]]:
-    """Figure -> "mean" over the stays that count, "low" and "high"; (stays, figures) and (draws, stays)."""
+def _with_intervals(values: np.ndarray, weights: np.ndarray, differences: bool = False) -> dict[str, dict[str, float]]:
+    """Figure -> "mean" over the stays that count, "low" and "high"; (stays, figures) and (samples, stays)."""
     counts = ~np.isnan(values[:, 0])
     total = (weights @ counts.astype(np.float64))[:, None]
     sums = weights @ np.where(counts[:, None], values, 0.0).astype(np.float64)
     drawn = np.divide(sums, total, out=np.full(sums.shape, np.nan), where=total > 0)
     found = {}
     for place, key in enumerate(PER_STAY):
-        band = interval(drawn[:, place])
+        band = interval(drawn[:, place], "plain" if differences else scale_of(key))
         found[key] = {"mean": mean_of_defined(values[:, place]), "low": band["low"], "high": band["high"]}
     return found
