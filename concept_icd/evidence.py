@@ -20,7 +20,7 @@ through representation erasure"). It knows a coder and the text, never gold code
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -93,10 +93,15 @@ def clause_spans(text: str, sentence: Span) -> list[Span]:
     return [*spans, (start, sentence[1])] if len(spans) < _MOST else [sentence]
 
 
-def with_evidence(coder: ConceptCoder, note: Note, result: CodingResult) -> CodingResult:
+def with_evidence(
+    coder: ConceptCoder, note: Note, result: CodingResult, go_on: Callable[[], None] = lambda: None
+) -> CodingResult:
     """The result with the evidence of its accepted codes, and with what speaks against them and the next suggestions.
 
     Only the concepts that weigh on one of these codes are asked again.
+
+    Args:
+        go_on: is called between scorings; what it raises ends the search.
     """
     read = coder.scorer.text_read(note, coder.asked.concepts)
     spans = [(start + a, start + b) for start, end in read for a, b in sentence_spans(note.text[start:end])]
@@ -107,13 +112,13 @@ def with_evidence(coder: ConceptCoder, note: Note, result: CodingResult) -> Codi
     below = [code for code in result.codes if not code.accepted][:BELOW]
     codes = [code.code for code in (*result.accepted, *below)]
     columns = [coder.concepts.codes.index(code) for code in codes]
-    log_odds = _log_odds(coder, note, read, [(0, 0), *spans], columns)
+    log_odds = _log_odds(coder, note, read, [(0, 0), *spans], columns, go_on)
     losses = log_odds[0] - log_odds[1:]
     supporting = _standing_out(losses) & (np.arange(len(codes)) < len(result.accepted))
     opposing = _standing_out(-losses) & (losses <= -RISE) & (log_odds[1:] >= np.log(LIKELY / (1 - LIKELY)))
     parts = {i: clause_spans(note.text, spans[i]) for i in np.flatnonzero((supporting | opposing).any(axis=1)).tolist()}
     clauses = [clause for part in parts.values() for clause in part if clause not in spans]
-    lost = log_odds[0] - _log_odds(coder, note, read, clauses, columns)
+    lost = log_odds[0] - _log_odds(coder, note, read, clauses, columns, go_on)
     loss_of = dict(zip(clauses, lost, strict=True))
 
     def narrowed(chosen: np.ndarray, sign: int) -> dict[str, tuple[Span, ...]]:
@@ -154,7 +159,12 @@ def _joined(spans: Sequence[Span], text: str) -> tuple[Span, ...]:
 
 
 def _log_odds(
-    coder: ConceptCoder, note: Note, read: Sequence[Span], left_out: Sequence[Span], columns: Sequence[int]
+    coder: ConceptCoder,
+    note: Note,
+    read: Sequence[Span],
+    left_out: Sequence[Span],
+    columns: Sequence[int],
+    go_on: Callable[[], None],
 ) -> np.ndarray:
     """(spans left out, codes): the log-odds of the codes without each span, from one pass over these versions.
 
@@ -171,6 +181,7 @@ def _log_odds(
     notes = [replace(note, note_id=str(number), text=text) for number, text in enumerate(texts)]
     logits = np.zeros((len(notes), len(coder.asked)), dtype=np.float32)
     for scores in coder.scorer.iter_scores(notes, [coder.asked.concepts[k] for k in asked]):
+        go_on()
         if isinstance(scores, NoteFailure):
             raise InputError(scores.reason)
         logits[int(scores.note_id), asked] = scores.logits

@@ -74,6 +74,8 @@ def run(args: argparse.Namespace) -> int:
 
     worklist = read_worklist(args.notes, args.format, settings.limits.note_characters)
     coder = ConceptCoder.from_pretrained(args.coder, model=args.model)
-    record = Record.open(args.record or os.environ.get(RECORD_VARIABLE) or DEFAULT_RECORD)
+    record = Record.open(
+        args.record or os.environ.get(RECORD_VARIABLE) or DEFAULT_RECORD, settings.limits.record_seconds
+    )
     serve(Desk(coder, record, worklist, settings), open_browser=args.open)
     return 0

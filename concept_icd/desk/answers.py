@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Callable
-from concurrent.futures import Future
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Annotated, Any, TypeVar
 
@@ -14,12 +15,15 @@ from fastapi import Depends, HTTPException, Request
 from fastapi.responses import Response
 
 from concept_icd.desk.desk import Desk
-from concept_icd.desk.line import Closed, QueueFull
+from concept_icd.desk.line import Answers, Closed, QueueFull
+from concept_icd.desk.record.store import waited_until
 from concept_icd.errors import InputError
 from concept_icd.records import CodingResult, Note
 
 T = TypeVar("T")
+R = TypeVar("R")
 
+FHIR_JSON = "application/fhir+json"
 #: Errors that any route may answer with, for the documentation.
 ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"description": "Malformed: the sentence says where."},
@@ -33,31 +37,38 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def desk_of(request: Request) -> Desk:
+async def desk_of(request: Request) -> Desk:
     """The desk that the application was made for."""
     found: Desk = request.app.state.desk
     return found
 
 
-def person_of(request: Request) -> str | None:
+async def person_of(request: Request) -> str | None:
     """Who asks, as the gate found out."""
     found: str | None = request.state.person
     return found
 
 
-def named_person(request: Request) -> str:
+async def client_of(request: Request) -> str:
+    """Whose turn it is in the queue."""
+    found: str = request.state.client
+    return found
+
+
+async def named_person(request: Request) -> str:
     """Who decides.
 
     Raises:
         HTTPException: they did not say.
     """
-    person = person_of(request)
+    person: str | None = request.state.person
     if person is None:
         raise HTTPException(400, "Say who you are: the header X-Coder needs a name.")
     return person
 
 
 TheDesk = Annotated[Desk, Depends(desk_of)]
+Client = Annotated[str, Depends(client_of)]
 Person = Annotated[str | None, Depends(person_of)]
 NamedPerson = Annotated[str, Depends(named_person)]
 
@@ -66,12 +77,17 @@ def answer(
     value: Any, status: int = 200, media_type: str = "application/json", headers: dict[str, str] | None = None
 ) -> Response:
     """JSON."""
-    return Response(json.dumps(value, ensure_ascii=False).encode(), status, headers, media_type)
+    return Response(_json(value), status, headers, media_type)
+
+
+def _json(value: Any) -> bytes:
+    # What half of a surrogate pair becomes is its escape in JSON too.
+    return json.dumps(value, ensure_ascii=False).encode(errors="backslashreplace")
 
 
 def answer_if_changed(request: Request, value: Any) -> Response:
     """JSON, or 304 where the asker has it already."""
-    body = json.dumps(value, ensure_ascii=False).encode()
+    body = _json(value)
     tag = f'"{hashlib.sha256(body).hexdigest()[:20]}"'
     if request.headers.get("if-none-match") == tag:
         return Response(status_code=304, headers={"ETag": tag})
@@ -90,35 +106,85 @@ def note_of(desk: Desk, key: str) -> Note:
     return note
 
 
-async def scored(desk: Desk, notes: list[Note], *, evidence: bool = False) -> list[CodingResult]:
-    """Results of the notes, from the queue.
+async def scored(desk: Desk, notes: list[Note], client: str, *, evidence: bool = False) -> list[CodingResult]:
+    """Results of the notes, from the queue, within one time limit for all of it.
 
     Raises:
         HTTPException: 422, 429, 503 or 504, with a sentence.
     """
-    results = await answered(desk, lambda: desk.queue.code(notes))
-    if not evidence:
-        return results
-    pairs = zip(notes, results, strict=True)
-    return [(await answered(desk, partial(desk.queue.find_evidence, note, result)))[0] for note, result in pairs]
+    async with time_limit(desk):
+        results = await answered(lambda: desk.queue.code(notes, client))
+        if not evidence:
+            return results
+        pairs = zip(notes, results, strict=True)
+        return [(await answered(partial(desk.queue.find_evidence, *pair, client)))[0] for pair in pairs]
 
 
-async def answered(desk: Desk, submit: Callable[[], Future[T]], *, shared: bool = False) -> T:
-    """What the queue answers, within the time limit; raises as `scored` does.
+@asynccontextmanager
+async def time_limit(desk: Desk) -> AsyncIterator[None]:
+    """What a request may take for its scores; then it is answered 504."""
+    seconds = desk.settings.limits.seconds
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError as error:
+        raise HTTPException(504, f"Not scored within {seconds:g} s.", {"Retry-After": "10"}) from error
+
+
+async def answered(submit: Callable[[], Answers[R]], *, grace: float = 0.0) -> list[R]:
+    """What the queue answers; raises as `scored` does.
+
+    The work ends when nobody waits for it any more: the client has gone, or was told to come again later.
 
     Args:
-        submit: puts something into the queue. shared: others may wait for the same answer, so it is worked out even
-            when this request has given up.
+        submit: puts something into the queue, or finds what others wait for already.
+        grace: seconds that the work goes on after the last one left, for those who come again.
     """
     try:
-        waiting = asyncio.wrap_future(submit())
-        return await asyncio.wait_for(asyncio.shield(waiting) if shared else waiting, desk.settings.limits.seconds)
+        waiting = submit()
+        waiting.waiters += 1
+        try:
+            return await asyncio.shield(asyncio.wrap_future(waiting))
+        finally:
+            waiting.waiters -= 1
+            asyncio.get_running_loop().call_later(grace, _leave, waiting)
     except QueueFull as full:
         raise HTTPException(429, "Too many notes wait to be scored.", {"Retry-After": str(full.retry_after)}) from full
     except Closed as closed:
         raise HTTPException(503, "The service is stopping.", {"Retry-After": "10"}) from closed
-    except TimeoutError as error:
-        sentence = f"Not scored within {desk.settings.limits.seconds:g} s."
-        raise HTTPException(504, sentence, {"Retry-After": "10"}) from error
     except InputError as error:
         raise HTTPException(422, str(error)) from error
+
+
+def _leave(waiting: Answers[Any]) -> None:
+    if waiting.waiters == 0 and not waiting.done():
+        waiting.give_up()
+
+
+async def in_record(desk: Desk, work: Callable[[], T], seconds: float | None = None) -> T:
+    """What `work` answers, which reads or writes the record, in a thread of those that are kept for it.
+
+    Args:
+        seconds: it may take; by default twice what the database may be silent for, so that it gives up first.
+
+    Raises:
+        HTTPException: 503, it took too long; what it would have written then is not written, but for a last moment.
+    """
+    limit = 2 * desk.settings.limits.record_seconds if seconds is None else seconds
+
+    until = time.monotonic() + limit
+
+    def in_time() -> T:
+        with waited_until(until):
+            return work()
+
+    try:
+        return await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(desk.record_threads, in_time), limit)
+    except TimeoutError as error:
+        raise no_record() from error
+
+
+def no_record() -> HTTPException:
+    """Of a database that does not answer, or not with what was asked."""
+    sentence = "The record's database does not answer. Look at what stands before you send this again."
+    return HTTPException(503, sentence, {"Retry-After": "5"})

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp
 
 from concept_icd import __version__
 from concept_icd.desk import cds_hooks, codes_api, coding_api, export_api, notes_api
-from concept_icd.desk.answers import answer
+from concept_icd.desk.answers import FHIR_JSON, answer, no_record
 from concept_icd.desk.desk import Desk
 from concept_icd.desk.docs_page import STYLE, docs_page
 from concept_icd.desk.gate import Gate
@@ -46,8 +46,7 @@ def make_app(desk: Desk) -> ASGIApp:
     async def life(_: FastAPI) -> AsyncIterator[None]:
         desk.queue.start()
         yield
-        desk.queue.close()
-        desk.record.close()
+        desk.close()
 
     app = FastAPI(
         title="concept-icd", version=__version__, description=DESCRIPTION, docs_url=None, redoc_url=None, lifespan=life
@@ -81,6 +80,10 @@ def make_app(desk: Desk) -> ASGIApp:
 
 
 def _sentence(request: Request, status: int, detail: str, **more: Any) -> Response:
+    asked = (request.headers.get(name, "").partition(";")[0].strip() for name in ("content-type", "accept"))
+    if FHIR_JSON in asked:
+        issue = {"severity": "error", "code": "processing", "diagnostics": detail}
+        return answer({"resourceType": "OperationOutcome", "issue": [issue]}, status, FHIR_JSON)
     return answer({"detail": detail, "request_id": request.state.request_id, **more}, status)
 
 
@@ -103,8 +106,6 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 
 async def _no_record(request: Request, error: Exception) -> Response:
-    """The database is gone, full or locked; what was not acknowledged was not recorded."""
+    """The database is gone, full or locked."""
     request.app.state.desk.telemetry.failed(error, request.state.request_id)
-    response = _sentence(request, 503, "The record's database does not answer; nothing was recorded.")
-    response.headers["Retry-After"] = "5"
-    return response
+    return await _refused(request, no_record())

@@ -6,20 +6,19 @@ told to `feedback` and goes to the record. One router, after the specification 2
 
 from __future__ import annotations
 
-import base64
-import binascii
 import uuid
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, HTTPException
-from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
-from concept_icd.corpora.reading import decode, flaw
-from concept_icd.desk.answers import ERRORS, Person, TheDesk, answer, scored
+from concept_icd import __version__
+from concept_icd.desk.answers import ERRORS, Client, Person, TheDesk, answer, in_record, scored, time_limit
 from concept_icd.desk.coding_api import WARNINGS
 from concept_icd.desk.desk import Desk
+from concept_icd.desk.documents import FHIR_ID, Document, Unread, documents_of
 from concept_icd.desk.fhir import Resource, suggested_bundle
 from concept_icd.desk.record.events import NewEvent
 from concept_icd.desk.schemas import Id, Reason
@@ -115,93 +114,129 @@ def discover() -> Response:
 
 
 @router.post(f"/cds-services/{SERVICE}", responses={412: {"description": "The documents were not prefetched."}})
-async def suggest(desk: TheDesk, body: Hook, person: Person) -> Response:
-    """One card for each document that has text, with its suggested codes."""
-    if "documents" not in body.prefetch:
+async def suggest(desk: TheDesk, body: Hook, person: Person, client: Client) -> Response:
+    """One card for each document that could be read, with its suggested codes; and which could not be read, and why."""
+    sent = body.prefetch.get("documents")
+    if "documents" not in body.prefetch or (isinstance(sent, dict) and sent.get("resourceType") == "OperationOutcome"):
         raise HTTPException(412, "This service asks no other server: the prefetch must hold the documents.")
-    notes = _notes(body.prefetch["documents"], desk.settings.limits.note_characters)
-    if len(notes) > desk.settings.limits.notes_per_request:
-        raise HTTPException(422, f"{desk.settings.limits.notes_per_request} documents are the most.")
-    results = await scored(desk, notes) if notes else []
-    cards = [_card(desk, note, result) for note, result in zip(notes, results, strict=True)]
+    try:
+        documents, unread = documents_of(sent)
+    except InputError as error:
+        raise HTTPException(422, f"prefetch.documents: {error}.") from error
+    limits = desk.settings.limits
+    unread += [Unread(one.note.note_id, "it is too long") for one in documents if not limits.fits(one.note.text)]
+    documents = [one for one in documents if limits.fits(one.note.text)]
+    documents, more = documents[: limits.notes_per_request], documents[limits.notes_per_request :]
+    unread += [Unread(one.note.note_id, f"only {limits.notes_per_request} are read at a time") for one in more]
+    results: list[tuple[Document, CodingResult]] = []
+    async with time_limit(desk):
+        for document, outcome in zip(documents, await _coded(desk, documents, client), strict=True):
+            if isinstance(outcome, Unread):
+                unread.append(outcome)
+            else:
+                results.append((document, outcome))
+    said = [str(failure) for failure in unread[:SHOWN]]
+    said += [f"{len(unread) - SHOWN} more were not read."] if len(unread) > SHOWN else []
+    cards = [_card(_placed(document, body.context), result, said) for document, result in results]
+    events = [_given_out(card, document.note) for card, (document, _) in zip(cards, results, strict=True)]
+    if unread and not cards:
+        cards = [_warning(len(unread), said)]
+        events = [_given_out(cards[0], None)]
 
     def record() -> None:
-        for note, result, card in zip(notes, results, cards, strict=True):
-            detail = {"codes": {item["uuid"]: item["label"].split(" ")[0] for item in card["suggestions"]}}
-            event = NewEvent("card", None, detail)
-            desk.write(f"card-{card['uuid']}", note.note_id, 0, [event], person or "EHR", result.versions)
+        for card, (note_id, event) in zip(cards, events, strict=True):
+            desk.write(f"card-{card['uuid']}", note_id, 0, [event], person or "EHR")
 
-    await run_in_threadpool(record)
+    if cards:
+        await in_record(desk, record)
     return answer({"cards": cards})
 
 
 @router.post(f"/cds-services/{SERVICE}/feedback")
-def feedback(desk: TheDesk, body: CardsFeedback, person: Person) -> Response:
+async def feedback(desk: TheDesk, body: CardsFeedback, person: Person) -> Response:
     """Records what became of cards."""
-    found = []
-    for given in body.feedback:
-        events = desk.record.events(f"card-{given.card}")
-        if not events:
-            raise HTTPException(422, "No such card was given out here.")
-        found.append((given, events[0]))
-    for given, card in found:
-        codes = [card.detail["codes"].get(taken.id, "unknown") for taken in given.acceptedSuggestions]
-        reason = given.overrideReason or {}
-        detail = {
-            "outcome": given.outcome,
-            "codes": codes,
-            "reason": str(reason.get("code") or (reason.get("reason") or {}).get("code") or "")[:100],
-            "at": given.outcomeTimestamp,
-        }
-        desk.write(
-            card.review, card.note_id, None, [NewEvent("feedback", None, detail)], person or "EHR", card.versions
-        )
+
+    def record() -> bool:
+        found = [(given, desk.record.events(f"card-{given.card}")) for given in body.feedback]
+        if not all(events for _, events in found):
+            return False
+        for given, (card, *_) in found:
+            codes = [card.detail["codes"].get(taken.id, "unknown") for taken in given.acceptedSuggestions]
+            detail = {
+                **{"outcome": given.outcome, "codes": codes},
+                **{"reason": _reason(given.overrideReason), "at": given.outcomeTimestamp},
+            }
+            event = NewEvent("feedback", None, detail)
+            desk.write(card.review, card.note_id, None, [event], person or "EHR", card.versions)
+        return True
+
+    if not await in_record(desk, record):
+        raise HTTPException(422, "No such card was given out here.")
     return answer({})
 
 
-def _notes(documents: Any, longest: int) -> list[Note]:
-    """The documents of a bundle that hold plain text, or of one DocumentReference.
-
-    Raises:
-        HTTPException: 422 where a document is damaged or too long.
-    """
-    entries = documents.get("entry") or [] if isinstance(documents, dict) else []
-    resources = [entry.get("resource") for entry in entries if isinstance(entry, dict)] or [documents]
-    notes = []
-    for number, resource in enumerate(resources):
-        if not isinstance(resource, dict) or resource.get("resourceType") != "DocumentReference":
-            continue
-        for content in resource.get("content") or []:
-            attachment = content.get("attachment") if isinstance(content, dict) else None
-            attachment = attachment if isinstance(attachment, dict) else {}
-            data = attachment.get("data")
-            if not isinstance(data, str) or not str(attachment.get("contentType", "")).startswith("text/plain"):
-                continue
-            try:
-                text = decode(base64.b64decode(data, validate=True))
-            except (binascii.Error, ValueError, InputError) as error:
-                raise HTTPException(422, f"Document {number} is not base64 of UTF-8 text.") from error
-            if (reason := flaw(text)) or len(text) > longest:
-                raise HTTPException(422, f"Document {number}: {reason or 'it is too long'}.")
-            name = resource.get("id")
-            notes.append(Note(name if isinstance(name, str) and name.isprintable() and name else str(number), text))
-    return notes
+def _reason(given: dict[str, Any] | None) -> str:
+    """The code of a reason, which version 1 of the specification has one level deeper."""
+    given = given or {}
+    deeper = given.get("reason")
+    found = given.get("code") or (deeper.get("code") if isinstance(deeper, dict) else None)
+    return found[:100] if isinstance(found, str) and found.isprintable() else ""
 
 
-def _card(desk: Desk, note: Note, result: CodingResult) -> dict[str, Any]:
+async def _coded(desk: Desk, documents: list[Document], client: str) -> list[CodingResult | Unread]:
+    """The documents' results; one that cannot be coded does not stop the others."""
+    try:
+        return [*await scored(desk, [document.note for document in documents], client)] if documents else []
+    except HTTPException as error:
+        if error.status_code != 422:
+            raise
+        if len(documents) == 1:
+            return [Unread(documents[0].note.note_id, str(error.detail))]
+    return [outcome for document in documents for outcome in await _coded(desk, [document], client)]
+
+
+def _placed(document: Document, context: dict[str, Any]) -> Document:
+    """The document with the patient and the encounter of the request, where it names none itself."""
+    found = {}
+    for field, kind, name in (("subject", "Patient", "patientId"), ("encounter", "Encounter", "encounterId")):
+        given = context.get(name)
+        if getattr(document, field) is None and isinstance(given, str) and FHIR_ID.fullmatch(given):
+            found[field] = {"reference": f"{kind}/{given}"}
+    return replace(document, **found)
+
+
+def _given_out(card: dict[str, Any], note: Note | None) -> tuple[str, NewEvent]:
+    """The id of a card's note, and the event that says which code each suggestion is."""
+    codes = {item["uuid"]: item["label"].split(" ")[0] for item in card.get("suggestions", ())}
+    return note.note_id if note else "none", NewEvent("card", None, {"codes": codes})
+
+
+def _warning(count: int, said: list[str]) -> dict[str, Any]:
+    """The card that says that nothing was read, which is not the same as that there is nothing to code."""
+    return {
+        "uuid": str(uuid.uuid4()),
+        "summary": f"No codes suggested: none of {count} documents could be read",
+        "detail": "\n".join(said),
+        "indicator": "warning",
+        "source": {"label": f"concept-icd {__version__}"},
+    }
+
+
+def _card(document: Document, result: CodingResult, said: list[str]) -> dict[str, Any]:
     shown = result.accepted[:SHOWN]
-    resources = _resources(note, result)
+    resources = _resources(document, result)
     lines = [f"{code.rank}. **{code.code}** {code.title} ({code.probability:.0%})" for code in shown]
     if result.unfamiliar:
         lines.append("This note is unlike those the coder was trained on: trust it less.")
     if result.truncated:
         lines.append(f"Not all was read: {result.truncated}.")
+    lines += said
     return {
         "uuid": str(uuid.uuid4()),
         "summary": f"{len(result.accepted)} ICD-9-CM codes suggested, to be validated by a coder",
         "detail": "\n".join(lines),
-        "indicator": "info",
-        "source": {"label": "concept-icd " + result.versions.get("concept-icd", "")},
+        "indicator": "warning" if said else "info",
+        "source": {"label": f"concept-icd {__version__}"},
         "selectionBehavior": "any",
         "suggestions": [
             {
@@ -224,9 +259,9 @@ def _card(desk: Desk, note: Note, result: CodingResult) -> dict[str, Any]:
     }
 
 
-def _resources(note: Note, result: CodingResult) -> dict[tuple[str, str], Resource]:
+def _resources(document: Document, result: CodingResult) -> dict[tuple[str, str], Resource]:
     found = {}
-    for entry in suggested_bundle(note, result)["entry"]:
+    for entry in suggested_bundle(document, result)["entry"]:
         resource = entry["resource"]
         if resource["resourceType"] in ("Condition", "Procedure"):
             kind = "diagnosis" if resource["resourceType"] == "Condition" else "procedure"

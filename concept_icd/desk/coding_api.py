@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import getpass
-from typing import Annotated, Any
+import uuid
+from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.responses import Response
 
-from concept_icd.desk.answers import ERRORS, NamedPerson, Person, TheDesk, answer, scored
+from concept_icd.desk.answers import ERRORS, FHIR_JSON, Client, NamedPerson, Person, TheDesk, answer, in_record, scored
 from concept_icd.desk.desk import Desk
+from concept_icd.desk.documents import Document, Unread, document_of
 from concept_icd.desk.fhir import suggested_bundle
 from concept_icd.desk.record.events import NewEvent
 from concept_icd.desk.result_records import result_record
-from concept_icd.desk.schemas import Feedback, NoteIn, Notes
+from concept_icd.desk.schemas import Feedback, NoteIn, NoteOrDocument, Notes
 from concept_icd.errors import InputError
 
 router = APIRouter(responses=ERRORS)
 
+#: Those who ask for health do not wait longer.
+HEALTH_SECONDS = 3.0
 WARNINGS = (
     "ICD-9-CM left US billing on 2015-10-01; this is for research.",
     "Suggestions must be validated by a professional coder.",
@@ -25,15 +30,16 @@ WARNINGS = (
 
 
 @router.get("/healthz", tags=["service"])
-def health(desk: TheDesk) -> Response:
-    """200 when notes can be coded and decisions recorded; 503 before, with what is missing."""
+async def health(desk: TheDesk) -> Response:
+    """200 when notes can be coded and decisions recorded, which is tried; 503 else, with what is missing."""
     failure = desk.queue.failure
     coder = "loading" if failure is None else failure or "ok"
     try:
-        desk.record.check()
+        trying = asyncio.get_running_loop().run_in_executor(desk.health_thread, desk.record.check)
+        await asyncio.wait_for(trying, HEALTH_SECONDS)
         record = "ok"
     except Exception:  # noqa: BLE001  whatever a driver raises
-        record = "the database does not answer"
+        record = "the database does not take a decision"
     well = coder == record == "ok"
     return answer({"status": "ok" if well else "not ready", "coder": coder, "record": record}, 200 if well else 503)
 
@@ -95,31 +101,45 @@ WithEvidence = Annotated[bool, Query(description="Also find the passages for and
 
 @router.post("/v1/code", tags=["coding"], responses={200: {"description": "One record a note, in their order."}})
 async def code(
-    desk: TheDesk, body: NoteIn | Notes, top: Top = None, concepts: Concepts = 3, evidence: WithEvidence = False
+    desk: TheDesk,
+    body: NoteIn | Notes,
+    client: Client,
+    top: Top = None,
+    concepts: Concepts = 3,
+    evidence: WithEvidence = False,
 ) -> Response:
     """Ranks the codes of one note, or of a list of notes; nothing of it is kept."""
     notes = [given.note() for given in (body if isinstance(body, list) else [body])]
-    results = await scored(desk, notes, evidence=evidence)
+    results = await scored(desk, notes, client, evidence=evidence)
     records = [result_record(result, top, concepts) for result in results]
     return answer(records if isinstance(body, list) else records[0])
 
 
 @router.post("/v1/code/fhir", tags=["coding"])
-async def code_fhir(desk: TheDesk, body: NoteIn, evidence: WithEvidence = False) -> Response:
-    """The suggested codes of a note as a FHIR R4 bundle: unconfirmed Conditions, Procedures, a Provenance; no Claim."""
-    note = body.note()
-    (result,) = await scored(desk, [note], evidence=evidence)
-    return answer(suggested_bundle(note, result), media_type="application/fhir+json")
+async def code_fhir(desk: TheDesk, body: NoteOrDocument, client: Client, evidence: WithEvidence = False) -> Response:
+    """The suggested codes of a DocumentReference, or of a note, as a FHIR R4 bundle of what is unconfirmed.
+
+    There are Conditions, Procedures and a Provenance, and no Claim. Errors are OperationOutcomes for who sends or
+    accepts `application/fhir+json`.
+    """
+    try:
+        document = Document(body.note()) if isinstance(body, NoteIn) else document_of(body.model_dump(), "sent")
+        if not desk.settings.limits.fits(document.note.text):
+            raise Unread(document.note.note_id, "it is too long")
+    except Unread as unread:
+        raise HTTPException(422, str(unread)) from unread
+    (result,) = await scored(desk, [document.note], client, evidence=evidence)
+    return answer(suggested_bundle(document, result), media_type=FHIR_JSON)
 
 
 @router.post("/v1/feedback", tags=["coding"], status_code=201)
-def feedback(desk: TheDesk, body: Feedback, person: NamedPerson, request: Request) -> Response:
+async def feedback(desk: TheDesk, body: Feedback, person: NamedPerson) -> Response:
     """Records what became of suggestions that were shown elsewhere."""
     for judged in body.codes:
         _check_code(desk, judged.code)
-    feedback_id = f"feedback-{request.state.request_id}"[:64]
-    detail: dict[str, Any] = {"codes": [judged.model_dump() for judged in body.codes]}
-    desk.write(feedback_id, body.note_id, None, [NewEvent("feedback", None, detail)], person, body.versions)
+    feedback_id = f"feedback-{uuid.uuid4()}"
+    event = NewEvent("feedback", None, {"codes": [judged.model_dump() for judged in body.codes]})
+    await in_record(desk, lambda: desk.write(feedback_id, body.note_id, None, [event], person, body.versions))
     return answer({"feedback_id": feedback_id}, 201)
 
 

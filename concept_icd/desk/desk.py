@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
 from concept_icd.coder import ConceptCoder
+from concept_icd.desk.line import Answers
 from concept_icd.desk.record.events import Conflict, Event, NewEvent
 from concept_icd.desk.record.store import Record
 from concept_icd.desk.review import History, Review, Suggestion, suggestion_record
@@ -42,9 +43,20 @@ class Desk:
             observe=self.telemetry.scored,
         )
         self.telemetry.watch_queue(lambda: self.queue.waiting)
+        # What asks the record waits in threads of its own, and the health check in one: a database that stands still
+        # takes none of those that everything else runs in.
+        self.record_threads = ThreadPoolExecutor(16, "record")
+        self.health_thread = ThreadPoolExecutor(1, "health")
         self.results: Kept[CodingResult] = Kept(KEPT)
-        self._evidence: Kept[Future[list[CodingResult]]] = Kept(KEPT)
+        self._evidence: Kept[Answers[CodingResult]] = Kept(KEPT)
         self._reviews: dict[str, tuple[int, Review]] = {}
+
+    def close(self) -> None:
+        """Lets what is being scored end, and gives the record's connections back."""
+        self.queue.close()
+        for threads in (self.record_threads, self.health_thread):
+            threads.shutdown(wait=False, cancel_futures=True)
+        self.record.close()
 
     # Reviews ------------------------------------------------------------------------------------------------------
 
@@ -92,11 +104,11 @@ class Desk:
         for event in events:
             self.telemetry.decided(event.action)
 
-    def evidence_of(self, key: str, note: Note, result: CodingResult) -> Future[list[CodingResult]]:
+    def evidence_of(self, key: str, note: Note, result: CodingResult, client: str) -> Answers[CodingResult]:
         """The result with its evidence, found once for all who ask; raises as `Line.add` does."""
         found = self._evidence.get(key)
-        if found is None or found.cancelled() or (found.done() and found.exception()):
-            found = self.queue.find_evidence(note, result)
+        if found is None or found.given_up or (found.done() and found.exception()):
+            found = self.queue.find_evidence(note, result, client)
             self._evidence.put(key, found)
         return found
 

@@ -41,7 +41,7 @@ def _examples(route: dict[str, Any], schemas: dict[str, Any]) -> list[Any]:
     found: list[Any] = []
     for content in route.get("requestBody", {}).get("content", {}).values():
         schema = content["schema"]
-        for choice in (schema, *schema.get("anyOf", ())):
+        for choice in (schema, *schema.get("anyOf", ()), *schema.get("oneOf", ())):
             name = choice.get("$ref", "").rpartition("/")[2]
             found += schemas.get(name, {}).get("examples", [])
     return found

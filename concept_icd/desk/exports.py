@@ -30,8 +30,9 @@ COLUMNS = (
     ),
     *("submitted_by", "submitted_at", "coder"),
 )
-#: Spreadsheets run a cell that begins so.
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
+#: Spreadsheets run a cell that begins so, some after blanks or in full width
+#: (https://owasp.org/www-community/attacks/CSV_Injection).
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 Reviewed = tuple[Note, Review]
 
@@ -106,4 +107,6 @@ def _rows(review: Review) -> Iterable[tuple[str, int | str, str, str, str, str, 
 
 
 def _harmless(cell: Any) -> Any:
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell
+    if isinstance(cell, str) and (cell.startswith(FORMULA) or cell.lstrip().startswith(FORMULA)):
+        return f"'{cell}"
+    return cell

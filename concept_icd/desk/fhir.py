@@ -11,13 +11,12 @@ import base64
 import hashlib
 import uuid
 from collections.abc import Mapping, Sequence
-from typing import Any
 
+from concept_icd.desk.documents import Document, Resource
 from concept_icd.desk.record.events import now
 from concept_icd.desk.review import Decided, Review
 from concept_icd.records import CodingResult, Note, RankedCode
 
-Resource = dict[str, Any]
 #: ICD-9-CM at HL7; the OIDs of its diagnoses and of its procedures.
 SYSTEM = "http://hl7.org/fhir/sid/icd-9-cm"
 OIDS = {"diagnosis": "urn:oid:2.16.840.1.113883.6.103", "procedure": "urn:oid:2.16.840.1.113883.6.104"}
@@ -27,39 +26,43 @@ RANK, PROBABILITY = "urn:concept-icd:rank", "urn:concept-icd:probability"
 _NAMESPACE = uuid.UUID("0f3b8f0e-6f0d-5d0e-9a55-6b1f1d0f7c9d")
 
 
-def suggested_bundle(note: Note, result: CodingResult) -> Resource:
-    """What reached the threshold, in its order, unconfirmed; who decides is missing on purpose."""
-    document = _document(note)
-    entries = [_suggested(note, code) for code in result.accepted]
+def suggested_bundle(document: Document, result: CodingResult) -> Resource:
+    """What reached the threshold, in its order, unconfirmed; who decides is missing on purpose.
+
+    A document that the client has under an id of its own is referred to by that, and is not in the bundle again.
+    """
+    own = [] if document.reference else [_document(document)]
+    entries = [_suggested(document, code) for code in result.accepted]
     provenance = _provenance(entries, document, now(), result.versions, None)
-    return bundle_of([document, *entries, provenance])
+    return bundle_of([*own, *entries, provenance])
 
 
-def _suggested(note: Note, code: RankedCode) -> Resource:
+def _suggested(document: Document, code: RankedCode) -> Resource:
     extension = [
         {"url": RANK, "valueInteger": code.rank},
         {"url": PROBABILITY, "valueDecimal": round(code.probability, 6)},
     ]
     places = [f"characters {start} to {end}" for start, end in code.evidence]
-    return {**_coded(note, code.kind, code.code, code.title, confirmed=False, places=places), "extension": extension}
+    coded = _coded(document, code.kind, code.code, code.title, confirmed=False, places=places)
+    return {**coded, "extension": extension}
 
 
 def review_entries(note: Note, review: Review, titles: Mapping[str, str]) -> list[Resource]:
     """The resources of one review: the document, each accepted code, the Claim if it is submitted, the Provenance."""
-    document, submitted = _document(note), review.submitted
+    document, submitted = Document(note), review.submitted
     confirmed = submitted is not None
     coded = [
-        (decided, _coded(note, decided.kind, decided.code, titles[decided.code], confirmed=confirmed))
+        (decided, _coded(document, decided.kind, decided.code, titles[decided.code], confirmed=confirmed))
         for listed in review.accepted.values()
         for decided in listed
     ]
     resources = [resource for _, resource in coded]
     last = submitted or review.last
     if last is None:
-        return [document]
-    claim = [_claim(note, coded, submitted.at)] if submitted else []
+        return [_document(document)]
+    claim = [_claim(document, coded, submitted.at)] if submitted else []
     provenance = _provenance([*resources, *claim], document, last.at, review.versions, last.by)
-    return [document, *resources, *claim, provenance]
+    return [_document(document), *resources, *claim, provenance]
 
 
 # Resources ----------------------------------------------------------------------------------------------------------
@@ -70,13 +73,21 @@ def _id(note: Note, *what: str) -> str:
     return str(uuid.uuid5(_NAMESPACE, "\0".join((note.note_id, hashlib.sha256(note.text.encode()).hexdigest(), *what))))
 
 
-def _patient(note: Note) -> Resource:
-    if note.patient_id:
-        return {"type": "Patient", "identifier": {"value": note.patient_id}}
+def _patient(document: Document) -> Resource:
+    if document.subject:
+        return document.subject
+    if document.note.patient_id:
+        return {"type": "Patient", "identifier": {"value": document.note.patient_id}}
     return {"type": "Patient", "display": "the patient of the note"}
 
 
-def _document(note: Note) -> Resource:
+def _reference(document: Document) -> Resource:
+    """To the client's document, or to ours in the same bundle."""
+    return {"reference": document.reference or f"urn:uuid:{_id(document.note, 'document')}"}
+
+
+def _document(document: Document) -> Resource:
+    note = document.note
     data = note.text.encode()
     attachment = {
         "contentType": "text/plain; charset=utf-8",
@@ -88,7 +99,8 @@ def _document(note: Note) -> Resource:
         "id": _id(note, "document"),
         "identifier": [{"value": note.note_id}],
         "status": "current",
-        "subject": _patient(note),
+        "subject": _patient(document),
+        **({"context": {"encounter": [document.encounter]}} if document.encounter else {}),
         "content": [{"attachment": attachment}],
     }
 
@@ -98,40 +110,44 @@ def _concept(kind: str, code: str, title: str) -> Resource:
     return {"coding": coding, "text": title}
 
 
-def _coded(note: Note, kind: str, code: str, title: str, *, confirmed: bool, places: Sequence[str] = ()) -> Resource:
+def _coded(
+    document: Document, kind: str, code: str, title: str, *, confirmed: bool, places: Sequence[str] = ()
+) -> Resource:
     """A Condition or a Procedure."""
-    document = {"reference": f"urn:uuid:{_id(note, 'document')}"}
+    source, encounter = _reference(document), {"encounter": document.encounter} if document.encounter else {}
     if kind == "procedure":
         return {
             "resourceType": "Procedure",
-            "id": _id(note, kind, code),
+            "id": _id(document.note, kind, code),
             "status": "completed" if confirmed else "unknown",
             "code": _concept(kind, code, title),
-            "subject": _patient(note),
-            "report": [{**document, **({"display": "; ".join(places)} if places else {})}],
+            "subject": _patient(document),
+            **encounter,
+            "report": [{**source, **({"display": "; ".join(places)} if places else {})}],
         }
     status = "confirmed" if confirmed else "unconfirmed"
-    evidence = [{**document, "display": place} for place in places] or [document]
+    evidence = [{**source, "display": place} for place in places] or [source]
     return {
         "resourceType": "Condition",
-        "id": _id(note, kind, code),
+        "id": _id(document.note, kind, code),
         "verificationStatus": {"coding": [{"system": f"{CODES}/condition-ver-status", "code": status}]},
         "category": [{"coding": [{"system": f"{CODES}/condition-category", "code": "encounter-diagnosis"}]}],
         "code": _concept(kind, code, title),
-        "subject": _patient(note),
+        "subject": _patient(document),
+        **encounter,
         "evidence": [{"detail": evidence}],
     }
 
 
-def _claim(note: Note, coded: Sequence[tuple[Decided, Resource]], at: str) -> Resource:
+def _claim(document: Document, coded: Sequence[tuple[Decided, Resource]], at: str) -> Resource:
     """A draft: what a bill needs beside its codes is not known here, and R4 asks for it, so it says so."""
     claim: Resource = {
         "resourceType": "Claim",
-        "id": _id(note, "claim"),
+        "id": _id(document.note, "claim"),
         "status": "draft",
         "type": {"coding": [{"system": f"{CODES}/claim-type", "code": "institutional"}]},
         "use": "claim",
-        "patient": _patient(note),
+        "patient": _patient(document),
         "created": at,
         "provider": {"display": "not known to concept-icd"},
         "priority": {"coding": [{"system": f"{CODES}/processpriority", "code": "normal"}]},
@@ -151,7 +167,7 @@ def _claim(note: Note, coded: Sequence[tuple[Decided, Resource]], at: str) -> Re
 
 
 def _provenance(
-    targets: Sequence[Resource], document: Resource, at: str, versions: Mapping[str, str], person: str | None
+    targets: Sequence[Resource], document: Document, at: str, versions: Mapping[str, str], person: str | None
 ) -> Resource:
     """Who and what: the versions that suggested, and the person who decided."""
     suggested_by = ", ".join(f"{name} {value}" for name, value in versions.items()) or "concept-icd"
@@ -165,15 +181,15 @@ def _provenance(
     if person is not None:
         agents.append({"type": {"coding": [{"system": kind, "code": "verifier"}]}, "who": {"display": person}})
     # A Provenance is about something: of a note without codes, about its document.
-    about = targets or [document]
-    named = "\0".join((str(document["id"]), at))
+    about = [{"reference": f"urn:uuid:{resource['id']}"} for resource in targets] or [_reference(document)]
+    named = "\0".join((_id(document.note, "document"), at))
     return {
         "resourceType": "Provenance",
         "id": str(uuid.uuid5(_NAMESPACE, named)),
-        "target": [{"reference": f"urn:uuid:{resource['id']}"} for resource in about],
+        "target": about,
         "recorded": at,
         "agent": agents,
-        "entity": [{"role": "source", "what": {"reference": f"urn:uuid:{document['id']}"}}],
+        "entity": [{"role": "source", "what": _reference(document)}],
     }
 
 

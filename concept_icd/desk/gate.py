@@ -1,4 +1,5 @@
 """What every request passes first: its id, the Host and Origin checks, the token, the size and the time of its body.
+Behind it a request is worked on as long as its client is there.
 
 A page of another site must not be able to decide or to read here. It cannot send `Authorization` or `X-Coder` without
 a preflight, which is not answered; a name of its own that points at this machine fails the Host check; and what changes
@@ -9,6 +10,7 @@ with text of a note in it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 import time
@@ -19,10 +21,12 @@ from urllib.parse import unquote, urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from concept_icd.desk.settings import Settings
+from concept_icd.desk.settings import NAME_LENGTH, Settings
 from concept_icd.desk.telemetry import Telemetry
 
 READING = frozenset(("GET", "HEAD", "OPTIONS"))
+#: Those that are counted and logged by their names; a client may make up any other.
+METHODS = READING | {"POST", "PUT", "PATCH", "DELETE"}
 #: What a browser loads before it can send a token: the page, which holds nothing secret, and the health check.
 OPEN = re.compile(r"/|/page/.*|/favicon\.ico|/healthz")
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -56,6 +60,7 @@ class Gate:
             await self._app(scope, receive, send)
             return
         start, headers, status = time.perf_counter(), Headers(scope=scope), 0
+        answered = asyncio.Event()
         given = headers.get("x-request-id", "")
         request_id = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
@@ -68,13 +73,14 @@ class Gate:
                 for name, value in HEADERS.items():
                     out.setdefault(name, value)
                 out["X-Request-ID"] = request_id
+            elif not message.get("more_body", False):
+                answered.set()
             await send(message)
 
         try:
             self._check(scope, headers)
-            if scope["method"] not in READING:
-                receive = await self._whole_body(headers, receive)
-            await self._app(scope, receive, send_with_headers)
+            body = await self._whole_body(headers, receive)
+            await self._while_there(scope, body, receive, send_with_headers, answered)
         except Refusal as refusal:
             await _answer(send_with_headers, refusal, request_id)
         except Exception as error:  # noqa: BLE001
@@ -84,7 +90,8 @@ class Gate:
                 await _answer(send_with_headers, Refusal(500, sentence), request_id)
         finally:
             route = getattr(scope.get("route"), "path", "(none)")
-            self._telemetry.answered(route, scope["method"], status or 499, time.perf_counter() - start, request_id)
+            method = scope["method"] if scope["method"] in METHODS else "other"
+            self._telemetry.answered(route, method, status or 499, time.perf_counter() - start, request_id)
 
     def _check(self, scope: Scope, headers: Headers) -> None:
         """Host, Origin, token and name; leaves the person's name in the request's state."""
@@ -107,11 +114,40 @@ class Gate:
                 state["person"], state["named_by"] = owner, "token"
         if state["person"] is None and named is not None:
             name = unquote(named).strip()
-            if not name.isprintable() or not 0 < len(name) <= 80 or "\ufffd" in name:
+            if not name.isprintable() or not 0 < len(name) <= NAME_LENGTH or "\ufffd" in name:
                 raise Refusal(400, "X-Coder must be a name of 1 to 80 printable characters, percent-encoded UTF-8.")
             state["person"], state["named_by"] = name, "header"
+        address = scope["client"][0] if scope.get("client") else ""
+        state["client"] = f"{'' if state['named_by'] == 'token' else address} {state['person'] or ''}"
 
-    async def _whole_body(self, headers: Headers, receive: Receive) -> Receive:
+    async def _while_there(
+        self, scope: Scope, body: bytes, receive: Receive, send: Send, answered: asyncio.Event
+    ) -> None:
+        """Lets the application answer, and stops it when the client has gone before it was answered."""
+        gone = asyncio.create_task(_gone(receive))
+        parts = iter([body])
+
+        async def replay() -> Message:
+            if (part := next(parts, None)) is not None:
+                return {"type": "http.request", "body": part, "more_body": False}
+            await asyncio.shield(gone)
+            return {"type": "http.disconnect"}
+
+        async def work() -> None:
+            await self._app(scope, replay, send)
+
+        working = asyncio.create_task(work())
+        try:
+            await asyncio.wait((working, gone), return_when=asyncio.FIRST_COMPLETED)
+            if not answered.is_set():
+                working.cancel()  # does nothing to what has ended
+            with contextlib.suppress(asyncio.CancelledError):
+                await working
+        finally:
+            gone.cancel()
+            working.cancel()
+
+    async def _whole_body(self, headers: Headers, receive: Receive) -> bytes:
         """The body, read here, so that nothing behind the gate waits for a slow client."""
         limits = self._settings.limits
         too_large = Refusal(413, f"The request is larger than {limits.body_bytes:,} bytes.")
@@ -131,16 +167,13 @@ class Gate:
                         raise too_large
         except TimeoutError as error:
             raise Refusal(408, f"The request did not arrive within {limits.body_seconds:g} s.") from error
-        body: bytes | None = b"".join(parts)
+        return b"".join(parts)
 
-        async def replay() -> Message:
-            nonlocal body
-            if body is None:
-                return await receive()
-            sent, body = body, None
-            return {"type": "http.request", "body": sent, "more_body": False}
 
-        return replay
+async def _gone(receive: Receive) -> None:
+    """Ends when the client has gone; uvicorn says so too of one that was answered."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 def _name_of(host: str) -> str:

@@ -1,13 +1,14 @@
 """A line of bounded length, and a thread that takes from its head; what waits is taken together, up to a number.
 
-Waiting costs nothing when nobody waits: a batch is what there is when the thread is free.
+Waiting costs nothing when nobody waits: a batch is what there is when the thread is free. Clients take turns, a job at
+a time, and where the line is full, whoever has most in it gives way to the others.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -29,12 +30,39 @@ class Closed(Exception):
     """The service is stopping."""
 
 
+class GivenUp(Exception):
+    """Nobody waits for the answer any more."""
+
+
+class Answers(Future[list[R]]):
+    """Answers to come.
+
+    Attributes:
+        waiters: how many wait for them. given_up: nobody does; also work that has begun may stop.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiters = 0
+        self.given_up = False
+
+    def give_up(self) -> None:
+        """Says that nobody waits."""
+        self.given_up = True
+        self.cancel()
+
+
 @dataclass(frozen=True, eq=False)
 class Job(Generic[T, R]):
     """Things that belong together, and their answers to come."""
 
     things: Sequence[T]
-    answers: Future[list[R]] = field(default_factory=Future)
+    answers: Answers[R] = field(default_factory=Answers)
+
+    def refuse(self, error: Exception) -> None:
+        """Answers with an error a job that was not begun."""
+        if self.answers.set_running_or_notify_cancel():
+            self.answers.set_exception(error)
 
 
 class Line(Generic[T, R]):
@@ -55,7 +83,9 @@ class Line(Generic[T, R]):
         observe: Callable[[int, float], None] = lambda things, seconds: None,
     ) -> None:
         self._work, self._room, self._together, self._observe = work, room, together, observe
-        self._jobs: deque[Job[T, R]] = deque()
+        #: By client, whose turn it is first.
+        self._jobs: OrderedDict[str, deque[Job[T, R]]] = OrderedDict()
+        self._begun: Sequence[Job[T, R]] = ()
         self._changed = threading.Condition()
         self._closed = False
         self._seconds_each = 0.05
@@ -63,8 +93,11 @@ class Line(Generic[T, R]):
         self.waiting = 0
         self.thread = threading.Thread(target=self._run, name=name, daemon=True)
 
-    def add(self, things: Sequence[T]) -> Future[list[R]]:
+    def add(self, things: Sequence[T], client: str = "") -> Answers[R]:
         """Answers of the things, in their order.
+
+        Args:
+            client: who asks; clients take turns.
 
         Raises:
             QueueFull, Closed: see there.
@@ -73,26 +106,47 @@ class Line(Generic[T, R]):
         with self._changed:
             if self._closed:
                 raise Closed
-            if self.waiting + len(things) > self._room:
-                raise QueueFull(max(1, round(self.waiting * self._seconds_each)))
-            self._jobs.append(job)
+            self._make_room(len(things), client)
+            self._jobs.setdefault(client, deque()).append(job)
             self.waiting += len(things)
             self._changed.notify()
         return job.answers
+
+    def given_up(self) -> bool:
+        """Whether nobody waits any more for what is being worked on; `work` may ask now and then, and raise."""
+        return all(job.answers.given_up for job in self._begun)
 
     def close(self) -> None:
         """Lets what is being worked on end, and refuses the rest."""
         with self._changed:
             self._closed = True
-            left = list(self._jobs)
+            left = [job for jobs in self._jobs.values() for job in jobs]
             self._jobs.clear()
             self.waiting = 0
             self._changed.notify()
         for job in left:
-            if job.answers.set_running_or_notify_cancel():
-                job.answers.set_exception(Closed())
+            job.refuse(Closed())
         if self.thread.is_alive() and self.thread is not threading.current_thread():
             self.thread.join(timeout=30)
+
+    def _make_room(self, more: int, client: str) -> None:
+        """Drops what nobody waits for, then the newest jobs of whoever has more in the line than this client would."""
+        if self.waiting + more <= self._room:
+            return
+        for name, jobs in self._jobs.items():
+            self._jobs[name] = deque(job for job in jobs if not job.answers.cancelled())
+        held = {name: sum(len(job.things) for job in jobs) for name, jobs in self._jobs.items()}
+        self.waiting = sum(held.values())
+        own = held.get(client, 0) + more
+        while self.waiting + more > self._room:
+            full = QueueFull(max(1, round(self.waiting * self._seconds_each)))
+            most = max(held, key=held.__getitem__, default=client)
+            if held.get(most, 0) <= own:
+                raise full
+            dropped = self._jobs[most].pop()
+            held[most] -= len(dropped.things)
+            self.waiting -= len(dropped.things)
+            dropped.refuse(full)
 
     def _run(self) -> None:
         while batch := self._next_batch():
@@ -104,20 +158,29 @@ class Line(Generic[T, R]):
             self._observe(things, seconds)
 
     def _next_batch(self) -> list[Job[T, R]]:
-        """What waits, in its order; nothing when the line is closed."""
+        """What waits, a job of each client in turn; nothing when the line is closed."""
         batch: list[Job[T, R]] = []
         with self._changed:
-            while not self._jobs and not self._closed:
+            while not self.waiting and not self._closed:
                 self._changed.wait()
             taken = 0
-            while self._jobs and (not batch or taken + len(self._jobs[0].things) <= self._together):
-                job = self._jobs.popleft()
-                taken += len(job.things)
-                batch.append(job)
+            for client in list(self._jobs):  # those that gave way may have nothing left
+                if not self._jobs[client]:
+                    del self._jobs[client]
+            while self._jobs:
+                client, jobs = next(iter(self._jobs.items()))
+                if batch and taken + len(jobs[0].things) > self._together:
+                    break
+                batch.append(jobs.popleft())
+                taken += len(batch[-1].things)
+                self._jobs.move_to_end(client)
+                if not jobs:
+                    del self._jobs[client]
             self.waiting -= taken
         return batch
 
     def _answer(self, batch: list[Job[T, R]]) -> None:
+        self._begun = batch
         try:
             answers = self._work([thing for job in batch for thing in job.things]) if batch else []
         except Exception as error:  # noqa: BLE001  goes to those who wait

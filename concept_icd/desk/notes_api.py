@@ -5,19 +5,21 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Path, Request
-from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response
 
 from concept_icd.desk.answers import (
     ERRORS,
+    Client,
     NamedPerson,
     Person,
     TheDesk,
     answer,
     answer_if_changed,
     answered,
+    in_record,
     note_of,
     scored,
+    time_limit,
 )
 from concept_icd.desk.decisions import Refused, events_of
 from concept_icd.desk.desk import Desk, said
@@ -32,13 +34,16 @@ CONFLICT: dict[int | str, dict[str, Any]] = {
 }
 router = APIRouter(responses={**ERRORS, **NOT_THERE}, tags=["review"])
 
+#: Seconds after which the page, told to come again in ten, has done so.
+COMES_AGAIN = 20.0
+
 Key = Annotated[str, Path(pattern="^[0-9a-f]{16}$", description="Of a note, from `GET /v1/notes`.")]
 
 
 @router.get("/v1/notes")
-def worklist(request: Request, desk: TheDesk, person: Person) -> Response:
+async def worklist(request: Request, desk: TheDesk, person: Person) -> Response:
     """The notes with the state of their reviews; with an ETag, for polling."""
-    reviews, notes = desk.reviews(), []
+    reviews, notes = await in_record(desk, desk.reviews), []
     counts = {"new": 0, "open": 0, "submitted": 0}
     for key, note in desk.worklist:
         review = reviews[key]
@@ -62,10 +67,11 @@ def worklist(request: Request, desk: TheDesk, person: Person) -> Response:
 
 
 @router.get("/v1/notes/{key}")
-def show(desk: TheDesk, key: Key, person: Person) -> Response:
+async def show(desk: TheDesk, key: Key, person: Person) -> Response:
     """A note and its review, without scoring it."""
     note = note_of(desk, key)
     desk.presence.mark(key, person)
+    review = await in_record(desk, lambda: _review(desk, key, note, person))
     return answer(
         {
             "key": key,
@@ -74,67 +80,76 @@ def show(desk: TheDesk, key: Key, person: Person) -> Response:
             "age": note.age,
             "sex": note.sex,
             "drugs": list(note.drugs),
-            "review": _review(desk, key, note, person),
+            "review": review,
         }
     )
 
 
 @router.post("/v1/notes/{key}/open")
-async def open_note(desk: TheDesk, key: Key, body: Nothing, person: NamedPerson) -> Response:
+async def open_note(desk: TheDesk, key: Key, body: Nothing, person: NamedPerson, client: Client) -> Response:
     """Suggests codes for a note, and records who looked and what was suggested."""
     note = note_of(desk, key)
     desk.presence.mark(key, person)
-    result = await _result(desk, key, note)
+    result = await _result(desk, key, note, client)
 
     def record() -> dict[str, Any]:
         desk.opened(key, note.note_id, result, person)
         return {"suggestions": suggestions_record(desk, result), "review": _review(desk, key, note, person)}
 
-    return answer(await run_in_threadpool(record))
+    return answer(await in_record(desk, record))
 
 
 @router.get("/v1/notes/{key}/evidence")
-async def evidence(desk: TheDesk, key: Key) -> Response:
+async def evidence(desk: TheDesk, key: Key, client: Client) -> Response:
     """The passages that carry each suggested code, and those against it, as spans of the note in UTF-16 units."""
     note = note_of(desk, key)
-    result = await _result(desk, key, note)
-    (found,) = await answered(desk, lambda: desk.evidence_of(key, note, result), shared=True)
+    async with time_limit(desk):
+        result = await _result(desk, key, note, client)
+        (found,) = await answered(lambda: desk.evidence_of(key, note, result, client), grace=COMES_AGAIN)
     return answer({**spans_for_javascript(found, note.text), "unit": "utf-16"})
 
 
 @router.get("/v1/notes/{key}/review")
-def review(request: Request, desk: TheDesk, key: Key, person: Person) -> Response:
+async def review(request: Request, desk: TheDesk, key: Key, person: Person) -> Response:
     """The review as it stands; with an ETag, for polling."""
     note = note_of(desk, key)
     desk.presence.mark(key, person)
-    return answer_if_changed(request, _review(desk, key, note, person))
+    return answer_if_changed(request, await in_record(desk, lambda: _review(desk, key, note, person)))
 
 
 @router.post("/v1/notes/{key}/decisions", responses=CONFLICT)
-def decide(request: Request, desk: TheDesk, key: Key, body: Decision, person: NamedPerson) -> Response:
+async def decide(request: Request, desk: TheDesk, key: Key, body: Decision, person: NamedPerson) -> Response:
     """Records a decision; it is on disk when this answers. 409 where the review has moved on since `version`."""
     note = note_of(desk, key)
     desk.presence.mark(key, person)
-    stands = desk.history(key, note.note_id).review
+
+    def record() -> tuple[bool, dict[str, Any]]:
+        stands = desk.history(key, note.note_id).review
+        try:
+            if stands.version != body.version:
+                raise Conflict
+            asked = body.model_dump(exclude={"version", "action"})
+            events = events_of(stands, desk.ontology, body.action, person=person, **asked)
+            desk.write(key, note.note_id, body.version, events, person, stands.versions)
+        except Conflict:
+            return False, _review(desk, key, note, person)
+        return True, _review(desk, key, note, person)
+
     try:
-        if stands.version != body.version:
-            raise Conflict
-        asked = body.model_dump(exclude={"version", "action"})
-        events = events_of(stands, desk.ontology, body.action, person=person, **asked)
-        desk.write(key, note.note_id, body.version, events, person, stands.versions)
+        recorded, now = await in_record(desk, record)
     except Refused as refused:
         raise HTTPException(422, str(refused)) from refused
-    except Conflict:
-        now = _review(desk, key, note, person)
+    if not recorded:
         detail = _why(now, body.version)
         return answer({"detail": detail, "request_id": request.state.request_id, "review": now}, 409)
-    return answer(_review(desk, key, note, person))
+    return answer(now)
 
 
 @router.get("/v1/notes/{key}/history")
-def history(desk: TheDesk, key: Key) -> Response:
+async def history(desk: TheDesk, key: Key) -> Response:
     """Every event of a review, oldest first."""
-    found = desk.history(key, note_of(desk, key).note_id)
+    note = note_of(desk, key)
+    found = await in_record(desk, lambda: desk.history(key, note.note_id))
     return answer(
         {
             "events": [
@@ -151,10 +166,10 @@ def history(desk: TheDesk, key: Key) -> Response:
     )
 
 
-async def _result(desk: Desk, key: str, note: Note) -> CodingResult:
+async def _result(desk: Desk, key: str, note: Note, client: str) -> CodingResult:
     result = desk.results.get(key)
     if result is None:
-        (result,) = await scored(desk, [note])
+        (result,) = await scored(desk, [note], client)
         desk.results.put(key, result)
     return result
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
 from concept_icd.corpora.reading import flaw
 from concept_icd.desk.settings import Limits
@@ -74,6 +74,41 @@ class NoteIn(Strict):
         return Note(self.note_id, self.text, self.patient_id, self.age, self.sex, tuple(self.drugs))
 
 
+class DocumentIn(BaseModel):
+    """A FHIR R4 DocumentReference whose text is part of it; `documents` reads it."""
+
+    resourceType: Literal["DocumentReference"]
+
+    model_config = ConfigDict(
+        extra="allow",
+        json_schema_extra={
+            "examples": [
+                {
+                    "resourceType": "DocumentReference",
+                    "id": "7",
+                    "status": "current",
+                    "subject": {"reference": "Patient/2"},
+                    "content": [
+                        {
+                            "attachment": {
+                                "contentType": "text/plain",
+                                "data": "RmV2ZXIgYW5kIGNvdWdoLiBQbmV1bW9uaWEu",
+                            }
+                        }
+                    ],
+                }
+            ]
+        },
+    )
+
+
+def _form(body: Any) -> str:
+    return "document" if isinstance(body, dict) and "resourceType" in body else "note"
+
+
+NoteOrDocument = Annotated[
+    Annotated[NoteIn, Tag("note")] | Annotated[DocumentIn, Tag("document")], Discriminator(_form)
+]
 Notes = Annotated[list[NoteIn], Field(min_length=1, max_length=Limits.notes_per_request)]
 
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from concept_icd.coder import ConceptCoder
-from concept_icd.desk.line import Closed, Line
+from concept_icd.desk.line import Answers, Closed, GivenUp, Line
 from concept_icd.errors import InputError
 from concept_icd.evidence import with_evidence
 from concept_icd.records import CodingResult, Note
@@ -60,13 +60,13 @@ class ScoringQueue:
         """Notes that wait."""
         return self._codes.waiting + self._evidence.waiting
 
-    def code(self, notes: Sequence[Note]) -> Future[list[CodingResult]]:
+    def code(self, notes: Sequence[Note], client: str = "") -> Answers[CodingResult]:
         """Results of the notes in their order; ids need not differ. Raises as `Line.add` does."""
-        return self._codes.add(notes)
+        return self._codes.add(notes, client)
 
-    def find_evidence(self, note: Note, result: CodingResult) -> Future[list[CodingResult]]:
+    def find_evidence(self, note: Note, result: CodingResult, client: str = "") -> Answers[CodingResult]:
         """The result of the note with the evidence of its codes, in a list of one. Raises as `Line.add` does."""
-        return self._evidence.add([(note, result)])
+        return self._evidence.add([(note, result)], client)
 
     def close(self) -> None:
         """Lets what is being scored end, and refuses the rest."""
@@ -96,5 +96,10 @@ class ScoringQueue:
         # Of this thread alone. OpenMP keeps a pool for each thread that asks for several processors; with two pools it
         # puts its workers to sleep between small steps, and the other thread's notes would take nearly twice as long.
         torch.set_num_threads(1)
+
+        def go_on() -> None:
+            if self._evidence.given_up():
+                raise GivenUp
+
         with self._turn:
-            return [with_evidence(self._coder, note, result) for note, result in pairs]
+            return [with_evidence(self._coder, note, result, go_on) for note, result in pairs]

@@ -6,8 +6,10 @@ import asyncio
 import socket
 import sys
 import webbrowser
+from collections import Counter
 from typing import Any
 
+import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -16,33 +18,116 @@ from concept_icd.desk.desk import Desk
 from concept_icd.desk.telemetry import log_to_stderr
 from concept_icd.errors import InputError
 
-#: Seconds within which a new connection must have sent its headers.
-HEADER_SECONDS = 15.0
-#: Connections and requests at a time; more are answered 503.
-CONCURRENCY = 1000
+#: Seconds within which the head of a request must have come, since the connection or since its first byte, and its
+#: body, for which the gate answers 408 sooner where it waits for one.
+HEADER_SECONDS, BODY_SECONDS = 15.0, 30.0
+#: Seconds within which a client must take what it is sent, and for which a connection is kept between two requests.
+TAKING_SECONDS, IDLE_SECONDS = 60.0, 30.0
+#: Connections at a time. One more takes the place of one that keeps the service waiting; where all are being answered,
+#: it is told 503.
+CONNECTIONS = 1000
+#: Files that are not connections: the record's, the model's, the page's.
+OTHER_FILES = 128
 #: Seconds that requests have to end in when the service stops.
 GRACE_SECONDS = 20
 
 
 class HurriedProtocol(H11Protocol):
-    """Closes a connection whose first request does not come; uvicorn itself would wait for ever."""
+    """Ends connections that keep the service waiting, with any of their requests; uvicorn waits for ever for some."""
 
     def connection_made(self, transport: Any) -> None:
         """Starts the clock."""
         # asyncio does this alone for sockets that name their protocol, and uvicorn's do not: without it, every answer
         # waits 40 ms for the client's delayed acknowledgement of its headers.
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        transport.set_write_buffer_limits(high=0)  # so that `pause_writing` tells of everything that is not taken
         super().connection_made(transport)
-        self._hurry = self.loop.call_later(HEADER_SECONDS, self._give_up)
+        self._owed, self.since = "", self.loop.time()
+        self._clock: asyncio.TimerHandle | None = None
+        self._taking: asyncio.TimerHandle | None = None
+        self._owes("head")
+        make_room(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stops it."""
-        self._hurry.cancel()
+        """Stops the clocks."""
+        self._owes("")
+        self.resume_writing()
         super().connection_lost(exc)
 
-    def _give_up(self) -> None:
-        if self.scope is None and not self.transport.is_closing():
-            self.transport.close()
+    def data_received(self, data: bytes) -> None:
+        """Looks what is still to come."""
+        super().data_received(data)
+        self._look()
+
+    def on_response_complete(self) -> None:
+        """The client may send the next request, or have begun to."""
+        super().on_response_complete()
+        self._look()
+
+    def pause_writing(self) -> None:
+        """The client does not take what it is sent."""
+        super().pause_writing()
+        self._taking = self._taking or self.loop.call_later(TAKING_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """It does."""
+        super().resume_writing()
+        if self._taking is not None:
+            self._taking.cancel()
+            self._taking = None
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is the client's turn: to send a request or the rest of one, or to take an answer."""
+        return bool(self._owed or self._taking) or self.cycle is None or self.cycle.response_complete
+
+    def _look(self) -> None:
+        if self.conn.their_state is h11.SEND_BODY:
+            self._owes("body")
+        elif self.conn.their_state is h11.IDLE and self.conn.trailing_data[0]:
+            self._owes("head")
+        else:  # all has come; between requests uvicorn has a clock of its own
+            self._owes("")
+
+    def _owes(self, part: str) -> None:
+        if part == self._owed:
+            return
+        self._owed, self.since = part, self.loop.time()
+        if self._clock is not None:
+            self._clock.cancel()
+            self._clock = None
+        if part:
+            seconds = HEADER_SECONDS if part == "head" else BODY_SECONDS
+            self._clock = self.loop.call_later(seconds, self.transport.close)
+
+
+def make_room(newest: HurriedProtocol) -> None:
+    """Ends a connection where there are too many: of those that wait for their client, one of the address that has most
+    of them, and the one that has waited longest."""
+    most = newest.limit_concurrency
+    if most is None or len(newest.connections) < most:
+        return
+    waiting = [
+        other
+        for other in newest.connections
+        if isinstance(other, HurriedProtocol)
+        and other is not newest
+        and other.waits
+        and not other.transport.is_closing()
+    ]
+    held = Counter(other.client and other.client[0] for other in waiting)
+    if waiting:
+        max(waiting, key=lambda other: (held[other.client and other.client[0]], -other.since)).transport.abort()
+
+
+def most_connections() -> int:
+    """`CONNECTIONS`, or fewer where this process may open fewer files."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return CONNECTIONS
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return CONNECTIONS if files == resource.RLIM_INFINITY else max(16, min(CONNECTIONS, files - OTHER_FILES))
 
 
 def serve(desk: Desk, *, open_browser: bool = False) -> None:
@@ -64,8 +149,8 @@ def serve(desk: Desk, *, open_browser: bool = False) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
-        limit_concurrency=CONCURRENCY,
-        timeout_keep_alive=30,
+        limit_concurrency=most_connections() + 1,
+        timeout_keep_alive=round(IDLE_SECONDS),
         timeout_graceful_shutdown=GRACE_SECONDS,
         h11_max_incomplete_event_size=32_768,
         proxy_headers=False,

@@ -6,6 +6,8 @@ import hashlib
 import hmac
 import ipaddress
 import os
+import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,8 +16,10 @@ from concept_icd.errors import InputError
 
 #: A token that everybody shares; people then name themselves.
 TOKEN_VARIABLE = "CONCEPT_ICD_TOKEN"
-#: Shorter tokens can be guessed.
-TOKEN_LENGTH = 16
+#: Tokens that are shorter, or of fewer different characters, can be guessed.
+TOKEN_LENGTH, TOKEN_CHARACTERS = 16, 3
+#: Characters of a person's name.
+NAME_LENGTH = 80
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,8 @@ class Limits:
         note_characters: of one note; a coder reads less than that, and says so.
         notes_per_request: of a list. queue_notes: notes that may wait for the scorer.
         body_bytes: of a request. body_seconds: within which all of a request has to arrive.
-        seconds: a request waits for its scores.
+        seconds: a request waits for its scores, all of its notes and their evidence together.
+        record_seconds: the record's database may say nothing; a request waits twice as long for it.
     """
 
     note_characters: int = 1_000_000
@@ -35,6 +40,11 @@ class Limits:
     body_bytes: int = 8_000_000
     body_seconds: float = 20.0
     seconds: float = 60.0
+    record_seconds: float = 4.0
+
+    def fits(self, text: str) -> bool:
+        """Whether a note is not too long."""
+        return len(text) <= self.note_characters
 
 
 @dataclass(frozen=True)
@@ -86,31 +96,48 @@ def is_loopback(host: str) -> bool:
 def read_tokens(path: Path | None) -> dict[bytes, str | None]:
     """The tokens of a file, one `NAME TOKEN` a line (# begins a comment), and the shared one of the environment.
 
+    Says on stderr where others can read the file.
+
     Raises:
-        InputError: the file cannot be read, a line is malformed, a token is short or there twice.
+        InputError: the file cannot be read, a line is malformed, a token is weak, cannot be sent, or is there twice.
     """
     tokens: dict[bytes, str | None] = {}
     if path is not None:
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = path.read_text(encoding="utf-8-sig").split("\n")
+            mode = path.stat().st_mode & 0o777
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"cannot read {path}: {getattr(error, 'strerror', None) or 'not UTF-8'}") from error
+        if os.name == "posix" and mode & 0o077:
+            warning = f"concept-icd: other users of this machine may read or change {path} (mode {mode:o})"
+            print(f"{warning}: chmod 600 {path}", file=sys.stderr)
         for number, line in enumerate(lines, 1):
             if not line.strip() or line.lstrip().startswith("#"):
                 continue
-            name, _, token = line.strip().rpartition(" ")
-            if not name.strip() or len(token) < TOKEN_LENGTH:
-                raise InputError(
-                    f"{path}, line {number}: a name, a blank and a token of {TOKEN_LENGTH} characters or more"
-                )
+            name, _, token = re.sub(r"\s+(?=\S+$)", " ", line.strip()).rpartition(" ")
+            if not name.isprintable() or not 0 < len(name) <= NAME_LENGTH:
+                raise InputError(f"{path}, line {number}: a name of 1 to {NAME_LENGTH} characters, a blank and a token")
+            if reason := _weakness(token):
+                raise InputError(f"{path}, line {number}: the token {reason}")
             if digest_of(token) in tokens:
                 raise InputError(f"{path}, line {number}: this token is there twice; each person needs their own")
-            tokens[digest_of(token)] = name.strip()
+            tokens[digest_of(token)] = name
     if shared := os.environ.get(TOKEN_VARIABLE):
-        if len(shared) < TOKEN_LENGTH:
-            raise InputError(f"{TOKEN_VARIABLE} is shorter than {TOKEN_LENGTH} characters")
+        if reason := _weakness(shared):
+            raise InputError(f"{TOKEN_VARIABLE} {reason}")
         tokens[digest_of(shared)] = None
     return tokens
+
+
+def _weakness(token: str) -> str | None:
+    """Why this is no token, or None."""
+    if not re.fullmatch(r"[\x21-\x7e]+", token):
+        return "has a character that cannot be sent: use letters, digits and marks of ASCII"
+    if len(token) < TOKEN_LENGTH:
+        return f"is shorter than {TOKEN_LENGTH} characters"
+    if len(set(token)) < TOKEN_CHARACTERS:
+        return f"can be guessed: it has fewer than {TOKEN_CHARACTERS} different characters"
+    return None
 
 
 def require_token_beyond_loopback(settings: Settings) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 import time
+import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -49,17 +50,18 @@ def read_worklist(path: Path | None, format: str | None, longest: int) -> Workli
         InputError: nothing there, or no note that can be read.
     """
     coded, failures = read_corpus_leniently(path or resource("examples"), format or (None if path else "text"))
-    reasons = [str(failure) for failure in failures]
-    reasons += [
-        f"note {entry.note.note_id!r} has {len(entry.note.text):,} characters; {longest:,} are the most"
-        for entry in coded
-        if len(entry.note.text) > longest
-    ]
+    reasons, notes = [str(failure) for failure in failures], []
+    for note in (entry.note for entry in coded):
+        if any(unicodedata.category(character) in ("Cc", "Cs") for character in note.note_id):
+            reasons.append(f"the note id {note.note_id!r} has a control character, which no database or page can show")
+        elif len(note.text) > longest:
+            reasons.append(f"note {note.note_id!r} has {len(note.text):,} characters; {longest:,} are the most")
+        else:
+            notes.append(note)
     for reason in reasons[:SHOWN]:
         print(f"concept-icd: {reason}", file=sys.stderr)
     if len(reasons) > SHOWN:
         print(f"concept-icd: {len(reasons)} notes cannot be shown (the first {SHOWN} above)", file=sys.stderr)
-    notes = [entry.note for entry in coded if len(entry.note.text) <= longest]
     if not notes:
         raise InputError(f"{path} holds no note that can be read")
     return Worklist(notes)
@@ -77,7 +79,9 @@ class Presence:
     def mark(self, key: str, person: str | None) -> None:
         """The person looks at the note."""
         if person is not None:
-            self._seen.setdefault(key, {})[person] = time.monotonic()
+            now = time.monotonic()
+            here = {name: seen for name, seen in dict(self._seen.get(key, {})).items() if seen > now - self.MEMORY}
+            self._seen[key] = {**here, person: now}
 
     def others(self, key: str, person: str | None) -> list[str]:
         """Who else does."""

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from concept_icd.desk.record.store import Record
-from tests.desk.postgresql import running_postgresql
+from tests.desk.postgresql import empty_database, running_postgresql
 from tests.desk.service import Service, started
 from tests.fitted_coder import Fitted
-
-_NUMBERS = itertools.count()
 
 
 @pytest.fixture(scope="session")
@@ -28,16 +25,6 @@ def record_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/record.sqlite"
     return empty_database(request.getfixturevalue("postgresql"))
-
-
-def empty_database(url: str) -> str:
-    """A new database of the server at `url`."""
-    import psycopg
-
-    name = f"record_{next(_NUMBERS)}"
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    return url.replace("/postgres?", f"/{name}?")
 
 
 @pytest.fixture

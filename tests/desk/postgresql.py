@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import itertools
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -12,6 +15,37 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+_NUMBERS = itertools.count()
+
+
+def empty_database(url: str) -> str:
+    """A new database of the server at `url`."""
+    import psycopg
+
+    name = f"record_{next(_NUMBERS)}"
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    return url.replace("/postgres?", f"/{name}?")
+
+
+@contextmanager
+def standing_still(url: str) -> Iterator[None]:
+    """Stops every process of the server at `url`, as a hung disk would; they go on when the block ends."""
+    data = Path(url.rpartition("host=")[2]) / "data"
+    postmaster = int((data / "postmaster.pid").read_text().split()[0])
+    processes = [postmaster]
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            if int(entry.read_text().rsplit(") ", 1)[1].split()[1]) == postmaster:
+                processes.append(int(entry.parent.name))
+    for process in processes:
+        os.kill(process, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for process in processes:
+            os.kill(process, signal.SIGCONT)
 
 
 def programs() -> Path | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -15,6 +17,16 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx
+import uvicorn
+from starlette.types import ASGIApp
+
+from concept_icd.coder import ConceptCoder
+from concept_icd.desk.app import make_app
+from concept_icd.desk.desk import Desk
+from concept_icd.desk.record.store import Record
+from concept_icd.desk.server import HurriedProtocol
+from concept_icd.desk.settings import Limits, Settings
+from concept_icd.desk.worklist import read_worklist
 
 #: Notes of the worklist; texts of which the small coder suggests something.
 NOTES = 24
@@ -126,6 +138,41 @@ def started(
             if process.poll() is None:
                 process.terminate()
                 process.wait(timeout=60)
+
+
+@contextmanager
+def listening(app: ASGIApp, **options: Any) -> Iterator[httpx.Client]:
+    """An application behind the server's own protocol, in a thread of this process."""
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, http=HurriedProtocol, log_config=None, **options)
+    server = uvicorn.Server(config)
+    bound = config.bind_socket()
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve([bound])), daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    try:
+        url = f"http://127.0.0.1:{bound.getsockname()[1]}"
+        with httpx.Client(base_url=url, timeout=90, trust_env=False) as client:
+            yield client
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@contextmanager
+def desk_here(
+    coder: Path, folder: Path, record: str | None = None, **limits: Any
+) -> Iterator[tuple[httpx.Client, Desk]]:
+    """A desk in this process, with limits of the test's own; ready to code."""
+    settings = Settings(limits=Limits(**limits))
+    worklist = read_worklist(write_notes(folder / "notes.jsonl", 4), None, settings.limits.note_characters)
+    url = record or f"sqlite:///{folder}/record.sqlite"
+    opened = Record.open(url, settings.limits.record_seconds)
+    desk = Desk(ConceptCoder.from_pretrained(coder), opened, worklist, settings)
+    with listening(make_app(desk)) as client:
+        while desk.queue.failure is None:
+            time.sleep(0.05)
+        yield client, desk
 
 
 def _url(process: subprocess.Popen[bytes], log: Path, begin: int) -> str:

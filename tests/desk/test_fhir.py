@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from fhir.resources.R4B.bundle import Bundle
 
+from concept_icd.desk.documents import Document
 from concept_icd.desk.fhir import bundle_of, review_entries, suggested_bundle
 from concept_icd.desk.review import Review
 from concept_icd.records import Note
@@ -79,7 +80,7 @@ def test_reviews_without_codes_and_without_reviews() -> None:
 
 def test_suggestions_of_a_coder(fitted: Fitted) -> None:
     result = next(found for note in fitted.test if (found := fitted.coder.code(note.note, evidence=True)).accepted)
-    bundle = suggested_bundle(fitted.test[0].note, result)
+    bundle = suggested_bundle(Document(fitted.test[0].note), result)
     coded = resources(bundle, "Condition") + resources(bundle, "Procedure")
     ranks = {r["code"]["coding"][0]["code"]: r["extension"][0]["valueInteger"] for r in coded}
     assert ranks == {code.code: code.rank for code in result.accepted}

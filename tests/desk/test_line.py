@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
 
 import pytest
 
-from concept_icd.desk.line import Closed, Line, QueueFull
+from concept_icd.desk.line import Answers, Closed, Line, QueueFull
 
 
 class Work:
@@ -34,7 +33,7 @@ def work() -> Iterator[Work]:
     work.may.set()
 
 
-def begun(work: Work, room: int, together: int) -> tuple[Line[int, int], Future[list[int]]]:
+def begun(work: Work, room: int, together: int) -> tuple[Line[int, int], Answers[int]]:
     """A line whose thread is busy with [0]."""
     line = Line("test", work, room, together)
     line.thread.start()
@@ -91,6 +90,49 @@ def test_who_gave_up_is_not_worked_for(work: Work) -> None:
     work.may.set()
     assert stays.result(10) == [4]
     assert work.batches == [[0], [2]]
+    line.close()
+
+
+def test_clients_take_turns(work: Work) -> None:
+    line, _ = begun(work, room=20, together=1)
+    many = [line.add([number], "many") for number in (1, 2, 3)]
+    one = line.add([9], "one")
+    work.may.set()
+    assert [future.result(10) for future in (*many, one)] == [[2], [4], [6], [18]]
+    assert work.batches == [[0], [1], [9], [2], [3]]
+    line.close()
+
+
+def test_whoever_has_most_in_a_full_line_gives_way(work: Work) -> None:
+    line, _ = begun(work, room=4, together=1)
+    first, second = line.add([1, 2], "many"), line.add([3, 4], "many")
+    one = line.add([5], "one")
+    with pytest.raises(QueueFull):
+        second.result(10)
+    with pytest.raises(QueueFull):
+        line.add([6, 7], "many")
+    assert line.waiting == 3
+    work.may.set()
+    assert (first.result(10), one.result(10)) == ([2, 4], [10])
+    line.close()
+
+
+def test_what_nobody_waits_for_makes_room(work: Work) -> None:
+    line, _ = begun(work, room=2, together=4)
+    line.add([1, 2]).give_up()
+    stays = line.add([3, 4])
+    work.may.set()
+    assert stays.result(10) == [6, 8]
+    assert work.batches == [[0], [3, 4]]
+    line.close()
+
+
+def test_work_that_has_begun_is_told_when_nobody_waits(work: Work) -> None:
+    line, first = begun(work, room=2, together=4)
+    assert not line.given_up()
+    first.give_up()
+    assert line.given_up()
+    work.may.set()
     line.close()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 import threading
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from concept_icd.desk.record.events import Conflict, NewEvent
 from concept_icd.desk.record.store import Record
 from concept_icd.desk.record.tables import METADATA
 from concept_icd.errors import InputError
+from tests.desk.postgresql import empty_database, standing_still
 
 VERSIONS = {"coder": "1f2e"}
 
@@ -136,3 +139,77 @@ def test_a_file_that_is_no_database(tmp_path: Path) -> None:
     (tmp_path / "record.sqlite").write_text("no database at all, but long enough to look at" * 40)
     with pytest.raises(InputError, match="cannot open the record"):
         Record.open(f"sqlite:///{tmp_path}/record.sqlite")
+
+
+def test_checking_writes_and_leaves_nothing(record: Record) -> None:
+    add(record, 0, "suggest")
+    for _ in range(3):
+        record.check()
+    assert [event.review for event in record.all_events()] == ["r1"]
+    add(record, 1, "accept")
+    assert [event.number for event in record.all_events()] == [1, 2]
+
+
+def test_checking_a_full_disk_fails_as_a_decision_does(small_disk: Path) -> None:
+    record = Record.open(f"sqlite:///{small_disk}/record.sqlite")
+    record.check()
+    fill = small_disk / "fill"
+    with contextlib.suppress(OSError), fill.open("wb") as file:
+        while True:
+            file.write(b"x" * 4096)
+            file.flush()
+    with contextlib.suppress(sa.exc.OperationalError):
+        for seen in range(50):
+            add(record, seen, "accept")
+    with pytest.raises(sa.exc.OperationalError, match="full"):
+        add(record, record.versions().get("r1", 0), "accept")
+    with pytest.raises(sa.exc.OperationalError, match="full"):
+        record.check()
+    fill.unlink()
+    record.check()
+    add(record, record.versions().get("r1", 0), "accept")
+    record.close()
+
+
+def test_a_size_of_a_record_that_is_checked_does_not_grow(tmp_path: Path) -> None:
+    record = Record.open(f"sqlite:///{tmp_path}/record.sqlite")
+    record.check()
+    sizes = [sum(file.stat().st_size for file in tmp_path.iterdir())]
+    for _ in range(20):
+        record.check()
+    sizes.append(sum(file.stat().st_size for file in tmp_path.iterdir()))
+    assert sizes[0] == sizes[1]
+    record.close()
+
+
+def test_a_locked_record_is_given_up(tmp_path: Path) -> None:
+    record = Record.open(f"sqlite:///{tmp_path}/record.sqlite", seconds=0.2)
+    other = sqlite3.connect(tmp_path / "record.sqlite", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    for ask in (record.check, lambda: add(record, 0, "suggest")):
+        with pytest.raises(sa.exc.OperationalError, match="locked"):
+            ask()
+    assert record.events("r1") == []  # reading needs no lock
+    other.execute("ROLLBACK")
+    add(record, 0, "suggest")
+    record.close()
+    other.close()
+
+
+def test_characters_that_a_database_refuses_are_kept_in_details(record: Record) -> None:
+    detail = {"reason": "a\0b \ud800 \uffff"}
+    record.append("r1", "n", 0, [NewEvent("feedback", None, detail)], by="anna", versions={"x": "\ud800"})
+    assert record.events("r1")[0].detail == detail
+
+
+def test_a_postgresql_that_stands_still_is_given_up(postgresql: str) -> None:
+    record = Record.open(empty_database(postgresql), seconds=2)
+    add(record, 0, "suggest")
+    with standing_still(postgresql):
+        for ask in (record.check, lambda: add(record, 1, "accept")):
+            with pytest.raises(sa.exc.OperationalError):
+                ask()
+    record.check()
+    add(record, 1, "accept")
+    assert [event.action for event in record.events("r1")] == ["suggest", "accept"]
+    record.close()

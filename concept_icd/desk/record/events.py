@@ -72,6 +72,6 @@ def now() -> str:
 
 
 def seconds_between(earlier: str, later: str) -> float:
-    """Seconds from one moment of the record to another."""
+    """Seconds from one moment of the record to another; 0 where the clock was set back in between."""
     moments = [datetime.datetime.fromisoformat(moment) for moment in (earlier, later)]
-    return (moments[1] - moments[0]).total_seconds()
+    return max(0.0, (moments[1] - moments[0]).total_seconds())

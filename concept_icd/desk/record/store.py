@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import math
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +24,26 @@ from concept_icd.desk.record.tables import EVENTS
 from concept_icd.errors import InputError
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+#: Seconds that a database may take to connect, to answer, or to let another writer's lock go.
+SECONDS = 4.0
+#: What `check` writes and takes back: more than any event, and more pages than SQLite then keeps in memory.
+PROBE = {
+    **{"number": 0, "review": "health", "note_id": "", "version": None, "action": "open", "code": None},
+    **{"detail": "x" * 65_536, "by": "", "at": "", "versions": "{}"},
+}
+
+
+_waited = threading.local()
+
+
+@contextmanager
+def waited_until(moment: float) -> Iterator[None]:
+    """In this thread and block: what would be written after this moment, of `time.monotonic`, is not written."""
+    _waited.until = moment
+    try:
+        yield
+    finally:
+        _waited.until = math.inf
 
 
 class Record:
@@ -28,11 +53,12 @@ class Record:
         self.engine = engine
 
     @classmethod
-    def open(cls, url: str) -> Record:
+    def open(cls, url: str, seconds: float = SECONDS) -> Record:
         """Connects, and brings the tables up to this version's.
 
         Args:
             url: `sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST/DATABASE`.
+            seconds: that the database may take to connect, to answer, or to let another writer's lock go.
 
         Raises:
             InputError: no such database, no right to it, or one of a newer version; never with its password.
@@ -50,9 +76,11 @@ class Record:
             if parsed.get_backend_name() not in ("sqlite", "postgresql"):
                 raise InputError(f"the record {name} is neither SQLite nor PostgreSQL")
             engine = create_engine(parsed, pool_pre_ping=True, hide_parameters=True, pool_size=16, max_overflow=32)
-            event.listen(engine, "connect", _durable_sqlite if engine.dialect.name == "sqlite" else _durable_postgresql)
             if engine.dialect.name == "sqlite":
+                event.listen(engine, "connect", partial(_durable_sqlite, seconds))
                 event.listen(engine, "begin", _begin_sqlite)
+            else:
+                _connect_impatiently(engine, seconds)
             _migrate(engine)
         except (DBAPIError, NoSuchModuleError, OSError) as error:
             reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
@@ -78,9 +106,9 @@ class Record:
                 without a version.
 
         Raises:
-            Conflict: the review has another version by now.
+            Conflict: the review has another version by now. TimeoutError: see `waited_until`.
         """
-        at, dumped = now(), json.dumps(dict(versions), ensure_ascii=False)
+        at, dumped = now(), json.dumps(dict(versions))
         rows = [
             {
                 "review": review,
@@ -88,7 +116,9 @@ class Record:
                 "version": None if seen is None else seen + number,
                 "action": new.action,
                 "code": new.code,
-                "detail": json.dumps(dict(new.detail), ensure_ascii=False),
+                "detail": json.dumps(
+                    dict(new.detail)
+                ),  # in ASCII: no character of it can be one that a database refuses
                 "by": by,
                 "at": at,
                 "versions": dumped,
@@ -100,6 +130,8 @@ class Record:
                 if seen is not None and self._version(connection, review) != seen:
                     raise Conflict
                 connection.execute(insert(EVENTS), rows)
+                if time.monotonic() > getattr(_waited, "until", math.inf):
+                    raise TimeoutError
         except IntegrityError as error:
             raise Conflict from error
 
@@ -129,9 +161,18 @@ class Record:
             return [_event(row) for row in connection.execute(query)]
 
     def check(self) -> None:
-        """Asks the database for nothing; raises where it does not answer."""
-        with self.engine.connect() as connection:
-            connection.execute(text("SELECT 1"))
+        """Writes an event and takes it back, so that nothing is added; raises where the database could not take it."""
+        with self.engine.execution_options(writes=True).connect() as connection:
+            driver: Any = connection.connection.driver_connection
+            sqlite = self.engine.dialect.name == "sqlite"
+            if sqlite:  # with no room in memory, what is not committed goes to the disk as well
+                driver.execute("PRAGMA cache_size=1")
+            try:
+                connection.execute(insert(EVENTS), PROBE)
+            finally:
+                connection.rollback()
+                if sqlite:
+                    driver.execute("PRAGMA cache_size=-2000")
 
     def close(self) -> None:
         """Gives the connections back."""
@@ -168,11 +209,11 @@ def _migrate(engine: Engine) -> None:
         command.upgrade(config, "head")
 
 
-def _durable_sqlite(connection: Any, _: Any) -> None:
+def _durable_sqlite(seconds: float, connection: Any, _: Any) -> None:
     """Each commit reaches the disk (FULL also in WAL mode); transactions are begun by `_begin_sqlite`."""
     connection.isolation_level = None
     cursor = connection.cursor()
-    for pragma in ("busy_timeout=10000", "journal_mode=WAL", "synchronous=FULL"):
+    for pragma in (f"busy_timeout={round(seconds * 1000)}", "journal_mode=WAL", "synchronous=FULL"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 
@@ -182,7 +223,11 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("writes") else "BEGIN")
 
 
-def _durable_postgresql(connection: Any, _: Any) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SET synchronous_commit TO on")
-    connection.commit()
+def _connect_impatiently(engine: Engine, seconds: float) -> None:
+    from concept_icd.desk.record.postgresql import ImpatientConnection, set_limits
+
+    def connect(_: Any, __: Any, arguments: Any, options: dict[str, Any]) -> Any:
+        return ImpatientConnection.connect(*arguments, **{"connect_timeout": round(seconds), **options})
+
+    event.listen(engine, "do_connect", connect)
+    event.listen(engine, "connect", lambda connection, _: set_limits(connection, seconds))
