@@ -18,8 +18,8 @@ from concept_icd import __version__
 from concept_icd.desk.answers import ERRORS, Client, Person, TheDesk, answer, in_record, scored, time_limit
 from concept_icd.desk.coding_api import WARNINGS
 from concept_icd.desk.desk import Desk
-from concept_icd.desk.documents import FHIR_ID, Document, Unread, documents_of
-from concept_icd.desk.fhir import Resource, suggested_bundle
+from concept_icd.desk.documents import FHIR_ID, Document, Resource, Unread, documents_of
+from concept_icd.desk.fhir import suggested_bundle
 from concept_icd.desk.record.events import NewEvent
 from concept_icd.desk.schemas import Id, Reason
 from concept_icd.errors import InputError
@@ -197,12 +197,13 @@ async def _coded(desk: Desk, documents: list[Document], client: str) -> list[Cod
 
 def _placed(document: Document, context: dict[str, Any]) -> Document:
     """The document with the patient and the encounter of the request, where it names none itself."""
-    found = {}
-    for field, kind, name in (("subject", "Patient", "patientId"), ("encounter", "Encounter", "encounterId")):
+
+    def of(kind: str, name: str) -> Resource | None:
         given = context.get(name)
-        if getattr(document, field) is None and isinstance(given, str) and FHIR_ID.fullmatch(given):
-            found[field] = {"reference": f"{kind}/{given}"}
-    return replace(document, **found)
+        return {"reference": f"{kind}/{given}"} if isinstance(given, str) and FHIR_ID.fullmatch(given) else None
+
+    subject = document.subject or of("Patient", "patientId")
+    return replace(document, subject=subject, encounter=document.encounter or of("Encounter", "encounterId"))
 
 
 def _given_out(card: dict[str, Any], note: Note | None) -> tuple[str, NewEvent]:

@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from concept_icd.desk.desk import Desk
-from concept_icd.desk.fhir import Resource, bundle_of, review_entries
+from concept_icd.desk.documents import Resource
+from concept_icd.desk.fhir import bundle_of, review_entries
 from concept_icd.desk.review import Review
 from concept_icd.records import Note
 

@@ -23,6 +23,8 @@ from concept_icd.errors import InputError
 HEADER_SECONDS, BODY_SECONDS = 15.0, 30.0
 #: Seconds within which a client must take what it is sent, and for which a connection is kept between two requests.
 TAKING_SECONDS, IDLE_SECONDS = 60.0, 30.0
+#: Seconds that an answer may still take when its client sends nothing more; then it counts as gone.
+HALF_CLOSED_SECONDS = 1.0
 #: Connections at a time. One more takes the place of one that keeps the service waiting; where all are being answered,
 #: it is told 503.
 CONNECTIONS = 1000
@@ -58,6 +60,11 @@ class HurriedProtocol(H11Protocol):
         """Looks what is still to come."""
         super().data_received(data)
         self._look()
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio asks for it
+        """One that only stopped sending still takes an answer that is quick; one that has gone looks the same."""
+        self.loop.call_later(HALF_CLOSED_SECONDS, self.transport.close)
+        return not self.waits  # False: closed at once
 
     def on_response_complete(self) -> None:
         """The client may send the next request, or have begun to."""
