@@ -9,8 +9,9 @@
     exact_match        share of notes whose accepted set is the gold set
 
 Conventions: 0/0 is 0, so a code without gold and without prediction lowers macro_f1 (as scikit-learn's default and
-CAML's script do). `macro_f1_present` only leaves codes out of the mean; unlike Edin's filter it does not touch the
-micro figures. `exact_match` is over all notes; an empty set matches an empty gold set.
+CAML's script do). `macro_f1_present` only leaves codes out of the mean; Edin's filter leaves them out of every figure
+(`codes_with_gold_only` of `classification_metrics`). `exact_match` is over all notes; an empty set matches an empty
+gold set.
 """
 
 from __future__ import annotations

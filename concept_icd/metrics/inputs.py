@@ -35,6 +35,18 @@ def check_pair(gold: ArrayLike, scores: ArrayLike, *, probabilities: bool = Fals
     return checked, values
 
 
+def codes_with_gold(gold: Bools) -> Bools:
+    """(codes,) the code has a gold example here: what the filter of Edin et al. 2023 keeps; gold (notes, codes).
+
+    Raises:
+        ValueError: no code has.
+    """
+    kept = np.asarray(gold.any(axis=0))
+    if not kept.any():
+        raise ValueError("no code has a gold example, so that none is left to measure")
+    return kept
+
+
 def check_binary(matrix: ArrayLike, name: str) -> Bools:
     """A 0/1 matrix (notes, codes) as bool; ValueError for anything else."""
     values: NDArray[Any] = np.asarray(matrix)

@@ -20,21 +20,28 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from concept_icd.metrics.areas import mean_of_defined
-from concept_icd.metrics.inputs import Floats, check_pair
+from concept_icd.metrics.inputs import Floats, check_pair, codes_with_gold
 from concept_icd.metrics.rank_errors import RECALLS, note_rank_errors
 from concept_icd.metrics.ranks import GoldRanks, gold_ranks
 
 
-def ranking_metrics(gold: ArrayLike, scores: ArrayLike, ks: Iterable[int] = (5, 8, 15)) -> dict[str, float]:
+def ranking_metrics(
+    gold: ArrayLike, scores: ArrayLike, ks: Iterable[int] = (5, 8, 15), codes_with_gold_only: bool = False
+) -> dict[str, float]:
     """The module's metrics at every k of `ks` (NDCG also at 15), and step rank errors at 25, 50, 75, 100 % recall.
 
     Args:
         gold: 0/1 (notes, codes). scores: (notes, codes); a higher score is read first.
+        codes_with_gold_only: rank only the codes with a gold example here, as Edin et al. 2023 do.
 
     Raises:
-        ValueError: see `inputs.check_pair`; a k below 1.
+        ValueError: see `inputs.check_pair`; a k below 1; no code is left.
     """
-    ranks = gold_ranks(*check_pair(gold, scores))
+    truth, values = check_pair(gold, scores)
+    if codes_with_gold_only:
+        kept = codes_with_gold(truth)
+        truth, values = truth[:, kept], values[:, kept]
+    ranks = gold_ranks(truth, values)
     return {name: mean_of_defined(values) for name, values in note_ranking(ranks, ks).items()}
 
 

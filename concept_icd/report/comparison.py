@@ -39,6 +39,7 @@ from concept_icd.report.results import KS, LONG, plain
 #: The figures of the table, where a system has them.
 COMPARED = (
     *("micro_f1", "macro_f1", "macro_f1_present", "micro_auc", "macro_auc", "precision_at_5", "map", "ndcg"),
+    *("brier", "ece", "ece_positive"),
     *("rank_errors_at_50", "rank_errors_at_75", "rank_errors_at_100"),
     *("reading_depth_at_90", "reading_recall_at_90", "reading_errors_at_90"),
     *("primary_accuracy", "primary_mrr", "primary_hit_at_3"),
@@ -198,12 +199,16 @@ def _figures(
     counts |= dict.fromkeys(ranking, int(measured.gold.any(axis=1).sum()))
     depth = report_depth(measured.gold, system.probabilities, order, system.reading, None)
     counts |= dict.fromkeys(depth.figures, int(measured.gold.any(axis=1).sum()))
-    figures |= areas | ranking | depth.figures
+    calibration = metrics.calibration_metrics(measured.gold, system.probabilities)
+    calibration = {name: calibration[name] for name in ("brier", "ece", "ece_positive")}
+    counts |= dict.fromkeys(calibration, len(measured.note_ids))
+    figures |= areas | ranking | depth.figures | calibration
+    notes = depth.notes | {"brier": np.square(system.probabilities - measured.gold).mean(axis=1)}
     if measured.places is None:
-        return figures, _Notes(depth.notes, counts), {}
+        return figures, _Notes(notes, counts), {}
     billed = report_order(measured.places, measured.principal, measured.kinds, order, system.name)
     counts |= {name: int(np.count_nonzero(~np.isnan(values))) for name, values in billed.notes.items()}
-    return figures | billed.figures, _Notes(billed.notes | depth.notes, counts), billed.curves
+    return figures | billed.figures, _Notes(billed.notes | notes, counts), billed.curves
 
 
 def _samples(

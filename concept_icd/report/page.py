@@ -15,12 +15,15 @@ from concept_icd.report.charts import (
 )
 from concept_icd.report.definitions import (
     DEFINITIONS,
+    FILTER,
     HEADLINE,
     ORDER,
     READING,
     ceiling,
     describe_source,
     field_columns,
+    own_rows,
+    published_name,
 )
 from concept_icd.report.markup import count, definition_list, document, interval_fact, number, span, stamps, table
 
@@ -42,7 +45,7 @@ def render_page(results: dict[str, Any], title: str = "Evaluation of ICD-9-CM co
     parts = (
         *(stamps(results["stamps"]), _facts(results), _tiles(results), _systems(results), _published(results)),
         *(_charts(results), _reading(results), _levels(results), _worst(results["codes"]), _figures(results)),
-        _provenance(results),
+        *(_filtered(results), _provenance(results)),
     )
     return document(title, parts)
 
@@ -139,11 +142,12 @@ def _published(results: dict[str, Any]) -> str:
     if published["refusal"]:
         return f"{heading}<p class='note'>{escape(published['refusal'])}</p>"
     columns = field_columns(published)
-    ours = ("these predictions", results["figures"], f"accepted at {results['threshold_source']}")
-    theirs = [(f"{row['system']} {row['year']}", row["figures"], describe_source(row)) for row in published["rows"]]
+    accepted = f"accepted at {results['threshold_source']}"
+    ours = [(*row, accepted) for row in own_rows(published, results["figures"], results.get("filtered", {}))]
+    theirs = [(published_name(row), row["figures"], describe_source(row)) for row in published["rows"]]
     body = [
         [f"{escape(name)}<br><span class='note'>{escape(source)}</span>", *(number(figures.get(m)) for m in columns)]
-        for name, figures, source in (ours, *theirs)
+        for name, figures, source in (*ours, *theirs)
     ]
     left_out = "".join(f"<p class='note'>{escape(sentence)}</p>" for sentence in published["left_out"])
     note = "Same label set, same numbers of training and test stays. Published figures come without intervals."
@@ -198,6 +202,20 @@ def _figures(results: dict[str, Any]) -> str:
     )
     whole = f"<table><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table>"
     return f"<h2>All figures</h2><div class='scroll'>{whole}</div>"
+
+
+def _filtered(results: dict[str, Any]) -> str:
+    found, widths = results.get("filtered", {}), results.get("filtered_intervals", {})
+    if not found:
+        return ""
+    rows = []
+    for name, value in found.items():
+        band = widths.get(name)
+        spread = span(band["low"], band["high"]) if band else ""
+        rows.append([f"<code>{name}</code>", number(value), spread, number(results["figures"].get(name))])
+    note = f"{FILTER[0].upper()}{FILTER[1:]}: {results['counts']['codes_present']:,} codes are left."
+    columns = ["figure", "filtered", "95 % interval", "all codes"]
+    return f"<h2>Filtered figures</h2><p class='note'>{escape(note)}</p>" + table(columns, rows)
 
 
 def _provenance(results: dict[str, Any]) -> str:

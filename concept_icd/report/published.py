@@ -25,6 +25,7 @@ class PublishedRow:
         figures: metric -> value in 0..1, by the names of this package's metrics. source: paper or repository.
         known: in words, where the figures were read. threshold: what codes were accepted at, where that is known.
         caveat: what a reader must know. differs: why the row is of another benchmark of the same name.
+        filtered: the figures leave out codes without a gold example in the test notes (Edin et al. 2023).
     """
 
     system: str
@@ -35,6 +36,7 @@ class PublishedRow:
     threshold: str | None = None
     caveat: str | None = None
     differs: str | None = None
+    filtered: bool = False
 
 
 @dataclass(frozen=True)

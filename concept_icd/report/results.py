@@ -19,15 +19,22 @@ from numpy.typing import ArrayLike
 from concept_icd import metrics
 from concept_icd.artifacts import git_commit, hash_of, versions
 from concept_icd.metrics.decisions import check_decisions
-from concept_icd.metrics.intervals import draw_weights, drawn_means, intervals_of
+from concept_icd.metrics.intervals import draw_weights, drawn_decisions, drawn_means, intervals_of
 from concept_icd.metrics.rank_errors import RECALLS, note_rank_errors
+from concept_icd.metrics.ranking import note_ranking
 from concept_icd.metrics.ranks import gold_ranks
 from concept_icd.progress import progress_bar
 from concept_icd.records import Kind
+from concept_icd.report.definitions import DEFINITIONS
 from concept_icd.report.depth import Stops, report_depth
 from concept_icd.report.order import bounds, frequencies, report_order
 
 KS = (5, 8, 15)
+#: What is also given over the codes with a gold example alone.
+FILTERED = (
+    *("micro_f1", "micro_precision", "micro_recall", "macro_f1", "macro_f1_present", "macro_f1_caml", "exact_match"),
+    *("r_precision", "map", *(f"{name}_at_{k}" for name in ("precision", "recall") for k in KS)),
+)
 #: Recalls of the rank-error curve, in percent.
 CURVE = tuple(range(5, 101, 5))
 NOT_RANKED = "nothing: decisions without probabilities have no areas, no ranks and no calibration"
@@ -47,6 +54,8 @@ class Results:
         figures: metric -> value. intervals: metric -> {"low", "high", "draws"}, 95 %.
         counts: notes, notes_with_gold, patients (None: not known), codes, codes_present, gold_labels, accepted_labels.
         threshold: None where the decisions came with the predictions. threshold_source, label_set, ranked_by: in words.
+        filtered, filtered_intervals: the figures of `FILTERED` over the codes that have a gold example in these notes,
+            as Edin et al. 2023 give them; empty where no code has one.
         stamps: sentences that belong beside every figure, such as that a coder was fitted on in-sample scores.
         resampled: what the intervals leave out in turn, "patients" or "notes". seed: of the intervals.
         notes_hash: tells whether two results share notes.
@@ -74,10 +83,15 @@ class Results:
     git_commit: str | None = field(default_factory=git_commit)
     command: str | None = None
     stamps: list[str] = field(default_factory=list)
+    filtered: dict[str, float] = field(default_factory=dict)
+    filtered_intervals: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it: NaN and infinity become null."""
+        """As JSON holds it: NaN and infinity become null; `definitions` says what each figure is."""
         found: dict[str, Any] = plain(dataclasses.asdict(self))
+        found["definitions"] = {
+            name: text for group in DEFINITIONS.values() for name, text in group.items() if name in self.figures
+        }
         return found
 
 
@@ -152,13 +166,17 @@ def evaluate(
     intervals = _intervals(truth, values, accepted, order, patients, draws, seed) if draws else {}
     curves: dict[str, Any] = {}
     weights = draw_weights(patients, len(truth), draws, seed) if draws else None
+    filtered = _filtered(truth, accepted, None if probabilities is None else order, weights)
     if probabilities is not None:
         depth = report_depth(truth, values, order, reading, weights)
         interp = {_interp(n): v for n, v in note_rank_errors(gold_ranks(truth, order), RECALLS, "interp").items()}
         curves = _curves(truth, values, order) | {"reading": depth.rows, "reading_from": depth.source}
         figures |= depth.figures
         if weights is not None:
-            drawn = drawn_means(depth.notes, weights) | drawn_means(interp, weights[:, truth.any(axis=1)])
+            errors = np.square(values - truth).mean(axis=1)  # of each note; their mean is the Brier score
+            drawn = drawn_means(depth.notes | {"brier": errors}, weights) | drawn_means(
+                interp, weights[:, truth.any(axis=1)]
+            )
             intervals |= intervals_of(drawn)
     if places is not None and kinds is not None and probabilities is not None:
         billed = report_order(places, principal, kinds, order, "these predictions")
@@ -192,6 +210,8 @@ def evaluate(
         inputs=dict(inputs or {}),
         command=command,
         stamps=_stamps(extra or {}),
+        filtered=filtered[0],
+        filtered_intervals=filtered[1],
     )
 
 
@@ -208,6 +228,30 @@ def _intervals(
         2 * int(gold.sum()), f"intervals over {'notes' if patients is None else 'patients'}", "gold codes"
     ) as bar:
         return find(advance=bar.advance)
+
+
+def _filtered(
+    gold: Any, accepted: Any, order: Any, weights: Any
+) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+    """Figures and intervals over the codes with gold.
+
+    Args:
+        order: None for decisions alone. weights: None for no intervals.
+    """
+    if not gold.any():
+        return {}, {}
+    kept = metrics.codes_with_gold(gold)
+    gold, accepted = gold[:, kept], accepted[:, kept]
+    figures, drawn = metrics.decision_metrics(gold, accepted), {}
+    if weights is not None:
+        drawn = drawn_decisions(gold, accepted, weights)
+    if order is not None:
+        figures |= metrics.ranking_metrics(gold, order[:, kept], KS)
+        ranks = gold_ranks(gold, order[:, kept])
+        drawn |= {} if weights is None else drawn_means(note_ranking(ranks, KS), weights[:, ranks.has_gold])
+    names = [name for name in FILTERED if name in figures]
+    found = intervals_of({name: drawn[name] for name in names if name in drawn})
+    return {name: figures[name] for name in names}, found
 
 
 def _soft_figures(gold: Any, probabilities: Any, order: Any) -> dict[str, float]:

@@ -10,7 +10,19 @@ from rich.markup import escape
 from rich.table import Table
 
 from concept_icd.report.comparison_page import excludes_zero, shown
-from concept_icd.report.definitions import HEADLINE, ORDER, READING, SUMMARY, ceiling, describe_source, field_columns
+from concept_icd.report.definitions import (
+    FILTER,
+    FILTER_SHOWN,
+    HEADLINE,
+    ORDER,
+    READING,
+    SUMMARY,
+    ceiling,
+    describe_source,
+    field_columns,
+    own_rows,
+    published_name,
+)
 from concept_icd.report.results import Results
 
 
@@ -20,6 +32,9 @@ def print_results(results: Results) -> None:
     for stamp in results.stamps:
         console.print(stamp, style="bold red", markup=False)
     console.print(_figures(results))
+    if results.filtered:
+        filtered = [("all codes", results.figures), ("filtered", results.filtered)]
+        console.print(_systems(FILTER, filtered, [name for name in FILTER_SHOWN if name in results.filtered]))
     if systems := results.extra.get("systems"):
         rows = [("these predictions", results.figures), *systems.items()]
         console.print(_systems("the same notes and codes", rows, HEADLINE))
@@ -52,7 +67,7 @@ def _figures(results: Results) -> Table:
     return table
 
 
-def _systems(title: str, rows: Iterable[tuple[str, Mapping[str, Any]]], metrics: tuple[str, ...]) -> Table:
+def _systems(title: str, rows: Iterable[tuple[str, Mapping[str, Any]]], metrics: Iterable[str]) -> Table:
     table = Table(title=escape(title), title_justify="left")
     table.add_column("system", min_width=20)
     for metric in metrics:
@@ -66,9 +81,10 @@ def _print_published(console: Console, results: Results, published: dict[str, An
     if published["refusal"]:
         console.print(published["refusal"], style="yellow", markup=False)
         return
-    rows = [(f"{row['system']} {row['year']} [{n}]", row["figures"]) for n, row in enumerate(published["rows"], 1)]
+    rows = [(f"{published_name(row)} [{n}]", row["figures"]) for n, row in enumerate(published["rows"], 1)]
     title = f"{published['task']}: beside published results"
-    console.print(_systems(title, [("these predictions", results.figures), *rows], field_columns(published)))
+    ours = own_rows(published, results.figures, results.filtered)
+    console.print(_systems(title, [*ours, *rows], field_columns(published)))
     sources = [f"[{n}] {describe_source(row)}" for n, row in enumerate(published["rows"], 1)]
     for note in (f"these predictions: accepted at {results.threshold_source}", *sources, *published["left_out"]):
         console.print(note, style="dim", markup=False, highlight=False)

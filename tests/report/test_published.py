@@ -1,8 +1,10 @@
+import dataclasses
+
 import pytest
 
 from concept_icd.errors import InputError
 from concept_icd.mimic3.tasks import MIMIC3_50, RARE50, TASKS
-from concept_icd.report.definitions import DEFINITIONS
+from concept_icd.report.definitions import DEFINITIONS, describe_source, own_rows, published_name
 from concept_icd.report.published import published_benchmarks, published_rows
 
 
@@ -97,3 +99,17 @@ def test_the_order_of_the_labels_does_not_matter():
 def test_there_is_no_such_task():
     with pytest.raises(InputError, match=r"no task 'mimic3-5' \(did you mean 'mimic3-50'"):
         published_rows("mimic3-5", MIMIC3_50, 8066, 1729)
+
+
+def test_filtered_rows_say_so_and_stand_beside_our_filtered_figures():
+    filtered = {row.system for task in published_benchmarks().values() for row in task.rows if row.filtered}
+    assert filtered == {"PLM-ICD", "LTR-ICD"}
+    clean = published_benchmarks()["mimic3-clean"].rows
+    published = {"rows": [{"filtered": row.filtered} for row in clean]}
+    assert [row.figures["micro_f1"] for row in clean] == [0.597, 0.6065]
+    ours = own_rows(published, {"micro_f1": 0.5}, {"micro_f1": 0.6})
+    assert ours == [("these predictions", {"micro_f1": 0.5}), ("these predictions, filtered", {"micro_f1": 0.6})]
+    assert len(own_rows({"rows": [{"filtered": False}]}, {"micro_f1": 0.5}, {"micro_f1": 0.6})) == 1
+    row = dataclasses.asdict(clean[0])
+    assert published_name(row) == "PLM-ICD 2023, filtered"
+    assert "codes without a gold example in the test notes are left out" in describe_source(row)

@@ -139,6 +139,29 @@ def test_foreign_probabilities_are_taken_at_their_word(matrices, results):
     assert turned.figures["reading_depth_at_90"] > results.figures["reading_depth_at_90"]
 
 
+def test_each_figure_is_defined_where_it_is_stored_and_calibration_errors_have_no_interval(results):
+    stored = results.to_dict()
+    assert "confidence max(p, 1 - p)" in stored["definitions"]["ece"]
+    assert "not comparable with ece" in stored["definitions"]["ece_positive"]
+    assert set(stored["definitions"]) == set(stored["figures"])
+    assert stored["intervals"]["brier"]["low"] < stored["figures"]["brier"] < stored["intervals"]["brier"]["high"]
+    assert not [name for name in stored["intervals"] if name.startswith(("ece", "mce"))]
+
+
+def test_filtered_figures_stand_beside_the_others(matrices, results, tmp_path):
+    gold, probabilities = matrices
+    expected = metrics.classification_metrics(gold, probabilities, codes_with_gold_only=True)
+    expected |= metrics.ranking_metrics(gold, probabilities, codes_with_gold_only=True)
+    assert results.filtered == pytest.approx({name: expected[name] for name in results.filtered})
+    assert {"micro_f1", "macro_f1", "exact_match", "map", "r_precision", "precision_at_5"} <= set(results.filtered)
+    assert results.filtered["micro_f1"] > results.figures["micro_f1"]  # the code that is nobody's is accepted in vain
+    for name, value in results.filtered.items():
+        assert results.filtered_intervals[name]["low"] <= value <= results.filtered_intervals[name]["high"], name
+    assert "Filtered figures" in write_report(results, tmp_path / "out").read_text()
+    nothing = evaluate([[0, 0]], [[0.1, 0.7]], ["401.9", "428.0"], ["a"], draws=5)
+    assert nothing.filtered == nothing.filtered_intervals == {}
+
+
 def test_both_forms_of_rank_errors_have_intervals(matrices, results):
     for name in ("rank_errors_at_75", "rank_errors_interp_at_25", "rank_errors_interp_at_100"):
         interval = results.intervals[name]
