@@ -184,8 +184,9 @@ class Line(Generic[T, R]):
         try:
             answers = self._work([thing for job in batch for thing in job.things]) if batch else []
         except Exception as error:  # noqa: BLE001  goes to those who wait
-            if len(batch) == 1:
-                batch[0].answers.set_exception(error)
+            if len(batch) == 1 or isinstance(error, GivenUp):
+                for job in batch:
+                    job.answers.set_exception(error)
                 return
             for job in batch:  # one bad thing is not the others' fault
                 self._answer([job])

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from concept_icd.coder import ConceptCoder
@@ -21,8 +22,8 @@ from concept_icd.records import CodingResult, Note
 
 #: Concepts that are named for a code; fewer are cut from these, so that requests of any number share a batch.
 TOP_CONCEPTS = 5
-#: Notes that are scored together at most.
-BATCH = 64
+#: Notes that are taken together at most, and those after which it is asked whether anybody still waits for them.
+BATCH, PART = 64, 16
 
 
 class ScoringQueue:
@@ -86,8 +87,11 @@ class ScoringQueue:
 
     def _code(self, notes: Sequence[Note]) -> list[CodingResult]:
         numbered = [replace(note, note_id=str(number)) for number, note in enumerate(notes)]
+        results = []
         with self._turn:
-            results = list(self._coder.code_batch(numbered, top_concepts=TOP_CONCEPTS, batch=BATCH))
+            for result in self._coder.code_batch(numbered, top_concepts=TOP_CONCEPTS, batch=PART):
+                _go_on(self._codes)
+                results.append(result)
         return [replace(result, note_id=note.note_id) for note, result in zip(notes, results, strict=True)]
 
     def _find(self, pairs: Sequence[tuple[Note, CodingResult]]) -> list[CodingResult]:
@@ -96,10 +100,10 @@ class ScoringQueue:
         # Of this thread alone. OpenMP keeps a pool for each thread that asks for several processors; with two pools it
         # puts its workers to sleep between small steps, and the other thread's notes would take nearly twice as long.
         torch.set_num_threads(1)
-
-        def go_on() -> None:
-            if self._evidence.given_up():
-                raise GivenUp
-
         with self._turn:
-            return [with_evidence(self._coder, note, result, go_on) for note, result in pairs]
+            return [with_evidence(self._coder, *pair, partial(_go_on, self._evidence)) for pair in pairs]
+
+
+def _go_on(line: Line[Any, Any]) -> None:
+    if line.given_up():
+        raise GivenUp

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from concept_icd.desk.line import Answers, Closed, Line, QueueFull
+from concept_icd.desk.line import Answers, Closed, GivenUp, Line, QueueFull
 
 
 class Work:
@@ -133,6 +133,23 @@ def test_work_that_has_begun_is_told_when_nobody_waits(work: Work) -> None:
     first.give_up()
     assert line.given_up()
     work.may.set()
+    line.close()
+
+
+def test_what_stops_because_nobody_waits_is_not_tried_again() -> None:
+    class Stopping(Work):
+        def __call__(self, numbers: Sequence[int]) -> list[int]:
+            super().__call__(numbers)
+            raise GivenUp
+
+    stopping = Stopping()
+    line, _ = begun(stopping, room=4, together=4)
+    futures = [line.add([1]), line.add([2])]
+    stopping.may.set()
+    for future in futures:
+        with pytest.raises(GivenUp):
+            future.result(10)
+    assert stopping.batches == [[0], [1, 2]]
     line.close()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -177,3 +179,14 @@ def test_a_break_is_not_work() -> None:
     events = happened(("anna", "accept", "486", DX), ("anna", "submit", None, {}))
     late = [events[0], events[1], Event(**{**vars(events[2]), "at": "2026-01-01T10:30:00.000Z"})]
     assert minutes_of(late) == pytest.approx(10 / 60)
+
+
+@pytest.mark.parametrize("back", [3600, 1, 10])
+def test_a_clock_that_is_set_back_makes_no_negative_time(back: int) -> None:
+    events = happened(("anna", "accept", "486", DX), ("anna", "submit", None, {}))
+    earlier = datetime.datetime.fromisoformat(events[0].at) - datetime.timedelta(seconds=back)
+    moments = [earlier + datetime.timedelta(seconds=seconds) for seconds in (0, 20)]
+    late = [events[0], *(replace(e, at=m.isoformat()) for e, m in zip(events[1:], moments, strict=True))]
+    assert minutes_of(late) == pytest.approx(20 / 60)
+    assert measures_of(late, title=str)["minutes_per_note"] == {"median": 0.33, "n": 1}
+    assert History("r", "note", late).review.submitted == late[-1]  # the order is that of the events' numbers
