@@ -33,6 +33,7 @@ from concept_icd.prompts import PromptTemplate
 from concept_icd.records import CodedNote, CodingResult, Note, require_notes
 from concept_icd.scoring.descent import Descent, DescentRule, planned_scores
 from concept_icd.scoring.scores import ConceptScores
+from concept_icd.text.cutting import LONGEST, beginning
 from concept_icd.views.view import Recipe, View, join, means, views_hash, with_views, without_views
 
 #: Notes that are scored together by `code_batch`.
@@ -192,7 +193,7 @@ class ConceptCoder:
         by_id = {note.note_id: note for note in notes}
         if missing := [note_id for note_id in scores.note_ids if note_id not in by_id]:
             raise InputError(f"the coder also reads the notes themselves, and {missing[0]!r} is not among them")
-        own = [by_id[note_id] for note_id in scores.note_ids]
+        own = [beginning(by_id[note_id]) for note_id in scores.note_ids]
         fill = self.heads.aggregator.mean[len(self.asked) :]
         return join(scores, self.concepts, [view.log_odds(own) for view in self.views], fill)
 
@@ -215,7 +216,7 @@ class ConceptCoder:
         order = self.heads.rank(scores.logits, p)
         if self.lexicon is None:
             return order
-        texts = {note.note_id: note.text for note in notes if note.text.strip()}
+        texts = {note.note_id: beginning(note).text for note in notes if note.text.strip()}
         rows = np.array([row for row, note_id in enumerate(scores.note_ids) if note_id in texts], dtype=np.int64)
         text = self.lexicon.features([texts[scores.note_ids[row]] for row in rows])
         order[rows] = self.heads.rank(scores.logits[rows], p[rows], text)
@@ -249,6 +250,9 @@ class ConceptCoder:
             part = notes[start : start + batch]
             results = self.results(self._score(part), top_concepts, notes=part)
             for note, result in zip(part, results, strict=True):
+                if result.truncated is None and len(note.text) > LONGEST and (self.views or self.lexicon):
+                    sentence = f"words and terms were looked for in the first {LONGEST:,} characters alone"
+                    result = replace(result, truncated=sentence)
                 yield with_evidence(self, note, result) if evidence else result
 
     def results(

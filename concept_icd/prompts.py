@@ -20,10 +20,14 @@ from concept_icd.errors import InputError, did_you_mean
 from concept_icd.records import Concept, Note
 from concept_icd.resources import read_yaml
 from concept_icd.sections import STANDARD, keep_sections, split_sections, what_was_cut
+from concept_icd.text.cutting import LONGEST, beginning
 
 #: What is read of a note that is too long: its beginning, or its most useful sections (`concept_icd.sections`).
 NOTE_TEXTS = ("whole", "sections")
 _CONCEPT = "{concept}"
+#: A token stands for fewer characters, but for runs of one and the same mark. Of shorter notes all is tokenised, so
+#: that it can be said how many tokens they have.
+CHARACTERS_A_TOKEN, SHORT = 16, 20_000
 
 
 @dataclass(frozen=True)
@@ -207,6 +211,7 @@ class TokenizedPrompt:
             raise InputError(
                 f"a question of {question_tokens} tokens leaves no room for a note within {self.max_length} tokens"
             )
+        whole, note = len(note.text), beginning(note, self._looked_at(room))
         encoded = self.tokenizer(note.text, add_special_tokens=False, verbose=False, return_offsets_mapping=True)
         ids: Sequence[int] = encoded["input_ids"]
         truncated, read = None, [(0, len(note.text))]
@@ -217,12 +222,17 @@ class TokenizedPrompt:
                 ids, truncated, read = selected
             else:
                 end = offsets[room - 1][1]
-                truncated = (
-                    f"the note's end was not read: {room:,} of {len(ids):,} tokens fit "
-                    f"(characters 0 to {end:,} of {len(note.text):,})"
-                )
+                tokens = f"{room:,} of {'more than ' * (len(note.text) < whole)}{len(ids):,} tokens fit"
+                truncated = f"the note's end was not read: {tokens} (characters 0 to {end:,} of {whole:,})"
                 ids, read = ids[:room], [(0, end)]
+        if len(note.text) < whole and (self.note_text == "sections" or truncated is None):
+            looked_at = f"only the first {len(note.text):,} of {whole:,} characters were looked at"
+            truncated = f"{truncated}; {looked_at}" if truncated else f"the note's end was not read: {looked_at}"
         return EncodedNote(note.note_id, (*self._before, *ids, *self._after), truncated, tuple(read))
+
+    def _looked_at(self, room: int) -> int:
+        """Characters of a note that are tokenised: more than fit, and all in which sections are looked for."""
+        return max(room * CHARACTERS_A_TOKEN, LONGEST if self.note_text == "sections" else SHORT)
 
     def _sections_that_fit(
         self, text: str, ids: Sequence[int], offsets: Sequence[tuple[int, int]], room: int

@@ -1,0 +1,1 @@
+"""Text of notes: what its characters mean, before anything reads words in it."""
