@@ -86,7 +86,7 @@ class Note:
     Attributes:
         note_id: unique within a corpus.
         text: the raw text.
-        patient_id: groups notes of one patient, for splits and bootstrap intervals.
+        patient_id: groups notes of one patient, for splits and intervals.
         age: in years, as `age_of` reads it. sex: "F", "M" or None, as `sex_of` reads it. drugs: names as given.
 
     Raises:

@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     study.add_argument("--epochs", type=int, help="most epochs, instead of the strategy's")
     subset = "stays that a code needs to be in the subset (default: 100, as in the paper)"
     study.add_argument("--subset-from", type=int, default=100, metavar="N", help=subset)
-    study.add_argument("--draws", type=int, default=1000, help="of the bootstrap (default: 1000)")
+    study.add_argument("--draws", type=int, default=1000, help="most samples for intervals (default: 1000)")
     study.add_argument("--seed", type=int, default=0, help="of folds, weights and draws (default: 0)")
     study.add_argument("--device", help="cpu, cuda, ...; default: a GPU where there is one")
 

@@ -110,7 +110,7 @@ def estimate_heads(work: Workload, plan: Plan) -> list[StageEstimate]:
         f"{fitted:,.0f} notes, {work.concepts:,} concepts, {work.labels:,} labels, on the CPU",
     )
     pairs = work.test * work.labels
-    why = f"{work.test:,} notes, {work.labels:,} labels, 1,000 bootstrap draws, on the CPU"
+    why = f"{work.test:,} notes, {work.labels:,} labels, 1,000 samples for intervals, on the CPU"
     return [fit, StageEstimate("evaluate", 5 + EVALUATE_SECONDS * pairs, 0, 1e9 + 100 * pairs, 2e7, why)]
 
 

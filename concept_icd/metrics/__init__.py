@@ -12,7 +12,7 @@ from concept_icd.metrics.areas import area_metrics, precision_recall_curve
 from concept_icd.metrics.calibration import calibration_metrics, equal_count_bins, equal_width_bins
 from concept_icd.metrics.decisions import code_scores, confusion, decision_metrics
 from concept_icd.metrics.inputs import check_pair, codes_with_gold
-from concept_icd.metrics.intervals import bootstrap_intervals, headline_intervals
+from concept_icd.metrics.intervals import bootstrap_intervals, headline_intervals, metric_intervals
 from concept_icd.metrics.levels import level_metrics
 from concept_icd.metrics.order import gain_curve, note_order, order_metrics
 from concept_icd.metrics.rank_errors import rank_errors_at_recall
@@ -33,6 +33,7 @@ __all__ = [
     "gain_curve",
     "headline_intervals",
     "level_metrics",
+    "metric_intervals",
     "note_order",
     "order_metrics",
     "precision_recall_curve",

@@ -1,17 +1,17 @@
-"""ROC-AUC in every draw of a bootstrap at once. A draw is a weight on each note: how often it was drawn.
+"""ROC-AUC in many samples of the notes at once. A sample is a weight on each note: how often it holds it.
 
 With a positive i of weight w_i, a negative j of weight w_j, and the whole number  b_ij = [s_j < s_i] + [s_j <= s_i]
 (2 for a win, 1 for a tie):
 
     auc = sum_ij w_i w_j b_ij  /  2 sum_i w_i sum_j w_j
 
-The b_ij are the same in every draw, so they are found once and the sums are matrix products:
+The b_ij are the same in every sample, so they are found once and the sums are matrix products:
 
     micro: w' B w,  B[m, n] the sum of b_ij over positives i of note m and negatives j of note n: (notes, notes)
-    macro: per code  sum_i w_i sum_n b_in w_n:  (draws, notes) times (notes, positives of all codes)
+    macro: per code  sum_i w_i sum_n b_in w_n:  (samples, notes) times (notes, positives of all codes)
 
-No draw is approximated: whole numbers this small have no rounding, in whatever order they are summed. The cost is
-about notes x positives, times draws for the macro figure; B and the second product are made a block at a time.
+No sample is approximated: whole numbers this small have no rounding, in whatever order they are summed. The cost is
+about notes x positives, times samples for the macro figure; B and the second product are made a block at a time.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _BLOCK = 2**22  # numbers of a block: 16 MB as float32, 32 MB as float64
 
 
 def drawn_micro_auc(gold: Bools, scores: Floats, weights: Floats, advance: Advance) -> Floats:
-    """(draws,) AUC over the flattened matrix; NaN in a draw without a positive or a negative.
+    """(samples,) AUC over the flattened matrix; NaN in a sample without a positive or a negative.
 
     Args:
-        gold, scores: (notes, codes). weights: (draws, notes). advance: called with how many positives are done.
+        gold, scores: (notes, codes). weights: (samples, notes). advance: called with how many positives are done.
     """
     count = gold.sum(axis=1)
     positive, negative = weights @ count, weights @ (gold.shape[1] - count)
@@ -56,7 +56,7 @@ def _beaten(values: Floats, negatives: Floats) -> Ints:
 
 
 def drawn_macro_auc(gold: Bools, scores: Floats, weights: Floats, advance: Advance) -> Floats:
-    """(draws,) mean AUC over the codes that have a positive and a negative in the draw; NaN where none has.
+    """(samples,) mean AUC over the codes that have a positive and a negative in the sample; NaN where none has.
 
     Args: see `drawn_micro_auc`.
     """

@@ -47,7 +47,7 @@ _CHUNK = 2**20  # counts (samples, codes) held at once: 8 MB
 _COUNTS = ("rank_errors", "coverage", "reading_depth", "reading_errors", "cumulative_gain", "graded_dcg")
 
 
-def bootstrap_intervals(
+def metric_intervals(
     metric_fn: Callable[[Bools, Floats], Mapping[str, float] | float],
     gold: ArrayLike,
     probabilities: ArrayLike,
@@ -78,6 +78,10 @@ def bootstrap_intervals(
     return {name or "metric": interval(np.array(samples), scale_of(name)) for name, samples in found.items()}
 
 
+#: The name that callers of earlier versions use.
+bootstrap_intervals = metric_intervals
+
+
 def headline_intervals(
     gold: ArrayLike,
     probabilities: ArrayLike,
@@ -91,7 +95,7 @@ def headline_intervals(
 ) -> Intervals:
     """Intervals of the F1 family, exact match, the ranking metrics, and the micro and macro AUC.
 
-    They are those of `bootstrap_intervals` (same seed, same samples), far faster.
+    They are those of `metric_intervals` (same seed, same samples), far faster.
 
     Args: see `headline_samples`.
     """

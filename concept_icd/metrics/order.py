@@ -82,7 +82,7 @@ def note_order(
     principal: ArrayLike | None = None,
     ks: Iterable[int] = KS,
 ) -> dict[str, Floats]:
-    """The same per note, (notes,) each, NaN where the note does not count: a bootstrap weighs them (`drawn_means`)."""
+    """The same per note, (notes,) each, NaN where the note does not count: `drawn_means` weighs them."""
     places, values, is_diagnosis = _checked(gold_places, scores, diagnoses)
     cuts = _cuts(ks)
     found = _primary(places, values, is_diagnosis, principal, cuts)

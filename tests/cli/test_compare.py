@@ -9,7 +9,7 @@ import pytest
 from concept_icd.cli import compare, evaluate
 from concept_icd.corpora import save_corpus
 from concept_icd.errors import InputError
-from concept_icd.metrics import bootstrap_intervals, decision_metrics, order_metrics
+from concept_icd.metrics import decision_metrics, metric_intervals, order_metrics
 from concept_icd.records import CodedNote, Note
 
 CODES = ("038.9", "401.9", "428.0", "486", "38.93", "99.04")
@@ -127,7 +127,7 @@ def test_differences_are_paired_over_patients(files, truth):
         return own[1] - own[0]
 
     patients = [n // 2 for n in range(NOTES)]
-    expected = bootstrap_intervals(slow, truth > 0, numbered, patients, draws=50, seed=3)["metric"]
+    expected = metric_intervals(slow, truth > 0, numbered, patients, draws=50, seed=3)["metric"]
     difference = found["differences"]["ranked"]["graded_ndcg_diagnoses"]
     assert (difference["low"], difference["high"]) == pytest.approx((expected["low"], expected["high"]))
     own = [row["intervals"]["graded_ndcg_diagnoses"] for row in found["systems"]]

@@ -7,9 +7,9 @@ from scipy.special import expit, logit
 
 from concept_icd.metrics import (
     area_metrics,
-    bootstrap_intervals,
     classification_metrics,
     headline_intervals,
+    metric_intervals,
     ranking_metrics,
 )
 from concept_icd.metrics.intervals import draw_weights, headline_samples, interval, scale_of
@@ -34,7 +34,7 @@ def test_the_fast_way_gives_the_slow_ways_intervals(matrices, by_patient):
     def everything(truth, values):
         return classification_metrics(truth, values, 0.4) | ranking_metrics(truth, values)
 
-    slow = bootstrap_intervals(everything, gold, probabilities, groups, draws=25, seed=5)
+    slow = metric_intervals(everything, gold, probabilities, groups, draws=25, seed=5)
     fast = headline_intervals(gold, probabilities, probabilities >= 0.4, groups=groups, draws=25, seed=5)
     assert {"micro_f1", "macro_f1_caml", "micro_auc", "macro_auc", "map", "ndcg", "exact_match"} <= set(fast)
     for name, width in fast.items():
@@ -128,8 +128,8 @@ def test_notes_of_one_patient_move_together():
     def recall(truth, values):
         return float((values > 0.5)[truth].mean())
 
-    by_patient = bootstrap_intervals(recall, gold, right, patients)["metric"]
-    by_note = bootstrap_intervals(recall, gold, right)["metric"]
+    by_patient = metric_intervals(recall, gold, right, patients)["metric"]
+    by_note = metric_intervals(recall, gold, right)["metric"]
     assert (by_patient["draws"], by_note["draws"]) == (4, 20)
     assert by_patient["high"] - by_patient["low"] == pytest.approx(2 * stats.t.ppf(0.975, 3) * 0.25)
     assert by_note["high"] - by_note["low"] == pytest.approx(2 * stats.t.ppf(0.975, 19) * np.sqrt(0.75 * 0.25 / 19))

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from scipy.stats import kendalltau
 from sklearn.metrics import ndcg_score
 
-from concept_icd.metrics import bootstrap_intervals, gain_curve, note_order, order_metrics
+from concept_icd.metrics import gain_curve, metric_intervals, note_order, order_metrics
 from concept_icd.metrics.intervals import draw_weights, drawn_means, intervals_of
 
 # Four diagnoses, then two procedures. Billed: column 2 first, then 0, then 3; procedure 5.
@@ -152,7 +152,7 @@ def test_per_note_values_have_the_intervals_of_the_figures():
         found = order_metrics(np.where(truth, np.arange(6) + 1, 0), values, DIAGNOSES)
         return {name: found[name] for name in names}
 
-    expected = bootstrap_intervals(slow, gold, scores, patients, draws=60, seed=4)
+    expected = metric_intervals(slow, gold, scores, patients, draws=60, seed=4)
     values = note_order(places, scores, DIAGNOSES)
     found = intervals_of(drawn_means(values, draw_weights(patients, 40, 60, 4)))
     for name in names:

@@ -82,7 +82,7 @@ def _facts(results: Mapping[str, Any]) -> str:
         "folds": folds,
         "chosen on": "dev stays: epochs, thresholds per level"
         + (f", and options by {results['trials']} trials of Hyperband on the first fold" if results["trials"] else ""),
-        "intervals": f"95 % bootstrap over the patients of all test stays, {results['draws']:,} draws, seed "
+        "intervals": f"95 % jackknife over the patients of all test stays, at most {results['draws']:,} samples, seed "
         f"{results['seed']}",
     }
     return definition_list((name, escape(text)) for name, text in facts.items())
