@@ -31,7 +31,7 @@ from typing import Any
 
 import numpy as np
 from cmc2007 import reports
-from common import record, side_by_side
+from common import arguments, record, side_by_side
 
 from concept_icd import metrics
 from concept_icd.artifacts import new_file, read_json, write_json
@@ -251,7 +251,7 @@ def collect(args: argparse.Namespace, variants: list[str]) -> dict[str, Any]:
             "changes": VARIANTS[variant],
             "concepts": found["concepts"],
             **row,
-            "micro_f1": {"value": row["micro_f1"], **interval(samples[variant])},
+            "micro_f1": {"value": row["micro_f1"], **interval(samples[variant], "share")},
             "micro_f1_of_splits": [split["micro_f1"] for split in splits],
             "tuning_cpu_seconds": float(found["seconds"][0]),
             "scoring_cpu_seconds": float(found["seconds"][1]),
@@ -280,7 +280,7 @@ def main() -> None:
     parser.add_argument("--options", default="", help="tuning options that override the config, as one string")
     parser.add_argument("--only", metavar="VARIANT", help="the trainings of one variant, in this process")
     parser.add_argument("--out", type=Path)
-    args = parser.parse_args()
+    args = arguments(parser)
     args.bases = dict(base.split("=", 1) for base in args.bases)
     there = {"tiny", "untrained", *args.bases}
     asked = args.variants or [name for name, change in VARIANTS.items() if change.get("base", "tiny") in there]

@@ -6,10 +6,9 @@ RUNS is what `benchmarks/cmc2007.py` leaves; the folds of it that are complete a
 the concept scores to probabilities, each fitted on the out-of-fold log-odds of the fold's training reports and measured
 on its held-out ones: `platt` (what the package does), `temperature`, `isotonic` (steps, scikit-learn's) and `none`.
 Where the folds have systems.npz, every system as it is, too. Pairs of all reports and codes; a code that a fold does
-not know has probability 0. Intervals: bootstrap over reports; the calibration error of a draw is a little larger than
-that of the reports drawn from, since a bin of few pairs is never quite right. The picture is of the four ways, drawn
-like the one in every evaluation report. The reading depth is measured as by `reading.py`; with all views where the
-folds have such a coder.
+not know has probability 0. Intervals are over reports; calibration errors have none, since they are biased upwards. The
+picture is of the four ways, drawn like the one in every evaluation report. The reading depth is measured as by
+`reading.py`; with all views where the folds have such a coder.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from typing import Any
 
 import numpy as np
 from cmc2007 import STACKED
-from common import record
+from common import arguments, record
 from growth import style
 from reading import FITTED, measure, read_fold
 from scipy.sparse import csr_array
@@ -35,7 +34,7 @@ from concept_icd.corpora import load_corpus
 from concept_icd.gold import gold_matrix
 from concept_icd.heads.calibration import METHODS, fit_calibration
 from concept_icd.heads.fitting import HeadOptions, folds_of, held_out_log_odds
-from concept_icd.metrics.intervals import draw_weights, interval
+from concept_icd.metrics.intervals import draw_weights, drawn_means, interval
 from concept_icd.pipeline import fit_coder
 from concept_icd.report.charts import wilson
 from concept_icd.report.results import plain
@@ -91,10 +90,16 @@ def read_systems(folder: Path) -> dict[str, np.ndarray]:
     return {"gold": test_gold(folder)} | {name: found[f"{name}.probabilities"].astype(np.float64) for name in names}
 
 
-def figures_of(gold: np.ndarray, p: np.ndarray) -> dict[str, float]:
+def errors_of(gold: np.ndarray, p: np.ndarray) -> dict[str, np.ndarray]:
+    """Brier score and log loss of each report, (reports,)."""
     clipped = p.clip(1e-6, 1 - 1e-6)
+    log_loss = -np.where(gold, np.log(clipped), np.log1p(-clipped))
+    return {"brier": np.square(p - gold).mean(axis=1), "log_loss": log_loss.mean(axis=1)}
+
+
+def figures_of(gold: np.ndarray, p: np.ndarray) -> dict[str, float]:
     found = metrics.calibration_metrics(gold, p, BINS)
-    found["log_loss"] = float(-np.where(gold, np.log(clipped), np.log1p(-clipped)).mean())
+    found["log_loss"] = float(errors_of(gold, p)["log_loss"].mean())
     return {name: found[name] for name in FIGURES}
 
 
@@ -102,26 +107,26 @@ def compare(folds: list[dict[str, np.ndarray]], against: str | None, seed: int, 
     """Figures by way with intervals, the bins, and with `against` the others' differences to it, the reports pooled."""
     pooled = {name: np.vstack([fold[name] for fold in folds]) for name in folds[0]}
     gold = pooled.pop("gold")
-    drawn: dict[str, list[dict[str, float]]] = {way: [] for way in pooled}
-    for weight in draw_weights(None, len(gold), draws, seed):
-        rows = np.repeat(np.arange(len(gold)), weight.astype(np.int64))
-        for way, p in pooled.items():
-            drawn[way].append(figures_of(gold[rows], p[rows]))
+    weights = draw_weights(None, len(gold), draws, seed)
+    drawn = {way: drawn_means(errors_of(gold, p), weights) for way, p in pooled.items()}
     found: dict[str, Any] = {}
     for way, p in pooled.items():
         own = figures_of(gold, p)
-        samples = {name: np.array([row[name] for row in drawn[way]]) for name in FIGURES}
         found[way] = {
-            "figures": {name: {"value": own[name]} | interval(samples[name]) for name in FIGURES},
+            "figures": {
+                name: {"value": own[name]} | (interval(drawn[way][name], "count") if name in drawn[way] else {})
+                for name in FIGURES
+            },
             "expected_codes": float(p.sum(axis=1).mean()),
             "bins": {name: column.tolist() for name, column in
                      metrics.equal_width_bins(gold.ravel(), p.ravel(), BINS)._asdict().items()},
         }  # fmt: skip
         if against not in (None, way):
-            other = figures_of(gold, pooled[against])
-            base = {name: np.array([row[name] for row in drawn[against]]) for name in FIGURES}
+            other, base = figures_of(gold, pooled[against]), drawn[against]
             found[way][f"less_{against}"] = {
-                name: {"difference": own[name] - other[name]} | interval(samples[name] - base[name]) for name in FIGURES
+                name: {"difference": own[name] - other[name]}
+                | (interval(drawn[way][name] - base[name]) if name in base else {})
+                for name in FIGURES
             }
     return {"reports": len(gold), "pairs": int(gold.size), "gold_labels": int(gold.sum()), "ways": found}
 
@@ -167,10 +172,10 @@ def with_folds(work: Path, needed: str) -> dict[str, list[Path]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
+    parser.add_argument("--seed", type=int, default=0, help="of the intervals")
     parser.add_argument("--draws", type=int, default=1000)
     parser.add_argument("--out", type=Path)
-    args = parser.parse_args()
+    args = arguments(parser)
     if not with_folds(args.work, "coder"):
         parser.error(f"{args.work} has no complete fold: run benchmarks/cmc2007.py first")
 

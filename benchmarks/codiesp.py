@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import record
+from common import arguments, record
 
 from concept_icd import metrics
 from concept_icd.artifacts import MANIFEST, new_file, read_json, write_json
@@ -34,7 +34,7 @@ from concept_icd.corpora import Corpus, load_corpus
 from concept_icd.corpora.codiesp_tasks import prepare_codiesp
 from concept_icd.gold import gold_matrix
 from concept_icd.heads.threshold import choose_threshold
-from concept_icd.metrics.intervals import headline_samples, interval
+from concept_icd.metrics.intervals import headline_samples, interval, intervals_of
 from concept_icd.metrics.levels import level_metrics
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("--label-attention-epochs", type=float, default=30)
     parser.add_argument("--tuning-options", type=shlex.split, default=[], help="that override the tuning config")
     parser.add_argument("--out", type=Path)
-    args = parser.parse_args()
+    args = arguments(parser)
     for task in args.tasks:
         folder = args.work / task
         if not (folder / "prepared" / MANIFEST).is_file():
@@ -229,7 +229,7 @@ def measure(folder: Path, keys: list[str]) -> dict[str, Any]:
         samples[name] = {figure: np.asarray(drawn[figure]) for figure in FIGURES if figure in drawn}
         systems[name] = {
             "figures": {figure: float(found[figure]) for figure in FIGURES},
-            "intervals": {figure: interval(values) for figure, values in samples[name].items()},
+            "intervals": intervals_of(samples[name]),
             **read_json(folder / f"{key}.json"),
         }
     differences = {

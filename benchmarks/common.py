@@ -1,7 +1,8 @@
-"""What the speed benchmarks share: a random model, notes and concepts, rounds that take turns, a process's memory."""
+"""What the benchmarks share: their arguments and record, a random model, notes and concepts, a process's memory."""
 
 from __future__ import annotations
 
+import argparse
 import datetime
 import gc
 import multiprocessing
@@ -32,6 +33,12 @@ from concept_icd.records import Concept, Note
 #: Shapes of a Llama of about 100 M parameters beside its 32,000 words.
 SIZES = {"hidden_size": 768, "intermediate_size": 2048, "num_attention_heads": 12}
 VOCABULARY = 32_000
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+#: What a result depends on.
+CODE = ("benchmarks", "concept_icd", "configs", "ontology", "prompts", "scripts", "pyproject.toml", "constraints.txt")
+#: What `metrics.intervals` makes; results without it have percentile bootstraps.
+INTERVALS = "jackknife"
 
 
 def random_llama(layers: int, seed: int, positions: int = 4096) -> LoadedModel:
@@ -120,8 +127,27 @@ def side_by_side(names: Sequence[str], work: Path, jobs: int) -> None:
                 sys.exit(str(error))
 
 
+def arguments(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """The arguments, and the refusal, before any work, to make a committed result of code that is not committed."""
+    parser.add_argument(
+        "--allow-dirty", action="store_true", help="with uncommitted changes, too; the result's commit then ends with +"
+    )
+    args = parser.parse_args()
+    out = getattr(args, "out", None)
+    if out and RESULTS in Path(out).resolve().parents and uncommitted() and not args.allow_dirty:
+        parser.error(f"the tree has uncommitted changes: commit them, or write elsewhere than {out} (--allow-dirty)")
+    return args
+
+
+def uncommitted() -> bool:
+    """Whether code or settings differ from the commit; False where there is no checkout to ask."""
+    command = ["git", "-C", str(ROOT), "status", "--porcelain", "--", *CODE, ":!benchmarks/results", ":!*.md"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return bool(done.stdout.strip())
+
+
 def record(script: str, seed: int, folders: Mapping[str, Path] | None = None) -> dict[str, Any]:
-    """Command, date, machine, versions and seed of a run.
+    """Command, date, machine, commit (with + where there were uncommitted changes), versions and seed of a run.
 
     Args:
         folders: what stands in the command in place of a folder of this machine.
@@ -131,7 +157,13 @@ def record(script: str, seed: int, folders: Mapping[str, Path] | None = None) ->
         "command": shlex.join(["python", f"benchmarks/{script}", *(named.get(word, word) for word in sys.argv[1:])]),
         "date": datetime.date.today().isoformat(),
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, float32, no GPU",
-        "commit": git_commit(),
+        "commit": _commit(),
+        "intervals_by": INTERVALS,
         "versions": versions(),
         "seed": seed,
     }
+
+
+def _commit() -> str | None:
+    commit = git_commit()
+    return commit and commit.rstrip("+") + ("+" if uncommitted() else "")

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import record, timed
+from common import arguments, record, timed
 
 from concept_icd import metrics
 from concept_icd.artifacts import write_json
@@ -31,6 +31,7 @@ from concept_icd.folds import group_folds
 from concept_icd.gold import gold_matrix
 from concept_icd.heads.descent_fitting import fit_descent, gold_rows
 from concept_icd.heads.fitting import HeadOptions, fit_heads
+from concept_icd.metrics.intervals import Scale, draw_weights, interval
 from concept_icd.ontology import load_ontology
 from concept_icd.records import Note
 from concept_icd.scoring.descent import Descent, DescentRule, ask_stored
@@ -72,24 +73,24 @@ class Part:
     def figures(self, asked: np.ndarray, seed: int) -> dict[str, Any]:
         hits, everything = self.hits(asked), self.hits(np.ones_like(asked))
         gold, reached = self.rows.sum(axis=1), (asked & self.rows).sum(axis=1)
-        drawn = np.random.default_rng(seed).integers(len(gold), size=(RESAMPLES, len(gold)))
-        recalls = hits[drawn].sum(axis=1) / gold[drawn].sum(axis=1)
-        ratios = hits[drawn].sum(axis=1) / everything[drawn].sum(axis=1)
+        weights = draw_weights(None, len(gold), RESAMPLES, seed)
+        recalls, ratios = (weights @ hits / (weights @ of) for of in (gold, everything))
         questions = asked.sum(axis=1)
         return {
-            "questions": round(float(questions.mean()), 1),
+            "questions": float(questions.mean()),
             "questions_most": int(questions.max()),
-            "share_of_questions": round(float(questions.mean()) / asked.shape[1], 4),
-            "reached_gold": round(float(reached.sum() / gold.sum()), 4),
-            "recall_at_50": round(float(hits.sum() / gold.sum()), 4),
-            "recall_at_50_interval": _interval(recalls),
-            "of_exhaustive": round(float(hits.sum() / everything.sum()), 4),
-            "of_exhaustive_interval": _interval(ratios),
+            "share_of_questions": float(questions.mean()) / asked.shape[1],
+            "reached_gold": float(reached.sum() / gold.sum()),
+            "recall_at_50": float(recalls[0]),
+            "recall_at_50_interval": _interval(recalls, "share"),
+            "of_exhaustive": float(ratios[0]),
+            "of_exhaustive_interval": _interval(ratios, "count"),
         }
 
 
-def _interval(values: np.ndarray) -> list[float]:
-    return [round(float(value), 4) for value in np.quantile(values, [0.025, 0.975])]
+def _interval(samples: np.ndarray, scale: Scale) -> list[float]:
+    width = interval(samples, scale)
+    return [width["low"], width["high"]]
 
 
 def _fit(part: Part, concepts: ConceptSet, rows: np.ndarray, options: dict[str, Any]) -> DescentRule:
@@ -160,10 +161,10 @@ def measure_heads(rule: DescentRule, dev: Part, test: Part, concepts: ConceptSet
             {
                 "fitted_on": fitted_on,
                 "used_on": used_on,
-                "recall_at_50": round(recall, 4),
-                "micro_f1": round(decisions["micro_f1"], 4),
-                "macro_f1": round(decisions["macro_f1"], 4),
-                "macro_f1_caml": round(decisions["macro_f1_caml"], 4),
+                "recall_at_50": recall,
+                "micro_f1": decisions["micro_f1"],
+                "macro_f1": decisions["macro_f1"],
+                "macro_f1_caml": decisions["macro_f1_caml"],
             }
         )
     return found
@@ -176,7 +177,7 @@ def main() -> None:
     parser.add_argument("--check-notes", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
-    args = parser.parse_args()
+    args = arguments(parser)
     corpus, concepts = load_corpus(args.corpus), ConceptSet.load(args.dev / CONCEPTS)
     dev, test = Part(args.dev, corpus, concepts), Part(args.test, corpus, concepts)
 

@@ -28,7 +28,7 @@ from urllib.parse import quote, urlsplit
 
 import numpy as np
 import psutil
-from common import record, timed
+from common import arguments, record, timed
 
 from concept_icd.artifacts import write_json
 from concept_icd.cli.code import DEFAULT_CODER
@@ -226,7 +226,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10.0, help="of full load")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args()
+    args = arguments(parser)
     os.environ.setdefault("OMP_NUM_THREADS", "2")
     notes = [coded.note for coded in read_corpus(args.notes)]
     bodies = bodies_of(notes)

@@ -14,7 +14,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from common import record
+from common import arguments, record
 
 from concept_icd.artifacts import write_json
 from concept_icd.cli.code import DEFAULT_CODER
@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--postgresql", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args()
+    args = arguments(parser)
     with tempfile.TemporaryDirectory() as folder:
         sqlite = nullcontext(f"sqlite:///{folder}/record.sqlite")
         with running_postgresql() if args.postgresql else sqlite as url:

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import sklearn.metrics as sk
-from common import peak_bytes, record, timed
+from common import arguments, peak_bytes, record, timed
 
 from concept_icd import metrics
 from concept_icd.artifacts import write_json
@@ -142,7 +142,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
-    args = parser.parse_args()
+    args = arguments(parser)
     sizes = (args.notes, args.codes, args.labels_per_note, args.seed)
     gold, probabilities, scores, patients = generate(*sizes)
     groups = compare(gold, probabilities, scores)

@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 from calibration import complete
 from cmc2007 import STACKED
-from common import record
+from common import arguments, record
 
 from concept_icd.artifacts import write_json
 from concept_icd.coder import ConceptCoder
@@ -203,7 +203,7 @@ def main() -> None:
     parser.add_argument("--spans", type=int, default=3, help="random spans drawn for each shown one")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
-    args = parser.parse_args()
+    args = arguments(parser)
     folds = complete(args.work, f"{args.coder}/coder.json")
     if not folds:
         raise InputError(

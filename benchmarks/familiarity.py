@@ -37,7 +37,7 @@ from typing import Any
 import numpy as np
 from calibration import complete
 from cmc2007 import STACKED
-from common import record
+from common import arguments, record
 from scipy.special import entr
 from sklearn.covariance import LedoitWolf
 
@@ -259,7 +259,7 @@ def pool(folds: list[dict[str, list[list[int]]]], seed: int) -> dict[str, Any]:
             "accepted": int(rows[:, 1].sum()),
             "micro_f1": float(f1(rows.sum(axis=0))),
         }
-        | {"interval": interval(drawn[name])}
+        | {"interval": interval(drawn[name], "share")}
         for name, rows in groups.items()
     }
     value = found["unfamiliar"]["micro_f1"] - found["familiar"]["micro_f1"]
@@ -271,10 +271,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--data-dir", type=Path, required=True)
-    parser.add_argument("--seed", type=int, default=0, help="of the notes drawn and of the bootstrap")
+    parser.add_argument("--seed", type=int, default=0, help="of the notes drawn and of the intervals")
     parser.add_argument("--most", type=int, help="notes of each kind from elsewhere, for a trial")
     parser.add_argument("--out", type=Path)
-    args = parser.parse_args()
+    args = arguments(parser)
     folders = complete(args.work, STACKED)
     if not folders:
         parser.error(f"{args.work} has no complete fold: run benchmarks/cmc2007.py first")

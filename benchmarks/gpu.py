@@ -33,7 +33,7 @@ from typing import Any
 import numpy as np
 import peft
 import torch
-from common import record
+from common import arguments, record
 from gpu_timing import PEAKS, described, forward_backward, largest_that_fits, needed, take_turns, where_time_goes
 from gpu_ways import (
     Case,
@@ -187,7 +187,7 @@ def main() -> int:
     parser.add_argument("--peak", type=float, help="dense bfloat16 peak in FLOP/s of a card not known here: 312e12")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
-    args = parser.parse_args()
+    args = arguments(parser)
     if args.device == "cuda" and not torch.cuda.is_available():
         print("torch finds no GPU here: run this on a machine with one, or try it with --device cpu --tiny",
               file=sys.stderr)  # fmt: skip

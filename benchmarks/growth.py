@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import SIZES, VOCABULARY, peak_bytes, random_concepts, random_llama, random_note, record, timed
+from common import SIZES, VOCABULARY, arguments, peak_bytes, random_concepts, random_llama, random_note, record, timed
 
 from concept_icd.artifacts import write_json
 from concept_icd.doctor.flops import attention_flops, linear_flops, scoring_flops
@@ -196,7 +196,7 @@ def main() -> None:
     parser.add_argument("--chunk-tokens", type=int, default=512)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
-    args = parser.parse_args()
+    args = arguments(parser)
     start = time.perf_counter()
     sizes = [(args.at_note_tokens, count) for count in sorted(args.questions)]
     sizes += [(length, args.at_questions) for length in sorted(args.note_tokens)]

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import peak_bytes, record, timed
+from common import arguments, peak_bytes, record, timed
 
 from concept_icd.artifacts import write_json
 from concept_icd.concepts import ConceptSet
@@ -104,7 +104,7 @@ def main() -> None:
     parser.add_argument("--codes", type=int, default=8922)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
-    args = parser.parse_args()
+    args = arguments(parser)
     result = record("heads.py", args.seed) | measure(args.notes, args.test_notes, args.codes, args.seed)
     print(json.dumps(result, indent=2))
     if args.out:

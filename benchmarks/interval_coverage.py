@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from common import record
+from common import arguments, record
 from scipy.special import expit, logit
 
 from concept_icd import metrics
@@ -135,7 +135,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=200, help="of the bootstrap (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
-    args = parser.parse_args()
+    args = arguments(parser)
     result: dict[str, Any] = record("interval_coverage.py", args.seed) | {"samples": args.samples, "draws": args.draws}
     result["kinds"] = {}
     for place, (name, kind) in enumerate(KINDS.items()):

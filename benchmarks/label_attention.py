@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import peak_bytes, record, timed
+from common import arguments, peak_bytes, record, timed
 from torch.nn.functional import conv1d
 
 from concept_icd.artifacts import write_json
@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
-    args = parser.parse_args()
+    args = arguments(parser)
     sizes = (args.labels, args.tokens, args.width, args.channels, args.kernel, args.seed)
     made = build(*sizes)
     both = {way: gradients(way, made) for way in WAYS}  # also the warm-up

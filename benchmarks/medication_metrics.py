@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import record
+from common import arguments, record
 from sklearn.metrics import auc, average_precision_score, ndcg_score, precision_recall_curve, roc_auc_score, roc_curve
 
 from concept_icd.artifacts import write_json
@@ -117,7 +117,7 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, default=9_336)
     parser.add_argument("--rounds", type=int, default=3, help="of ours; scikit-learn's calls are made once")
     parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
+    args = arguments(parser)
     gold, scores = draw(args.stays, args.nodes, 40, np.random.default_rng(args.seed))
     families: dict[str, Any] = {}
     for name, (ours, theirs, how) in FAMILIES.items():

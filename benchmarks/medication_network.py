@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import record
+from common import arguments, record
 from scipy.sparse import csr_array
 
 from concept_icd.artifacts import write_json
@@ -96,7 +96,7 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, default=9_336)
     parser.add_argument("--units", type=int, default=Strategy.units)
     parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
+    args = arguments(parser)
     made, targets = synthetic_stays(args.stays, args.seed), study_targets(args.stays, args.nodes, args.seed)
     strategy = Strategy(units=args.units, epochs=1)
     model = random_model(strategy, made, targets, args.seed)

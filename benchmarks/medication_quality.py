@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from common import record
+from common import arguments, record
 
 from concept_icd.artifacts import write_json
 from concept_icd.models.medications.figures import INTERPOLATED, STEP
@@ -78,7 +78,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=1000)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
+    args = arguments(parser)
     options = {name: getattr(args, name) for name in ("units", "epochs", "learning_rate", "dropout")}
     strategies = {name: read_strategy(name, **options) for name in STRATEGIES}
     processor, start = time.process_time(), time.monotonic()

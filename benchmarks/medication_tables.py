@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import record
+from common import arguments, record
 
 from concept_icd.artifacts import write_json
 from concept_icd.models.medications.folder import PreparedStays, load_stays
@@ -126,7 +126,7 @@ def main() -> None:
     parser.add_argument("--stays", type=int, default=58_976, help="generated stays (default: MIMIC-III's)")
     parser.add_argument("--rows", type=int, default=4_156_450, help="of PRESCRIPTIONS (default: MIMIC-III's)")
     parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
+    args = arguments(parser)
     generating, made = costs(synthetic_stays, args.stays, args.seed)
     with tempfile.TemporaryDirectory(prefix="medication-tables-") as name:
         folder = Path(name)

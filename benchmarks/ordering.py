@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import record
+from common import arguments, record
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -29,7 +29,7 @@ from sklearn.pipeline import make_pipeline
 from concept_icd import metrics
 from concept_icd.artifacts import write_json
 from concept_icd.corpora import Corpus, load_corpus, save_corpus, synthetic
-from concept_icd.metrics.intervals import draw_weights, drawn_means
+from concept_icd.metrics.intervals import draw_weights, drawn_means, interval
 from concept_icd.metrics.order import note_order, order_figures
 from concept_icd.report.alignment import Matrices, align
 from concept_icd.report.reading import read_gold, read_predictions
@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--options", type=shlex.split, default=[], help="that override the tuning config")
     parser.add_argument("--ltr-options", type=shlex.split, default=[], help="that override the LTR-ICD config")
     parser.add_argument("--out", type=Path, help="JSON file for the figures")
-    args = parser.parse_args()
+    args = arguments(parser)
     seeds = []
     for seed in args.seeds:
         folder = args.work / f"seed-{seed}"
@@ -157,7 +157,7 @@ def summarise(seeds: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def difference(seeds: list[dict[str, Any]], a: str, b: str) -> dict[str, dict[str, float]]:
-    """Mean over seeds of a - b with its 95 % interval: in each draw every seed's patients are resampled."""
+    """Mean over seeds of a - b with its 95 % interval over the patients of all seeds."""
     drawn: dict[str, list[np.ndarray]] = {name: [] for name in COMPARED}
     for number, seed in enumerate(seeds):
         patients = seed["patients"]
@@ -169,12 +169,16 @@ def difference(seeds: list[dict[str, Any]], a: str, b: str) -> dict[str, dict[st
     return {
         name: {
             "difference": float(np.mean([x[name] - y[name] for x, y in zip(*figures, strict=True)])),
-            **dict(
-                zip(("low", "high"), np.percentile(np.mean(drawn[name], axis=0), [2.5, 97.5]).tolist(), strict=True)
-            ),
+            **interval(mean_over_seeds(drawn[name])),
         }
         for name in COMPARED
     }
+
+
+def mean_over_seeds(drawn: list[np.ndarray]) -> np.ndarray:
+    """Samples of the mean over seeds that have no patient in common: each leaves out a group of one seed."""
+    whole = float(np.mean([samples[0] for samples in drawn]))
+    return np.concatenate([[whole], *(whole + (samples[1:] - samples[0]) / len(drawn) for samples in drawn)])
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import record
+from common import arguments, record
 from sklearn.linear_model import LogisticRegression
 
 from concept_icd.artifacts import write_json
@@ -36,7 +36,7 @@ from concept_icd.heads.ranker import LearnedOrder, Ranker
 from concept_icd.heads.ranker_fitting import fit_ranker
 from concept_icd.heads.ranking_examples import GoldOrder
 from concept_icd.heads.threshold import choose_threshold
-from concept_icd.metrics.intervals import draw_weights, drawn_means, interval
+from concept_icd.metrics.intervals import draw_weights, drawn_means, interval, scale_of
 from concept_icd.metrics.order import note_order, order_figures
 from concept_icd.ontology import load_ontology
 from concept_icd.records import CodedNote
@@ -220,7 +220,7 @@ def measure(tables: Tables, scores: list[dict[str, np.ndarray]], seed: int) -> d
             f: {
                 "mean": float(np.nanmean(mean[name][f])),
                 "sd": float(np.std([one[f] for one in per_seed], ddof=1)) if len(per_seed) > 1 else None,
-                **interval(draws[name][f]),
+                **interval(draws[name][f], scale_of(f)),
             }
             for f in FIGURES
         }
@@ -241,7 +241,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args()
+    args = arguments(parser)
     start = time.monotonic()
     tables = Tables.of(load_corpus(args.corpus).notes)
     stays = len(tables.patients)

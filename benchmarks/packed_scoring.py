@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import VOCABULARY, peak_bytes, random_llama, record, timed
+from common import VOCABULARY, arguments, peak_bytes, random_llama, record, timed
 
 from concept_icd.artifacts import write_json
 from concept_icd.concepts import ConceptSet
@@ -139,7 +139,7 @@ def main() -> None:
     parser.add_argument("--chunk-tokens", type=int, default=512)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
-    args = parser.parse_args()
+    args = arguments(parser)
     scorer = PackedScorer(random_llama(args.layers, args.seed), PromptTemplate.load(), chunk_tokens=args.chunk_tokens)
     cases = build_cases(scorer, args.note_tokens, args.questions, args.seed)
     sizes = (args.layers, args.note_tokens, args.questions, args.seed)

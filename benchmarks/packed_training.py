@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import peft
 import torch
-from common import VOCABULARY, peak_bytes, random_llama, record, timed
+from common import VOCABULARY, arguments, peak_bytes, random_llama, record, timed
 
 from concept_icd.artifacts import write_json
 from concept_icd.scoring.packing import pack_batch
@@ -78,7 +78,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
-    args = parser.parse_args()
+    args = arguments(parser)
     sizes = (args.layers, args.note_tokens, args.questions, args.seed)
     model, note, questions, answers = build(*sizes)
     for module in model.modules():  # dropout would make the losses differ

@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from common import record
+from common import arguments, record
 
 from concept_icd.artifacts import write_json
 from concept_icd.mimic3.synthetic_tables import write_synthetic_mimic3
@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("--note-rows", type=int, default=2_083_180, help="of generated tables (default: MIMIC-III's)")
     parser.add_argument("--memory", default="3GB", help="as of the command (default: 3GB)")
     parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
+    args = arguments(parser)
     with tempfile.TemporaryDirectory(prefix="prepare-mimic3-") as name:
         folder, tables = Path(name), args.mimic_dir
         if tables is None:

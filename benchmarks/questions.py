@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import random_concepts, random_llama, random_note, record, side_by_side
+from common import arguments, random_concepts, random_llama, random_note, record, side_by_side
 
 from concept_icd import metrics
 from concept_icd.artifacts import read_json, write_json
@@ -137,7 +137,7 @@ def collect(task: str, folds: list[int], args: argparse.Namespace) -> dict[str, 
         found = metrics.decision_metrics(gold, accepted) | metrics.area_metrics(gold, probabilities)
         found |= metrics.ranking_metrics(gold, probabilities)
         samples[style] = headline_samples(gold, probabilities, accepted, draws=DRAWS)
-        rows[style] = {name: {"value": found[name], **interval(samples[style][name])} for name in FIGURES}
+        rows[style] = {name: {"value": found[name], **interval(samples[style][name], "share")} for name in FIGURES}
         rows[style] |= {key: float(np.mean([part[key] for part in parts])) for key in (
             "tokens_a_question", "tuning_cpu_seconds", "scoring_cpu_seconds")}  # fmt: skip
         rows[style]["thresholds"] = [part["threshold"] for part in parts]
@@ -154,7 +154,7 @@ def collect(task: str, folds: list[int], args: argparse.Namespace) -> dict[str, 
         "codes": gold.shape[1],
         "gold_labels": int(gold.sum()),
         "concepts": [part["concepts"] for part in parts],
-        "interval": f"95 % bootstrap over test notes, {DRAWS} draws; differences paired",
+        "interval": "95 % over test notes; differences paired",
         "styles": rows,
     }
 
@@ -222,7 +222,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="of the cost; a fifth of them with the large model")
     parser.add_argument("--only", metavar="TASK,FOLD,STYLE", help="one training, in this process")
     parser.add_argument("--out", type=Path)
-    args = parser.parse_args()
+    args = arguments(parser)
     if "template" not in args.styles:
         parser.error("--styles needs template, which the others are compared with")
     torch.set_num_threads(1)

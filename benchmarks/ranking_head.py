@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import record, timed
+from common import arguments, record, timed
 
 from concept_icd.artifacts import write_json
 from concept_icd.concepts import ConceptSet
@@ -106,7 +106,7 @@ def main() -> None:
     parser.add_argument("--codes", type=int, default=50)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--out", type=Path)
-    args = parser.parse_args()
+    args = arguments(parser)
     runs = [measure(args.notes, args.codes, seed) for seed in args.seeds]
     result = record("ranking_head.py", args.seeds[0])
     result |= {"notes": args.notes, "codes": args.codes, "seeds": args.seeds, "systems": {}, "runs": runs}

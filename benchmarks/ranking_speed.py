@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import record, timed
+from common import arguments, record, timed
 from safetensors.numpy import load_file, save_file
 
 from concept_icd.artifacts import write_json
@@ -113,7 +113,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
-    args = parser.parse_args()
+    args = arguments(parser)
     result = record("ranking_speed.py", args.seed)
     result |= measure(args.notes, args.training_notes, args.codes, args.rounds, args.seed)
     print(json.dumps(result, indent=2))

@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 import psutil
 import torch
-from common import random_concepts, record
+from common import arguments, random_concepts, record
 
 from concept_icd.artifacts import write_json
 from concept_icd.concepts import ConceptSet
@@ -159,7 +159,7 @@ def main() -> None:
     parser.add_argument("--out", help="JSON file for the figures")
     parser.add_argument("--way", choices=list(WAYS), help=argparse.SUPPRESS)  # what a process of a round is told
     parser.add_argument("--store", help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    args = arguments(parser)
     if args.way:
         rng = np.random.default_rng(args.seed)
         notes = build_notes(args.notes, rng)

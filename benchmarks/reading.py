@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import record
+from common import arguments, record
 
 from concept_icd.artifacts import write_json
 from concept_icd.coder import ConceptCoder
@@ -203,7 +203,7 @@ def _by_depth(
                 "notes": len(part),
                 "depths": [int(depth[part].min()), int(depth[part].max())],
                 **{name: float(value[part].mean()) for name, value in values.items()},
-                "recall_interval": interval(drawn),
+                "recall_interval": interval(drawn, "share"),
             }
         )
     return rows
@@ -222,7 +222,7 @@ def main() -> None:
     parser.add_argument("--crossed", nargs=2, action="append", default=[], metavar=("NAME", "FOLDER"))
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap and of the folds of --crossed")
     parser.add_argument("--out", type=Path)
-    args = parser.parse_args()
+    args = arguments(parser)
     if not (args.crossed or args.set):
         parser.error("name at least one folder with --crossed or --set")
     start, sets = time.monotonic(), {}

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import record
+from common import arguments, record
 
 from concept_icd.artifacts import write_json
 from concept_icd.resources import resource as packaged
@@ -78,7 +78,7 @@ def main() -> None:
     parser.add_argument("--measure", choices=("codes", "evidence"), help="one batch, in this process")
     parser.add_argument("--scorer", help="of that batch")
     parser.add_argument("--out", type=Path)
-    args = parser.parse_args()
+    args = arguments(parser)
     if args.measure:
         print(json.dumps(measure(args.notes, args.measure == "evidence", args.limit, args.scorer)))
         return

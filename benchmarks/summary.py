@@ -279,7 +279,8 @@ def ranking_speed(result: dict[str, Any]) -> list[str]:
     ]
 
 
-def main() -> None:
+def page() -> str:
+    """The whole page."""
     about = "Written by `python benchmarks/summary.py` from `results/*.json`, which hold every figure and version."
     lines = ["# Benchmarks", "", about, ""]
     for name, section in (
@@ -320,9 +321,14 @@ def main() -> None:
         if path.is_file():
             result = json.loads(path.read_text())
             took = f", {result['minutes']:.0f} minutes" if "minutes" in result else ""
-            lines += [*section(result), f"`{result['command']}` ({result['date']}, {result['machine']}{took})", ""]
-    (HERE / "README.md").write_text("\n".join(lines))
+            dirty = ", **uncommitted changes**" if str(result.get("commit")).endswith("+") else ""
+            lines += [
+                *section(result),
+                f"`{result['command']}` ({result['date']}, {result['machine']}{took}{dirty})",
+                "",
+            ]
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
-    main()
+    (HERE / "README.md").write_text(page(), encoding="utf-8")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from printed import NO_MACRO_INTERVALS, band, figure, may_have_an_interval
+
 
 def codiesp(result: dict[str, Any]) -> list[str]:
     columns = {
@@ -11,18 +13,22 @@ def codiesp(result: dict[str, Any]) -> list[str]:
         "macro_auc": "macro-AUC", "precision_at_5": "P@5", "map": "MAP",
     }  # fmt: skip
 
-    def cell(system: dict[str, Any], figure: str) -> str:
-        own = system["intervals"].get(figure)
-        return f"{system['figures'][figure]:.3f}" + (f" [{own['low']:.3f}, {own['high']:.3f}]" if own else "")
+    def cell(system: dict[str, Any], name: str) -> str:
+        own = system["intervals"].get(name) if may_have_an_interval(result, name) else None
+        return figure(system["figures"][name]) + band(own)
 
-    def change(figure: dict[str, float] | None) -> str:
-        return f"{figure['difference']:+.3f} [{figure['low']:+.3f}, {figure['high']:+.3f}]" if figure else ""
+    def change(figures: dict[str, dict[str, float]], name: str) -> str:
+        own = figures.get(name)
+        if own is None:
+            return ""
+        return figure(own["difference"], sign="+") + (band(own, sign="+") if may_have_an_interval(result, name) else "")
 
+    note = "" if may_have_an_interval(result, "macro_f1") else f"{NO_MACRO_INTERVALS} "
     lines = [
         "## CodiEsp in ICD-9-CM: long public notes",
         "",
         "Clinical cases of about 480 tokens in machine-translated English, official splits, one seed. 95 % intervals "
-        f"over test cases ({result['draws']} draws). Adapters and machines learn from the training cases; the concept "
+        f"over test cases. {note}Adapters and machines learn from the training cases; the concept "
         "pipeline's heads and threshold and label attention's threshold are of the dev cases; the SVM's are "
         "cross-validated on the cases it learns from. The base model was pre-trained on the training cases' text, "
         "among other text, not on their codes, nor on dev or test cases.",
@@ -37,12 +43,12 @@ def codiesp(result: dict[str, Any]) -> list[str]:
             f"| | {' | '.join(columns.values())} |",
             f"|---|{'---|' * len(columns)}",
             *(
-                f"| {name} | " + " | ".join(cell(system, figure) for figure in columns) + " |"
-                for name, system in found["systems"].items()
+                f"| {key} | " + " | ".join(cell(system, name) for name in columns) + " |"
+                for key, system in found["systems"].items()
             ),
             *(
-                f"| {name} | " + " | ".join(change(figures.get(figure)) for figure in columns) + " |"
-                for name, figures in found["differences"].items()
+                f"| {key} | " + " | ".join(change(figures, name) for name in columns) + " |"
+                for key, figures in found["differences"].items()
             ),
             "",
             f"`{found['command']}`",

@@ -10,9 +10,9 @@ def descent(result: dict[str, Any]) -> list[str]:
         low, high = row["recall_at_50_interval"]
         share = row["of_exhaustive_interval"]
         return (
-            f"| {name} | {row['questions']:.0f} | {row['share_of_questions']:.1%} | {row['reached_gold']:.3f} "
-            f"| {row['recall_at_50']:.3f} [{low:.3f}, {high:.3f}] "
-            f"| {row['of_exhaustive']:.1%} [{share[0]:.1%}, {share[1]:.1%}] |"
+            f"| {name} | {row['questions']:.1f} | {row['share_of_questions']:.2%} | {row['reached_gold']:.4f} "
+            f"| {row['recall_at_50']:.4f} [{low:.4f}, {high:.4f}] "
+            f"| {row['of_exhaustive']:.2%} [{share[0]:.2%}, {share[1]:.2%}] |"
         )
 
     notes, gold = result["notes"], result["gold_codes"]
@@ -22,8 +22,8 @@ def descent(result: dict[str, Any]) -> list[str]:
         "",
         f"{result['codes']:,} codes, {result['concepts']:,} concepts; bars fitted on {notes['dev']} dev notes "
         f"({gold['dev']:,} gold codes), measured on {notes['test']} test notes ({gold['test']:,}): the first of each "
-        "split, for time. Recall@50 orders the codes that were asked by their own score; the intervals are bootstraps "
-        f"over notes, seed {result['seed']}. On dev, *{best}* was best within a tenth of the questions. The real "
+        "split, for time. Recall@50 orders the codes that were asked by their own score; the intervals are over "
+        f"notes, seed {result['seed']}. On dev, *{best}* was best within a tenth of the questions. The real "
         f"scorer asked the same on {result['real_scorer']['notes']} notes (largest gap "
         f"{result['real_scorer']['largest_gap']:.0e}).",
         "",
@@ -37,8 +37,8 @@ def descent(result: dict[str, Any]) -> list[str]:
         "| fitted on | used on | recall@50 | micro-F1 | macro_f1 | macro_f1_caml |",
         "|---|---|---|---|---|---|",
         *(
-            f"| {row['fitted_on']} | {row['used_on']} | {row['recall_at_50']:.3f} | {row['micro_f1']:.3f} "
-            f"| {row['macro_f1']:.3f} | {row['macro_f1_caml']:.3f} |"
+            f"| {row['fitted_on']} | {row['used_on']} | {row['recall_at_50']:.4f} | {row['micro_f1']:.4f} "
+            f"| {row['macro_f1']:.4f} | {row['macro_f1_caml']:.4f} |"
             for row in result["heads"]
         ),
         "",

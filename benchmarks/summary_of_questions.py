@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from printed import NO_MACRO_INTERVALS, band, figure, may_have_an_interval
+
 FIGURES = {
     "micro_f1": "micro-F1",
     "macro_f1": "macro_f1",
@@ -14,33 +16,31 @@ FIGURES = {
 }
 
 
-def cell(value: float, band: dict[str, Any], sign: str = "") -> str:
-    """A figure and its interval, where the draws gave one."""
-    if band.get("low") is None:
-        return f"{value:{sign}.3f}"
-    return f"{value:{sign}.3f} [{band['low']:{sign}.3f}, {band['high']:{sign}.3f}]"
-
-
 def questions(result: dict[str, Any]) -> list[str]:
     def in_words(style: str) -> str:
         about = result["styles"][style]
         learned = about["question_tokens"]
         return f"{style} (`{about['prompt']}`)" if learned is None else style
 
+    def cell(row: dict[str, Any], name: str, sign: str = "") -> str:
+        own = row[name] if may_have_an_interval(result, name) else None
+        return figure(row[name]["value"], sign=sign) + band(own, sign=sign)
+
     cost = result["cost"]
+    note = "" if may_have_an_interval(result, "macro_f1") else f" {NO_MACRO_INTERVALS}"
     lines = ["## What the length of a question buys", ""]
     for task, found in result["accuracy"].items():
         lines += [
             f"**{task}**: {found['test_notes']:,} test notes, {found['codes']} codes, {found['gold_labels']:,} gold "
-            f"labels; {found['interval']}. Same notes, seed and steps for every style.",
+            f"labels; {found['interval']}. Same notes, seed and steps for every style.{note}",
             "",
             f"| question | tokens | {' | '.join(FIGURES.values())} | micro-F1 less template's | MAP less template's |",
             f"|---|---|{'---|' * len(FIGURES)}---|---|",
         ]
         for style, row in found["styles"].items():
-            cells = " | ".join(cell(row[figure]["value"], row[figure]) for figure in FIGURES)
+            cells = " | ".join(cell(row, name) for name in FIGURES)
             minus = row["minus_template"]
-            changes = " | ".join(cell(minus[figure]["value"], minus[figure], "+") for figure in ("micro_f1", "map"))
+            changes = " | ".join(cell(minus, name, "+") for name in ("micro_f1", "map"))
             own = " | " if style == "template" else changes
             lines.append(f"| {in_words(style)} | {row['tokens_a_question']:.1f} | {cells} | {own} |")
         lines += ["", f"`{found['command']}`", ""]

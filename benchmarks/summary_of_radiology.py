@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from printed import band, figure, may_have_an_interval
 
 FIGURES = {
     "micro_f1": "micro-F1",
@@ -186,14 +187,14 @@ def calibration(result: dict[str, Any]) -> list[str]:
         "## CMC 2007: do the probabilities mean what they say?",
         "",
         "Concept scores alone, fitted on out-of-fold log-odds of a fold's training reports, measured on its held-out "
-        "ones; the picture is `results/calibration.svg`.",
+        "ones; the picture is `results/calibration.svg`. Calibration errors are biased upwards, and have no interval.",
         "",
         "| seed | reports | way | Brier score | log loss | calibration error | the same, pairs over 1 % |",
         "|---|---|---|---|---|---|---|",
     ]
     for name, found in result["ways"].items():
         for way, row in found["ways"].items():
-            cells = [_value(figure) for figure in row["figures"].values()]
+            cells = [_value(own, may_have_an_interval(result, key)) for key, own in row["figures"].items()]
             lines.append(f"| {name} | {found['reports']} | {way} | " + " | ".join(cells[:4]) + " |")
     lines += ["", "How far to read for a recall of 90 %, on held-out reports; 95 % over reports:", ""]
     lines += [
@@ -260,11 +261,9 @@ def shipped_coder(result: dict[str, Any]) -> list[str]:
     ]
 
 
-def _mean(figure: dict[str, float]) -> str:
-    return f"{figure['mean']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"
+def _mean(own: dict[str, float]) -> str:
+    return figure(own["mean"]) + band(own)
 
 
-def _value(figure: Any) -> str:
-    if not isinstance(figure, dict):
-        return f"{figure:.5f}"
-    return f"{figure['value']:.5f} [{figure['low']:.5f}, {figure['high']:.5f}]"
+def _value(own: dict[str, float], has_interval: bool) -> str:
+    return figure(own["value"], 5) + (band(own, 5) if has_interval else "")

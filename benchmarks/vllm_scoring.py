@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import random_concepts, random_llama, random_note, record
+from common import arguments, random_concepts, random_llama, random_note, record
 
 from concept_icd.artifacts import write_json
 from concept_icd.base_model import load_tokenizer
@@ -207,7 +207,7 @@ def main() -> None:
     parser.add_argument("--vllm-options", default="{}", metavar="JSON", help="further options of vllm.LLM")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
-    args = parser.parse_args()
+    args = arguments(parser)
     with tempfile.TemporaryDirectory() as folder:
         found = measure(args, Path(folder))
     result = record("vllm_scoring.py", args.seed) | {"rounds": args.rounds, "cores": os.cpu_count(), **found}
