@@ -46,16 +46,25 @@ def fit_lora(
     collate: Callable[[Sequence[Mapping[str, Any]]], Mapping[str, Any]],
     training: TrainingOptions,
     out: Path,
+    loss: Callable[..., Any] | None = None,
 ) -> None:
     """Trains a model with LoRA on it and writes the adapter to `out` by rename; resumes from `training.output_dir`.
 
     Args:
         model: as `peft.get_peft_model` gives it. examples: rows of the training set, as `collate` takes them.
+        loss: of (outputs, labels, num_items_in_batch); None: the model's own.
     """
     from transformers import PrinterCallback, ProgressCallback, Trainer
 
     folder, progress = Path(str(training.output_dir)), StepProgress(f"training {out.name}")
-    trainer = Trainer(model=model, args=training, train_dataset=examples, data_collator=collate, callbacks=[progress])
+    trainer = Trainer(
+        model=model,
+        args=training,
+        train_dataset=examples,
+        data_collator=collate,
+        callbacks=[progress],
+        compute_loss_func=loss,
+    )
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
     checkpoint = last_checkpoint(folder)

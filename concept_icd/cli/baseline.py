@@ -12,6 +12,7 @@ PASSES_OPTIONS_ON = True
 #: Name -> the module whose `main` runs it, and the config that it takes unless another is named.
 BASELINES: dict[str, tuple[str, str | None]] = {
     "tfidf-svm": ("concept_icd.baselines.tfidf_svm", None),
+    "lora-classifier": ("concept_icd.baselines.lora_classifier", None),
     "cec": ("concept_icd.baselines.cec.__main__", None),
     "plm-icd": ("concept_icd.models.ltr_icd.__main__", "plm-icd"),
     "ltr-icd": ("concept_icd.models.ltr_icd.__main__", None),
