@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from concept_icd.cli.corpus_options import add_format, columns_of
 from concept_icd.errors import InputError
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """One note, or `--corpus` and `--out`."""
     parser.add_argument("note", nargs="?", metavar="NOTE.txt", help="a text file; - reads standard input")
     parser.add_argument("--corpus", type=Path, help="a corpus instead of one note; needs --out")
-    parser.add_argument("--format", help="of the corpus: cmc2007, jsonl, text or prepared (default: by what is there)")
+    add_format(parser)
     parser.add_argument("--out", type=Path, help="the predictions, one JSON line a note, every code ranked")
     parser.add_argument("--limit", type=int, help="only the first notes of the corpus")
     which = "the coder: a folder, or the name of one in the package (default: %(default)s)"
@@ -90,6 +91,8 @@ def _load(args: argparse.Namespace) -> ConceptCoder:
 
 
 def _read_note(name: str) -> Note:
+    from concept_icd.corpora import ENDINGS
+    from concept_icd.corpora.files import LONGEST, ending
     from concept_icd.corpora.reading import decode, flaw
     from concept_icd.corpora.text import read_text_folder
     from concept_icd.records import Note
@@ -97,9 +100,16 @@ def _read_note(name: str) -> Note:
     if name != "-":
         if Path(name).is_dir():
             raise InputError(f"{name} is a folder; code all of it with --corpus {name} --out predictions.jsonl")
+        if ENDINGS.get(ending(name), "text") != "text":
+            raise InputError(
+                f"{name} is a corpus, as its ending says; code all of it with --corpus {name} --out predictions.jsonl"
+            )
         return read_text_folder(name)[0].note
     try:
-        text = decode(sys.stdin.buffer.read())
+        data = sys.stdin.buffer.read(LONGEST + 1)
+        if len(data) > LONGEST:
+            raise InputError(f"it holds more than {LONGEST >> 20} MiB; no note is that long")
+        text = decode(data)
     except InputError as error:
         raise InputError(f"standard input: {error}") from error
     if reason := flaw(text):
@@ -113,7 +123,7 @@ def _code_corpus(args: argparse.Namespace) -> int:
     from concept_icd.progress import track
 
     coder = _load(args)
-    coded, failures = read_corpus_leniently(args.corpus, args.format)
+    coded, failures = read_corpus_leniently(args.corpus, args.format, columns_of(args))
     listing = args.out.with_name(args.out.name + ".failures.jsonl")
     _list_failures(failures, listing)
     if not coded:

@@ -5,25 +5,30 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from concept_icd.cli import prepare_medications
+from concept_icd.cli.corpus_options import add_columns, columns_of
 from concept_icd.corpora.codiesp_tasks import TASKS as CODIESP_TASKS
 from concept_icd.mimic3.tasks import TASKS
 
 if TYPE_CHECKING:
     from concept_icd.records import CodedNote
 
-HELP = "read a corpus (cmc2007, jsonl, text, synthetic, codiesp, mimic3) into a folder of notes, gold codes and splits"
+HELP = "read a corpus (JSON lines, tables, text, CMC 2007, CodiEsp, MIMIC-III) into a folder of notes, codes and splits"
 EXAMPLE = "concept-icd prepare synthetic --notes 200 --seed 0 --out runs/synthetic"
 
 SOURCES = {
     "cmc2007": "the XML file, or the folder with train.xml and test_without_codes.xml, of the CMC 2007 challenge",
     "jsonl": "a file of JSON lines: note_id, text and, where known, diagnoses, procedures, patient_id, split ...",
+    "csv": "a table of text with a column a field, cells parted by comma, semicolon, tab or |: CSV, TSV",
+    "parquet": "a Parquet or Feather file with a column a field",
+    "json-list": "a JSON file that holds a list of notes",
     "text": "a folder of .txt files, or one file: notes without codes",
 }
+#: Those with columns or fields that may have other names.
+WITH_COLUMNS = ("jsonl", "csv", "parquet", "json-list")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, what in SOURCES.items():
         source = sources.add_parser(name, help=what, description=f"Reads {what}.")
         source.add_argument("path", type=Path, metavar="PATH", help=what)
+        if name in WITH_COLUMNS:
+            add_columns(source)
         _add_output(source)
     what = "discharge summaries of invented patients, with codes in billing order"
     synthetic = sources.add_parser("synthetic", help=what, description=f"Writes {what}.")
@@ -82,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
     counts = save_corpus(
         args.out,
         notes,
-        inputs={} if args.source == "synthetic" else {args.path.name: _hash(args.path)},
+        inputs={} if args.source == "synthetic" else _hash(args.path),
         config=_config(args),
         seed=args.seed if args.source == "synthetic" else None,
         seconds=time.monotonic() - started,
@@ -149,33 +156,35 @@ def _positive(text: str) -> int:
 
 
 def _read(args: argparse.Namespace) -> list[CodedNote]:
-    from concept_icd.corpora import read_cmc2007, read_jsonl, read_text_folder, synthetic
+    from concept_icd.corpora import read_corpus, synthetic
 
     if args.source == "synthetic":
         return synthetic(args.notes, args.seed, min_words=args.min_words, ordered=args.ordered)
-    readers: dict[str, Callable[[Path], list[CodedNote]]] = {
-        "cmc2007": read_cmc2007,
-        "jsonl": read_jsonl,
-        "text": read_text_folder,
-    }
-    return readers[args.source](args.path)
+    return read_corpus(args.path, args.source, columns_of(args))
 
 
 def _config(args: argparse.Namespace) -> dict[str, Any]:
     if args.source == "synthetic":
         options = {"notes": args.notes, "seed": args.seed, "min_words": args.min_words}
         return {"source": "synthetic", **options, **({"ordered": True} if args.ordered else {})}
-    return {"source": args.source, "path": str(args.path)}
+    from concept_icd.corpora.files import printable
+
+    columns = columns_of(args)
+    return {"source": args.source, "path": printable(args.path), **({"columns": columns} if columns else {})}
 
 
-def _hash(path: Path) -> str:
-    """Of a file its SHA-256, of a folder that of its .txt and .xml files' names and hashes."""
+def _hash(path: Path) -> dict[str, str]:
+    """Its name and, of a file its SHA-256, of a folder that of its notes' and .xml files' names and hashes."""
     from concept_icd.artifacts import hash_of, sha256
+    from concept_icd.corpora.cmc2007 import SPLITS
+    from concept_icd.corpora.files import printable
+    from concept_icd.corpora.text import note_files
 
+    name = printable(path.name)
     if path.is_file():
-        return sha256(path)
-    files = (file for file in path.rglob("*") if file.suffix in (".txt", ".xml"))
-    return hash_of({file.relative_to(path).as_posix(): sha256(file) for file in files})
+        return {name: sha256(path)}
+    files = [path / split for split in SPLITS if (path / split).is_file()] or note_files(path)[0]
+    return {name: hash_of({printable(file.relative_to(path)): sha256(file) for file in files})}
 
 
 def _print(folder: Path, counts: dict[str, Any]) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from concept_icd.cli.corpus_options import add_format, columns_of
+
 HELP = "run all stages on one corpus: tune, score out of fold, fit, evaluate, report (resumes where it stopped)"
 EXAMPLE = "concept-icd run --corpus CMC_FOLDER --config cmc2007-tiny --out runs/cmc2007"
 
@@ -12,7 +14,7 @@ EXAMPLE = "concept-icd run --corpus CMC_FOLDER --config cmc2007-tiny --out runs/
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Corpus, config, output; what stands after -- goes to the tuning options."""
     parser.add_argument("--corpus", type=Path, required=True, help="a prepared folder, or any corpus `prepare` reads")
-    parser.add_argument("--format", help="of the corpus: cmc2007, jsonl, text or prepared (default: by what is there)")
+    add_format(parser)
     parser.add_argument("--config", default="cmc2007-tiny", help="tuning config: a shipped name or a YAML file")
     parser.add_argument("--out", type=Path, required=True, help="folder of all stages")
     parser.add_argument("--seed", type=int, default=0, help="of the split, the folds and the tuning (default: 0)")
@@ -26,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
 
     prepared = (args.format or format_of(args.corpus)) == "prepared"
     report = run_pipeline(
-        args.corpus if prepared else read_corpus(args.corpus, args.format),
+        args.corpus if prepared else read_corpus(args.corpus, args.format, columns_of(args)),
         args.out,
         ["--config", args.config, *args.options],
         title=f"{args.corpus.resolve().name}: {args.config}",

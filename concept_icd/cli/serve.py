@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from concept_icd.cli.code import DEFAULT_CODER
+from concept_icd.cli.corpus_options import add_format, columns_of
 from concept_icd.errors import InputError, MissingExtraError
 
 HELP = "serve the coder's desk and an API on this machine"
@@ -23,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Everything has a default."""
     notes = "a corpus file or folder for the worklist (default: the sample notes of the package)"
     parser.add_argument("--notes", type=Path, metavar="CORPUS", help=notes)
-    parser.add_argument("--format", help="of the notes: cmc2007, jsonl, text or prepared (default: by what is there)")
+    add_format(parser, "the notes")
     which = "the coder: a folder, or the name of one in the package (default: %(default)s)"
     parser.add_argument("--coder", type=Path, default=DEFAULT_CODER, help=which)
     parser.add_argument("--model", help="where the coder's base model is now, if it has moved")
@@ -72,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     from concept_icd.desk.server import serve
     from concept_icd.desk.worklist import read_worklist
 
-    worklist = read_worklist(args.notes, args.format, settings.limits.note_characters)
+    worklist = read_worklist(args.notes, args.format, settings.limits.note_characters, columns_of(args))
     coder = ConceptCoder.from_pretrained(args.coder, model=args.model)
     record = Record.open(
         args.record or os.environ.get(RECORD_VARIABLE) or DEFAULT_RECORD, settings.limits.record_seconds

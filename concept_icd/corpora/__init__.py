@@ -10,17 +10,21 @@ know nothing of models, concepts or metrics. CodiEsp needs the equivalence maps 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from concept_icd.artifacts import MANIFEST
 from concept_icd.corpora import cmc2007, jsonl, text
 from concept_icd.corpora.cmc2007 import read_cmc2007
 from concept_icd.corpora.codiesp import read_codiesp
+from concept_icd.corpora.files import ending, lines, printable
 from concept_icd.corpora.jsonl import read_jsonl
 from concept_icd.corpora.reading import Entry, Failure, leniently, strictly
 from concept_icd.corpora.store import Corpus, load_corpus, save_corpus
 from concept_icd.corpora.synthetic_notes import synthetic, synthetic_codes
+from concept_icd.corpora.tables import csv_entries, json_entries, parquet_entries
 from concept_icd.corpora.text import read_text_folder
 from concept_icd.errors import InputError, did_you_mean
 from concept_icd.records import CodedNote
@@ -41,55 +45,86 @@ __all__ = [
     "synthetic_codes",
 ]
 
-#: What `format` may be; "prepared" is a folder written by `concept-icd prepare`.
-FORMATS = ("cmc2007", "jsonl", "text", "prepared")
+#: What `format` may be; "csv" is any table of text, "parquet" is Feather too, "json-list" a list of records,
+#: "prepared" a folder written by `concept-icd prepare`.
+FORMATS = ("cmc2007", "jsonl", "csv", "parquet", "json-list", "text", "prepared")
+#: Ending, without .gz -> format. What ends otherwise has to be told.
+ENDINGS: Mapping[str, str] = {
+    ".xml": "cmc2007",
+    **dict.fromkeys((".jsonl", ".ndjson", ".jsonlines"), "jsonl"),
+    **dict.fromkeys((".csv", ".tsv", ".psv", ".tab"), "csv"),
+    **dict.fromkeys((".parquet", ".pq", ".feather", ".arrow"), "parquet"),
+    ".json": "json-list",
+    **dict.fromkeys(text.ENDINGS, "text"),
+}
 
 
-def read_corpus(path: str | Path, format: str | None = None) -> list[CodedNote]:
+def read_corpus(
+    path: str | Path, format: str | None = None, columns: Mapping[str, str] | None = None
+) -> list[CodedNote]:
     """The notes of a corpus, in its order.
 
     Args:
         format: one of `FORMATS`; by default it follows from what is there (see `format_of`).
+        columns: of a table or of JSON lines: a field such as "text" -> the file's name for it.
 
     Raises:
         InputError: nothing readable there, or the first note that cannot be read.
     """
-    return strictly(_entries(Path(path), format))
+    return strictly(entries(Path(path), format, columns))
 
 
-def read_corpus_leniently(path: str | Path, format: str | None = None) -> tuple[list[CodedNote], list[Failure]]:
+def read_corpus_leniently(
+    path: str | Path, format: str | None = None, columns: Mapping[str, str] | None = None
+) -> tuple[list[CodedNote], list[Failure]]:
     """Like `read_corpus`, but a note that cannot be read does not stop the others: it is listed as a failure.
 
     Raises:
         InputError: the corpus as a whole cannot be read (missing, malformed XML, damaged folder).
     """
-    return leniently(_entries(Path(path), format))
+    return leniently(entries(Path(path), format, columns))
 
 
 def format_of(path: str | Path) -> str:
     """The format of what is at `path`: by the manifest or the .xml files of a folder, else by the file's ending.
 
     Raises:
-        InputError: nothing is there.
+        InputError: nothing is there, or the ending tells no format: such a file is not taken for one note.
     """
     path = Path(path)
     if not path.exists():
-        raise InputError(f"cannot read {path}: no such file or folder")
+        raise InputError(f"cannot read {printable(path)}: no such file or folder")
     if path.is_dir():
         if (path / MANIFEST).is_file():
             return "prepared"
         return "cmc2007" if any((path / name).is_file() for name in cmc2007.SPLITS) else "text"
-    if path.suffix == ".xml":
-        return "cmc2007"
-    return "jsonl" if path.name.endswith((".jsonl", ".jsonl.gz")) else "text"
+    found = ENDINGS.get(ending(path))
+    if found is None:
+        raise InputError(
+            f"{printable(path)}: its ending does not tell what it is; name it with --format: {', '.join(FORMATS)}"
+        )
+    return "jsonl" if found == "json-list" and _is_json_lines(path) else found
 
 
-def _entries(path: Path, format: str | None) -> Iterator[Entry]:
+def _is_json_lines(path: Path) -> bool:
+    """Whether the first line of a .json file is an object, and not the only one."""
+    start = [line for _, line in itertools.islice(lines(path, json=True), 2)]
+    try:
+        return len(start) == 2 and isinstance(json.loads(start[0]), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def entries(path: Path, format: str | None = None, columns: Mapping[str, str] | None = None) -> Iterator[Entry]:
+    """One entry a note, as `read_corpus` reads them; see `reading`."""
     format = format or format_of(path)
+    tables = {"jsonl": jsonl.entries, "csv": csv_entries, "parquet": parquet_entries, "json-list": json_entries}
+    if format in tables:
+        return tables[format](path, columns)
+    if columns:
+        raise InputError(f"{printable(path)} is read as {format}, which has no columns to be named")
     if format == "cmc2007":
         return cmc2007.entries(path)
-    if format == "jsonl":
-        return jsonl.entries(path)
     if format == "text":
         return text.entries(path)
     if format == "prepared":

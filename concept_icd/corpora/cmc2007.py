@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 from xml.parsers import expat
 
+from concept_icd.corpora.files import opened
 from concept_icd.corpora.reading import Entry, Failure, flaw, strictly, without_duplicates
 from concept_icd.errors import InputError
 from concept_icd.ontology import Ontology, load_ontology
@@ -96,10 +97,10 @@ def _parse(path: Path) -> ElementTree.Element:
     parser.CharacterDataHandler = builder.data
     parser.StartDoctypeDeclHandler = refuse
     try:
-        with path.open("rb") as file:
+        with opened(path) as file:
             parser.ParseFile(file)
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    except (LookupError, ValueError) as error:  # expat asks Python, which lacks it or finds it not to be one byte each
+        raise InputError(f"{path}: its XML is in an encoding that cannot be read; convert it to UTF-8") from error
     except expat.ExpatError as error:
         what = expat.errors.messages[error.code]
         raise InputError(f"{path}, line {error.lineno}: malformed XML ({what})") from error

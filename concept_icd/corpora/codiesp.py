@@ -12,15 +12,14 @@ here: they are counted, not carried. The corpus itself is not part of this packa
 
 from __future__ import annotations
 
-import gzip
 import json
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from concept_icd.corpora.equivalence_maps import EquivalenceMaps
+from concept_icd.corpora.files import read_bytes
 from concept_icd.corpora.reading import decode, flaw
 from concept_icd.errors import InputError
 from concept_icd.records import CodedNote, Note
@@ -134,9 +133,8 @@ def _listed(path: Path) -> dict[str, list[str]]:
 
 
 def _text_of(path: Path) -> str:
+    data = read_bytes(path)
     try:
-        return decode(gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes())
+        return decode(data)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error

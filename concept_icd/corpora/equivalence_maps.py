@@ -15,14 +15,14 @@ such, the first completion's target where two are equal. A newer one goes where 
 from __future__ import annotations
 
 import csv
-import gzip
-import zlib
+import io
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from concept_icd.corpora.files import opened
 from concept_icd.errors import InputError
 from concept_icd.ontology import Ontology, load_ontology
 
@@ -173,7 +173,7 @@ def _find(folder: Path, name: str) -> Path:
 
 def _read(path: Path) -> Iterator[dict[str, str]]:
     try:
-        with gzip.open(path, "rt", newline="") if path.suffix == ".gz" else path.open(newline="") as file:
+        with opened(path) as packed, io.TextIOWrapper(packed, encoding="utf-8", newline="") as file:
             table = csv.DictReader(file)
             if missing := [name for name in COLUMNS if name not in (table.fieldnames or ())]:
                 raise InputError(f"{path} is no table of equivalences: it lacks the columns {', '.join(missing)}")
@@ -181,5 +181,5 @@ def _read(path: Path) -> Iterator[dict[str, str]]:
                 if any(row[name] is None for name in COLUMNS):
                     raise InputError(f"{path}, line {table.line_num}: the line ends early; fetch the file again")
                 yield row
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise InputError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error

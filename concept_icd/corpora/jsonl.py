@@ -12,14 +12,15 @@ unless their name looks like a misspelling of one of these.
 from __future__ import annotations
 
 import difflib
-import gzip
 import json
-import zlib
-from collections.abc import Iterator
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from concept_icd.corpora.reading import Entry, Failure, decode, flaw, strictly, without_duplicates
+from concept_icd.corpora.files import LONGEST, byte_lines, printable
+from concept_icd.corpora.reading import Entry, Failure, decode, flaw, say, strictly, without_duplicates
 from concept_icd.errors import InputError
 from concept_icd.ontology import Ontology, load_ontology
 from concept_icd.records import CodedNote, Kind, Note, age_of, sex_of
@@ -29,52 +30,116 @@ FIELDS = (
     *("diagnoses", "procedures", "codes", "annotations", "split", "principal"),
 )
 
+#: What others call the field of gold codes, in lower case (CAML, KEPT, Edin et al., data sets of Hugging Face).
+CODE_NAMES = (
+    *("labels", "label", "icd9_codes", "icd9_code", "icd9", "icd_codes", "icd_code", "target", "targets"),
+    *("gold", "gold_codes", "ground_truth"),
+)
 
-def read_jsonl(path: str | Path) -> list[CodedNote]:
+
+def read_jsonl(path: str | Path, columns: Mapping[str, str] | None = None) -> list[CodedNote]:
     """The notes of a `.jsonl` or `.jsonl.gz` file, in its order.
+
+    Args:
+        columns: one of `FIELDS` -> the file's name for it, where that is another.
 
     Raises:
         InputError: no such file, a malformed line, an id twice, an empty note, a code that is no ICD-9-CM code.
     """
-    return strictly(entries(Path(path)))
+    return strictly(entries(Path(path), columns))
 
 
-def entries(path: Path) -> Iterator[Entry]:
+def entries(path: Path, columns: Mapping[str, str] | None = None) -> Iterator[Entry]:
     """One entry a line that is not blank; see `reading`."""
-    ontology = load_ontology("icd9cm")
+    builder = NoteBuilder(printable(path), columns)
 
     def numbered() -> Iterator[tuple[str, Entry]]:
-        for number, line in enumerate(_lines(path), 1):
-            if line.strip():
-                place = f"{path}, line {number}"
-                yield place, _entry(place, line, ontology)
+        for number, line in byte_lines(path, json=True):
+            place = f"{printable(path)}, line {number}"
+            if line is None:
+                yield place, Failure(place, f"the line has more than {LONGEST >> 20} MiB; no note is that long")
+            elif line.strip():
+                yield place, _entry(place, line, builder)
+        builder.say_what_was_not_read()
 
     return without_duplicates(numbered())
 
 
-def _lines(path: Path) -> Iterator[bytes]:
-    """The lines as bytes, so that one line that is not UTF-8 does not stop the others."""
+def _entry(place: str, line: bytes, builder: NoteBuilder) -> Entry:
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            yield from file
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
-
-
-def _entry(place: str, line: bytes, ontology: Ontology) -> Entry:
-    note_id = None
-    try:
-        try:
-            record = json.loads(decode(line))
-        except (ValueError, RecursionError) as error:
-            column = f" at column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
-            raise InputError(f"malformed JSON{column}; each line must be one JSON object") from error
-        if not isinstance(record, dict):
-            raise InputError(f"a JSON object is needed, not {_name(record)}")
-        note_id = _string(record, "note_id", required=True)
-        return _coded_note(record, ontology)
+        record = json.loads(decode(line))
     except InputError as error:
-        return Failure(place, str(error), note_id)
+        return Failure(place, str(error))
+    except (ValueError, RecursionError) as error:
+        column = f" at column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
+        return Failure(place, f"malformed JSON{column}; each line must be one JSON object")
+    return builder.entry(place, record)
+
+
+class NoteBuilder:
+    """Makes notes of records, whatever they were read from, and remembers which fields with codes nobody read."""
+
+    def __init__(self, where: str, columns: Mapping[str, str] | None = None) -> None:
+        """`columns`: one of `FIELDS` -> the name that the records have for it, where that is another."""
+        self._where, self._columns, self._ontology = where, dict(columns or {}), load_ontology("icd9cm")
+        self._records, self._unread = 0, Counter[str]()
+
+    def entry(self, place: str, record: Any) -> Entry:
+        """The note of a record, or why there is none."""
+        note_id = None
+        try:
+            if not isinstance(record, dict):
+                raise InputError(f"a JSON object is needed, not {_name(record)}")
+            self._records += 1
+            record = self._renamed(record)
+            note_id = _string(record, "note_id", required=True)
+            coded = _coded_note(record, self._ontology)
+        except InputError as error:
+            return Failure(place, str(error), note_id)
+        self._unread.update(
+            name for name in record.keys() - set(FIELDS) if _holds_codes(name, record[name], self._ontology)
+        )
+        return coded
+
+    def _renamed(self, record: dict[str, Any]) -> dict[str, Any]:
+        if not self._columns:
+            return record
+        missing = [name for name in self._columns.values() if name not in record]
+        if missing:
+            raise InputError(f"it has no field {missing[0]!r}, which was named")
+        taken = set(self._columns.values())
+        kept = {name: value for name, value in record.items() if name not in taken and name not in self._columns}
+        return kept | {field: record[name] for field, name in self._columns.items()}
+
+    def say_what_was_not_read(self) -> None:
+        """Names the fields that hold codes and were not read: gold that is left out without a word is lost."""
+        for name, number in self._unread.items():
+            say(
+                f"{self._where}: the field {name!r} holds ICD-9-CM codes in {number} of {self._records} notes and is "
+                f"not read; rename it to 'codes' (or 'diagnoses', 'procedures'), or pass --codes-column {name}"
+            )
+
+
+def _holds_codes(name: str, value: Any, ontology: Ontology) -> bool:
+    """Whether a field holds a list of codes, or codes joined by semicolons or commas, or is called as gold is."""
+    if name.lower() in CODE_NAMES and isinstance(value, (str, list)):
+        return bool(value)
+    listed = re.split(r"[;,|]\s*", value) if isinstance(value, str) and len(value) < 1000 else value
+    if not isinstance(listed, list) or not listed or (isinstance(value, str) and len(listed) < 2):
+        return False
+    return all(isinstance(item, str) and _is_code(item.strip(), ontology) for item in listed)
+
+
+def _is_code(text: str, ontology: Ontology) -> bool:
+    kinds: tuple[Kind, ...] = ("diagnosis", "procedure")
+    for kind in kinds:
+        try:
+            code = ontology.parse(text, kind)
+        except InputError:
+            continue
+        if code in ontology and (ontology.billable(code) or "." in text):
+            return True
+    return False
 
 
 def _coded_note(record: dict[str, Any], ontology: Ontology) -> CodedNote:

@@ -6,6 +6,7 @@ It knows nothing of how the caller treats failures: `strictly` raises the first 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -35,17 +36,21 @@ class Failure:
 Entry = CodedNote | Failure
 
 
+def say(sentence: str) -> None:
+    """Tells on stderr what a reader guessed or left alone: where a user looks while a command runs."""
+    print(f"concept-icd: {sentence}", file=sys.stderr, flush=True)
+
+
 def strictly(entries: Iterable[Entry]) -> list[CodedNote]:
     """The notes.
 
     Raises:
-        InputError: at the first failure.
+        InputError: there is a failure; the sentence is that of the first one, and says how many there are.
     """
-    notes = []
-    for entry in entries:
-        if isinstance(entry, Failure):
-            raise InputError(str(entry))
-        notes.append(entry)
+    notes, failures = leniently(entries)
+    if failures:
+        more = f"; {len(failures) - 1} more notes cannot be read" if len(failures) > 1 else ""
+        raise InputError(f"{failures[0]}{more}")
     return notes
 
 

@@ -1,22 +1,29 @@
-"""Notes as plain text files, without codes: one file, or every .txt of a folder and its subfolders."""
+"""Notes as plain text files, without codes: one file, or every .txt and .text of a folder and its subfolders."""
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from concept_icd.corpora.reading import Entry, Failure, decode, flaw, strictly
+from concept_icd.corpora.files import ending, printable, read_bytes
+from concept_icd.corpora.reading import Entry, Failure, decode, flaw, say, strictly, without_duplicates
 from concept_icd.errors import InputError
 from concept_icd.records import CodedNote, Note
 
+#: In any case, plain or gzipped.
+ENDINGS = (".txt", ".text")
+
 
 def read_text_folder(path: str | Path) -> list[CodedNote]:
-    """The notes of a folder's .txt files, in the order of their names, or of one text file.
+    """The notes of a folder's .txt and .text files, in the order of their names, or of one text file.
 
-    A note's id is the file's name relative to the folder, e.g. "radiology/chest.txt".
+    A note's id is the file's name relative to the folder, e.g. "radiology/chest.txt". What else lies there is left
+    alone, and how much that is is said on stderr.
 
     Raises:
-        InputError: nothing there, a file that is empty, is not UTF-8 or holds NUL bytes.
+        InputError: nothing there, a file that is empty, too long, not UTF-8 or holds NUL bytes.
     """
     return strictly(entries(Path(path)))
 
@@ -24,24 +31,61 @@ def read_text_folder(path: str | Path) -> list[CodedNote]:
 def entries(path: Path) -> Iterator[Entry]:
     """One entry a file; see `reading`."""
     if not path.exists():
-        raise InputError(f"cannot read {path}: no such file or folder")
-    folder = path if path.is_dir() else path.parent
-    files = sorted(path.rglob("*.txt"), key=lambda file: file.relative_to(path).as_posix()) if path.is_dir() else [path]
+        raise InputError(f"cannot read {printable(path)}: no such file or folder")
+    files, left_alone = note_files(path) if path.is_dir() else ([path], Counter[str]())
+    alone = ", ".join(f"{number} {what}" for what, number in sorted(left_alone.items()))
     if not files:
-        raise InputError(f"{path} holds no .txt file")
-    for file in files:
-        note_id = file.relative_to(folder).as_posix()
-        try:
-            yield CodedNote(Note(note_id, _text(file)))
-        except InputError as error:
-            yield Failure(str(file), str(error), note_id)
+        raise InputError(f"{printable(path)} holds no .txt file" + (f"; left alone: {alone}" if alone else ""))
+    if alone:
+        say(f"{printable(path)}: {len(files)} .txt files are notes; left alone: {alone}")
+    folder = path if path.is_dir() else path.parent
+    return without_duplicates((printable(file), _entry(file, printable(file.relative_to(folder)))) for file in files)
 
 
-def _text(file: Path) -> str:
+def note_files(folder: Path) -> tuple[list[Path], Counter[str]]:
+    """The text files at any depth, by name; and what was left alone, in words -> how many files.
+
+    Hidden files are no notes: macOS leaves `._a.txt` beside a.txt on other systems' disks and in zip files. Links are
+    followed to files inside the folder only.
+    """
+    files: list[Path] = []
+    left_alone: Counter[str] = Counter()
+    inside = folder.resolve()
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".") and name != "__MACOSX"]
+        linked = [name for name in folders if (Path(place) / name).is_symlink()]  # os.walk does not enter them
+        left_alone["links to folders"] += len(linked)
+        for name in names:
+            file = Path(place) / name
+            if name.startswith("."):
+                left_alone["hidden files"] += 1
+            elif ending(name) not in ENDINGS:
+                left_alone["files of other endings"] += 1
+            elif file.is_symlink() and not file.resolve().is_relative_to(inside):
+                left_alone["links out of the folder"] += 1
+            elif not file.is_file():
+                left_alone["pipes, devices or broken links"] += 1
+            else:
+                files.append(file)
+    return sorted(files, key=lambda file: file.relative_to(folder).as_posix()), +left_alone
+
+
+def _entry(file: Path, note_id: str) -> Entry:
     try:
-        text = decode(file.read_bytes())
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror or error}") from error
-    if reason := flaw(text):
-        raise InputError(reason)
-    return text
+        text = decode(_bytes(file))
+        if reason := flaw(text):
+            raise InputError(reason)
+        return CodedNote(Note(note_id, text))
+    except InputError as error:
+        return Failure(printable(file), str(error), note_id)
+
+
+def _bytes(file: Path) -> bytes:
+    """The place stands before the sentence already, so the sentence does without it."""
+    try:
+        return read_bytes(file)
+    except InputError as error:
+        cause = error.__cause__
+        if isinstance(cause, OSError) and cause.strerror:
+            raise InputError(f"cannot be read: {cause.strerror}") from error
+        raise InputError(str(error).removeprefix("cannot read ").removeprefix(printable(file)).lstrip(": ")) from error

@@ -6,7 +6,7 @@ import hashlib
 import sys
 import time
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from concept_icd.corpora import read_corpus_leniently
@@ -40,16 +40,18 @@ def key_of(note: Note) -> str:
     return hashlib.sha256(f"{note.note_id}\0{note.text}".encode()).hexdigest()[:16]
 
 
-def read_worklist(path: Path | None, format: str | None, longest: int) -> Worklist:
+def read_worklist(
+    path: Path | None, format: str | None, longest: int, columns: Mapping[str, str] | None = None
+) -> Worklist:
     """The notes of a corpus, or the sample notes of the package; says on stderr which could not be read.
 
     Args:
-        longest: characters of a note.
+        longest: characters of a note. columns: see `read_corpus`.
 
     Raises:
         InputError: nothing there, or no note that can be read.
     """
-    coded, failures = read_corpus_leniently(path or resource("examples"), format or (None if path else "text"))
+    coded, failures = read_corpus_leniently(path or resource("examples"), format or (None if path else "text"), columns)
     reasons, notes = [str(failure) for failure in failures], []
     for note in (entry.note for entry in coded):
         if any(unicodedata.category(character) in ("Cc", "Cs") for character in note.note_id):

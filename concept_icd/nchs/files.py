@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import re
 import zipfile
@@ -10,6 +9,7 @@ import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
+from concept_icd.corpora.files import LONGEST, read_bytes
 from concept_icd.errors import InputError
 
 #: A dotted code as printed; procedures always with a dot, since two digits alone could be any number.
@@ -28,21 +28,24 @@ def tidy(text: str) -> str:
 
 
 def read_text(path: Path) -> str:
-    """The text of a file, of a .gz, or of the one RTF or text file in a zip."""
-    try:
-        data = path.read_bytes()
-        if data[:2] == b"PK":
+    """The text of a file, of a .gz, or of the one RTF or text file in a zip.
+
+    Raises:
+        InputError: it cannot be read, is damaged, or unpacks to more than `LONGEST` bytes.
+    """
+    data = read_bytes(path)
+    if data[:2] == b"PK":
+        try:
             with zipfile.ZipFile(io.BytesIO(data)) as archive:
                 names = [name for name in archive.namelist() if name.lower().endswith((".rtf", ".txt"))]
                 if len(names) != 1:
                     raise InputError(f"{path} holds {len(names)} .rtf or .txt files; one is expected")
-                data = archive.read(names[0])
-        elif data[:2] == b"\x1f\x8b":
-            data = gzip.decompress(data)
-    except (zipfile.BadZipFile, gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise InputError(f"{path} is damaged: {error}") from error
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+                with archive.open(names[0]) as member:
+                    data = member.read(LONGEST + 1)
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+            raise InputError(f"{path} is damaged, or not a plain zip file: {error}") from error
+        if len(data) > LONGEST:
+            raise InputError(f"{path} unpacks to more than {LONGEST >> 20} MiB: no list of codes is so long; not read")
     if data.startswith(b"{\\rtf"):
         return data.decode("cp1252", "replace")
     try:

@@ -106,3 +106,10 @@ def test_one_bad_report_does_not_stop_the_others(tmp_path):
     assert failures[0].place == f"{path}, line 6"
     with pytest.raises(InputError):
         read_corpus(path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-7", "no-such-encoding", "utf-32"])
+def test_xml_in_an_encoding_that_cannot_be_read(tmp_path, encoding):
+    (tmp_path / "n.xml").write_bytes(f'<?xml version="1.0" encoding="{encoding}"?><docs/>'.encode())
+    with pytest.raises(InputError, match=r"n\.xml.*encoding"):
+        read_cmc2007(tmp_path / "n.xml")

@@ -1,3 +1,4 @@
+import gzip
 import os
 
 import pytest
@@ -58,3 +59,46 @@ def test_nothing_there(tmp_path):
         read_text_folder(tmp_path / "x")
     with pytest.raises(InputError, match=r"holds no \.txt file"):
         read_text_folder(tmp_path)
+
+
+def test_endings_in_any_case_and_gzipped(tmp_path):
+    for name in ("a.txt", "B.TXT", "c.text", "d.Text"):
+        (tmp_path / name).write_text("Cough.")
+    (tmp_path / "e.txt.gz").write_bytes(gzip.compress(b"Fever."))
+    notes = read_text_folder(tmp_path)
+    assert [coded.note.note_id for coded in notes] == ["B.TXT", "a.txt", "c.text", "d.Text", "e.txt.gz"]
+    assert notes[-1].note.text == "Fever."
+
+
+def test_what_is_no_note_is_left_alone_and_counted(tmp_path, capsys):
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "secret.txt").write_text("not of this corpus")
+    folder = tmp_path / "notes"
+    (folder / "a.txt").write_text("Cough.")
+    for name in ("._a.txt", ".DS_Store", ".hidden.txt"):
+        (folder / name).write_bytes(b"\0\5\x16\7")
+    for name in ("b.pdf", "Thumbs.db"):
+        (folder / name).write_bytes(b"x")
+    (folder / "__MACOSX").mkdir()
+    (folder / "__MACOSX" / "a.txt").write_bytes(b"\0")
+    (folder / ".git").mkdir()
+    (folder / ".git" / "x.txt").write_text("x")
+    (folder / "out.txt").symlink_to(tmp_path / "secret.txt")
+    (folder / "inside.txt").symlink_to(folder / "a.txt")
+    (folder / "up").symlink_to(tmp_path)
+    (folder / "gone.txt").symlink_to(folder / "nowhere.txt")
+    os.mkfifo(folder / "pipe.txt")
+    assert [coded.note.note_id for coded in read_text_folder(folder)] == ["a.txt", "inside.txt"]
+    assert capsys.readouterr().err == (
+        f"concept-icd: {folder}: 2 .txt files are notes; left alone: 2 files of other endings, 3 hidden files, "
+        "1 links out of the folder, 1 links to folders, 2 pipes, devices or broken links\n"
+    )
+    (folder / "a.txt").unlink()
+    (folder / "inside.txt").unlink()
+    with pytest.raises(InputError, match=r"holds no \.txt file; left alone: 2 files of other endings, 3 hidden"):
+        read_text_folder(folder)
+
+
+def test_a_single_device_is_refused():
+    with pytest.raises(InputError, match="is a pipe or a device"):
+        read_text_folder("/dev/zero")

@@ -24,10 +24,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from concept_icd.corpora.files import ending, is_feather, is_parquet
 from concept_icd.errors import InputError
 from concept_icd.report.reading import arrow_files, delimited, json_files, json_lines
 from concept_icd.report.reading.corpus import read_corpus_gold
-from concept_icd.report.reading.files import ending, is_feather, is_parquet
 from concept_icd.report.reading.forms import Gold, Predictions
 from concept_icd.report.reading.labels import LabelReader, kind_of, read_codes
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from concept_icd.corpora.files import is_parquet, opened
 from concept_icd.errors import InputError
 from concept_icd.report.reading.columns import Columns
-from concept_icd.report.reading.files import is_parquet, opened
 from concept_icd.report.reading.forms import Gold, GoldRows, Predictions
 from concept_icd.report.reading.labels import LabelReader
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -39,7 +40,9 @@ class Columns:
         if note is None:
             raise InputError(f"{where} has no column of note ids; name it note_id or hadm_id")
         taken = (note, patient, labels)
-        return cls(note, patient, labels, tuple(name for name in names if name.strip() and name not in taken))
+        unnamed = re.compile(r"\s*|Unnamed: \d+")  # the index of a data frame, also after pandas has read it back
+        rest = tuple(name for name in names if name not in taken and not unnamed.fullmatch(name))
+        return cls(note, patient, labels, rest)
 
     def codes(self, reader: LabelReader, where: object) -> tuple[str, ...]:
         """The codes of the remaining columns, in their order.

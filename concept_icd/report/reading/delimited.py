@@ -6,24 +6,21 @@ With a header they are a matrix, or have a column LABELS; without one each line 
 
 from __future__ import annotations
 
-import csv
-import io
+import itertools
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from concept_icd.corpora.files import opened
+from concept_icd.corpora.text_tables import delimiter, text_rows
 from concept_icd.errors import InputError
 from concept_icd.report.reading.arrow_files import matrix_gold, matrix_predictions
 from concept_icd.report.reading.columns import NOTE, Columns
-from concept_icd.report.reading.files import lines, opened
 from concept_icd.report.reading.forms import Gold, GoldRows, PredictionRows, Predictions
 from concept_icd.report.reading.labels import LabelReader
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-_LONGEST_CELL = 2**30  # discharge summaries stand in the cells of CAML's gold
 
 
 def read_predictions(path: str | Path, reader: LabelReader) -> Predictions:
@@ -52,12 +49,12 @@ def read_gold(path: str | Path, reader: LabelReader) -> Gold:
 
 def _header(path: str | Path) -> Columns | None:
     """The columns of the first line; None where it is a note already."""
-    with _rows(path) as rows:
+    with text_rows(path) as rows:
         names: list[str] = next(rows, [])
     if not names:
         raise InputError(f"{path} holds no line")
     if len(names) < 2:
-        raise InputError(f"{path}, line 1 has one cell: no |, comma or tab stands in it")
+        raise InputError(f"{path}, line 1 has one cell: no comma, semicolon, tab or | stands in it")
     if not any(name.strip().lower() in NOTE[:-1] for name in names) and names[0].strip():
         return None
     return Columns.of(names, path)
@@ -68,7 +65,7 @@ def _lists(
 ) -> Iterator[tuple[str, tuple[str, ...], str | None]]:
     """Note id, codes, patient of every line."""
     seen: dict[str, int] = {}
-    with _rows(path) as rows:
+    with text_rows(path) as rows:
         names = next(rows) if columns is not None else []
         for row in rows:
             if not row:
@@ -77,6 +74,8 @@ def _lists(
                 if columns is None:
                     note_id, cells, patient = row[0].strip(), row[1:], None
                 else:
+                    while len(row) > len(names) and not row[-1].strip():  # the empty cells behind a spreadsheet's last
+                        row.pop()
                     cell = dict(zip(names, row, strict=True))
                     note_id, cells = cell[columns.note].strip(), [cell[columns.labels or ""]]
                     patient = cell[columns.patient].strip() or None if columns.patient else None
@@ -101,8 +100,9 @@ def _matrix(path: str | Path, columns: Columns) -> pa.Table:
 
     beside = [name for name in (columns.note, columns.patient) if name is not None]
     types = dict.fromkeys(beside, pa.string()) | dict.fromkeys(columns.rest, pa.float64())
-    convert = pa.csv.ConvertOptions(column_types=types, include_columns=list(types))
-    parse = pa.csv.ParseOptions(delimiter=_delimiter(path))
+    point = "," if _has_decimal_commas(path, columns) else "."
+    convert = pa.csv.ConvertOptions(column_types=types, include_columns=list(types), decimal_point=point)
+    parse = pa.csv.ParseOptions(delimiter=delimiter(path))
     try:
         with opened(path) as file:
             block = pa.csv.ReadOptions(block_size=32 * 2**20)  # some rows of 9,000 cells
@@ -111,35 +111,23 @@ def _matrix(path: str | Path, columns: Columns) -> pa.Table:
         raise InputError(_first_fault(path, columns)) from error
 
 
+def _has_decimal_commas(path: str | Path, columns: Columns) -> bool:
+    """Whether the first rows have numbers such as 0,9, as spreadsheets outside the US write them."""
+    with text_rows(path) as rows:
+        names = next(rows)
+        first = list(itertools.islice(rows, 100))
+    return any("," in cell for row in first for name, cell in zip(names, row, strict=False) if name in columns.rest)
+
+
 def _first_fault(path: str | Path, columns: Columns) -> str:
-    with _rows(path) as rows:
+    with text_rows(path) as rows:
         names = next(rows)
         for row in rows:
             if row and len(row) != len(names):
                 return f"{path}, line {rows.line_num} has {len(row)} cells, the header {len(names)}"
             for name, cell in zip(names, row, strict=False):
                 try:
-                    float(cell if name in columns.rest else "0")
+                    float(cell.replace(",", ".") if name in columns.rest else "0")
                 except ValueError:
                     return f"{path}, line {rows.line_num}: the cell of {name} is no number"
     return f"{path} cannot be read as a table of numbers"
-
-
-@contextmanager
-def _rows(path: str | Path) -> Iterator[csv._reader]:  # type: ignore[name-defined]  # typeshed's name
-    before = csv.field_size_limit(_LONGEST_CELL)
-    delimiter = _delimiter(path)
-    try:
-        with opened(path) as file, io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
-            yield csv.reader(text, delimiter=delimiter)
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8; convert the file to UTF-8") from error
-    except csv.Error as error:
-        raise InputError(f"{path} is no table of text; write it anew as CSV") from error
-    finally:
-        csv.field_size_limit(before)
-
-
-def _delimiter(path: str | Path) -> str:
-    first = next(lines(path), (0, ""))[1]
-    return next((mark for mark in "|\t" if mark in first), ",")

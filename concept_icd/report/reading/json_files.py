@@ -10,9 +10,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from concept_icd.corpora.files import ending, lines, opened
 from concept_icd.errors import InputError
 from concept_icd.report.reading.columns import Columns
-from concept_icd.report.reading.files import ending, lines, opened
 from concept_icd.report.reading.forms import (
     Gold,
     GoldRows,

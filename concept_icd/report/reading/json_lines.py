@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from concept_icd.corpora.files import lines
 from concept_icd.errors import InputError
-from concept_icd.report.reading.files import lines
 from concept_icd.report.reading.forms import (
     Gold,
     GoldRows,

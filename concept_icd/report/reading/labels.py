@@ -11,10 +11,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from concept_icd.corpora.files import lines
 from concept_icd.errors import InputError
 from concept_icd.ontology import load_ontology
 from concept_icd.records import CodedNote, Kind, Note
-from concept_icd.report.reading.files import lines
 
 #: What is left of a procedure code that went through a number, and then got its dot.
 _SPOILT = re.compile(r"\d{1,2}\.\d{0,2}", re.ASCII)

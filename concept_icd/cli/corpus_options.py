@@ -1,0 +1,39 @@
+"""The options that say how a corpus is read, the same for every verb."""
+
+from __future__ import annotations
+
+import argparse
+
+#: Option -> the field of a note whose column it names.
+COLUMNS = {
+    "id": "note_id",
+    "text": "text",
+    "codes": "codes",
+    "diagnoses": "diagnoses",
+    "procedures": "procedures",
+    "patient": "patient_id",
+    "age": "age",
+    "sex": "sex",
+    "drugs": "drugs",
+    "split": "split",
+}
+
+
+def add_format(parser: argparse.ArgumentParser, of: str = "the corpus") -> None:
+    """`--format` and the columns."""
+    formats = "cmc2007, jsonl, csv, parquet, json-list, text or prepared"
+    parser.add_argument("--format", help=f"of {of}: {formats} (default: by what is there)")
+    add_columns(parser)
+
+
+def add_columns(parser: argparse.ArgumentParser) -> None:
+    """`--id-column NAME` and so on; without them the usual names are taken, and the guess is said."""
+    group = parser.add_argument_group("columns of a table, or fields of JSON lines, by their names in the file")
+    for option, field in COLUMNS.items():
+        group.add_argument(f"--{option}-column", metavar="NAME", help=f"holds {field}")
+
+
+def columns_of(args: argparse.Namespace) -> dict[str, str]:
+    """Field -> column, of those that were named."""
+    named = ((field, getattr(args, f"{option}_column", None)) for option, field in COLUMNS.items())
+    return {field: name for field, name in named if name is not None}
