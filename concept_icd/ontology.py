@@ -20,6 +20,8 @@ from concept_icd.resources import resource
 from concept_icd.title_search import TitleSearch
 
 TABLES = ("diagnoses.tsv", "procedures.tsv")
+#: Codes of earlier editions that the tables lack; a classification may do without.
+RETIRED = "retired.tsv"
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,9 @@ class Ontology:
         for table in TABLES:
             lines = (folder / table).read_text(encoding="utf-8").split("\n")
             self._rows.update((row[0], row) for row in (line.split("\t") for line in lines[1:] if line))
+        retired = folder / RETIRED
+        lines = retired.read_text(encoding="utf-8").split("\n") if retired.is_file() else []
+        self._retired = frozenset(line.split("\t")[0] for line in lines[1:] if line)
 
     def __contains__(self, code: object) -> bool:
         return code in self._rows
@@ -104,6 +109,20 @@ class Ontology:
         if code in self._rows:
             return self._rows[code][3]  # type: ignore[return-value]
         return next(shape.kind for shape in self._shapes if shape.dotted.fullmatch(self._well_formed(code)))
+
+    def had(self, code: str) -> bool:
+        """Whether some edition had this well-formed dotted code, billable or not.
+
+        The diagnoses are known for certain. Of the procedures that were retired no full list is at hand, so that one
+        below an inner node (36.01 below 36.0) counts as had.
+
+        >>> [load_ontology().had(code) for code in ("038.9", "250.0", "719.70", "36.01", "486.0", "E119")]
+        [True, True, True, True, False, False]
+        """
+        if code in self._rows or code in self._retired:
+            return True
+        above = self._nearest(code) if self.kind(code) == "procedure" else None
+        return above is not None and "-" not in above and self._rows[above][4] == "0"
 
     # Nodes --------------------------------------------------------------------------------------------------------
 

@@ -49,9 +49,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Reads, measures, writes and prints."""
+    from concept_icd.corpora.reading import say
     from concept_icd.report import write_comparison
     from concept_icd.report.comparison import GoldLabels, compare_systems
-    from concept_icd.report.reading import read_codes, read_gold
+    from concept_icd.report.reading import read_codes, read_gold, told_codes
     from concept_icd.report.runs import common_codes, find_runs, lay_out
 
     if args.draws < 0:
@@ -63,6 +64,9 @@ def run(args: argparse.Namespace) -> int:
     gold = read_gold(args.gold, chosen or (), args.split)
     named = "named by the user" if chosen else f"of {gold.task or 'the corpus'}"
     codes, named = common_codes(runs, chosen or gold.label_set, named)
+    assigned = Counter(code for listed in gold.codes.values() for code in listed)
+    for sentence in told_codes(assigned, frozenset(codes or ()), "gold assignments"):
+        say(f"{args.gold}: {sentence}")
     laid_out = lay_out(runs, gold, codes, named)
     matrices = laid_out[0][1]
     measured = GoldLabels(

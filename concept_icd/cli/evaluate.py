@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
     from concept_icd.report import evaluate, write_report
     from concept_icd.report.alignment import align
     from concept_icd.report.published import published_rows
-    from concept_icd.report.reading import read_codes, read_gold, read_predictions
+    from concept_icd.report.reading import read_codes, read_gold, read_predictions, told_codes
 
     _check(args)
     task = find_task(args.task) if args.task else None
@@ -100,6 +100,9 @@ def run(args: argparse.Namespace) -> int:
     threshold, decisions, source = _threshold(args, matrices, gold)
     train_counts, train_stays = _training(args, gold)
     extra: dict[str, Any] = {"coder": dict(predictions.versions)} if predictions.versions else {}
+    assigned = Counter(code for listed in gold.codes.values() for code in listed)
+    if told := told_codes(assigned, frozenset(labels or ()), "gold assignments"):
+        extra["code_checks"] = told
     benchmark = task.name if task else gold.task
     if benchmark is not None and benchmark in TASKS:
         comparison = published_rows(benchmark, matrices.codes, train_stays, len(matrices.note_ids))

@@ -62,6 +62,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _read_codes(path: Path) -> list[str]:
+    from concept_icd.code_checks import require_labels
+    from concept_icd.corpora.reading import say
     from concept_icd.errors import InputError
     from concept_icd.ontology import load_ontology
 
@@ -69,7 +71,11 @@ def _read_codes(path: Path) -> list[str]:
         lines = path.read_text(encoding="utf-8").split()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read the codes {path}: {error}") from error
-    return [load_ontology("icd9cm").parse(line) for line in lines]
+    ontology = load_ontology("icd9cm")
+    codes = [ontology.parse(line) for line in lines]
+    if told := require_labels(codes, ontology, path):
+        say(told)
+    return codes
 
 
 def _said(phrases: dict[str, list[str]], corpus: Path, bar: float) -> dict[str, list[str]]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,6 +88,7 @@ def run(args: argparse.Namespace) -> int:
 
     started = time.monotonic()
     notes = _read(args)
+    checks = code_checks(notes)
     counts = save_corpus(
         args.out,
         notes,
@@ -94,12 +97,28 @@ def run(args: argparse.Namespace) -> int:
         seed=args.seed if args.source == "synthetic" else None,
         seconds=time.monotonic() - started,
         overwrite=args.overwrite,
+        checks=checks,
     )
     if args.json:
-        print(json.dumps({"folder": str(args.out), "counts": counts}))
+        print(json.dumps({"folder": str(args.out), "counts": counts, **({"checks": checks} if checks else {})}))
     else:
         _print(args.out, counts)
+        print(*(check["why"] + "\n" for check in checks), sep="", end="")
     return 0
+
+
+def code_checks(notes: Sequence[CodedNote]) -> list[dict[str, Any]]:
+    """What is to be told of gold codes that cannot be billed, as a check of the manifest; nothing where all can."""
+    from concept_icd.code_checks import not_billable
+    from concept_icd.ontology import load_ontology
+
+    counts = Counter(code for coded in notes for code in coded.codes)
+    why = not_billable(counts, load_ontology("icd9cm"), "gold assignments")
+    return (
+        [{"name": "gold codes that cannot be billed", "found": why, "published": None, "ok": True, "why": why}]
+        if why
+        else []
+    )
 
 
 def _run_codiesp(args: argparse.Namespace) -> int:

@@ -23,12 +23,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs what is not done yet, prints the figures and names the report."""
+    from concept_icd.cli.prepare import code_checks
     from concept_icd.corpora import format_of, read_corpus
+    from concept_icd.corpora.reading import say
     from concept_icd.pipeline import run_pipeline
 
     prepared = (args.format or format_of(args.corpus)) == "prepared"
+    source = args.corpus if prepared else read_corpus(args.corpus, args.format, columns_of(args))
+    for check in () if prepared else code_checks(source):
+        say(check["why"])
     report = run_pipeline(
-        args.corpus if prepared else read_corpus(args.corpus, args.format, columns_of(args)),
+        source,
         args.out,
         ["--config", args.config, *args.options],
         title=f"{args.corpus.resolve().name}: {args.config}",

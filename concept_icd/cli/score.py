@@ -135,8 +135,9 @@ def _concepts(args: argparse.Namespace) -> ConceptSet:
     from pathlib import Path
 
     from concept_icd.artifacts import read_manifest
+    from concept_icd.code_checks import require_labels
     from concept_icd.concepts import ConceptSet
-    from concept_icd.corpora.reading import decode
+    from concept_icd.corpora.reading import decode, say
     from concept_icd.errors import InputError
     from concept_icd.ontology import load_ontology
     from concept_icd.tuning.folder import CONCEPTS
@@ -151,7 +152,11 @@ def _concepts(args: argparse.Namespace) -> ConceptSet:
         lines = decode(Path(args.codes).read_bytes()).split("\n")
     except OSError as error:
         raise InputError(f"--codes {args.codes}: {error.strerror or error}; name a file, or all") from error
-    return ConceptSet.expand([line.strip() for line in lines if line.strip()], ontology)
+    codes = [line.strip() for line in lines if line.strip()]
+    concepts = ConceptSet.expand(codes, ontology)
+    if told := require_labels(codes, ontology, args.codes):
+        say(told)
+    return concepts
 
 
 def _descent(args: argparse.Namespace, concepts: ConceptSet) -> tuple[DescentRule, Descent] | tuple[None, None]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 from xml.parsers import expat
 
+from concept_icd.code_checks import require_had
 from concept_icd.corpora.files import opened
 from concept_icd.corpora.reading import Entry, Failure, flaw, strictly, without_duplicates
 from concept_icd.errors import InputError
@@ -75,6 +76,7 @@ def _report(report: ElementTree.Element, split: str | None, ontology: Ontology) 
     for element in report.iterfind("codes/code"):
         given.setdefault(element.get("origin", ""), {})[(element.text or "").strip()] = None
     gold = dict.fromkeys(ontology.parse(code, kind="diagnosis") for code in given.pop(MAJORITY, {}))
+    require_had(gold, ontology, "gold codes")
     # The companies' own codes stay as typed but for stray dots (".786.2", "518."): a slip of one annotator
     # ("27.00") is no reason to refuse the report.
     annotations = {origin: tuple(dict.fromkeys(code.strip(".") for code in given[origin])) for origin in sorted(given)}

@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from concept_icd.code_checks import require_had
 from concept_icd.corpora.files import LONGEST, byte_lines, printable
 from concept_icd.corpora.reading import Entry, Failure, decode, flaw, say, strictly, without_duplicates
 from concept_icd.errors import InputError
@@ -187,6 +188,8 @@ def _codes(values: Any, field: str, ontology: Ontology, kind: Kind | None = None
         if kind is not None and ontology.kind(code) != kind:
             raise InputError(f"{code} in {field!r} is a {ontology.kind(code)} code, not a {kind} code")
         codes.append(code)
+    if field != "annotations":  # what annotators typed is kept, slips and all
+        require_had(codes, ontology, f"codes in {field!r}")
     return tuple(dict.fromkeys(codes))
 
 

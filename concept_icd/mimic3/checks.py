@@ -131,6 +131,8 @@ def _codes(kind: Kind, found: Found, ontology: Ontology) -> Iterator[Check]:
     old = outside(ontology, own.distinct)
     why = f"retired or since then divided, kept as they are: {_named(old)}" if old else ""
     yield _check(f"{kind} codes outside the billable ones of v32", len(old), why=why)
+    if never := [code for code in old if not ontology.had(code)]:
+        yield _check(f"{kind} codes that no edition had", len(never), why=f"kept as they are: {_named(never)}")
     if own.undescribed is not None:
         name = f"{kind} codes that {TITLE_TABLES[kind]} lacks"
         why = f"without a description there, kept: {_named(own.undescribed)}" if own.undescribed else ""

@@ -14,6 +14,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
+from concept_icd.code_checks import never_had
 from concept_icd.code_shapes import ICD9CM, CodeShape
 from concept_icd.errors import InputError
 from concept_icd.mimic3.tables import Table, Tables, load, require_ids
@@ -84,7 +85,7 @@ def read_codes(connection: duckdb.DuckDBPyConnection, tables: Tables) -> Codes:
 
 
 def outside(ontology: Ontology, codes: frozenset[str]) -> tuple[str, ...]:
-    """The codes that may not stand on a claim of the shipped version: retired or since then divided; sorted."""
+    """The codes that may not stand on a claim of the shipped version: retired, since then divided, or none; sorted."""
     return tuple(sorted(code for code in codes if code not in ontology or not ontology.billable(code)))
 
 
@@ -102,6 +103,12 @@ def read_kind(connection: duckdb.DuckDBPyConnection, tables: Tables, kind: Kind)
     odd = {code: rows_of[code] for code in sorted(rows_of) if not shape.dotted.fullmatch(dotted[code])}
     if sum(odd.values()) > ODD_SHARE * rows:
         raise InputError(f"{table.path}: {next(iter(odd))!r} and others are no ICD-9-CM {kind} codes")
+    ontology = load_ontology("icd9cm")
+    spelt = {dotted[code]: number for code, number in rows_of.items() if code not in odd}
+    strange = {code: number for code, number in spelt.items() if not ontology.had(code)}
+    if sum(strange.values()) > ODD_SHARE * rows:
+        sentence = never_had(spelt, ontology, f"{kind} rows")
+        raise InputError(f"{table.path}: {sentence}; is it a table of another classification, such as ICD-10?")
     in_order = connection.execute(f"""
         SELECT hadm_id, code FROM {name} WHERE code <> '' AND hadm_id IS NOT NULL
         ORDER BY hadm_id, place NULLS LAST, rowid

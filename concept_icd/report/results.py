@@ -136,7 +136,8 @@ def evaluate(
         titles: code -> title. draws: most samples of the intervals (`metrics.intervals`); 0 gives no intervals.
         extra: "levels" (from `level_metrics`), "systems" (name -> figures of another system or bound on the same
             notes), "published" (`Comparison.to_dict`), "coder" (its versions, which say whether it was fitted on
-            in-sample scores); any other key is stored as it is.
+            in-sample scores), "code_checks" (sentences on gold codes that cannot be billed); any other key is stored
+            as it is.
 
     Raises:
         ValueError: matrices that are no such matrices, names that do not fit them, a threshold without its source,
@@ -267,10 +268,9 @@ def _interp(name: str) -> str:
 
 
 def _stamps(extra: Mapping[str, Any]) -> list[str]:
-    """A coder's versions (`ConceptCoder.versions`) say what its heads were fitted on."""
-    if "IN-SAMPLE" in str(extra.get("coder", {}).get("heads_fitted_on", "")):
-        return [IN_SAMPLE]
-    return []
+    """A coder's versions (`ConceptCoder.versions`) say what its heads were fitted on; codes may have lost zeros."""
+    in_sample = "IN-SAMPLE" in str(extra.get("coder", {}).get("heads_fitted_on", ""))
+    return [*([IN_SAMPLE] if in_sample else []), *extra.get("code_checks", ())]
 
 
 def _code_rows(

@@ -32,9 +32,10 @@ from concept_icd.artifacts import (
     writing,
 )
 from concept_icd.base_model import load_model
+from concept_icd.code_checks import require_labels
 from concept_icd.concepts import ConceptSet
 from concept_icd.corpora import load_corpus
-from concept_icd.corpora.reading import decode
+from concept_icd.corpora.reading import decode, say
 from concept_icd.errors import InputError
 from concept_icd.folds import group_folds
 from concept_icd.model_reference import fingerprint_of
@@ -225,6 +226,8 @@ def _read_labels(path: Path, ontology: Ontology) -> tuple[str, ...]:
             ontology.resolve(label)
         except InputError:  # without its words: the file may be a note, named by mistake
             raise InputError(f"{path}, line {number}: not a dotted {ontology.name} code") from None
+    if told := require_labels(list(labels), ontology, path):
+        say(told)
     return tuple(sorted(labels, key=labels.__getitem__))
 
 

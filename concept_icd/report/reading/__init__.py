@@ -21,23 +21,30 @@ to NumPy without a Python object a cell. Codes are text everywhere.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
+from types import ModuleType
 
-from concept_icd.corpora.files import ending, is_feather, is_parquet
+from concept_icd.code_checks import never_had
+from concept_icd.corpora.files import ending, is_feather, is_parquet, printable
+from concept_icd.corpora.reading import say
 from concept_icd.errors import InputError
+from concept_icd.ontology import load_ontology
 from concept_icd.report.reading import arrow_files, delimited, json_files, json_lines
 from concept_icd.report.reading.corpus import read_corpus_gold
 from concept_icd.report.reading.forms import Gold, Predictions
-from concept_icd.report.reading.labels import LabelReader, kind_of, read_codes
+from concept_icd.report.reading.labels import LabelReader, kind_of, read_codes, told_codes
 
-__all__ = ["Gold", "Predictions", "kind_of", "read_codes", "read_gold", "read_predictions"]
+__all__ = ["Gold", "Predictions", "kind_of", "read_codes", "read_gold", "read_predictions", "told_codes"]
 
-_TEXT_TABLES = (".csv", ".psv", ".tsv")
+_TEXT_TABLES = (".csv", ".psv", ".tsv", ".tab")
 
 
 def read_predictions(path: str | Path, labels: Iterable[str] = ()) -> Predictions:
     """The predictions of a file.
+
+    Codes that cannot be billed, or that no edition had, are said on stderr: a model may have them on purpose.
 
     Args:
         labels: a label set; what is spelled as one of them is that label, all else must be an ICD-9-CM code.
@@ -48,13 +55,10 @@ def read_predictions(path: str | Path, labels: Iterable[str] = ()) -> Prediction
     reader = LabelReader(labels)
     if Path(path).is_dir():
         raise InputError(f"{path} is a folder; predictions are one file")
-    if is_feather(path) or is_parquet(path):
-        return arrow_files.read_predictions(path, reader)
-    if ending(path) in _TEXT_TABLES:
-        return delimited.read_predictions(path, reader)
-    if json_files.is_one_json(path):
-        return json_files.read_predictions(path, reader)
-    return json_lines.read_predictions(path, reader)
+    found = _reader_of(path).read_predictions(path, reader)
+    for sentence in told_codes(Counter(found.codes), reader.labels, "codes that the predictions name"):
+        say(f"{printable(path)}: {sentence}")
+    return found
 
 
 def read_gold(path: str | Path, labels: Iterable[str] = (), split: str | None = None) -> Gold:
@@ -68,10 +72,19 @@ def read_gold(path: str | Path, labels: Iterable[str] = (), split: str | None = 
         return read_corpus_gold(path, split)
     if split is not None:
         raise InputError(f"{path} is a file: only a prepared corpus has splits")
+    found = _reader_of(path).read_gold(path, reader)
+    counts = Counter(code for codes in found.codes.values() for code in codes)
+    if sentence := never_had(counts, load_ontology("icd9cm"), "gold assignments", reader.labels):
+        raise InputError(
+            f"{path}: {sentence}; is it another classification, or did they go through a number? Labels that a "
+            "benchmark has on purpose are taken as they are where --codes names them"
+        )
+    return found
+
+
+def _reader_of(path: str | Path) -> ModuleType:
     if is_feather(path) or is_parquet(path):
-        return arrow_files.read_gold(path, reader)
+        return arrow_files
     if ending(path) in _TEXT_TABLES:
-        return delimited.read_gold(path, reader)
-    if json_files.is_one_json(path):
-        return json_files.read_gold(path, reader)
-    return json_lines.read_gold(path, reader)
+        return delimited
+    return json_files if json_files.is_one_json(path) else json_lines

@@ -7,11 +7,13 @@ A published label need not be a code: where a procedure code went through a numb
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from concept_icd.corpora.files import lines
+from concept_icd.code_checks import never_had, not_billable
+from concept_icd.corpora.files import lines, printable
+from concept_icd.corpora.reading import say
 from concept_icd.errors import InputError
 from concept_icd.ontology import load_ontology
 from concept_icd.records import CodedNote, Kind, Note
@@ -27,7 +29,7 @@ class LabelReader:
 
     def __init__(self, labels: Iterable[str] = ()) -> None:
         self._ontology = load_ontology("icd9cm")
-        self._labels = frozenset(labels)
+        self.labels = frozenset(labels)
         self._known: dict[tuple[Any, Any], str] = {}
 
     def read(self, text: Any, kind: Any = None) -> str:
@@ -44,13 +46,24 @@ class LabelReader:
             label = text.strip()
             if len(label) > _LONGEST:  # it may be a note: not to be quoted
                 raise InputError(f"a text of {len(label)} characters stands where a code is expected")
-            self._known[text, kind] = label if label in self._labels else self._ontology.parse(label, kind)
+            self._known[text, kind] = label if label in self.labels else self._ontology.parse(label, kind)
         return self._known[text, kind]
 
     def read_all(self, texts: Iterable[Any]) -> tuple[str, ...]:
         """The labels of texts such as "428.0" and "428.0;401.9", each once, in order; blanks are skipped."""
         parts = (part for text in texts for part in (text.split(";") if isinstance(text, str) else [text]))
         return tuple(dict.fromkeys(self.read(part) for part in parts if not isinstance(part, str) or part.strip()))
+
+
+def told_codes(counts: Mapping[str, int], labels: Collection[str], what: str) -> list[str]:
+    """Sentences on codes that no edition had and on those that cannot be billed, but for labels of a known set.
+
+    Args:
+        counts: label -> how often it stands there.
+    """
+    ontology = load_ontology("icd9cm")
+    found = (check(counts, ontology, what, labels) for check in (never_had, not_billable))
+    return [sentence for sentence in found if sentence]
 
 
 def kind_of(label: str) -> Kind:
@@ -89,4 +102,7 @@ def read_codes(path: str | Path) -> tuple[str, ...]:
             raise InputError(f"{path}, line {number}: {error}") from error
     if not found:
         raise InputError(f"{path} names no code")
+    counts = dict.fromkeys((label for label in found if not label.endswith(".")), 1)  # "66." is spoilt on purpose
+    for sentence in told_codes(counts, (), "labels"):
+        say(f"{printable(path)}: {sentence}")
     return tuple(found)
