@@ -189,5 +189,5 @@ def test_label_sets_that_concepts_are_asked_for(tmp_path, capsys):
     for read in (_read_codes, lambda path: _read_labels(path, ICD9)):
         assert tuple(read(lines(tmp_path / "codes", "486", "428"))) == ("486", "428")
         assert "1 of the 2 labels are no billable codes of ICD-9-CM: 428 (a trailing zero" in capsys.readouterr().err
-        with pytest.raises(InputError, match="codes: 1 of the 2 labels are codes that no edition .* had: E119"):
+        with pytest.raises(InputError, match="1 of the 2 labels are codes that no edition of ICD-9-CM had"):
             read(lines(tmp_path / "codes", "486", "E119"))
