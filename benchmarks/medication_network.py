@@ -26,7 +26,7 @@ from scipy.sparse import csr_array
 from concept_icd.artifacts import write_json
 from concept_icd.models.medications.checks import STUDY
 from concept_icd.models.medications.folder import save_stays
-from concept_icd.models.medications.model import MedicationModel, new_networks
+from concept_icd.models.medications.model import ALL, NEVER, MedicationModel, Part, new_network
 from concept_icd.models.medications.records import Targets
 from concept_icd.models.medications.strategy import Strategy
 from concept_icd.models.medications.synthetic_stays import SyntheticStays, synthetic_stays
@@ -55,11 +55,16 @@ def study_targets(stays: int, nodes: int, seed: int) -> Targets:
 def random_model(strategy: Strategy, made: SyntheticStays, targets: Targets, seed: int) -> MedicationModel:
     """Untrained."""
     torch.manual_seed(seed)
-    networks = new_networks(strategy, len(made.stays.input_names), targets.levels)
-    for _, network in networks:
-        network.eval()
+    network = new_network(strategy, len(made.stays.input_names), len(targets.nodes)).eval()
     return MedicationModel(
-        strategy, made.stays.input_names, targets.nodes, targets.levels, targets.parents, targets.billed, networks
+        strategy=strategy,
+        input_names=made.stays.input_names,
+        nodes=targets.nodes,
+        levels=tuple(targets.levels),
+        parents=targets.parents,
+        billed=targets.billed,
+        parts=(Part(ALL, torch.arange(len(targets.nodes)), strategy, network),),
+        rest=np.full(len(targets.nodes), NEVER, dtype=np.float32),
     )
 
 
@@ -114,7 +119,7 @@ def main() -> None:
         "inputs": len(made.stays.input_names),
         "nodes": args.nodes,
         "network": {"hidden": strategy.hidden, "units": strategy.units},
-        "parameters": sum(p.numel() for _, network in model.networks for p in network.parameters()),
+        "parameters": sum(p.numel() for part in model.parts for p in part.network.parameters()),
         "logits": logits,
         "codes": whole,
         "study_seconds_on_a_t4": STUDY_SECONDS,

@@ -25,9 +25,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     study.add_argument("--folds", type=int, default=3, metavar="N", help="how many (default: 3)")
     held = "dev stays, and test stays, of a draw (default: the paper's share)"
     study.add_argument("--held-out", type=int, metavar="N", help=held)
-    chosen = "what epochs and options are chosen by on dev stays (default: the strategy's, ndcg)"
-    study.add_argument("--select", choices=("ndcg", "micro_auprc", "micro_f1"), help=chosen)
-    study.add_argument("--trials", type=int, default=0, metavar="N", help="Hyperband trials a strategy (default: none)")
+    chosen = (
+        "target metrics that epochs and options are chosen by on dev stays: ndcg, micro_auprc, macro_auprc, micro_auc, "
+        "macro_auc, micro_f1, macro_f1; of several, every strategy is run for each (default: the strategy's, ndcg)"
+    )
+    study.add_argument("--select", nargs="+", metavar="METRIC", help=chosen)
+    searched = "search the options of every strategy in every fold by Hyperband, as the study did: about 1,500 networks"
+    study.add_argument("--search", action="store_true", help=searched)
+    most = "most epochs of the search, by which it draws its options (default: 150)"
+    study.add_argument("--search-epochs", type=int, default=150, metavar="N", help=most)
+    study.add_argument("--search-iterations", type=int, default=2, metavar="N", help="of the search (default: 2)")
+    study.add_argument("--search-executions", type=int, default=3, metavar="N", help="of each draw (default: 3)")
     study.add_argument("--units", type=int, help="units of a layer, instead of the strategy's; of a search, the most")
     study.add_argument("--epochs", type=int, help="most epochs, instead of the strategy's")
     subset = "stays that a code needs to be in the subset (default: 100, as in the paper)"
@@ -46,6 +54,7 @@ def run(args: argparse.Namespace) -> int:
     from concept_icd.models.medications.folder import load_stays
     from concept_icd.models.medications.folds import monte_carlo_folds, patient_folds
     from concept_icd.models.medications.model import device_of
+    from concept_icd.models.medications.search import Hyperband
     from concept_icd.models.medications.strategy import read_strategy, shipped_strategies
     from concept_icd.models.medications.study import run_study
     from concept_icd.models.medications.study_page import render_study
@@ -55,15 +64,17 @@ def run(args: argparse.Namespace) -> int:
     for name in ("folds", "draws", "subset_from"):
         if getattr(args, name) < 1:
             raise InputError(f"--{name.replace('_', '-')} {getattr(args, name)}: a number from 1 up is needed")
-    if args.trials < 0:
-        raise InputError(f"--trials {args.trials}: a number from 0 up is needed")
+    hyperband = None
+    if args.search:
+        hyperband = Hyperband(args.search_epochs, 3, args.search_iterations, args.search_executions)
     device = device_of(args.device)
-    changes = {
-        key: value
-        for key, value in (("units", args.units), ("epochs", args.epochs), ("select", args.select))
-        if value is not None
-    }
-    strategies = {Path(name).stem: read_strategy(name, **changes) for name in args.strategies or shipped_strategies()}
+    changes = {key: value for key, value in (("units", args.units), ("epochs", args.epochs)) if value is not None}
+    strategies = {}
+    for name in args.strategies or shipped_strategies():
+        for select in args.select or [None]:
+            own = changes if select is None else changes | {"select": select}
+            by = f"-by-{select}" if len(args.select or ()) > 1 else ""
+            strategies[f"{Path(name).stem}{by}"] = read_strategy(name, **own)
     strategies = {
         name: dataclasses.replace(own, subset_from=args.subset_from) if own.subset_from else own
         for name, own in strategies.items()
@@ -84,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
         strategies,
         args.out,
         kept=subset(prepared.targets, args.subset_from),
-        trials=args.trials,
+        hyperband=hyperband,
         seed=args.seed,
         device=device,
         draws=args.draws,
@@ -106,12 +117,15 @@ def _command(args: argparse.Namespace) -> str:
     words = ["concept-icd", "study", "medications", "--stays", args.stays.name]
     if args.strategies:
         words += ["--strategies", *(Path(name).name for name in args.strategies)]
+    if args.select:
+        words += ["--select", *args.select]
+    if args.search:
+        words.append("--search")
     for name in (
         "split_by",
         "folds",
         "held_out",
-        "select",
-        "trials",
+        *(("search_epochs", "search_iterations", "search_executions") if args.search else ()),
         "units",
         "epochs",
         "subset_from",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -54,8 +54,8 @@ class DrugView:
     def hash(self) -> str:
         """See `View`."""
         model, digest = self.model, hashlib.sha256()
-        for _, network in model.networks:
-            for tensor in network.state_dict().values():
+        for part in model.parts:
+            for tensor in part.network.state_dict().values():
                 digest.update(tensor.numpy().tobytes())
         return hash_of(
             [self.codes, self.nodes, model.input_names, model.nodes, asdict(model.strategy), digest.hexdigest()]
@@ -76,11 +76,15 @@ class DrugView:
         return cls(codes, tuple(map(concepts.meaning, codes)), MedicationModel.load(folder))
 
 
+#: Ours: training begins at the frequencies, every training note trains, and the dev notes say when to stop.
+NETWORK = Strategy(bias="log_odds", stop_share=0.0, patience=5, epochs=50)
+
+
 @dataclass(frozen=True)
 class DrugRecipe:
     """How the network is trained: see `Strategy`."""
 
-    strategy: Strategy = field(default_factory=Strategy)
+    strategy: Strategy = NETWORK
 
     def fit(
         self, notes: Sequence[CodedNote], gold: np.ndarray, concepts: ConceptSet, fold: np.ndarray, seed: int

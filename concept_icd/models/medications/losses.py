@@ -7,11 +7,18 @@ With y in {0, 1} and s = sigmoid(logit) of a node v:
     tree_min     -y log min_{above} s - (1 - y) log(1 - max_{below} s)                    (Li et al. 2022, eq. 5)
     mc           -y log max_{below} (y s) - (1 - y) log(1 - max_{below} s)                (Giunchiglia 2020, MCLoss)
 
-"above" and "below" include the node itself. What the study did not print (the exact form of its weights) is said where
-it was filled in.
+"above" and "below" include the node itself; w_1 and w_0 are weights of a node: of its group (`level_weights`), of how
+rare it is (`imbalance_weights`), or of that, normalised (`normalised_weights`). To the loss comes, where asked for,
+
+    output_l2    lambda sum over outputs |w|^2
+    tree_l2      lambda sum over pairs of parent and child |(w, b) of the child - (w, b) of the parent|^2
+                                                                                  (after Gopal and Yang 2013, eq. 3)
 """
 
 from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -21,17 +28,17 @@ from concept_icd.models.medications.hierarchy import Tree
 
 
 def bce_loss(
-    logits: torch.Tensor, gold: torch.Tensor, positive: torch.Tensor | None = None, node: torch.Tensor | None = None
+    logits: torch.Tensor, gold: torch.Tensor, positive: torch.Tensor | None = None, negative: torch.Tensor | None = None
 ) -> torch.Tensor:
     """Binary cross-entropy.
 
     Args:
-        logits, gold: (stays, nodes). positive: (nodes,) weight of y = 1. node: (nodes,) weight of both terms.
+        logits, gold: (stays, nodes). positive, negative: (nodes,) weights of y = 1 and of y = 0; None: 1.
     """
-    loss = softplus(logits) - gold * logits
-    if positive is not None:
-        loss = loss + (positive - 1) * gold * softplus(-logits)
-    return (loss if node is None else loss * node).mean()
+    if positive is None and negative is None:
+        return (softplus(logits) - gold * logits).mean()
+    true, false = gold * softplus(-logits), (1 - gold) * softplus(logits)
+    return ((true if positive is None else positive * true) + (false if negative is None else negative * false)).mean()
 
 
 def focal_loss(logits: torch.Tensor, gold: torch.Tensor, gamma: float) -> torch.Tensor:
@@ -54,29 +61,54 @@ def mc_loss(logits: torch.Tensor, gold: torch.Tensor, tree: Tree) -> torch.Tenso
     return torch.where(gold > 0, positive, softplus(tree.subtree_max(logits))).mean()
 
 
-def tree_l2(weight: torch.Tensor, parents: torch.Tensor) -> torch.Tensor:
-    """Half the squared distance of each node's output weights to its parent's (Gopal and Yang 2013, eq. 3).
+def tree_l2(weight: torch.Tensor, bias: torch.Tensor, parents: torch.Tensor) -> torch.Tensor:
+    """Sum over pairs of parent and child of the squared distance of their outputs' weights and biases.
 
     Args:
-        weight: (nodes, units). parents: int64 (nodes,), -1 for a root, which is pulled to zero.
+        weight: (nodes, units). bias: (nodes,). parents: int64 (nodes,), -1 for a root, which nothing pulls.
     """
-    above = torch.where(parents[:, None] >= 0, weight[parents.clamp(min=0)], torch.zeros_like(weight))
-    return 0.5 * (weight - above).square().sum()
+    children = torch.nonzero(parents >= 0)[:, 0]
+    above = parents[children]
+    return (weight[children] - weight[above]).square().sum() + (bias[children] - bias[above]).square().sum()
 
 
-def level_weights(levels: tuple[str, ...]) -> np.ndarray:
-    """(nodes,) float64: nodes / |level|, normalised to mean 1: every level weighs the same as a whole."""
-    counts = {level: levels.count(level) for level in set(levels)}
-    weights = np.array([len(levels) / counts[level] for level in levels])
+def level_weights(levels: Sequence[str]) -> np.ndarray:
+    """(nodes,) float64: all nodes / nodes of the group, over the mean of that: every group weighs the same.
+
+    The groups are the study's four: chapters, sections, categories, and all that lies below together.
+
+    >>> level_weights(("chapter", "section", "subcategory", "code")).tolist()
+    [1.3333333333333333, 1.3333333333333333, 0.6666666666666666, 0.6666666666666666]
+    """
+    groups = ["below" if level in ("subcategory", "code") else level for level in levels]
+    counts = Counter(groups)
+    weights = np.array([len(groups) / counts[group] for group in groups])
     return weights / weights.mean()
 
 
-def imbalance_weights(positives: np.ndarray, stays: int, cap: float, normalised: bool = False) -> np.ndarray:
+def imbalance_weights(positives: np.ndarray, stays: int, cap: float) -> np.ndarray:
     """(nodes,) float64: min(cap, N / n - 1), the weight of y = 1; a node never seen has the cap.
 
     Args:
-        positives: n, stays of each node. stays: N. normalised: divided by the mean, so that the mean is 1.
+        positives: n, stays of each node. stays: N.
     """
     ratio = np.divide(stays, positives, out=np.full(len(positives), np.inf), where=positives > 0) - 1
-    weights = np.minimum(ratio, cap)
-    return weights / weights.mean() if normalised else weights
+    return np.minimum(ratio, cap)
+
+
+def normalised_weights(weights: np.ndarray, frequency: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Imbalance weights, normalised node by node: those of y = 1 and of y = 0, float64 (nodes,) each.
+
+    w / z and 1 / z with z = 1 + f (w - 1), so that the mean weight over the stays of a node is 1.
+
+    Args:
+        weights: w of `imbalance_weights`. frequency: f = n / N.
+
+    >>> weights, frequency = imbalance_weights(np.array([25]), 100, cap=2.0), np.array([0.25])
+    >>> [values.tolist() for values in normalised_weights(weights, frequency)]
+    [[1.6], [0.8]]
+    """
+    z = 1 + frequency * (weights - 1)
+    always = z <= 0  # every stay has the node: w = 0 and f = 1, where w / z goes to 1/2 and there is no y = 0
+    safe = np.where(always, 1.0, z)
+    return np.where(always, 0.5, weights / safe), np.where(always, 0.0, 1 / safe)

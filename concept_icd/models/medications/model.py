@@ -1,7 +1,7 @@
 """A trained strategy: from the inputs of stays to logits of nodes, streamed, and as a folder.
 
-OUT/medications.json      strategy, inputs, nodes, levels, billed nodes, thresholds
-OUT/networks.safetensors  weights of its network, or of one for each level; parents
+OUT/medications.json      strategy, inputs, nodes, levels, billed nodes, thresholds, the options of each network
+OUT/networks.safetensors  weights of each network, the rows of its nodes; parents; logits of nodes without a network
 """
 
 from __future__ import annotations
@@ -28,6 +28,29 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 SETTINGS, WEIGHTS = "medications.json", "networks.safetensors"
+#: Raised when the files, or what they mean, change: another version says so instead of misreading.
+FORMAT_VERSION = 2
+#: The logit of a node that never is: its probability is 0.
+NEVER = -1e4
+#: The one network of all nodes, and that of the codes on bills.
+ALL, BILLING = "all", "billing"
+#: The study's networks of a level, each a set of nodes; ours are the levels of the tree.
+STUDY_GROUPS = ("chapter", "section", "category", BILLING)
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One network.
+
+    Attributes:
+        group: what it answers: `ALL`, a level, or `BILLING`. rows: int64, its nodes. strategy: its options.
+        network: in evaluation mode.
+    """
+
+    group: str
+    rows: torch.Tensor
+    strategy: Strategy
+    network: MedicationNetwork
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,8 +59,9 @@ class MedicationModel:
 
     Attributes:
         input_names: columns that it reads. nodes, levels, parents, billed: see `records.Targets`.
-        networks: of each its nodes, int64, and itself, in evaluation mode.
-        thresholds: level -> the probability from which a node of the level is accepted (`study.choose_thresholds`).
+        parts: its networks; where two answer a node, the later one does, unless a group is asked for.
+        rest: float32 (nodes,), the logits of nodes that no network answers.
+        thresholds: level -> the probability from which a node of the level is accepted (`figures.choose_thresholds`).
     """
 
     strategy: Strategy
@@ -46,34 +70,47 @@ class MedicationModel:
     levels: tuple[str, ...]
     parents: np.ndarray
     billed: np.ndarray
-    networks: tuple[tuple[torch.Tensor, MedicationNetwork], ...]
+    parts: tuple[Part, ...]
+    rest: np.ndarray
     thresholds: Mapping[str, float] = field(default_factory=dict)
 
     @torch.inference_mode()
-    def iter_logits(self, inputs: csr_array, batch: int = 1024) -> Iterator[np.ndarray]:
+    def iter_logits(self, inputs: csr_array, batch: int = 1024, group: str | None = None) -> Iterator[np.ndarray]:
         """Logits float32 (up to `batch` stays, nodes), in the order of the stays.
 
         Args:
             inputs: float32 (stays, inputs), sparse, its columns those of `input_names` (`aligned_inputs`).
+            group: where the model has a network of this group, what that one says of its nodes counts.
         """
-        device = self.networks[0][1].output.weight.device
-        tree = Tree.of(self.parents).to(device)
+        for part in self.parts:
+            part.network.eval()
+        device = self.parts[0].network.output.weight.device
+        tree, rest = Tree.of(self.parents).to(device), torch.from_numpy(self.rest).to(device)
+        parts = sorted(self.parts, key=lambda part: part.group == group)  # who writes last is heard
         for start in range(0, inputs.shape[0], batch):
             dense = torch.from_numpy(inputs[start : start + batch].toarray()).to(device)
-            yield rolled(answers(self.networks, dense, len(self.nodes)), tree, self.strategy.roll).cpu().numpy()
+            logits = rest.repeat(len(dense), 1)
+            for part in parts:
+                logits[:, part.rows.to(device)] = part.network(dense)
+            yield rolled(logits, tree, self.strategy.roll).cpu().numpy()
 
-    def logits(self, inputs: csr_array) -> np.ndarray:
+    def logits(self, inputs: csr_array, group: str | None = None) -> np.ndarray:
         """All at once, float32 (stays, nodes)."""
-        parts = list(self.iter_logits(inputs))
+        parts = list(self.iter_logits(inputs, group=group))
         return np.concatenate(parts) if parts else np.empty((0, len(self.nodes)), dtype=np.float32)
 
     def save(self, folder: Path) -> None:
         """Writes both files into an existing folder."""
-        tensors = {f"{k}.{name}": value for k, (_, net) in enumerate(self.networks) for name, value in _state(net)}
+        tensors = {"parents": torch.from_numpy(self.parents), "rest": torch.from_numpy(self.rest)}
+        for k, part in enumerate(self.parts):
+            tensors[f"{k}.rows"] = part.rows.cpu()
+            tensors |= {f"{k}.network.{name}": value for name, value in _state(part.network)}
         with writing(folder / WEIGHTS):
-            save_file({**tensors, "parents": torch.from_numpy(self.parents)}, folder / WEIGHTS)
+            save_file(tensors, folder / WEIGHTS)
         settings = {
+            "format_version": FORMAT_VERSION,
             "strategy": dataclasses.asdict(self.strategy),
+            "networks": [{"group": part.group, "strategy": dataclasses.asdict(part.strategy)} for part in self.parts],
             "inputs": self.input_names,
             "nodes": self.nodes,
             "levels": self.levels,
@@ -88,27 +125,37 @@ class MedicationModel:
         """Reads what `save` wrote.
 
         Raises:
-            InputError: a file is missing, damaged or of another form.
+            InputError: a file is missing, damaged, of another form or version.
         """
         folder = Path(folder)
         if not (folder / SETTINGS).is_file():
             told = "name a strategy's fold in the folder of a study, such as runs/medications/multitask/fold-0"
             raise InputError(f"{folder} has no {SETTINGS}, so there is no medication network in it; {told}")
         settings = read_json(folder / SETTINGS)
+        if not isinstance(settings, dict) or settings.get("format_version") != FORMAT_VERSION:
+            raise InputError(f"the medication network in {folder} is of another version of concept-icd: train it again")
         try:
             if sha256(folder / WEIGHTS) != settings["weights_sha256"]:
                 raise InputError(f"{folder / WEIGHTS} is damaged or another model's: train it again")
             tensors = load_file(folder / WEIGHTS)
-            strategy, levels = Strategy(**settings["strategy"]), tuple(settings["levels"])
-            networks = new_networks(strategy, len(settings["inputs"]), levels)
-            for k, (_, network) in enumerate(networks):
-                own = {name: tensors[f"{k}.{name}"] for name in network.state_dict()}
-                network.load_state_dict(own)
-                network.to(device).eval()
             nodes, names = tuple(settings["nodes"]), tuple(settings["inputs"])
-            billed = np.isin(np.arange(len(nodes)), settings["billed"])
-            thresholds = dict(settings["thresholds"])
-            return cls(strategy, names, nodes, levels, tensors["parents"].numpy(), billed, networks, thresholds)
+            parts = []
+            for k, own in enumerate(settings["networks"]):
+                strategy, rows = Strategy(**own["strategy"]), tensors[f"{k}.rows"]
+                network = new_network(strategy, len(names), len(rows))
+                network.load_state_dict({name: tensors[f"{k}.network.{name}"] for name in network.state_dict()})
+                parts.append(Part(own["group"], rows, strategy, network.to(device).eval()))
+            return cls(
+                strategy=Strategy(**settings["strategy"]),
+                input_names=names,
+                nodes=nodes,
+                levels=tuple(settings["levels"]),
+                parents=tensors["parents"].numpy(),
+                billed=np.isin(np.arange(len(nodes)), settings["billed"]),
+                parts=tuple(parts),
+                rest=tensors["rest"].numpy(),
+                thresholds=dict(settings["thresholds"]),
+            )
         except (OSError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             told = f"{folder} holds no medication network that can be read ({type(error).__name__}): train it again"
             raise InputError(told) from error
@@ -130,27 +177,31 @@ def device_of(name: str | None) -> str:
     return name
 
 
-def new_networks(
-    strategy: Strategy, inputs: int, levels: tuple[str, ...]
-) -> tuple[tuple[torch.Tensor, MedicationNetwork], ...]:
-    """Untrained networks of a strategy, each with the rows of its nodes: one for all, or one a level."""
-    shape = {"hidden": strategy.hidden, "units": strategy.units, "dropout": strategy.dropout, "norm": strategy.norm}
-    groups = [[level] for level in dict.fromkeys(levels)] if strategy.per_level else [list(dict.fromkeys(levels))]
-    rows = [torch.tensor([row for row, level in enumerate(levels) if level in group]) for group in groups]
-    return tuple((own, MedicationNetwork(inputs, len(own), **shape)) for own in rows)  # type: ignore[arg-type]
+def new_network(strategy: Strategy, inputs: int, nodes: int) -> MedicationNetwork:
+    """An untrained network of a strategy's shape."""
+    return MedicationNetwork(
+        inputs,
+        nodes,
+        hidden=strategy.hidden,
+        units=strategy.units,
+        dropout=strategy.dropout,
+        norm=strategy.norm,
+        momentum=strategy.momentum,
+        epsilon=strategy.epsilon,
+    )
 
 
-def answers(
-    networks: tuple[tuple[torch.Tensor, MedicationNetwork], ...], inputs: torch.Tensor, nodes: int
-) -> torch.Tensor:
-    """Logits (stays, nodes) of all networks, each in the columns of its nodes."""
-    if len(networks) == 1:
-        only: torch.Tensor = networks[0][1](inputs)
-        return only
-    logits = inputs.new_empty((len(inputs), nodes))
-    for rows, network in networks:
-        logits[:, rows.to(inputs.device)] = network(inputs)
-    return logits
+def groups_of(strategy: Strategy, targets: Targets) -> dict[str, np.ndarray]:
+    """Group of nodes that a network of the strategy answers -> bool (nodes,); groups without a node are left out.
+
+    With the study's networks of a level a node may be in two groups (a category on bills), or in none.
+    """
+    if not strategy.per_level:
+        return {ALL: np.ones(len(targets.nodes), dtype=bool)}
+    levels = np.array(targets.levels)
+    names = tuple(dict.fromkeys(targets.levels)) if strategy.tree_levels else STUDY_GROUPS
+    masks = {name: targets.billed if name == BILLING else levels == name for name in names}
+    return {name: mask for name, mask in masks.items() if mask.any()}
 
 
 def rolled(logits: torch.Tensor, tree: Tree, roll: str) -> torch.Tensor:
@@ -182,15 +233,15 @@ def check_same_rows(stays: Stays, targets: Targets) -> None:
         raise ValueError(f"{stays.inputs.shape[0]} stays have {targets.gold.shape[0]} rows of targets")
 
 
-def starting_bias(frequency: np.ndarray, positive: torch.Tensor | None, floor: float = 1e-5) -> torch.Tensor:
-    """(nodes,) log-odds that minimise the (weighted) loss without any input: training begins at the dummy.
+def log_odds(frequency: np.ndarray, positive: np.ndarray | None = None, floor: float = 1e-5) -> np.ndarray:
+    """(nodes,) float32: the logits that minimise the (weighted) cross-entropy without any input.
 
     Args:
-        frequency: (nodes,) of the training stays. positive: (nodes,) weights of a true node, if any.
+        frequency: (nodes,) of the training stays. positive: (nodes,) weight of y = 1 over that of y = 0, if any.
     """
     clipped = np.clip(frequency, floor, 1 - floor)
-    bias = torch.tensor(np.log(clipped / (1 - clipped)), dtype=torch.float32)
-    return bias if positive is None else bias + positive.clamp(min=floor).log()
+    odds = np.log(clipped / (1 - clipped))
+    return np.asarray(odds if positive is None else odds + np.log(np.maximum(positive, floor)), dtype=np.float32)
 
 
 def _state(network: MedicationNetwork) -> list[tuple[str, torch.Tensor]]:

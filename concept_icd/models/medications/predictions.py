@@ -15,16 +15,13 @@ from scipy.special import expit
 
 from concept_icd.artifacts import new_file
 from concept_icd.errors import InputError
-from concept_icd.models.medications.model import MedicationModel, aligned_inputs
+from concept_icd.models.medications.model import ALL, BILLING, MedicationModel, aligned_inputs
 from concept_icd.models.medications.read_stays import DRUG
 from concept_icd.models.medications.records import Stays
 from concept_icd.progress import progress_bar
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-#: Beside the levels of the tree: the codes that stood on bills in training, and every node.
-BILLING, ALL = "billing", "all"
 
 
 def write_codes(
@@ -33,7 +30,8 @@ def write_codes(
     """Writes the `top` codes of each stay, by rename; returns the drugs that the network does not know.
 
     Args:
-        nodes: `BILLING`, `ALL` or a level of the tree. batch: stays that are dense at once.
+        nodes: `BILLING` (the codes that stood on bills in training), `ALL` or a level of the tree.
+        batch: stays that are dense at once.
 
     Raises:
         InputError: the network knows no such nodes or none of the drugs, or `out` cannot be written.
@@ -56,7 +54,7 @@ def write_codes(
         pq.ParquetWriter(staging, _schema()) as writer,
     ):
         start = 0
-        for part in model.iter_logits(inputs, batch):
+        for part in model.iter_logits(inputs, batch, nodes):
             ids = stays.stay_ids[start : start + len(part)]
             writer.write_table(_table(ids, part[:, columns], *chosen, limits, top))
             start += len(part)

@@ -1,6 +1,7 @@
 """A strategy of the study: what the network is asked, how its errors count, and what the tree does to its answers.
 
-One YAML file a strategy in `configs/medications/`; a key that does not exist is refused.
+One YAML file a strategy in `configs/medications/`; a key that does not exist is refused. The defaults are the study's
+(Marcou et al. 2024 and its released code); what is ours says so here and has files of its own.
 """
 
 from __future__ import annotations
@@ -16,7 +17,19 @@ from concept_icd.resources import read_yaml, resource
 LOSSES = ("bce", "focal", "tree_min", "mc")
 WEIGHTS = ("none", "level", "imbalance", "imbalance_normalised")
 ROLLS = ("none", "up", "down")
-SELECTIONS = ("ndcg", "micro_auprc", "micro_f1")
+#: The study's seven target metrics, F1s at the threshold .5, and ours: micro-F1 at the best threshold.
+SELECTIONS = (
+    "ndcg",
+    "micro_auprc",
+    "macro_auprc",
+    "micro_auc",
+    "macro_auc",
+    "micro_f1",
+    "macro_f1",
+    "micro_f1_best_threshold",
+)
+OUTSIDE = ("zero", "frequency")
+BIASES = ("zero", "log_odds")
 
 
 @dataclass(frozen=True)
@@ -24,23 +37,31 @@ class Strategy:
     """Options of one network.
 
     Attributes:
-        per_level: a network for each level of the tree, instead of one for all nodes.
+        per_level: several networks instead of one for all nodes, each trained alone. True: the study's four, of
+            chapters, sections, categories and billing codes (all together); nodes that are none of these are not
+            answered. `tree_levels` beside it is ours: five networks, one a level of the tree, which answer every node.
         loss: one of `LOSSES`. gamma: of the focal loss. weights: one of `WEIGHTS`. cap: of imbalance ratios.
-        subset_from: the study's subset alone is learnt: nodes of so many training stays or more, without the parts of
-            the tree that it drops (`targets.subset`). The others, all where none is so frequent, are answered by their
-            frequency. 0: all nodes.
-        tree_l2, output_l2: strength of the pull of output weights to the parent's, and to zero.
+        subset_from: the study's subset alone is learnt: nodes of so many stays or more, without the parts of the tree
+            that it drops (`targets.subset`). 0: all nodes.
+        outside: what the other nodes get: "zero", the probability 0, or (ours) "frequency", their share in training.
+        tree_l2, output_l2: strength of the pull of output weights to the parent's, and to zero (`losses`).
         roll: "up": a node is at least as probable as the nodes below it; "down": at most as those above it.
         select: what the epoch (and a search) is chosen by on dev stays, one of `SELECTIONS`.
-        hidden, units, dropout, norm: of the network. learning_rate, batch, epochs, patience: of the training.
+        hidden, units, dropout, norm, momentum, epsilon: of the network.
+        bias: of the outputs at the start: "zero", or (ours) "log_odds": training begins at the frequencies.
+        learning_rate, batch, epochs: of the training.
+        stop_share, patience: training ends when the figure of `select` has not risen for so many epochs on this share
+            of the training stays, which is held out for that; 0 (ours): on the dev stays, and all training stays train.
     """
 
     per_level: bool = False
+    tree_levels: bool = False
     loss: str = "bce"
     gamma: float = 2.0
     weights: str = "none"
-    cap: float = 100.0
+    cap: float = 2.0
     subset_from: int = 0
+    outside: str = "zero"
     tree_l2: float = 0.0
     output_l2: float = 0.0
     roll: str = "none"
@@ -49,13 +70,25 @@ class Strategy:
     units: int = 2048
     dropout: float = 0.6
     norm: bool = False
+    momentum: float = 0.01
+    epsilon: float = 1e-3
+    bias: str = "zero"
     learning_rate: float = 2e-4
     batch: int = 128
-    epochs: int = 50
-    patience: int = 5
+    epochs: int = 80
+    stop_share: float = 0.05
+    patience: int = 3
 
     def __post_init__(self) -> None:
-        for name, known in (("loss", LOSSES), ("weights", WEIGHTS), ("roll", ROLLS), ("select", SELECTIONS)):
+        choices = {
+            "loss": LOSSES,
+            "weights": WEIGHTS,
+            "roll": ROLLS,
+            "select": SELECTIONS,
+            "outside": OUTSIDE,
+            "bias": BIASES,
+        }
+        for name, known in choices.items():
             if (value := getattr(self, name)) not in known:
                 hint = did_you_mean(str(value), known)
                 raise InputError(f"{name} must be one of {', '.join(known)}, it is {value!r}{hint}")
@@ -63,15 +96,27 @@ class Strategy:
         for name, low in whole.items():
             if not isinstance(getattr(self, name), int) or getattr(self, name) < low:
                 raise InputError(f"{name} must be a whole number from {low} up, it is {getattr(self, name)!r}")
-        for name in ("gamma", "cap", "tree_l2", "output_l2", "learning_rate", "dropout"):
+        numbers = (
+            "gamma",
+            "cap",
+            "tree_l2",
+            "output_l2",
+            "learning_rate",
+            "dropout",
+            "stop_share",
+            "momentum",
+            "epsilon",
+        )
+        for name in numbers:
             if not isinstance(getattr(self, name), (int, float)) or getattr(self, name) < 0:
                 raise InputError(f"{name} must be a number from 0 up, it is {getattr(self, name)!r}")
-        if self.dropout >= 1:
-            raise InputError(f"dropout must lie below 1, it is {self.dropout}")
+        for name in ("dropout", "stop_share"):
+            if getattr(self, name) >= 1:
+                raise InputError(f"{name} must lie below 1, it is {getattr(self, name)}")
         if self.weights != "none" and self.loss != "bce":
             raise InputError(f"weights are those of the loss bce, not of {self.loss}")
-        if self.subset_from and self.loss != "bce":
-            raise InputError(f"a subset of the nodes is learnt with the loss bce, not with {self.loss}")
+        if self.tree_levels and not self.per_level:
+            raise InputError("tree_levels says which networks per_level means; set per_level too")
         if self.per_level and (self.loss in ("tree_min", "mc") or self.tree_l2):
             raise InputError("a network for each level sees no tree: tree_min, mc and tree_l2 need all levels in one")
 

@@ -1,7 +1,7 @@
 """The study: every strategy on every fold of the stays, beside the dummy; one folder a run, resumable.
 
     OUT/<strategy>/<fold>/   see `study_run`    OUT/dummy/<fold>/   the frequency dummy's
-    OUT/<strategy>/search/   the trials of the search, if any
+    OUT/<strategy>/search/   what the search of each fold measured, if there is one
     OUT/results.json         means, intervals and differences over all folds (`study_summary`), every fold's figures,
                              and the looks inside the strategy with the best dev NDCG, beside the dummy's
 
@@ -21,10 +21,11 @@ import numpy as np
 
 from concept_icd.artifacts import MANIFEST, hash_of, read_json, read_manifest, write_json
 from concept_icd.errors import InputError
+from concept_icd.models.medications.analyses import frequency_bands, mean_over_draws
 from concept_icd.models.medications.figures import node_sets
 from concept_icd.models.medications.folds import Fold
 from concept_icd.models.medications.records import Stays, Targets
-from concept_icd.models.medications.search import search
+from concept_icd.models.medications.search import Hyperband, search
 from concept_icd.models.medications.strategy import Strategy
 from concept_icd.models.medications.study_run import ANALYSES, FIGURES, MEASURED, run_once
 from concept_icd.models.medications.study_summary import (
@@ -49,7 +50,7 @@ def run_study(
     out: str | Path,
     *,
     kept: np.ndarray | None = None,
-    trials: int = 0,
+    hyperband: Hyperband | None = None,
     seed: int = 0,
     device: str = "cpu",
     draws: int = 1000,
@@ -59,7 +60,7 @@ def run_study(
     """Runs what is not done yet; returns what it writes to results.json.
 
     Args:
-        kept: bool (nodes,), False for what the subset leaves out. trials: of the search on the first fold, 0 for none.
+        kept: bool (nodes,), False for what the subset leaves out. hyperband: each fold's options are searched for.
         inputs: name -> hash of what the stays were made of.
 
     Raises:
@@ -77,22 +78,20 @@ def run_study(
     drawn = Drawn.of(stays, folds, draws, seed)
     runs: dict[str, list[dict[str, Any]]] = {}
     values: dict[str, Values] = {}
-    used: dict[str, Strategy | None] = {}
     for name, strategy in {DUMMY: None, **strategies}.items():
-        chosen = strategy
-        if strategy is not None and trials:
-            first, folder = next(iter(folds.values())), out / name / "search"
-            chosen = search(
-                stays, targets, first.train, first.dev, strategy, folder, trials=trials, seed=seed, device=device
-            )
-        used[name] = chosen
         for fold_name, fold in folds.items():
-            folder = out / name / fold_name
-            config = {**asked, "strategy": chosen and dataclasses.asdict(chosen)}
+            folder, chosen = out / name / fold_name, None
+            if strategy is not None and hyperband is not None:
+                log = out / name / "search" / fold_name
+                chosen = search(
+                    stays, targets, fold.train, fold.dev, strategy, log, hyperband=hyperband, seed=seed, device=device
+                )
+            options = {group: dataclasses.asdict(own) for group, own in (chosen or {}).items()}
+            config = {**asked, "strategy": strategy and dataclasses.asdict(strategy), "searched": options}
             if not _complete(folder, config):
                 print(f"{name}, {fold_name} -> {folder}", file=sys.stderr, flush=True)
-                run_once(folder, stays, targets, fold, chosen, sets, config, device=device)
-            trained = read_manifest(folder, "study")["trained"]
+                run_once(folder, stays, targets, fold, strategy, sets, config, chosen=chosen, device=device)
+            trained = read_manifest(folder, "study")["trained"] | {"searched": options}
             runs.setdefault(name, []).append({"fold": fold_name, "sets": read_json(folder / FIGURES), **trained})
         values[name] = read_values([out / name / fold_name for fold_name in folds])
     references = dict.fromkeys([DUMMY, *list(strategies)[:1]])
@@ -102,7 +101,7 @@ def run_study(
         "inputs": len(stays.input_names),
         "nodes": {name: len(rows) for name, rows in sets.items()},
         "folds": {name: {"train": len(f.train), "dev": len(f.dev), "test": len(f.test)} for name, f in folds.items()},
-        "strategies": {name: chosen and dataclasses.asdict(chosen) for name, chosen in used.items()},
+        "strategies": {name: own and dataclasses.asdict(own) for name, own in {DUMMY: None, **strategies}.items()},
         "summary": {name: summarise(found, values[name], drawn) for name, found in runs.items()},
         "differences": {
             other: {name: differences(own, values[other], drawn) for name, own in values.items() if name != other}
@@ -114,7 +113,7 @@ def run_study(
         "runs": runs,
         "seed": seed,
         "draws": draws,
-        "trials": trials,
+        "hyperband": hyperband and dataclasses.asdict(hyperband),
         "command": command,
     }
     write_json(out / RESULTS, plain(results))
@@ -122,21 +121,25 @@ def run_study(
 
 
 def _inside(runs: Mapping[str, Sequence[Mapping[str, Any]]], out: Path) -> dict[str, Any] | None:
-    """The looks inside the first fold's network of the strategy with the highest mean dev NDCG, and the dummy's.
+    """The looks inside the networks of the strategy with the highest mean dev NDCG, and the dummy's.
 
-    Dev, so that the choice does not look at test stays.
+    Dev, so that the choice does not look at test stays. Figures of codes are means over the folds, the reliability is
+    the first fold's.
     """
     means = {
         name: float(np.mean([run["dev_figures"]["ndcg"] for run in found]))
         for name, found in runs.items()
-        if name != DUMMY
+        if found[0]["dev_figures"]
     }
     if not means:
         return None
     best = max(means, key=means.__getitem__)
-    fold = runs[best][0]["fold"]
-    looks = {name: read_json(out / name / fold / ANALYSES) for name in (best, DUMMY)}
-    return {"strategy": best, "fold": fold, "analyses": looks[best], "dummy": looks[DUMMY]}
+    looks = {}
+    for name in (best, DUMMY):
+        draws = [read_json(out / name / run["fold"] / ANALYSES) for run in runs[name]]
+        codes = mean_over_draws([draw["codes"] for draw in draws])
+        looks[name] = draws[0] | {"codes": codes, "bands": frequency_bands(codes)}
+    return {"strategy": best, "fold": runs[best][0]["fold"], "analyses": looks[best], "dummy": looks[DUMMY]}
 
 
 def _complete(folder: Path, config: Mapping[str, Any]) -> bool:

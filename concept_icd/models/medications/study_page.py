@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from concept_icd.models.medications.figures import INTERPOLATED, READ, RECALLS, STEP
+from concept_icd.models.medications.figures import CURVE, INTERPOLATED, READ, RECALLS, STEP, TARGET_METRICS
 from concept_icd.models.medications.study_page_inside import figure, inside_parts, ward_tables, with_interval
 from concept_icd.models.medications.targets import TREE_LEVELS
 from concept_icd.report.charts import COLOURS
@@ -18,23 +18,28 @@ DUMMY = "dummy"
 COLUMNS = {
     "ndcg": "NDCG",
     "ndcg_at_15": "NDCG@15",
-    "rank_errors_at_25": "RE@25",
-    "rank_errors_at_50": "RE@50",
-    "rank_errors_at_75": "RE@75",
-    "rank_errors_at_100": "RE@100",
+    **{f"rank_errors_at_{recall}": f"RE@{recall}" for recall in RECALLS},
     "micro_auc": "micro-AUROC",
     "macro_auc": "macro-AUROC",
     "micro_auprc": "micro-AUPRC",
     "macro_auprc": "macro-AUPRC",
     "micro_f1": "micro-F1",
+    "micro_precision": "micro-precision",
+    "micro_recall": "micro-recall",
     "macro_f1": "macro_f1",
     "macro_f1_caml": "macro_f1_caml",
+    "micro_f1_at_half": "micro-F1, .5",
+    "micro_precision_at_half": "micro-precision, .5",
+    "micro_recall_at_half": "micro-recall, .5",
+    "macro_f1_at_half": "macro_f1, .5",
 }
-#: Of all pairs (500 bins of equal count, as in the study), then of those above 1 %.
+#: Of all pairs, 500 bins of equal count: the study's, then ours (see `metrics.calibration`).
 CALIBRATION = {
     "brier": "Brier",
-    "ece": "ECE",
-    "mce": "MCE",
+    "ece": "ECE, predicted side (study)",
+    "mce": "MCE, predicted side (study)",
+    "ece_positive": "ECE, probability (ours)",
+    "mce_positive": "MCE, probability (ours)",
     "brier_above_1_percent": "Brier, p > 1 %",
     "ece_above_1_percent": "ECE, p > 1 %",
     "mce_above_1_percent": "MCE, p > 1 %",
@@ -47,7 +52,12 @@ def render_study(results: Mapping[str, Any], title: str = "Codes from medication
     parts = [
         stamps(["Research use; suggestions are to be validated by a professional coder."]),
         _facts(results),
+        "<h2>The seven target metrics</h2>",
+        "<p class='note'>F1s at the threshold .5, as in the study; on test stays, means over folds.</p>",
+        *(_target_table(results, name) for name in ("all levels", "billing")),
         "<h2>All strategies</h2>",
+        "<p class='note'>Decisions by the thresholds of the levels from dev stays, and (.5) where the probability is "
+        "above .5.</p>",
         *(_set_table(results, name) for name in sets),
         "<h2>What a coder reads</h2>",
         "<p class='note'>RE@R: wrong codes read before the share R of a stay's codes is found, the mean over stays; "
@@ -81,17 +91,29 @@ def _facts(results: Mapping[str, Any]) -> str:
         "nodes": ", ".join(f"{name} {count:,}" for name, count in results["nodes"].items()),
         "folds": folds,
         "chosen on": "dev stays: epochs, thresholds per level"
-        + (f", and options by {results['trials']} trials of Hyperband on the first fold" if results["trials"] else ""),
+        + (", and the options of every fold by Hyperband" if results["hyperband"] else ""),
         "intervals": f"95 % jackknife over the patients of all test stays, at most {results['draws']:,} samples, seed "
         f"{results['seed']}",
     }
     return definition_list((name, escape(text)) for name, text in facts.items())
 
 
+def _target_table(results: Mapping[str, Any], name: str) -> str:
+    """Strategies, what they were chosen by, and what they come to by each target metric."""
+    rows = []
+    for strategy, summary in results["summary"].items():
+        if figures := summary.get(name):
+            chosen = (results["strategies"][strategy] or {}).get("select", "-")
+            rows.append([escape(strategy), escape(chosen), *(_mean(figures.get(key)) for key in TARGET_METRICS)])
+    columns = ["strategy", "chosen by", *(COLUMNS[key] for key in TARGET_METRICS)]
+    return f"<h3>{escape(name)}</h3>" + table(columns, rows)
+
+
 def _set_table(results: Mapping[str, Any], name: str) -> str:
     rows = []
     for strategy, summary in results["summary"].items():
-        figures = summary.get(name, {})
+        if not (figures := summary.get(name)):
+            continue  # it does not answer these nodes
         cells = [_mean(figures.get(key)) for key in COLUMNS]
         seconds = [run["train_seconds"] for run in results["runs"][strategy]]
         rows.append([escape(strategy), *cells, number(round(sum(seconds) / len(seconds), 1))])
@@ -129,6 +151,7 @@ def _interval_table(
     rows = [
         [escape(strategy), *(with_interval(summary.get(name, {}).get(key)) for name, key in cells.values())]
         for strategy, summary in results["summary"].items()
+        if any(name in summary for name, _ in cells.values())
     ]
     return (f"<h3>{escape(title)}</h3>" if title else "") + table(["strategy", *columns], rows)
 
@@ -139,23 +162,31 @@ def _difference_table(results: Mapping[str, Any], other: str) -> str:
     rows = []
     for strategy, found in results["differences"][other].items():
         gaps = [found.get(name, {}).get(key) for name, key in columns]
-        rows.append([escape(strategy), *(with_interval(gap, "difference") for gap in gaps)])
+        rows.append([escape(strategy), *(with_interval(gap, "difference") + _tests(gap) for gap in gaps)])
     if not rows:
         return ""
     return f"<h3>Less {escape(other)}</h3>" + table(["strategy", *columns.values()], rows)
+
+
+def _tests(gap: Mapping[str, Any] | None) -> str:
+    """The study's two tests of a difference."""
+    if gap is None:
+        return ""
+    return f"; Mann-Whitney p {number(gap['mann_whitney_p'])}, paired t p {number(gap['paired_t_p'])}"
 
 
 def _calibration_table(results: Mapping[str, Any], name: str) -> str:
     rows = [
         [escape(strategy), *(_mean(summary.get(name, {}).get(key)) for key in CALIBRATION)]
         for strategy, summary in results["summary"].items()
+        if name in summary
     ]
     return f"<h3>{escape(name)}</h3>" + table(["strategy", *CALIBRATION.values()], rows)
 
 
 def _read(results: Mapping[str, Any]) -> list[str]:
     """The sets whose codes somebody reads from the top: all and billed ones, and the same of the subset."""
-    wanted = ("all levels", "billing", "all levels, subset", "billing, subset")
+    wanted = ("all levels", "billing", "billing, top 50", "all levels, subset", "billing, subset")
     return [name for name in wanted if name in results["nodes"]]
 
 
@@ -167,9 +198,9 @@ def _reading_charts(results: Mapping[str, Any]) -> list[tuple[str, str]]:
         chart = Chart(f"Rank errors, {name}", linear(100), logarithmic(high), "gold codes found, %", "wrong codes read")
         _lines(chart, values, RECALLS)
         charts.append((f"Rank errors at recall, {name}", chart.render()))
-        values = _series(results, name, [f"recall_at_{k}" for k in READ])
-        chart = Chart(f"Recall at K, {name}", linear(max(READ)), linear(1), "codes read", "share of gold codes found")
-        _lines(chart, values, READ)
+        curves = {own: summary[name]["recall_curve"] for own, summary in results["summary"].items() if name in summary}
+        chart = Chart(f"Recall at K, {name}", linear(CURVE), linear(1), "codes read", "share of gold codes found")
+        _lines(chart, {own: curve for own, curve in curves.items() if curve}, range(1, CURVE + 1), dots=READ)
         charts.append((f"Recall at K, {name}", chart.render()))
     return charts
 
@@ -183,18 +214,23 @@ def _series(results: Mapping[str, Any], name: str, keys: Sequence[str]) -> dict[
     }
 
 
-def _lines(chart: Chart, values: Mapping[str, Sequence[float]], xs: Sequence[int]) -> None:
+def _lines(
+    chart: Chart, values: Mapping[str, Sequence[float]], xs: Sequence[int], dots: Sequence[int] | None = None
+) -> None:
+    """A line a strategy, with dots where `dots` has the x; None: everywhere."""
     trained = [name for name in values if name != DUMMY]
     for name, row in values.items():
         place = trained.index(name) if name in trained else 0
         colour = COLOURS[place % len(COLOURS)] if name in trained else "faint"
         chart.line(list(zip(xs, row, strict=True)), colour, name, dashed=name == DUMMY or place >= len(COLOURS))
         for x, value in zip(xs, row, strict=True):
+            if dots is not None and x not in dots:
+                continue
             chart.dot(x, value, colour, f"{name}, {x}: {number(value)}", 2.5)
 
 
 def _agreement(results: Mapping[str, Any]) -> str:
-    trained = sum(len(runs) for name, runs in results["runs"].items() if name != DUMMY)
+    trained = sum(bool(run["dev_figures"]) for runs in results["runs"].values() for run in runs)
     if trained < 3:
         return "<p class='note'>Fewer than three trained networks: no correlation is shown.</p>"
     rows = [

@@ -44,36 +44,37 @@ def inside_parts(results: Mapping[str, Any]) -> list[str]:
         return []
     looks, dummy = inside["analyses"], inside["dummy"]
     codes = looks["codes"]
-    rank = {row["code"]: row["rank_with"] for row in dummy["codes"]}
+    rank = {row["code"]: row["rank_with"] or 0 for row in dummy["codes"]}
     high = max((row["train"] for row in codes), default=1)
     told = Chart("Entropy reduction", logarithmic(high), linear(1), "training stays with the code", "share of entropy")
-    place = Chart("Ranks", logarithmic(high), logarithmic(_top(codes)), "training stays with the code", "mean rank")
+    place = Chart("Ranks", logarithmic(high), logarithmic(_top(codes)), "training stays with the code", "median rank")
     for row in codes:
         if row["entropy_reduction"] is not None:
-            by_chance = row["entropy_reduction_by_chance"]
-            told.dot(row["train"], by_chance, "faint", f"{row['code']} by chance: {by_chance:.3f}", 2)
             told.dot(row["train"], row["entropy_reduction"], "one", f"{row['code']}: {row['entropy_reduction']:.3f}", 2)
         for key, colour, words in (("rank_without", "faint", "without"), ("rank_with", "one", "with")):
             if row[key] is not None:
                 text = f"{row['code']} on stays {words} it: {row[key]:.0f}; dummy {rank.get(row['code'], 0):.0f}"
                 place.dot(row["train"], row[key], colour, text, 2)
     fold = escape(inside["fold"])
-    note = f"{len(codes):,} billing codes with a gold example among the test stays of {fold}."
+    note = (
+        f"{len(codes):,} codes ({escape(looks['set'])}) with a gold example among the test stays of a fold; means over "
+        "the folds."
+    )
     rows = [
         [_band(band["from"], band["below"]), f"{band['codes']:,}", *(number(band[key]) for key in OF_CODES)]
         for band in looks["bands"]
     ]
-    names = ("entropy reduction", "by chance", "rank with it", "rank without")
+    names = ("entropy reduction", "in ten bins (ours)", "by chance in ten bins", "rank with it", "rank without")
     columns = ["training stays with the code", "codes", *names]
     return [
         f"<h2>Inside {escape(inside['strategy'])}</h2>",
         _calibration(looks["reliability_10_equal_width"], fold),
         figure(
-            "Entropy of a code that the output (colour) and chance (grey) remove, against frequency",
+            "Share of a code's entropy that the output removes (nearest neighbours), against frequency",
             told.render(),
             note,
         ),
-        figure("Mean rank of a code on stays with it (colour) and without it (grey)", place.render(), note),
+        figure("Median rank of a code on stays with it (colour) and without it (grey)", place.render(), note),
         "<h3>The same by frequency: means over codes</h3>",
         table(columns, rows),
     ]

@@ -1,21 +1,24 @@
 """One run of the study: one strategy, or the dummy, on one fold.
 
-FOLDER/medications.json networks.safetensors   the trained network (`model`); none for the dummy
+FOLDER/medications.json networks.safetensors   the trained networks (`model`); none for the dummy
 FOLDER/history.json    loss and dev figure of each epoch
 FOLDER/figures.json    see `figures`    FOLDER/stays.safetensors  of each set, the figures of each test stay
 FOLDER/analyses.json   see `analyses`
+
+A set of nodes of which the strategy leaves some unanswered is not measured.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from safetensors.numpy import save_file
+from scipy.special import expit
 
 from concept_icd.artifacts import new_folder, write_json, write_manifest
 from concept_icd.metrics.areas import area_metrics
@@ -23,20 +26,23 @@ from concept_icd.metrics.calibration import equal_width_bins
 from concept_icd.metrics.decisions import decision_metrics
 from concept_icd.metrics.ranking import ranking_metrics
 from concept_icd.models.medications.analyses import (
+    binned_entropy_reduction,
     entropy_reduction,
-    frequency_bands,
-    mean_ranks,
+    median_ranks,
     reduction_by_chance,
 )
 from concept_icd.models.medications.dummy import frequencies
-from concept_icd.models.medications.figures import choose_thresholds, study_figures
+from concept_icd.models.medications.figures import TARGET_METRICS, choose_thresholds, study_figures
 from concept_icd.models.medications.folds import Fold
+from concept_icd.models.medications.model import BILLING, MedicationModel, groups_of
 from concept_icd.models.medications.records import Stays, Targets
-from concept_icd.models.medications.strategy import SELECTIONS, Strategy
+from concept_icd.models.medications.strategy import Strategy
 from concept_icd.models.medications.training import train
 from concept_icd.report.results import plain
 
 FIGURES, MEASURED, ANALYSES, HISTORY = "figures.json", "stays.safetensors", "analyses.json", "history.json"
+#: The set over which models are chosen and looked into.
+EVERYTHING = "all levels"
 
 
 def run_once(
@@ -48,13 +54,14 @@ def run_once(
     sets: Mapping[str, np.ndarray],
     config: Mapping[str, Any],
     *,
+    chosen: Mapping[str, Strategy] | None = None,
     device: str,
 ) -> None:
     """Trains (the dummy counts) on one fold, measures on its test stays, and writes the folder by rename.
 
     Args:
         strategy: None for the dummy. sets: see `figures.node_sets`. config: what decides the result, for the manifest;
-            its "seed" is used.
+            its "seed" is used. chosen: see `training.train`.
 
     Raises:
         InputError: what `training.train` says.
@@ -67,25 +74,36 @@ def run_once(
             frequency = frequencies(targets.gold[fold.train])
             dev, test = (np.tile(frequency, (len(rows), 1)) for rows in (fold.dev, fold.test))
             thresholds = choose_thresholds(dev_gold, dev, targets.levels)
+            answers = dict.fromkeys(sets, test)
             write_json(staging / HISTORY, [])
         else:
             model, history = train(
-                stays, targets, fold.train, fold.dev, strategy, seed=seed, device=device, label=folder.parent.name
+                stays,
+                targets,
+                fold.train,
+                fold.dev,
+                strategy,
+                chosen=chosen,
+                seed=seed,
+                device=device,
+                label=folder.parent.name,
             )
             trained |= {
                 "train_seconds": round(time.monotonic() - start, 2),
                 "train_processor_seconds": round(time.process_time() - processor, 2),
                 "epochs": len(history),
             }
-            dev, test = (sigmoid(model.logits(stays.inputs[rows])) for rows in (fold.dev, fold.test))
+            dev = expit(model.logits(stays.inputs[fold.dev]).astype(np.float64))
             thresholds = choose_thresholds(dev_gold, dev, targets.levels)
+            answers = _answers(model, stays, fold.test, answered(strategy, targets, sets))
             dataclasses.replace(model, thresholds=thresholds).save(staging)
             write_json(staging / HISTORY, [dataclasses.asdict(epoch) for epoch in history])
-            trained["dev_figures"] = _dev_figures(dev_gold, dev, targets, sets, thresholds)
-        figures, per_stay = study_figures(gold, test, targets, sets, thresholds)
+            if EVERYTHING in answers:
+                trained["dev_figures"] = _dev_figures(dev_gold, dev, targets, thresholds)
+        figures, per_stay = study_figures(gold, answers, targets, sets, thresholds)
         write_json(staging / FIGURES, plain(figures))
         save_file(per_stay, staging / MEASURED)
-        write_json(staging / ANALYSES, plain(_analyse(gold, test, targets, fold, sets)))
+        write_json(staging / ANALYSES, plain(_analyse(gold, answers, targets, fold, sets)))
         write_manifest(
             staging,
             "study",
@@ -97,52 +115,67 @@ def run_once(
         )
 
 
-def sigmoid(logits: np.ndarray) -> np.ndarray:
-    """Probabilities float64 of logits, without overflow."""
-    from scipy.special import expit
+def answered(strategy: Strategy, targets: Targets, sets: Mapping[str, np.ndarray]) -> list[str]:
+    """The sets of which the strategy answers every node."""
+    mask = np.any(list(groups_of(strategy, targets).values()), axis=0)
+    return [name for name, rows in sets.items() if mask[rows].all()]
 
-    values: np.ndarray = expit(logits.astype(np.float64))
-    return values
+
+def _answers(model: MedicationModel, stays: Stays, rows: np.ndarray, sets: Sequence[str]) -> dict[str, np.ndarray]:
+    """Set -> probabilities float64 (stays, nodes); a level with a network of its own is answered by that one."""
+    usual = own = expit(model.logits(stays.inputs[rows]).astype(np.float64))
+    if any(part.group == "category" for part in model.parts):  # the only nodes of two networks: categories on bills
+        own = expit(model.logits(stays.inputs[rows], "category").astype(np.float64))
+    return {name: own if name.split(",")[0] == "category" else usual for name in sets}
 
 
 def _analyse(
-    gold: np.ndarray, outputs: np.ndarray, targets: Targets, fold: Fold, sets: Mapping[str, np.ndarray]
+    gold: np.ndarray,
+    answers: Mapping[str, np.ndarray],
+    targets: Targets,
+    fold: Fold,
+    sets: Mapping[str, np.ndarray],
 ) -> dict[str, Any]:
-    """Per code of the bills, per band of their frequency, and the reliability of all; see `analyses`."""
-    rows = sets["billing"]
-    with_it, without = mean_ranks(gold[:, rows], outputs[:, rows])
-    seen = np.asarray(targets.gold[fold.train].sum(axis=0))[rows]
-    here = gold[:, rows].sum(axis=0)
-    reduction, chance = entropy_reduction(gold[:, rows], outputs[:, rows]), reduction_by_chance(gold[:, rows])
+    """Per code of all levels (of the bills, where not all are answered) that a test stay has; and the reliability of
+    billing codes; see `analyses`."""
+    name = EVERYTHING if EVERYTHING in answers else BILLING
+    rows = sets[name]
+    truth, outputs = gold[:, rows], answers[name][:, rows]
+    with_it, without = median_ranks(truth, outputs)
+    here = truth.sum(axis=0)
+    some = np.flatnonzero(here)
+    shares, seen = frequencies(targets.gold)[rows], np.asarray(targets.gold[fold.train].sum(axis=0))[rows]
+    told = entropy_reduction(truth[:, some], outputs[:, some], shares[some])
+    binned, chance = binned_entropy_reduction(truth[:, some], outputs[:, some]), reduction_by_chance(truth[:, some])
     codes = [
         {
-            "code": targets.nodes[row],
+            "code": targets.nodes[rows[k]],
+            "level": targets.levels[rows[k]],
             "train": int(seen[k]),
             "test": int(here[k]),
             "rank_with": float(with_it[k]),
             "rank_without": float(without[k]),
-            "entropy_reduction": float(reduction[k]),
-            "entropy_reduction_by_chance": float(chance[k]),
+            "entropy_reduction": float(told[place]),
+            "binned_entropy_reduction": float(binned[place]),
+            "binned_entropy_reduction_by_chance": float(chance[place]),
         }
-        for k, row in enumerate(rows)
-        if here[k]
+        for place, k in enumerate(some)
     ]
-    bins = equal_width_bins(gold[:, rows].ravel(), outputs[:, rows].astype(np.float64).ravel(), 10)
-    reliability = {name: column.tolist() for name, column in bins._asdict().items()}
-    return {"codes": codes, "bands": frequency_bands(codes), "reliability_10_equal_width": reliability}
+    billed = sets[BILLING]
+    bins = equal_width_bins(gold[:, billed].ravel(), answers[BILLING][:, billed].astype(np.float64).ravel(), 10)
+    return {
+        "set": name,
+        "codes": codes,
+        "reliability_10_equal_width": {name: column.tolist() for name, column in bins._asdict().items()},
+    }
 
 
 def _dev_figures(
-    gold: np.ndarray,
-    p: np.ndarray,
-    targets: Targets,
-    sets: Mapping[str, np.ndarray],
-    thresholds: Mapping[str, float],
+    gold: np.ndarray, p: np.ndarray, targets: Targets, thresholds: Mapping[str, float]
 ) -> dict[str, float]:
-    """What a model could be chosen by, on dev stays, over all nodes."""
-    rows = sets["all levels"]
+    """What a model could be chosen by, on dev stays, over all nodes: the study's seven target metrics, and our F1s."""
     limit = np.array([thresholds[level] for level in targets.levels])
-    areas, decisions = area_metrics(gold, p), decision_metrics(gold, p >= limit[rows])
-    found = {**areas, **decisions, "ndcg": ranking_metrics(gold, p, (15,))["ndcg"]}
-    names = (*SELECTIONS, "macro_f1", "macro_auprc", "micro_auc", "macro_auc")
-    return {name: float(found[name]) for name in names}
+    half = {f"{name}_at_half": value for name, value in decision_metrics(gold, p > 0.5).items()}
+    ours = decision_metrics(gold, p >= limit)
+    found = {**area_metrics(gold, p), **half, **ours, "ndcg": ranking_metrics(gold, p, (15,))["ndcg"]}
+    return {name: float(found[name]) for name in (*TARGET_METRICS, "micro_f1", "macro_f1")}

@@ -1,7 +1,8 @@
 """What the runs of a study come to: means over folds and test stays, their intervals, differences, wards, agreement.
 
 Intervals: over patients (`metrics.intervals`): a patient is left out with every test stay of theirs in every fold, and
-all strategies are measured on the same samples, so that differences pair.
+all strategies are measured on the same samples, so that differences pair. Beside a difference stand the study's two
+tests, which take stays for independent: Mann and Whitney's of the two sets of values, and the paired t-test.
 """
 
 from __future__ import annotations
@@ -56,12 +57,16 @@ def summarise(runs: Sequence[Run], values: Values, drawn: Drawn) -> dict[str, di
     """Set -> figure -> mean, standard deviation over folds, and how many folds define it.
 
     Figures of stays are means over all test stays, with "low" and "high" of their interval; the others are means over
-    folds.
+    folds. "recall_curve" is a list of means over folds, K = 1 and up.
     """
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for name, figures in runs[0]["sets"].items():
         found[name] = {}
         for key in figures:
+            if key == "recall_curve":
+                curves = [run["sets"][name][key] for run in runs if run["sets"][name][key]]
+                found[name][key] = np.mean(curves, axis=0).tolist() if curves else []  # type: ignore[assignment]
+                continue
             folds = [run["sets"][name][key] for run in runs if run["sets"][name][key] is not None]
             if folds:
                 spread = float(np.std(folds, ddof=1)) if len(folds) > 1 else None
@@ -72,15 +77,33 @@ def summarise(runs: Sequence[Run], values: Values, drawn: Drawn) -> dict[str, di
 
 
 def differences(values: Values, others: Values, drawn: Drawn) -> dict[str, dict[str, dict[str, float]]]:
-    """Set -> figure of stays -> "difference", "low", "high" of the first less the second, on the same draws."""
+    """Set -> figure of stays -> "difference", "low", "high" of the first less the second, on the same draws.
+
+    With "mann_whitney_p" and "paired_t_p", two-sided. Sets that one of both has not measured are left out.
+    """
     found = {}
     for name, own in values.items():
+        if name not in others:
+            continue
         gap = own.astype(np.float64) - others[name]
         found[name] = {
-            key: {"difference": figure.pop("mean"), **figure}
-            for key, figure in _with_intervals(gap, drawn.weights, differences=True).items()
+            key: {"difference": figure.pop("mean"), **figure, **_tests(own[:, place], others[name][:, place])}
+            for place, (key, figure) in enumerate(_with_intervals(gap, drawn.weights, differences=True).items())
         }
     return found
+
+
+def _tests(own: np.ndarray, others: np.ndarray) -> dict[str, float]:
+    """The p of both tests; NaN where they are not defined."""
+    from scipy.stats import mannwhitneyu, ttest_rel
+
+    counts = ~np.isnan(own)
+    own, others = own[counts].astype(np.float64), others[counts].astype(np.float64)
+    if not own.size:
+        return {"mann_whitney_p": float("nan"), "paired_t_p": float("nan")}
+    gap = own - others  # in float32: what is the same at every stay has no spread to be held against
+    paired = float(ttest_rel(own, others).pvalue) if np.ptp(gap) > 1e-6 * np.abs(gap).max() else float("nan")
+    return {"mann_whitney_p": float(mannwhitneyu(own, others).pvalue), "paired_t_p": paired}
 
 
 def by_ward(values: Values, drawn: Drawn) -> dict[str, dict[str, Any]]:
@@ -95,6 +118,7 @@ def by_ward(values: Values, drawn: Drawn) -> dict[str, dict[str, Any]]:
 
 def agreement_of(runs: Sequence[Run]) -> dict[str, dict[str, float]]:
     """Dev figure -> recall -> its rank correlation, over all trained networks, with RE@R on test, all levels."""
+    runs = [run for run in runs if run["dev_figures"]]
     if not runs:
         return {}
     errors = {

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 #: The levels of the tree, the widest first.
 TREE_LEVELS: tuple[Level, ...] = ("chapter", "section", "category", "subcategory", "code")
-#: The study's subset: codes with fewer occurrences are dropped, and these parts of the tree.
-FEWEST, DROPPED = 100, ("800-999", "E000-E999", "V01-V91", "765")
+#: The study's subset: codes with fewer occurrences are dropped, and these parts of the tree; of 765 what begins "765.".
+FEWEST, DROPPED = 100, ("800-999", "E000-E999", "V01-V91", "765.")
 
 
 @dataclass(frozen=True)
@@ -90,23 +90,36 @@ def no_targets(stays: int) -> Targets:
     return Targets((), (), np.zeros(0, dtype=np.int64), np.zeros(0, dtype=bool), gold)
 
 
-def subset(
-    targets: Targets,
-    fewest: int = FEWEST,
-    dropped: Sequence[str] = DROPPED,
-    rows: np.ndarray | None = None,
-) -> np.ndarray:
+def subset(targets: Targets, fewest: int = FEWEST, dropped: Sequence[str] = DROPPED) -> np.ndarray:
     """The study's "cherry-picked" nodes, bool (nodes,): at least `fewest` stays, none of the dropped parts.
 
+    All stays are counted, as in the study's filter: which nodes are asked for is one question for every fold.
+
     Args:
-        dropped: nodes or ranges; everything below them goes too, what lies above them stays.
-        rows: the stays that are counted (those of training, where nothing of the test may be known); None: all.
+        dropped: nodes or ranges, with everything below them; a node with a dot at its end: what lies below it alone.
     """
-    gold = targets.gold if rows is None else targets.gold[rows]
-    frequent = np.asarray(gold.sum(axis=0)).ravel() >= fewest
+    frequent = np.asarray(targets.gold.sum(axis=0)).ravel() >= fewest
     outside = np.array([not any(_within(node, part) for part in dropped) for node in targets.nodes], dtype=bool)
     chosen: np.ndarray = frequent & outside
     return chosen
+
+
+def part_of(targets: Targets, rows: np.ndarray) -> Targets:
+    """The targets of some nodes alone, in the order of `rows`, which rises; a parent is the nearest ancestor kept."""
+    place = {int(row): new for new, row in enumerate(rows)}
+    parents = []
+    for row in rows.tolist():
+        above = int(targets.parents[row])
+        while above >= 0 and above not in place:
+            above = int(targets.parents[above])
+        parents.append(place.get(above, -1))
+    return Targets(
+        nodes=tuple(targets.nodes[row] for row in rows),
+        levels=tuple(targets.levels[row] for row in rows),
+        parents=np.array(parents, dtype=np.int64),
+        billed=targets.billed[rows],
+        gold=csr_array(targets.gold[:, rows]),
+    )
 
 
 def level_counts(targets: Targets) -> dict[str, int]:
@@ -144,8 +157,8 @@ def indicator(columns: Sequence[Sequence[int]], width: int) -> csr_array:
 
 
 def _within(node: str, part: str) -> bool:
-    """Whether a node lies in a part of the tree, which is a range or a node."""
+    """Whether a node lies in a part of the tree; see `subset`."""
     first = node.split("-")[0]
     if "-" in part:
         return in_range(category_of(first), part)
-    return node == part or node.startswith(f"{part}.") or ("." in part and node.startswith(part))
+    return node == part or node.startswith(part if "." in part else f"{part}.")

@@ -1,18 +1,23 @@
-"""Trains a strategy: Adam on batches of stays, the epoch with the best figure on dev stays is kept."""
+"""Trains a strategy: Adam on batches of stays, the epoch with the best figure on dev stays is kept.
+
+Each network of the strategy is trained alone, with its own epochs.
+"""
 
 from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from concept_icd.errors import InputError
 from concept_icd.heads.threshold import choose_threshold
-from concept_icd.metrics.areas import column_areas
+from concept_icd.metrics.areas import area_metrics, column_areas
+from concept_icd.metrics.decisions import decision_metrics
 from concept_icd.metrics.inputs import check_pair
 from concept_icd.metrics.ranking import note_ranking
 from concept_icd.metrics.ranks import gold_ranks
@@ -24,33 +29,44 @@ from concept_icd.models.medications.losses import (
     imbalance_weights,
     level_weights,
     mc_loss,
+    normalised_weights,
     tree_l2,
     tree_min_loss,
 )
 from concept_icd.models.medications.model import (
+    NEVER,
     MedicationModel,
-    answers,
+    Part,
     check_same_rows,
-    new_networks,
-    starting_bias,
+    groups_of,
+    log_odds,
+    new_network,
+    rolled,
 )
+from concept_icd.models.medications.network import MedicationNetwork
 from concept_icd.models.medications.records import Stays, Targets
 from concept_icd.models.medications.strategy import Strategy
-from concept_icd.models.medications.targets import subset
+from concept_icd.models.medications.targets import part_of, subset
 from concept_icd.progress import progress_bar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from scipy.sparse import csr_array
+
+#: Adam's epsilon in Keras.
+ADAM_EPSILON = 1e-7
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """One pass over the training stays: mean loss, and the dev figure that epochs are chosen by."""
+    """One pass over the training stays.
+
+    Attributes:
+        loss: its mean. figure: the dev figure that epochs are chosen by. group: of the network (`model.Part`).
+    """
 
     loss: float
     figure: float
+    group: str = "all"
 
 
 def train(
@@ -60,128 +76,208 @@ def train(
     dev: np.ndarray,
     strategy: Strategy,
     *,
+    chosen: Mapping[str, Strategy] | None = None,
     seed: int = 0,
     device: str = "cpu",
     label: str = "training",
-    after_epoch: Callable[[int, float], None] | None = None,
 ) -> tuple[MedicationModel, list[Epoch]]:
     """Trains on the stays of `rows`; chooses the epoch on those of `dev`.
 
     Args:
-        after_epoch: is told the number of each epoch and its dev figure; a search prunes by raising from it.
+        chosen: group -> the options of its network, where a search found them; else those of `strategy`.
 
     Raises:
-        InputError: no stays to train on or to choose with, or no dev stay with a gold code.
+        InputError: no stays to train on or to choose with, no dev stay with a gold code, or a subset without a node.
     """
     check_same_rows(stays, targets)
     if not len(rows) or not len(dev):
         raise InputError(f"{len(rows)} training and {len(dev)} dev stays: both need at least one")
     if not targets.gold[dev].nnz:
         raise InputError("no dev stay has a gold code, so that no epoch can be chosen")
-    torch.manual_seed(seed)
-    networks = new_networks(strategy, stays.inputs.shape[1], targets.levels)
-    positive = _positive_weights(strategy, targets, rows)
-    bias = starting_bias(frequencies(targets.gold[rows]), positive)
-    learnt = _learnt(strategy, targets, rows)
-    for own, network in networks:
-        network.output.bias.data.copy_(bias[own])
-        network.output.weight.data[~learnt[own]] = 0  # and no gradient: the frequency stays
-        network.to(device)
+    parts, history = [], []
+    for group, nodes in nodes_of(strategy, targets).items():
+        options = (chosen or {}).get(group, strategy)
+        of = part_of(targets, nodes)
+        network, epochs = train_network(stays, of, rows, dev, options, seed=seed, device=device, label=label)
+        parts.append(Part(group, torch.from_numpy(nodes), options, network))
+        history += [Epoch(loss, figure, group) for loss, figure in epochs]
+    rest = np.full(len(targets.nodes), NEVER, dtype=np.float32)
+    if strategy.outside == "frequency":
+        rest = log_odds(frequencies(targets.gold[rows]))
     model = MedicationModel(
-        strategy, stays.input_names, targets.nodes, tuple(targets.levels), targets.parents, targets.billed, networks
+        strategy=strategy,
+        input_names=stays.input_names,
+        nodes=targets.nodes,
+        levels=tuple(targets.levels),
+        parents=targets.parents,
+        billed=targets.billed,
+        parts=tuple(parts),
+        rest=rest,
     )
-    parameters = [parameter for _, network in networks for parameter in network.parameters()]
-    optimizer = torch.optim.Adam(parameters, lr=strategy.learning_rate)
-    loss_of = _loss(strategy, targets, positive, learnt, torch.device(device))
-    rng, history, best, kept = np.random.default_rng(seed), [], -math.inf, None
-    with progress_bar(strategy.epochs, label, "epochs") as bar:
-        for number in range(strategy.epochs):
-            loss = _epoch(model, stays.inputs, targets.gold, rng.permutation(rows), optimizer, loss_of, device)
-            figure = dev_figure(model, stays.inputs[dev], targets.gold[dev], strategy.select)
-            history.append(Epoch(loss, figure))
-            if figure > best:
-                best, kept = figure, [copy.deepcopy(network.state_dict()) for _, network in networks]
-            bar.remark(f"loss {loss:.5f}, dev {strategy.select} {figure:.4f}")
-            bar.advance()
-            if after_epoch is not None:
-                after_epoch(number, figure)
-            if number - max(range(len(history)), key=lambda i: history[i].figure) >= strategy.patience:
-                bar.advance(strategy.epochs - number - 1)
-                break
-    for (_, network), state in zip(networks, kept or [], strict=True):
-        network.load_state_dict(state)
-        network.eval()
     return model, history
 
 
-def dev_figure(model: MedicationModel, inputs: csr_array, gold: csr_array, select: str) -> float:
-    """The figure that epochs and searches are chosen by, over all nodes: higher is better."""
-    for _, network in model.networks:
-        network.eval()
-    logits = model.logits(inputs)
-    truth, values = check_pair(gold.toarray(), logits)
+def nodes_of(strategy: Strategy, targets: Targets) -> dict[str, np.ndarray]:
+    """Group -> the rows of the nodes that its network answers, int64; the subset alone where the strategy has one.
+
+    Raises:
+        InputError: no node of the subset is in a group.
+    """
+    kept = subset(targets, strategy.subset_from) if strategy.subset_from else np.ones(len(targets.nodes), dtype=bool)
+    found = {group: np.flatnonzero(mask & kept) for group, mask in groups_of(strategy, targets).items()}
+    found = {group: nodes for group, nodes in found.items() if len(nodes)}
+    if not found:
+        raise InputError(f"no code of the subset has {strategy.subset_from} stays or more: there is nothing to learn")
+    return found
+
+
+def train_network(
+    stays: Stays,
+    targets: Targets,
+    rows: np.ndarray,
+    dev: np.ndarray,
+    strategy: Strategy,
+    *,
+    seed: int,
+    device: str,
+    label: str,
+    epochs: int | None = None,
+) -> tuple[MedicationNetwork, list[tuple[float, float]]]:
+    """One network of all nodes of `targets`; of each epoch its loss and dev figure.
+
+    Args:
+        epochs: at most, instead of the strategy's.
+    """
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    rows, held = _held_out(rows, targets, strategy, rng)
+    weights = _weights(strategy, targets, rows)
+    network = new_network(strategy, stays.inputs.shape[1], len(targets.nodes))
+    if strategy.bias == "log_odds":
+        balance = None if weights[0] is None or weights[1] is None else weights[0] / np.maximum(weights[1], 1e-12)
+        odds = log_odds(frequencies(targets.gold[rows]), balance)
+        network.output.bias.data.copy_(torch.from_numpy(odds))
+    network.to(device)
+    optimizer = torch.optim.Adam(network.parameters(), lr=strategy.learning_rate, eps=ADAM_EPSILON)
+    loss_of = _loss(strategy, targets, weights, torch.device(device))
+    tree = Tree.of(targets.parents).to(torch.device(device))
+
+    def figure_of(which: np.ndarray) -> float:
+        logits = _answers(network, tree, strategy.roll, stays.inputs[which])
+        return dev_figure(targets.gold[which].toarray(), logits, strategy.select)
+
+    history, best, kept, stop_best, stop_number = [], -math.inf, network.state_dict(), -math.inf, 0
+    most = strategy.epochs if epochs is None else epochs
+    with progress_bar(most, label, "epochs") as bar:
+        for number in range(most):
+            loss = _epoch(
+                network, stays.inputs, targets.gold, rng.permutation(rows), strategy.batch, optimizer, loss_of
+            )
+            figure = figure_of(dev)
+            history.append((loss, figure))
+            if figure > best:
+                best, kept = figure, copy.deepcopy(network.state_dict())
+            bar.remark(f"loss {loss:.5f}, dev {strategy.select} {figure:.4f}")
+            bar.advance()
+            stop = figure if held is None else figure_of(held)
+            if stop > stop_best:
+                stop_best, stop_number = stop, number
+            elif number - stop_number >= strategy.patience:
+                bar.advance(most - number - 1)
+                break
+    network.load_state_dict(kept)
+    return network.eval(), history
+
+
+def dev_figure(gold: np.ndarray, logits: np.ndarray, select: str) -> float:
+    """The figure that epochs and searches are chosen by, of bool and float (stays, nodes): higher is better."""
+    truth, values = check_pair(gold, logits)
+    if not truth.any():
+        return 0.0
     if select == "ndcg":
         return float(np.mean(note_ranking(gold_ranks(truth, values), ())["ndcg"]))
     if select == "micro_auprc":
         return column_areas(truth.ravel(), values.ravel())[1]
-    chosen = choose_threshold(truth, 1 / (1 + np.exp(-values)))
-    return float(chosen.micro_f1 or 0.0)
+    if select == "micro_f1_best_threshold":
+        chosen = choose_threshold(truth, 1 / (1 + np.exp(-np.clip(values, -700, None))))
+        return float(chosen.micro_f1 or 0.0)
+    figures = area_metrics(truth, values) if "au" in select else decision_metrics(truth, values > 0)
+    return float(np.nan_to_num(figures[select]))
+
+
+def _held_out(
+    rows: np.ndarray, targets: Targets, strategy: Strategy, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """The stays that train, and those that say when to stop, None for the dev stays; see `Strategy.stop_share`."""
+    drawn, number = rng.permutation(rows), round(strategy.stop_share * len(rows))
+    held, others = np.sort(drawn[:number]), np.sort(drawn[number:])
+    if not targets.gold[held].nnz:  # so few stays that none, or none with a code, can be spared
+        return rows, None
+    return others, held
+
+
+def _answers(network: MedicationNetwork, tree: Tree, roll: str, inputs: csr_array) -> np.ndarray:
+    """Logits of stays, rolled, float32 (stays, nodes)."""
+    network.eval()
+    device = network.output.weight.device
+    found = []
+    with torch.inference_mode():
+        for start in range(0, inputs.shape[0], 1024):
+            dense = torch.from_numpy(inputs[start : start + 1024].toarray()).to(device)
+            found.append(rolled(network(dense), tree, roll).cpu().numpy())
+    return np.concatenate(found)
 
 
 def _epoch(
-    model: MedicationModel,
+    network: MedicationNetwork,
     inputs: csr_array,
     gold: csr_array,
     rows: np.ndarray,
+    batch: int,
     optimizer: torch.optim.Optimizer,
-    loss_of: Callable[[torch.Tensor, torch.Tensor, MedicationModel], torch.Tensor],
-    device: str,
+    loss_of: Callable[[torch.Tensor, torch.Tensor, MedicationNetwork], torch.Tensor],
 ) -> float:
     """One pass; returns the mean loss over stays."""
-    for _, network in model.networks:
-        network.train()
-    total = 0.0
-    for batch in np.array_split(rows, max(1, math.ceil(len(rows) / model.strategy.batch))):
-        x = torch.from_numpy(inputs[batch].toarray()).to(device)
-        y = torch.from_numpy(gold[batch].toarray().astype(np.float32)).to(device)
-        loss = loss_of(answers(model.networks, x, len(model.nodes)), y, model)
+    network.train()
+    device, total = network.output.weight.device, 0.0
+    for part in np.array_split(rows, max(1, math.ceil(len(rows) / batch))):
+        x = torch.from_numpy(inputs[part].toarray()).to(device)
+        y = torch.from_numpy(gold[part].toarray().astype(np.float32)).to(device)
+        loss = loss_of(network(x), y, network)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
-        total += float(loss.detach()) * len(batch)
+        total += float(loss.detach()) * len(part)
     return total / len(rows)
 
 
-def _positive_weights(strategy: Strategy, targets: Targets, rows: np.ndarray) -> torch.Tensor | None:
-    """(nodes,) weights of a true node; None where all are 1."""
-    if strategy.weights not in ("imbalance", "imbalance_normalised"):
-        return None
+def _weights(strategy: Strategy, targets: Targets, rows: np.ndarray) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """(nodes,) weights of a true node and of a false one; None where all are 1."""
+    if strategy.weights == "none":
+        return None, None
+    if strategy.weights == "level":
+        of_levels = level_weights(targets.levels)
+        return of_levels, of_levels
     counts = np.asarray(targets.gold[rows].sum(axis=0), dtype=np.float64)
-    weights = imbalance_weights(counts, len(rows), strategy.cap, strategy.weights == "imbalance_normalised")
-    return torch.tensor(weights, dtype=torch.float32)
-
-
-def _learnt(strategy: Strategy, targets: Targets, rows: np.ndarray) -> torch.Tensor:
-    """bool (nodes,): which nodes the loss knows; see `Strategy.subset_from`."""
-    if not strategy.subset_from:
-        return torch.ones(len(targets.nodes), dtype=torch.bool)
-    return torch.from_numpy(subset(targets, strategy.subset_from, rows=rows))
+    positive = imbalance_weights(counts, len(rows), strategy.cap)
+    if strategy.weights == "imbalance":
+        return positive, np.ones_like(positive)
+    return normalised_weights(positive, counts / len(rows))
 
 
 def _loss(
-    strategy: Strategy, targets: Targets, positive: torch.Tensor | None, learnt: torch.Tensor, device: torch.device
-) -> Callable[[torch.Tensor, torch.Tensor, MedicationModel], torch.Tensor]:
-    """The loss of a batch: of its logits and gold, and of the output weights."""
+    strategy: Strategy,
+    targets: Targets,
+    weights: tuple[np.ndarray | None, np.ndarray | None],
+    device: torch.device,
+) -> Callable[[torch.Tensor, torch.Tensor, MedicationNetwork], torch.Tensor]:
+    """The loss of a batch: of its logits and gold, and of the output's weights."""
     tree, parents = Tree.of(targets.parents).to(device), torch.from_numpy(targets.parents).to(device)
-    positive = None if positive is None else positive.to(device)
-    node = None
-    if strategy.weights == "level":
-        node = torch.tensor(level_weights(tuple(targets.levels)), dtype=torch.float32, device=device)
-    if not learnt.all():
-        mask = learnt.to(device, torch.float32)
-        node = mask if node is None else node * mask
+    positive, negative = (
+        None if own is None else torch.tensor(own, dtype=torch.float32, device=device) for own in weights
+    )
 
-    def loss_of(logits: torch.Tensor, gold: torch.Tensor, model: MedicationModel) -> torch.Tensor:
+    def loss_of(logits: torch.Tensor, gold: torch.Tensor, network: MedicationNetwork) -> torch.Tensor:
         if strategy.loss == "focal":
             loss = focal_loss(logits, gold, strategy.gamma)
         elif strategy.loss == "tree_min":
@@ -189,12 +285,11 @@ def _loss(
         elif strategy.loss == "mc":
             loss = mc_loss(logits, gold, tree)
         else:
-            loss = bce_loss(logits, gold, positive, node)
+            loss = bce_loss(logits, gold, positive, negative)
         if strategy.tree_l2:
-            loss = loss + strategy.tree_l2 * tree_l2(model.networks[0][1].output.weight, parents)
+            loss = loss + strategy.tree_l2 * tree_l2(network.output.weight, network.output.bias, parents)
         if strategy.output_l2:
-            squares: Any = sum(network.output.weight.square().sum() for _, network in model.networks)
-            loss = loss + 0.5 * strategy.output_l2 * squares
+            loss = loss + strategy.output_l2 * network.output.weight.square().sum()
         return loss
 
     return loss_of

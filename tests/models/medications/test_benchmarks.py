@@ -39,11 +39,11 @@ def test_medication_network(tmp_path):
 def test_medication_quality(tmp_path):
     sizes = ("--stays", 150, "--folds", 1, "--units", 16, "--epochs", 1, "--draws", 20)
     result = run("medication_quality.py", *sizes, out=tmp_path / "quality.json")
-    assert set(result["figures"]) == {"dummy", "multitask", "per-level"}
-    assert result["wins_over_the_dummy"]["multitask"]["comparisons"] == 7 * 8  # sets of nodes; recalls in two forms
+    assert set(result["figures"]) == {"dummy", "multitask", "per-level", "per-tree-level"}
+    assert result["wins_over_the_dummy"]["multitask"]["comparisons"] == 8 * 16  # sets of nodes; recalls in two forms
     chapter = result["figures"]["multitask"]["chapter"]["rank_errors_at_50"]
     assert chapter["low"] <= chapter["mean"] <= chapter["high"]
-    assert set(result["processor_seconds_an_epoch"]) == {"multitask", "per-level"}
+    assert set(result["processor_seconds_an_epoch"]) == {"multitask", "per-level", "per-tree-level"}
 
 
 @pytest.mark.slow

@@ -15,10 +15,11 @@ from concept_icd.models.medications.losses import (
     imbalance_weights,
     level_weights,
     mc_loss,
+    normalised_weights,
     tree_l2,
     tree_min_loss,
 )
-from concept_icd.models.medications.model import rolled, starting_bias
+from concept_icd.models.medications.model import log_odds, rolled
 
 PARENTS = np.array([-1, 0, 0, -1])
 TREE = Tree.of(PARENTS)
@@ -37,9 +38,9 @@ def test_weights_of_positives_and_of_nodes() -> None:
     assert bce_loss(LOGITS, GOLD, positive).item() == pytest.approx(
         -(3 * log(0.8) + log(0.5) + log(0.1) + log(0.8)) / 4
     )
-    node = torch.tensor([0.5, 1.0, 2.0, 0.5], dtype=torch.float64)
-    told = -(0.5 * log(0.8) + log(0.5) + 2 * log(0.1) + 0.5 * log(0.8)) / 4
-    assert bce_loss(LOGITS, GOLD, None, node).item() == pytest.approx(told)
+    negative = torch.tensor([9.0, 9.0, 2.0, 0.5], dtype=torch.float64)
+    told = -(3 * log(0.8) + log(0.5) + 2 * log(0.1) + 0.5 * log(0.8)) / 4
+    assert bce_loss(LOGITS, GOLD, positive, negative).item() == pytest.approx(told)
 
 
 def test_focal() -> None:
@@ -70,17 +71,31 @@ def test_mc() -> None:
 
 def test_pull_to_the_parent() -> None:
     weight = torch.tensor([[1.0, 0.0], [1.0, 2.0], [0.0, 0.0], [3.0, 0.0]])
-    # Node 0: 1. Node 1: 4. Node 2: 1. Node 3: 9. Half of the sum.
-    assert tree_l2(weight, torch.from_numpy(PARENTS)).item() == pytest.approx(7.5)
+    bias = torch.tensor([5.0, 2.0, 4.0, 9.0])
+    # Node 1 against 0: 4 of the weights and 9 of the bias. Node 2 against 0: 1 and 1. Roots: nothing.
+    assert tree_l2(weight, bias, torch.from_numpy(PARENTS)).item() == pytest.approx(15.0)
+    assert tree_l2(weight, bias, torch.full((4,), -1)).item() == 0.0
 
 
 def test_weights_of_levels_and_imbalance() -> None:
     weights = level_weights(("chapter", "section", "section", "section"))
     np.testing.assert_allclose(weights, [2.0, 2 / 3, 2 / 3, 2 / 3])  # 4, 4/3, 4/3, 4/3 over their mean 2
+    # Four groups: the four- and five-digit codes are one. 6/1, 6/1, 6/1, 6/3 three times, over their mean 4.
+    weights = level_weights(("chapter", "section", "category", "subcategory", "code", "code"))
+    np.testing.assert_allclose(weights, [1.5, 1.5, 1.5, 0.5, 0.5, 0.5])
     # N/n - 1 for 50, 10, 1 and 0 of 100 stays: 1, 9, 99 -> capped, never seen -> capped.
     counts = np.array([50, 10, 1, 0])
     np.testing.assert_allclose(imbalance_weights(counts, 100, cap=20), [1, 9, 20, 20])
-    np.testing.assert_allclose(imbalance_weights(counts, 100, cap=20, normalised=True), np.array([1, 9, 20, 20]) / 12.5)
+    positive, negative = normalised_weights(imbalance_weights(counts, 100, cap=20), counts / 100)
+    # z = 1 + f (w - 1): 1 + .5 x 0, 1 + .1 x 8, 1 + .01 x 19, 1.
+    np.testing.assert_allclose(positive, [1, 9 / 1.8, 20 / 1.19, 20])
+    np.testing.assert_allclose(negative, [1, 1 / 1.8, 1 / 1.19, 1])
+    # The mean over a node's stays is 1.
+    np.testing.assert_allclose(counts / 100 * positive + (1 - counts / 100) * negative, 1)
+    # More than half of the stays have the node: w = 1/3, z = 1 + .75 x (-2/3) = .5. All have it: w = 0, and no 0/0.
+    positive, negative = normalised_weights(imbalance_weights(np.array([75, 100]), 100, cap=2), np.array([0.75, 1.0]))
+    np.testing.assert_allclose(positive, [2 / 3, 0.5])
+    np.testing.assert_allclose(negative, [2.0, 0.0])
 
 
 def test_rolls() -> None:
@@ -106,5 +121,5 @@ def test_gradients(loss) -> None:
 
 def test_training_begins_where_the_loss_without_inputs_is_least() -> None:
     frequency = np.array([0.5, 0.2])
-    assert starting_bias(frequency, None).tolist() == pytest.approx([0.0, log(0.25)])
-    assert starting_bias(frequency, torch.tensor([1.0, 4.0])).tolist() == pytest.approx([0.0, 0.0], abs=1e-6)
+    assert log_odds(frequency).tolist() == pytest.approx([0.0, log(0.25)])
+    assert log_odds(frequency, np.array([1.0, 4.0])).tolist() == pytest.approx([0.0, 0.0], abs=1e-6)

@@ -13,7 +13,7 @@ from concept_icd.models.medications.out_of_fold import fit, out_of_fold_logits
 from concept_icd.models.medications.strategy import Strategy
 from concept_icd.models.medications.synthetic_stays import synthetic_stays
 
-STRATEGY = Strategy(units=48, epochs=15, learning_rate=3e-3, dropout=0.2)
+STRATEGY = Strategy(units=48, epochs=15, learning_rate=3e-3, dropout=0.2, bias="log_odds", stop_share=0.0, patience=5)
 
 
 @pytest.fixture(scope="module")

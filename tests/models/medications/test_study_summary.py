@@ -23,7 +23,8 @@ def values(*column):
 
 
 def runs(*means):
-    return [{"sets": {"billing": {"ndcg": mean, "macro_f1": mean, "ece": None}}} for mean in means]
+    sets = [{"ndcg": mean, "macro_f1": mean, "ece": None, "recall_curve": [mean, 2 * mean]} for mean in means]
+    return [{"sets": {"billing": own}} for own in sets]
 
 
 def test_means_are_over_stays_and_other_figures_over_folds():
@@ -33,6 +34,7 @@ def test_means_are_over_stays_and_other_figures_over_folds():
     assert found["macro_f1"] == {"mean": pytest.approx(0.35), "sd": pytest.approx(0.3 / 2**0.5), "folds": 2}
     assert 0 < found["ndcg"]["low"] < 0.2 < found["ndcg"]["mean"] < 0.35 < found["ndcg"]["high"] < 1
     assert "ece" not in found
+    assert found["recall_curve"] == pytest.approx([0.35, 0.7])
 
 
 def test_a_patients_stays_are_drawn_together():
@@ -49,6 +51,19 @@ def test_differences_pair():
     worse = np.array([0.0, 0.5, 0.1, 0.9, 0.3, np.nan])
     found = differences(values(*(worse + 0.1)), values(*worse), drawn)["billing"]["rank_errors_at_50_interp"]
     assert [found[key] for key in ("difference", "low", "high")] == pytest.approx([0.1] * 3)
+    assert np.isnan(found["paired_t_p"])  # the same gap everywhere has no spread
+
+
+def test_the_studys_two_tests_stand_beside_the_interval():
+    """Mann and Whitney: 3 against 3 and all of one side above: 2 of 20 orders, p = .1. Gaps 1, 2, 3: t = 2 root 3."""
+    own, others = values(4.0, 6.0, 8.0, np.nan, np.nan, np.nan), values(3.0, 4.0, 5.0, np.nan, np.nan, np.nan)
+    apart = values(13.0, 14.0, 15.0, np.nan, np.nan, np.nan)
+    drawn = Drawn.of(stays(), FOLDS, 50, 0)
+    assert differences(apart, others, drawn)["billing"]["ndcg"]["mann_whitney_p"] == pytest.approx(0.1)
+    # Two degrees of freedom: p = 1 - t / root(t^2 + 2), two-sided, with t^2 = 12.
+    paired = differences(own, others, drawn)["billing"]["ndcg"]["paired_t_p"]
+    assert paired == pytest.approx(1 - (12 / 14) ** 0.5)
+    assert differences({"chapter": own["billing"]}, others, drawn) == {}
 
 
 def test_wards_count_their_coded_stays_and_draw_their_own_patients():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from concept_icd.errors import InputError
-from concept_icd.models.medications.targets import DROPPED, level_counts, roll_up, subset
+from concept_icd.models.medications.targets import level_counts, part_of, roll_up, subset
 from concept_icd.ontology import load_ontology
 
 ONTOLOGY = load_ontology()
@@ -68,12 +68,10 @@ def test_the_subset_drops_rare_codes_and_parts_of_the_tree():
     targets, _ = roll_up(["1", "2", "3"], BILLED, ONTOLOGY)
     kept = {node for node, own in zip(targets.nodes, subset(targets, fewest=1), strict=True) if own}
     assert kept == {
-        "390-459", "420-429", "428", "428.0", "580-629", "580-589", "585", "585.9", "760-779", "764-779",
-    }  # fmt: skip
+        "390-459", "420-429", "428", "428.0", "580-629", "580-589", "585", "585.9", "760-779", "764-779", "765",
+    }  # fmt: skip  # of 765 only what begins with "765." goes
     twice = {node for node, own in zip(targets.nodes, subset(targets, fewest=2), strict=True) if own}
     assert twice == {"580-629", "580-589", "585"}
-    of_training = subset(targets, fewest=1, rows=np.array([0]))
-    assert "585.9" not in {targets.nodes[row] for row in np.flatnonzero(of_training)}
 
 
 def test_the_dropped_parts_are_those_of_the_tree():
@@ -81,4 +79,16 @@ def test_the_dropped_parts_are_those_of_the_tree():
     targets, _ = roll_up(["1"], {"1": codes}, ONTOLOGY)
     kept = subset(targets, fewest=0)
     for node, own in zip(targets.nodes, kept, strict=True):
-        assert own == set(DROPPED).isdisjoint(ONTOLOGY.path(node)), node
+        dropped = node.startswith("765.") or not {"800-999", "E000-E999", "V01-V91"}.isdisjoint(ONTOLOGY.path(node))
+        assert own != dropped, node
+
+
+def test_a_part_of_the_targets_keeps_the_nearest_ancestors():
+    targets, _ = roll_up(["1", "2", "3"], BILLED, ONTOLOGY)
+    wanted = ["390-459", "428.0", "585", "585.9"]
+    rows = np.array([targets.nodes.index(node) for node in wanted])
+    part = part_of(targets, rows)
+    assert part.nodes == tuple(wanted)
+    assert part.levels == ("chapter", "subcategory", "category", "subcategory")
+    assert part.parents.tolist() == [-1, 0, -1, 2]
+    assert part.gold.toarray().tolist() == targets.gold.toarray()[:, rows].tolist()
