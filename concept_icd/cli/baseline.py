@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 HELP = "run a baseline on a prepared corpus (tfidf-svm, lora-classifier, cec, plm-icd, ltr-icd)"
-EXAMPLE = "concept-icd baseline tfidf-svm --corpus runs/corpus --out runs/tfidf-svm"
+EXAMPLE = "concept-icd baseline tfidf-svm --corpus runs/baselines/corpus --out runs/baselines/tfidf-svm"
 #: Each baseline parses its options itself.
 PASSES_OPTIONS_ON = True
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 HELP = "rank the codes of stays from their drugs, by a network that `study medications` trained"
-EXAMPLE = "concept-icd code-stays --model runs/medications/multitask/fold-0 --stays runs/stays --out runs/codes.parquet"
+EXAMPLE = "concept-icd code-stays --model runs/medications/multitask/fold-0 --stays runs/new --out runs/codes.parquet"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

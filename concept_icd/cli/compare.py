@@ -12,7 +12,10 @@ from pathlib import Path
 from concept_icd.errors import InputError
 
 HELP = "set several systems side by side: figures, paired differences with intervals, gain curves"
-EXAMPLE = "concept-icd compare runs/ours runs/ltr-icd/predictions.jsonl --gold runs/corpus --out runs/comparison"
+EXAMPLE = (
+    "concept-icd compare ours=runs/ours ltr-icd=runs/ltr-icd/predictions.jsonl "
+    "--gold runs/ordered --out runs/comparison"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from concept_icd.mimic3.tasks import Task
 
 HELP = "check the machine, the packages, the MIMIC-III folder and the admission lists; estimate time and memory"
-EXAMPLE = "concept-icd doctor --mimic-dir mimiciii/1.4 --splits-dir caml-mimic --task mimic3-50"
+EXAMPLE = "concept-icd doctor --mimic-dir MIMIC_DIR --splits-dir SPLITS_DIR --task mimic3-50"
 
 _COLOURS = {"ok": "green", "missing": "red", "warning": "yellow", "note": "cyan"}
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from concept_icd.report.reading import Gold
 
 HELP = "score predictions of any model against gold codes: results.json and report.html"
-EXAMPLE = "concept-icd evaluate --predictions predictions.jsonl --gold gold.jsonl --out runs/evaluation"
+EXAMPLE = "concept-icd evaluate --predictions predictions.jsonl --gold gold.jsonl --out runs/evaluated"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

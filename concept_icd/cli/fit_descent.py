@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 HELP = "fit which concepts a note is asked about, where there are too many to ask them all"
-EXAMPLE = "concept-icd fit-descent --corpus runs/corpus --scores runs/scores --budget 300 --out runs/descent.json"
+EXAMPLE = "concept-icd fit-descent --corpus runs/corpus --scores runs/scores --budget 300 --out runs/descent-300.json"
 
 #: Codes of the retriever, by dev notes of CodiEsp (benchmarks/descent.py).
 RETRIEVED = 40
@@ -18,7 +18,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, help="the descent, a JSON file")
     parser.add_argument("--split", help="fit on the notes of this split (default: every scored note with codes)")
     how = parser.add_mutually_exclusive_group()
-    most = "questions to a note, the most promising first (default: a tenth of the concepts)"
+    most = (
+        "questions to a note, the most promising first (default: a tenth of the concepts, where that "
+        "is twice the first round or more)"
+    )
     how.add_argument("--budget", type=int, metavar="N", help=most)
     share = "instead: bars that keep this share of the paths to gold codes, such as 0.98, whatever it costs"
     how.add_argument("--keep", type=float, metavar="SHARE", help=share)
@@ -40,6 +43,7 @@ def run(args: argparse.Namespace) -> int:
     from concept_icd.gold import gold_matrix
     from concept_icd.heads.descent_fitting import cross_validate, fit_descent
     from concept_icd.ontology import load_ontology
+    from concept_icd.scoring.descent import tree_of
     from concept_icd.scoring.store import CONCEPTS, load_scores
 
     if args.no_descend and not args.retrieve:
@@ -59,7 +63,9 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"{args.scores} holds {len(scores)} coded notes of the split {args.split or '(any)'}: too few")
     concepts, ontology = ConceptSet.load(Path(args.scores) / CONCEPTS), load_ontology()
     gold, patients = gold_matrix(scores.note_ids, coded, concepts.codes)
-    budget = args.budget if args.budget is not None or args.keep is not None else len(concepts) // 10
+    budget = args.budget
+    if budget is None and args.keep is None:  # in a small set a tenth would not reach below the first round
+        budget = max(len(concepts) // 10, 2 * len(tree_of(concepts, ontology)[1]))
     options = {"keep": args.keep, "budget": budget, "retrieve": args.retrieve, "descend": not args.no_descend}
     notes = [by_id[note_id].note for note_id in scores.note_ids]
     rule = fit_descent(scores.logits, gold, concepts, ontology, notes=notes, **options)

@@ -7,7 +7,7 @@ import dataclasses
 from pathlib import Path
 
 HELP = "run a study: every strategy for codes from medications, beside the dummy, with its analyses and a report"
-EXAMPLE = "concept-icd study medications --stays runs/stays --out runs/medications"
+EXAMPLE = "concept-icd study medications --stays runs/stays --strategies multitask per-level --out runs/medications"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

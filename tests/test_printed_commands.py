@@ -1,0 +1,240 @@
+"""Every command that README.md and each verb's --help print runs as printed, in order, with exit code 0.
+
+Names such as MODEL or MIMIC_DIR are files and folders of these very names in a scratch folder: the tiny model, invented
+notes and tables. Model names of the hub lead to the tiny model too, through a cache of the hub's form, so that the
+configs for large models run as they are.
+"""
+
+from __future__ import annotations
+
+import gzip
+import importlib
+import itertools
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from html import escape
+from pathlib import Path
+
+import pytest
+import yaml
+
+from concept_icd.cli.main import VERBS, main
+from concept_icd.corpora import load_corpus, read_text_folder, synthetic
+from concept_icd.mimic3.synthetic_tables import write_synthetic_mimic3
+from concept_icd.model_reference import TINY
+from concept_icd.records import CodedNote
+from tests.printed_commands import README, ROOT, blocks
+
+#: What is not run here, and why.
+ELSEWHERE = {
+    r"(pip install|make setup)\b.*": "CI's first stage, and the packaging test, install",
+    r".*\bvllm\b.*|.*--scorer server.*": "vLLM has an environment of its own: make test-vllm",
+    r"ray (start|get-auth-token)\b.*|.*--ray-address auto": "a cluster of several machines",
+    r"make demo": "the next line's verb, which the target runs",
+}
+
+
+#: What `make demo` runs.
+DEMO = "concept-icd demo"
+
+
+def here(line: str) -> bool:
+    return not any(re.fullmatch(pattern, line) for pattern in ELSEWHERE)
+
+
+def printed(*headings: str) -> list[str]:
+    """The lines of these sections that run here."""
+    found = blocks(README, "bash")
+    assert set(headings) <= {block.heading for block in found}
+    return [line for block in found if block.heading in headings for line in block.lines if here(line)]
+
+
+class Scratch:
+    """A folder as a checkout's user has it, and the commands that were run in it."""
+
+    def __init__(self, folder: Path, hub: Path) -> None:
+        self.folder, self.done = folder, []
+        for name in ("configs", "scripts", "examples", "prompts"):
+            (folder / name).symlink_to(ROOT / name)
+        shutil.copytree(ROOT / "runs", folder / "runs", ignore=lambda *_: [], copy_function=shutil.copy)
+        for path in (folder / "runs").iterdir():
+            if path.suffix != ".sh":
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        (folder / "MODEL").symlink_to(TINY)
+        programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        self.environment = {**os.environ, "PATH": programs, "HF_HOME": str(hub), "HF_HUB_OFFLINE": "1"}
+        self.environment |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+    def run(self, line: str) -> None:
+        """Runs a line as a shell does; the verbs in this process, which has imported what they need."""
+        self.done.append(line)
+        if line.startswith("concept-icd serve"):
+            self._serve(line)
+        elif line.startswith("concept-icd ") and "--engine ray" not in line:
+            assert main(shlex.split(line)[1:]) == 0, line
+        else:
+            done = subprocess.run(["bash", "-c", line], env=self.environment, capture_output=True, text=True)
+            assert done.returncode == 0, f"{line}\n{done.stderr[-3000:]}"
+
+    def run_examples(self, *verbs: str) -> None:
+        """Runs the commands that --help of these verbs prints, but for those that were run already."""
+        for verb in verbs:
+            module = importlib.import_module(f"concept_icd.cli.{verb.replace('-', '_')}")
+            for line in module.EXAMPLE.splitlines():
+                if line.strip() not in self.done:
+                    self.run(line.strip())
+
+    def _serve(self, line: str) -> None:
+        log = self.folder / "serve.log"
+        with log.open("w") as file:
+            process = subprocess.Popen(
+                [*shlex.split(line), "--port", "0"], env=self.environment, stderr=file, stdout=file
+            )
+        try:
+            for _ in range(600):
+                address = re.search(r"http://127\.0\.0\.1:\d+", log.read_text())
+                if address or process.poll() is not None:
+                    break
+                time.sleep(0.2)
+            assert address, log.read_text()
+            with urllib.request.urlopen(f"{address[0]}/healthz", timeout=60) as answer:
+                assert answer.status == 200
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(60)
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache of the hub in which every model that a config names is the tiny one."""
+    home = tmp_path_factory.mktemp("hub")
+    configs = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in (ROOT / "configs").glob("*.yaml")]
+    for name in {config["model_name_or_path"] for config in configs} - {"tiny"}:
+        folder = home / "hub" / f"models--{name.replace('/', '--')}"
+        (folder / "refs").mkdir(parents=True)
+        (folder / "refs" / "main").write_text("0" * 40)
+        shutil.copytree(TINY, folder / "snapshots" / ("0" * 40))
+    return home
+
+
+@pytest.fixture
+def scratch(tmp_path: Path, hub: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scratch]:
+    import huggingface_hub.constants
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(hub / "hub"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    environment = dict(os.environ)
+    yield Scratch(tmp_path, hub)
+    os.environ.clear()
+    os.environ.update(environment)
+
+
+def write_corpus(path: Path, notes: list[CodedNote], split: Callable[[int], str | None] = lambda _: None) -> None:
+    lines = []
+    for number, coded in enumerate(notes):
+        codes = {"diagnoses": coded.diagnoses, "procedures": coded.procedures, "split": split(number)}
+        note = {"note_id": coded.note.note_id, "text": coded.note.text, "patient_id": coded.note.patient_id}
+        lines.append(json.dumps({name: value for name, value in (note | codes).items() if value}))
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def write_radiology_xml(path: Path) -> None:
+    """The sample reports, three times each, in the form of the CMC 2007 files."""
+    gold = map(json.loads, (ROOT / "examples" / "gold.jsonl").read_text(encoding="utf-8").splitlines())
+    codes = {Path(line["note_id"]).name: line["diagnoses"] for line in gold}
+    reports = []
+    for coded in read_text_folder(ROOT / "examples" / "radiology") * 3:
+        own = codes[Path(coded.note.note_id).name]
+        given = "".join(f'<code origin="CMC_MAJORITY" type="ICD-9-CM">{code}</code>' for code in own)
+        text = f'<text origin="CCHMC_RADIOLOGY" type="CLINICAL_HISTORY">{escape(coded.note.text)}</text>'
+        reports.append(
+            f'<doc id="{len(reports)}" type="RADIOLOGY_REPORT"><codes>{given}</codes><texts>{text}</texts></doc>'
+        )
+    path.parent.mkdir()
+    path.write_text(f"<docs>{''.join(reports)}</docs>", encoding="utf-8")
+
+
+def write_part_of_codiesp(folder: Path, source: Path) -> None:
+    """Some of the public cases, in the JSON lines that the reader takes."""
+    folder.mkdir()
+    for split, count in {"train": 60, "dev": 30, "test": 30}.items():
+        with gzip.open(source / f"{split}.jsonl.gz", "rt", encoding="utf-8") as file:
+            cases = list(itertools.islice(file, count))
+        with gzip.open(folder / f"{split}.jsonl.gz", "wt", encoding="utf-8") as file:
+            file.writelines(cases)
+
+
+def write_psv(path: Path, corpus: Path) -> None:
+    """Predictions as CAML writes them: an admission a line, then its codes."""
+    notes = [coded for coded in load_corpus(corpus).notes if coded.split == "test"]
+    path.write_text("".join("|".join([coded.note.note_id, *coded.codes[:2]]) + "\n" for coded in notes))
+
+
+@pytest.mark.slow
+def test_one_laptop(scratch: Scratch) -> None:
+    """From the first line to the coder, the same corpus at every scale, and the examples of the verbs used."""
+    write_radiology_xml(scratch.folder / "CMC_FOLDER" / "train.xml")
+    notes = synthetic(notes=60, seed=3)
+    write_corpus(Path("train.jsonl"), notes[:44], lambda number: "dev" if number % 4 == 0 else "train")
+    write_corpus(Path("test.jsonl"), notes[44:])
+    write_corpus(Path("notes.jsonl"), notes[:3])
+    shutil.copy(ROOT / "examples" / "radiology" / "reflux_follow_up.txt", "note.txt")
+    shutil.copytree(ROOT / "examples" / "discharge", "FOLDER_OF_TEXT_FILES")
+    shutil.copytree(ROOT / "examples" / "radiology", "NOTES")
+    for name, part in {"": notes[:20], "dev": notes[20:40]}.items():
+        scores = (dict.fromkeys(note.codes, 0.9) | {"486": 0.4} for note in part)
+        lines = [{"note_id": n.note.note_id, "probabilities": p} for n, p in zip(part, scores, strict=True)]
+        Path(f"{name or 'predictions'}.jsonl").write_text("\n".join(map(json.dumps, lines)))
+        write_corpus(Path(f"{name}_gold.jsonl".removeprefix("_")), part)
+    shutil.copy("note.txt", "report.txt")
+    scratch.run(DEMO)
+    for line in printed("", "You do research", "You run it in a hospital", "You code", "From one laptop to a cluster"):
+        scratch.run(line)
+    (line,) = (line for line in printed("Codes from medications") if "--views" in line)
+    scratch.run(line)
+    scratch.run_examples("demo", "run", "prepare", "finetune", "score", "check-parity", "fit-descent", "fit")
+    scratch.run_examples("evaluate", "code", "serve", "ontology")
+
+
+@pytest.mark.slow
+def test_raw_tables(scratch: Scratch, shared_data: Path) -> None:
+    """The benchmarks from raw tables, CodiEsp, billing order and medications, and the examples of the verbs used."""
+    write_synthetic_mimic3("MIMIC_DIR", 60, seed=0, note_rows=120, summary_length=300)
+    write_synthetic_mimic3("NEW_DIR", 60, seed=5, note_rows=120, summary_length=100)
+    Path("SPLITS_DIR").symlink_to("MIMIC_DIR/splits")
+    write_part_of_codiesp(Path("CODIESP_DIR"), shared_data / "codiesp")
+    Path("MAPS_DIR").symlink_to(shared_data / "icd9_maps")
+    for path in (shared_data / "icd9cm" / "nchs_2011").iterdir():
+        Path(path.name).symlink_to(path)
+    Path("codes.txt").write_text("428.0\n486\n")
+    for line in printed("The MIMIC-III benchmarks"):
+        if "preds_test.psv" in line:
+            write_psv(Path("preds_test.psv"), Path("runs/mimic3-50/prepared"))
+        scratch.run(line)
+    for heading in ("Long public notes: CodiEsp", "Codes in billing order", "Baselines", "Codes from medications"):
+        for line in printed(heading):
+            if "--views" not in line:
+                scratch.run(line)
+    scratch.run_examples("doctor", "synth", "phrases", "compare", "baseline", "study", "code-stays")
+
+
+def test_every_example_is_run() -> None:
+    """No verb's example is left out above."""
+    named = re.findall(r'"([a-z-]+)"', "".join(re.findall(r"run_examples\((.*?)\)", Path(__file__).read_text())))
+    assert sorted(named) == sorted(VERBS)
+
+
+def test_the_demo_target_is_the_printed_command() -> None:
+    recipe = re.search(r"^demo:.*\n\t(.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert recipe is not None
+    assert recipe[1] == f"$(BIN)/{DEMO}"
