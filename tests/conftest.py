@@ -19,6 +19,15 @@ with contextlib.suppress(ImportError):  # it is not in every environment that ru
     hypothesis.settings.load_profile("untimed")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest modules come first, so that at the end no worker is left alone with one."""
+    minutes: dict[Path, float] = {}
+    for item in items:
+        if marker := item.get_closest_marker("slow"):
+            minutes[item.path] = minutes.get(item.path, 0) + marker.kwargs.get("minutes", 0.2)
+    items.sort(key=lambda item: -minutes.get(item.path, 0))
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of public corpora (see CONTRIBUTING.md): $CONCEPT_ICD_DATA, or shared/data beside the checkout."""

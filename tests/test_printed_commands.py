@@ -180,52 +180,58 @@ def write_psv(path: Path, corpus: Path) -> None:
     path.write_text("".join("|".join([coded.note.note_id, *coded.codes[:2]]) + "\n" for coded in notes))
 
 
-@pytest.mark.slow
-def test_one_laptop(scratch: Scratch) -> None:
+class TestOneLaptop:
     """From the first line to the coder, the same corpus at every scale, and the examples of the verbs used."""
-    write_radiology_xml(scratch.folder / "CMC_FOLDER" / "train.xml")
-    notes = synthetic(notes=60, seed=3)
-    write_corpus(Path("train.jsonl"), notes[:44], lambda number: "dev" if number % 4 == 0 else "train")
-    write_corpus(Path("test.jsonl"), notes[44:])
-    write_corpus(Path("notes.jsonl"), notes[:3])
-    shutil.copy(ROOT / "examples" / "radiology" / "reflux_follow_up.txt", "note.txt")
-    shutil.copytree(ROOT / "examples" / "discharge", "FOLDER_OF_TEXT_FILES")
-    shutil.copytree(ROOT / "examples" / "radiology", "NOTES")
-    for name, part in {"": notes[:20], "dev": notes[20:40]}.items():
-        scores = (dict.fromkeys(note.codes, 0.9) | {"486": 0.4} for note in part)
-        lines = [{"note_id": n.note.note_id, "probabilities": p} for n, p in zip(part, scores, strict=True)]
-        Path(f"{name or 'predictions'}.jsonl").write_text("\n".join(map(json.dumps, lines)))
-        write_corpus(Path(f"{name}_gold.jsonl".removeprefix("_")), part)
-    shutil.copy("note.txt", "report.txt")
-    scratch.run(DEMO)
-    for line in printed("", "You do research", "You run it in a hospital", "You code", "From one laptop to a cluster"):
+
+    @pytest.mark.slow(minutes=6)
+    def test_it(self, scratch: Scratch) -> None:
+        write_radiology_xml(scratch.folder / "CMC_FOLDER" / "train.xml")
+        notes = synthetic(notes=60, seed=3)
+        write_corpus(Path("train.jsonl"), notes[:44], lambda number: "dev" if number % 4 == 0 else "train")
+        write_corpus(Path("test.jsonl"), notes[44:])
+        write_corpus(Path("notes.jsonl"), notes[:3])
+        shutil.copy(ROOT / "examples" / "radiology" / "reflux_follow_up.txt", "note.txt")
+        shutil.copytree(ROOT / "examples" / "discharge", "FOLDER_OF_TEXT_FILES")
+        shutil.copytree(ROOT / "examples" / "radiology", "NOTES")
+        for name, part in {"": notes[:20], "dev": notes[20:40]}.items():
+            scores = (dict.fromkeys(note.codes, 0.9) | {"486": 0.4} for note in part)
+            lines = [{"note_id": n.note.note_id, "probabilities": p} for n, p in zip(part, scores, strict=True)]
+            Path(f"{name or 'predictions'}.jsonl").write_text("\n".join(map(json.dumps, lines)))
+            write_corpus(Path(f"{name}_gold.jsonl".removeprefix("_")), part)
+        shutil.copy("note.txt", "report.txt")
+        scratch.run(DEMO)
+        for line in printed(
+            "", "You do research", "You run it in a hospital", "You code", "From one laptop to a cluster"
+        ):
+            scratch.run(line)
+        (line,) = (line for line in printed("Codes from medications") if "--views" in line)
         scratch.run(line)
-    (line,) = (line for line in printed("Codes from medications") if "--views" in line)
-    scratch.run(line)
-    scratch.run_examples("demo", "run", "prepare", "finetune", "score", "check-parity", "fit-descent", "fit")
-    scratch.run_examples("evaluate", "code", "serve", "ontology")
+        scratch.run_examples("demo", "run", "prepare", "finetune", "score", "check-parity", "fit-descent", "fit")
+        scratch.run_examples("evaluate", "code", "serve", "ontology")
 
 
-@pytest.mark.slow
-def test_raw_tables(scratch: Scratch, shared_data: Path) -> None:
+class TestRawTables:
     """The benchmarks from raw tables, CodiEsp, billing order and medications, and the examples of the verbs used."""
-    write_synthetic_mimic3("MIMIC_DIR", 60, seed=0, note_rows=120, summary_length=300)
-    write_synthetic_mimic3("NEW_DIR", 60, seed=5, note_rows=120, summary_length=100)
-    Path("SPLITS_DIR").symlink_to("MIMIC_DIR/splits")
-    write_part_of_codiesp(Path("CODIESP_DIR"), shared_data / "codiesp")
-    Path("MAPS_DIR").symlink_to(shared_data / "icd9_maps")
-    for path in (shared_data / "icd9cm" / "nchs_2011").iterdir():
-        Path(path.name).symlink_to(path)
-    Path("codes.txt").write_text("428.0\n486\n")
-    for line in printed("The MIMIC-III benchmarks"):
-        if "preds_test.psv" in line:
-            write_psv(Path("preds_test.psv"), Path("runs/mimic3-50/prepared"))
-        scratch.run(line)
-    for heading in ("Long public notes: CodiEsp", "Codes in billing order", "Baselines", "Codes from medications"):
-        for line in printed(heading):
-            if "--views" not in line:
-                scratch.run(line)
-    scratch.run_examples("doctor", "synth", "phrases", "compare", "baseline", "study", "code-stays")
+
+    @pytest.mark.slow(minutes=5)
+    def test_it(self, scratch: Scratch, shared_data: Path) -> None:
+        write_synthetic_mimic3("MIMIC_DIR", 60, seed=0, note_rows=120, summary_length=300)
+        write_synthetic_mimic3("NEW_DIR", 60, seed=5, note_rows=120, summary_length=100)
+        Path("SPLITS_DIR").symlink_to("MIMIC_DIR/splits")
+        write_part_of_codiesp(Path("CODIESP_DIR"), shared_data / "codiesp")
+        Path("MAPS_DIR").symlink_to(shared_data / "icd9_maps")
+        for path in (shared_data / "icd9cm" / "nchs_2011").iterdir():
+            Path(path.name).symlink_to(path)
+        Path("codes.txt").write_text("428.0\n486\n")
+        for line in printed("The MIMIC-III benchmarks"):
+            if "preds_test.psv" in line:
+                write_psv(Path("preds_test.psv"), Path("runs/mimic3-50/prepared"))
+            scratch.run(line)
+        for heading in ("Long public notes: CodiEsp", "Codes in billing order", "Baselines", "Codes from medications"):
+            for line in printed(heading):
+                if "--views" not in line:
+                    scratch.run(line)
+        scratch.run_examples("doctor", "synth", "phrases", "compare", "baseline", "study", "code-stays")
 
 
 def test_every_example_is_run() -> None:
