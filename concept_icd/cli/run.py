@@ -50,5 +50,5 @@ def print_figures(report: Path) -> None:
     from concept_icd.report import Results
     from concept_icd.report.terminal import print_results
 
-    print_results(Results(**read_json(report.with_name("results.json"))))
+    print_results(Results.from_dict(read_json(report.with_name("results.json"))))
     print(f"report: {report}")

@@ -86,6 +86,12 @@ class Results:
     filtered: dict[str, float] = field(default_factory=dict)
     filtered_intervals: dict[str, dict[str, float]] = field(default_factory=dict)
 
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Results:
+        """What `to_dict` gave, read again; figures without a value are None then, not NaN."""
+        own = {field.name for field in dataclasses.fields(cls)}
+        return cls(**{name: value for name, value in stored.items() if name in own})
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON holds it: NaN and infinity become null; `definitions` says what each figure is."""
         found: dict[str, Any] = plain(dataclasses.asdict(self))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -56,8 +57,9 @@ def _figures(results: Results) -> Table:
     table.add_column(f"95 % over {results.resampled}", justify="right")
     for name in SUMMARY:
         if name in results.figures:
-            width = results.intervals.get(name)
-            spread = f"{width['low']:.3f} - {width['high']:.3f}" if width else ""
+            width = results.intervals.get(name, {})
+            low = width.get("low")  # NaN, or None once it was stored, where the figure has no interval
+            spread = "" if low is None or math.isnan(low) else f"{low:.3f} - {width['high']:.3f}"
             highest = ceiling(results.figures, name)
             at_most = "" if highest is None else f" (at most {highest:.3f})"
             of = f" of {results.figures['primary_notes']} notes" if name == "primary_accuracy" else ""

@@ -1,9 +1,11 @@
+import json
+
 import numpy as np
 import pytest
 
 from concept_icd import metrics
 from concept_icd.mimic3.tasks import MIMIC3_50
-from concept_icd.report import evaluate
+from concept_icd.report import Results, evaluate, write_report
 from concept_icd.report.published import published_rows
 from concept_icd.report.terminal import print_results
 
@@ -53,3 +55,16 @@ def test_a_refusal_is_one_sentence_and_no_table(printed):
 def test_in_sample_heads_are_told_first(printed):
     assert printed(coder={"heads_fitted_on": "IN-SAMPLE scores"}).startswith("IN-SAMPLE")
     assert "IN-SAMPLE" not in printed(coder={"heads_fitted_on": "out-of-fold scores"})
+
+
+def test_a_figure_without_an_interval_has_none_in_words(capsys, tmp_path):
+    """One of two notes has gold, so that figures hang on it alone; stored and read again it is the same."""
+    results = evaluate(np.eye(2, 3)[::-1] * [0, 1, 1], np.full((2, 3), 0.4), CODES[:3], ["a", "b"])
+    write_report(results, tmp_path / "out")
+    stored = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert stored["intervals"]["map"]["low"] is None
+    for found in (results, Results.from_dict(stored)):
+        print_results(found)
+        told = capsys.readouterr().out
+        assert "micro_f1" in told
+        assert "nan" not in told
