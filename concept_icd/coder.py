@@ -126,8 +126,9 @@ class ConceptCoder:
             ontology = load_ontology(classification)
             procedure = [ontology.kind(concepts.meaning(code)) == "procedure" for code in concepts.codes]
             order = GoldOrder(*gold_places(scores.note_ids, notes, concepts.codes), np.array(procedure))
-            texts = {scored[coded.note.note_id]: coded.note.text for coded in notes if coded.note.note_id in scored}
-            if any(words.strip() for words in texts.values()):
+            own_notes = [coded.note for coded in notes if coded.note.note_id in scored]
+            texts = {scored[note.note_id]: note.normalized.text for note in own_notes}
+            if any(texts.values()):
                 rows = notes_to_learn_from(order.places, options.seed)
                 fold = folds_of(patients, options)[rows]
                 learnt_from = [texts[row] for row in rows]
@@ -216,7 +217,8 @@ class ConceptCoder:
         order = self.heads.rank(scores.logits, p)
         if self.lexicon is None:
             return order
-        texts = {note.note_id: beginning(note).text for note in notes if note.text.strip()}
+        read = {note.note_id: beginning(note).normalized.text for note in notes}
+        texts = {note_id: text for note_id, text in read.items() if text}
         rows = np.array([row for row, note_id in enumerate(scores.note_ids) if note_id in texts], dtype=np.int64)
         text = self.lexicon.features([texts[scores.note_ids[row]] for row in rows])
         order[rows] = self.heads.rank(scores.logits[rows], p[rows], text)

@@ -12,9 +12,11 @@ become e times as large, so that the small shifts of any other text do not count
 `LIKELY`, since whether a code has one chance in a thousand or in three hundred is nobody's question. They are looked
 for with the accepted codes and the first `BELOW` suggestions below the threshold.
 
-Of a note that is too long, "note" is the text that was read. A note of one clause is its own evidence. Erasure in
-place of attention: it says what the answer depends on (Li, Monroe and Jurafsky, 2016, "Understanding neural networks
-through representation erasure"). It knows a coder and the text, never gold codes.
+Passages are looked for in the normalised text (`concept_icd.text.normalization`), also when one is left out; the spans
+that are told are of the note as it was given. Of a note that is too long, "note" is the text that was read. A note of
+one clause is its own evidence. Erasure in place of attention: it says what the answer depends on (Li, Monroe and
+Jurafsky, 2016, "Understanding neural networks through representation erasure"). It knows a coder and the text, never
+gold codes.
 """
 
 from __future__ import annotations
@@ -103,12 +105,13 @@ def with_evidence(
     Args:
         go_on: is called between scorings; what it raises ends the search.
     """
+    given, note = note.normalized.given, replace(note, text=note.normalized.text)
     read = coder.scorer.text_read(note, coder.asked.concepts)
     spans = [(start + a, start + b) for start, end in read for a, b in sentence_spans(note.text[start:end])]
     if len(spans) == 1:
         spans = clause_spans(note.text, spans[0])
     if len(spans) < 2:  # without it nothing is left to score
-        return _filled(result, {code.code: tuple(spans) for code in result.accepted}, {})
+        return _filled(result, given, {code.code: tuple(spans) for code in result.accepted}, {})
     below = [code for code in result.codes if not code.accepted][:BELOW]
     codes = [code.code for code in (*result.accepted, *below)]
     columns = [coder.concepts.codes.index(code) for code in codes]
@@ -129,14 +132,22 @@ def with_evidence(
             found[codes[c]] += _joined(alone, note.text) or (spans[i],)
         return found
 
-    return _filled(result, narrowed(supporting, 1), narrowed(opposing, -1))
+    return _filled(result, given, narrowed(supporting, 1), narrowed(opposing, -1))
 
 
 def _filled(
-    result: CodingResult, evidence: Mapping[str, tuple[Span, ...]], against: Mapping[str, tuple[Span, ...]]
+    result: CodingResult,
+    given: Callable[[int, int], Span],
+    evidence: Mapping[str, tuple[Span, ...]],
+    against: Mapping[str, tuple[Span, ...]],
 ) -> CodingResult:
+    """The result with these passages of the normalised text as spans of the note as it was given."""
+
+    def of(found: Mapping[str, tuple[Span, ...]], code: str) -> tuple[Span, ...]:
+        return tuple(given(*span) for span in found.get(code, ()))
+
     codes = tuple(
-        replace(code, evidence=evidence.get(code.code, ()), against=against.get(code.code, ())) for code in result.codes
+        replace(code, evidence=of(evidence, code.code), against=of(against, code.code)) for code in result.codes
     )
     return replace(result, codes=codes)
 

@@ -23,6 +23,7 @@ from concept_icd.artifacts import hash_of, read_json, write_json
 from concept_icd.errors import InputError
 from concept_icd.heads.pairs import PairTable
 from concept_icd.note_words import GROUPS, Sentences, Vocabulary, keys_of, read_sentences
+from concept_icd.text.folding import fold
 
 #: Sections that are lists say nothing around a mention.
 _NARRATIVE = [GROUPS.index(name) for name in ("other", "complaint", "present", "course")]
@@ -60,7 +61,7 @@ class Lexicon:
     around: np.ndarray
 
     def features(self, texts: Sequence[str]) -> PairTable:
-        """`FEATURES` of the codes that each note mentions."""
+        """`FEATURES` of the codes that each note mentions, given by its normalised text."""
         parts = []
         for start in range(0, len(texts), BLOCK):
             found = self.features_of(read_sentences(texts[start : start + BLOCK], self._vocabulary))
@@ -81,7 +82,7 @@ class Lexicon:
 
     @cached_property
     def _closed(self) -> tuple[Vocabulary, np.ndarray]:
-        return keys_of(self.terms)
+        return keys_of(map(fold, self.terms))  # a lexicon of an older fit may hold accents
 
     @property
     def _vocabulary(self) -> Vocabulary:

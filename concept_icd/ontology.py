@@ -210,6 +210,12 @@ class Ontology:
         """Nodes whose title has the words of `text`, or whose code starts with it, best first, with scores > 0."""
         return [(self.node(code), score) for code, score in self._search.find(text, limit)]
 
+    def search_notice(self, text: str) -> str | None:
+        """One sentence where no word of two letters or more of `text` was found; None where one was, or for a code."""
+        if self._search.knows(text):
+            return None
+        return f"no word of two letters or more was found in the titles of {self.name}"
+
     # ----------------------------------------------------------------------------------------------------------------
 
     @cached_property

@@ -96,7 +96,7 @@ def _corpus(source: str | Path | Sequence[CodedNote], folder: Path, seed: int, t
     """
     if isinstance(source, (str, Path)):
         corpus = load_corpus(source)
-        if not any(coded.note.text.strip() for coded in corpus.notes):
+        if not any(coded.note.normalized.text for coded in corpus.notes):
             raise InputError(f"the notes of {source} have no text: a model has nothing to read there")
         if all(any(note.codes for note in corpus.split(name)) for name in ("train", "test")):
             _begin("1/5 corpus", Path(source))

@@ -106,7 +106,7 @@ class EncodedNote:
 
     Attributes:
         ids: before_note + note + after_note. truncated: None, or one sentence on what was not read.
-        read: the characters of the note's text that were read, as spans (start, end) in order.
+        read: the characters of the note's text, as it was given, that were read, as spans (start, end) in order.
     """
 
     note_id: str
@@ -197,38 +197,39 @@ class TokenizedPrompt:
     def encode_note(self, note: Note, question_tokens: int) -> EncodedNote:
         """Tokens of the shared part, with room left for a question of `question_tokens` tokens.
 
-        A note that fits is read as it stands. Of one that is too long, "whole" reads the start up to the last token
-        that fits; "sections" reads the most useful sections, in the note's own order, and the start of a note without
-        a heading of those sections.
+        The text is the normalised one (`concept_icd.text.normalization`). A note that fits is read whole. Of one that
+        is too long, "whole" reads the start up to the last token that fits; "sections" reads the most useful sections,
+        in the note's own order, and the start of a note without a heading of those sections.
 
         Raises:
             InputError: the note is empty, or the question alone leaves no room for it.
         """
-        if not note.text.strip():
-            raise InputError(f"note {note.note_id!r} is empty")
         room = self.max_length - len(self._before) - len(self._after) - question_tokens
         if room < 1:
             raise InputError(
                 f"a question of {question_tokens} tokens leaves no room for a note within {self.max_length} tokens"
             )
         whole, note = len(note.text), beginning(note, self._looked_at(room))
-        encoded = self.tokenizer(note.text, add_special_tokens=False, verbose=False, return_offsets_mapping=True)
+        text, given = note.normalized.text, note.normalized.given
+        if not text:
+            raise InputError(f"note {note.note_id!r} is empty")
+        encoded = self.tokenizer(text, add_special_tokens=False, verbose=False, return_offsets_mapping=True)
         ids: Sequence[int] = encoded["input_ids"]
-        truncated, read = None, [(0, len(note.text))]
+        truncated, read = None, [(0, len(text))]
         if len(ids) > room:
             offsets = encoded["offset_mapping"]
-            selected = self._sections_that_fit(note.text, ids, offsets, room) if self.note_text == "sections" else None
+            selected = self._sections_that_fit(text, ids, offsets, room) if self.note_text == "sections" else None
             if selected:
                 ids, truncated, read = selected
             else:
                 end = offsets[room - 1][1]
                 tokens = f"{room:,} of {'more than ' * (len(note.text) < whole)}{len(ids):,} tokens fit"
-                truncated = f"the note's end was not read: {tokens} (characters 0 to {end:,} of {whole:,})"
+                truncated = f"the note's end was not read: {tokens} (characters 0 to {given(0, end)[1]:,} of {whole:,})"
                 ids, read = ids[:room], [(0, end)]
         if len(note.text) < whole and (self.note_text == "sections" or truncated is None):
             looked_at = f"only the first {len(note.text):,} of {whole:,} characters were looked at"
             truncated = f"{truncated}; {looked_at}" if truncated else f"the note's end was not read: {looked_at}"
-        return EncodedNote(note.note_id, (*self._before, *ids, *self._after), truncated, tuple(read))
+        return EncodedNote(note.note_id, (*self._before, *ids, *self._after), truncated, _spans_as_given(read, note))
 
     def _looked_at(self, room: int) -> int:
         """Characters of a note that are tokenised: more than fit, and all in which sections are looked for."""
@@ -259,3 +260,13 @@ class TokenizedPrompt:
             joins = read and read[-1][1] == section.start
             read[-1:] = [(read[-1][0], end)] if joins else [*read[-1:], (section.start, end)]
         return (chosen, what_was_cut(sections, sizes, kept, self.max_length), read) if chosen else None
+
+
+def _spans_as_given(read: Sequence[tuple[int, int]], note: Note) -> tuple[tuple[int, int], ...]:
+    """Spans of the normalised text in the text as it was given; white space around the note was read with it."""
+    found = [note.normalized.given(*span) for span in read]
+    if read[0][0] == 0:
+        found[0] = (0, found[0][1])
+    if read[-1][1] == len(note.normalized.text):
+        found[-1] = (found[-1][0], len(note.text))
+    return tuple(found)

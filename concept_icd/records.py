@@ -10,9 +10,12 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal, SupportsFloat
 
 from concept_icd.errors import InputError
+
+from concept_icd.text.normalization import NormalizedText, normalize
 
 Kind = Literal["diagnosis", "procedure"]
 Level = Literal["chapter", "section", "category", "subcategory", "code", "phrase", "words", "terms", "drugs"]
@@ -85,7 +88,7 @@ class Note:
 
     Attributes:
         note_id: unique within a corpus.
-        text: the raw text.
+        text: as it was given. What reads words reads `normalized.text`.
         patient_id: groups notes of one patient, for splits and intervals.
         age: in years, as `age_of` reads it. sex: "F", "M" or None, as `sex_of` reads it. drugs: names as given.
 
@@ -103,6 +106,11 @@ class Note:
     def __post_init__(self) -> None:
         object.__setattr__(self, "age", age_of(self.age))  # the record is frozen
         object.__setattr__(self, "sex", sex_of(self.sex))
+
+    @cached_property
+    def normalized(self) -> NormalizedText:
+        """The text as it is read, with the way back to the text as it was given."""
+        return normalize(self.text)
 
 
 @dataclass(frozen=True)

@@ -79,13 +79,14 @@ class CodeRetriever:
             MissingExtraError: bm25s is not installed.
         """
         best = np.zeros(len(self.documents), dtype=np.float32)
-        for start, end in sentence_spans(note.text):
-            np.maximum(best, _bm25(self._titles, note.text[start:end]), out=best)
+        text = note.normalized.text
+        for start, end in sentence_spans(text):
+            np.maximum(best, _bm25(self._titles, text[start:end]), out=best)
         best /= self._weights
         scores = np.zeros(self.codes, dtype=np.float32)
         documents, columns = self._pairs
         np.maximum.at(scores, columns, best[documents])
-        above = _bm25(self._above, note.text)
+        above = _bm25(self._above, text)
         if (mean := float(above.mean())) > 0:
             scores += ANCESTORS * above * (scores.mean() / mean)
         return scores

@@ -9,6 +9,9 @@ from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from itertools import islice
 
+from concept_icd.text.folding import fold
+from concept_icd.text.normalization import normalize
+
 #: BM25 as in Robertson & Zaragoza (2009); titles hardly repeat a word, so saturation matters little.
 K1, B = 1.2, 0.75
 #: Every word of the query found counts far more than one rare word found twice.
@@ -19,6 +22,9 @@ PREFIX_WEIGHT = 0.6
 FIRST_WORD_BONUS = 1.25
 #: Words whose titles are kept, so that typing on is quick.
 KEPT_WORDS = 1000
+#: The "s" of a possessive, which is no word, in normalised text.
+POSSESSIVE = re.compile(r"(?<=[^\W_])['`]s(?![^\W_])", re.IGNORECASE)
+_WORD_OR_POSSESSIVE = re.compile(rf"{POSSESSIVE.pattern}|(?P<word>[^\W_]+)", re.IGNORECASE)
 STOP_WORDS = frozenset(
     (
         "a",
@@ -41,6 +47,10 @@ STOP_WORDS = frozenset(
 )
 
 
+#: What is a key, or its beginning, rather than words.
+_KEY = re.compile(r"[A-Za-z]?\d[\d.-]*")
+
+
 class TitleSearch:
     """Finds titles by their words and keys by their beginning. Built once, in about 0.2 s for 22,000 titles."""
 
@@ -60,10 +70,16 @@ class TitleSearch:
         self._kept: dict[tuple[str, bool], list[tuple[int, float]]] = {}
 
     def find(self, text: str, limit: int) -> list[tuple[str, float]]:
-        """(key, score) best first; equal scores keep the order of the titles."""
-        if re.fullmatch(r"[A-Za-z]?\d[\d.-]*", text.strip()):
-            return self._find_keys(text.strip().upper(), limit)
+        """(key, score) best first; equal scores keep the order of the titles.
+
+        Nothing where all words of two letters or more are unknown: a letter that stands alone says too little.
+        """
+        text = normalize(text).text
+        if _KEY.fullmatch(text):
+            return self._find_keys(text.upper(), limit)
         words = list(dict.fromkeys(stems(text)))
+        if any(len(word) > 1 for word in words) and not self.knows(text):
+            return []
         scores, matched = [0.0] * len(self._keys), [0] * len(self._keys)
         for number, word in enumerate(words):
             for position, score in self._score_word(word, number == len(words) - 1):
@@ -77,6 +93,13 @@ class TitleSearch:
                 scores[position] *= FIRST_WORD_BONUS
         best = heapq.nsmallest(limit, found, key=lambda position: (-scores[position], position))
         return [(self._keys[position], scores[position]) for position in best]
+
+    def knows(self, text: str) -> bool:
+        """Whether some title has a word of two letters or more of `text`, or completes its last one; or it is a key."""
+        text = normalize(text).text
+        words = list(dict.fromkeys(stems(text)))
+        found = (any(self._matches(word, word == words[-1])) for word in words if len(word) > 1)
+        return bool(_KEY.fullmatch(text)) or any(found)
 
     def _find_keys(self, start: str, limit: int) -> list[tuple[str, float]]:
         """Keys that begin so, shorter ones first ("428" before "428.0"); without a dot, the dot is not looked at."""
@@ -113,13 +136,16 @@ class TitleSearch:
 
 
 def stems(text: str) -> list[str]:
-    """Lower-case words without stop words, plural endings cut: "Fractures of ribs" -> ["fracture", "rib"]."""
-    return [stem for stem, _ in placed_stems(text.lower().replace("'s", ""))]
+    """Lower-case words without stop words and accents, plural endings cut: "Fractures of ribs" -> ["fracture", "rib"].
+
+    An "s" after an apostrophe is no word: "Ménière's disease" -> ["meniere", "disease"].
+    """
+    return [stem for stem, _ in placed_stems(fold(normalize(text).text))]
 
 
 def placed_stems(text: str) -> list[tuple[str, int]]:
-    """The same of text in lower case, each with the place where its word begins."""
-    words = re.finditer(r"[^\W_]+", text)
+    """The same of text that is normalised and folded, each with the place where its word begins."""
+    words = (word for word in _WORD_OR_POSSESSIVE.finditer(text) if word["word"])
     return [(singular(word[0]), word.start()) for word in words if word[0] not in STOP_WORDS]
 
 

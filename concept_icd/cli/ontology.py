@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -54,6 +55,9 @@ def _show(ontology: Ontology, args: argparse.Namespace) -> int:
 def _search(ontology: Ontology, args: argparse.Namespace) -> int:
     words = " ".join(args.words)
     found = ontology.search(words, limit=args.limit)
+    notice = ontology.search_notice(words)
+    if notice and (found or args.json):
+        print(notice, file=sys.stderr)
     if args.json:
         records = [_record(node) | {"score": round(score, 4)} for node, score in found]
         print(json.dumps(records, ensure_ascii=False, indent=2))
@@ -61,7 +65,7 @@ def _search(ontology: Ontology, args: argparse.Namespace) -> int:
     for node, _ in found:
         print(f"{node.code:<9} {node.kind:<10} {'billable' if node.billable else node.level:<12} {node.title}")
     if not found:
-        print(f"no title of {ontology.name} has the words {words!r}")
+        print(f"no title of {ontology.name} has the words {words!r}" + (f": {notice}" if notice else ""))
     return 0
 
 

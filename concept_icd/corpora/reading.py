@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from concept_icd.errors import InputError
 from concept_icd.records import CodedNote
+from concept_icd.text.normalization import normalize
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def without_duplicates(entries: Iterable[tuple[str, Entry]]) -> Iterator[Entry]:
 
 def flaw(text: str) -> str | None:
     """Why this text cannot be a note, or None."""
-    if not text.strip():
+    if not normalize(text).text:
         return "the note is empty"
     if (place := text.find("\0")) >= 0:
         return f"the note holds a NUL character (character {place}); is it a text file?"

@@ -28,11 +28,15 @@ def search(
     billable: Annotated[bool | None, Query()] = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
 ) -> Response:
-    """Codes by the words of their titles or by their beginning, best first."""
+    """Codes by the words of their titles or by their beginning, best first.
+
+    `notice` says so where no word of two letters or more was found in any title.
+    """
     found = desk.ontology.search(q, limit if (kind, billable) == (None, None) else LOOKED_AT)
     nodes = [node for node, _ in found if kind in (None, node.kind) and billable in (None, node.billable)]
     path = desk.ontology.path
-    return answer({"codes": [{**_about(desk, node), "path": path(node.code)} for node in nodes[:limit]]})
+    codes = [{**_about(desk, node), "path": path(node.code)} for node in nodes[:limit]]
+    return answer({"codes": codes, "notice": desk.ontology.search_notice(q)})
 
 
 @router.get("/v1/codes/{code}")

@@ -17,6 +17,7 @@ from sklearn.svm import LinearSVC
 from concept_icd.folds import group_folds
 from concept_icd.heads.threshold import Threshold, choose_threshold
 from concept_icd.progress import track
+from concept_icd.text.normalization import normalize
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class TfidfSvm:
         seed: int = 0,
     ) -> TfidfSvm:
         """Fits on texts and gold codes, bool (notes, codes); `groups` (patients) stay together in the folds."""
+        texts = [normalize(text).text for text in texts]
         fold_of = group_folds(groups, folds, seed)
         held_out = {c: np.zeros(gold.shape) for c in cs}
         for fold in track(range(fold_of.max() + 1), fold_of.max() + 1, "cross-validating SVMs", "folds"):
@@ -62,7 +64,7 @@ class TfidfSvm:
 
     def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
         """Scores in (0, 1), float64 (notes, codes): the logistic function of the margins, not calibrated."""
-        return _squash(_margins(self.machines, self.features.transform(texts)))
+        return _squash(_margins(self.machines, self.features.transform([normalize(text).text for text in texts])))
 
 
 def _features() -> FeatureUnion:

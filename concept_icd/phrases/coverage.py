@@ -58,7 +58,7 @@ def check_coverage(phrases: Iterable[str], notes: Sequence[Note], bar: float = 0
     except ImportError as error:
         raise MissingExtraError("bm25s", "phrases") from error
     asked = list(phrases)
-    windows = [(row, stems(text)) for row, note in enumerate(notes) for text in sentence_windows(note.text)]
+    windows = [(row, stems(text)) for row, note in enumerate(notes) for text in sentence_windows(note.normalized.text)]
     windows = [(row, words) for row, words in windows if words]
     if not windows:
         return [PhraseCoverage(phrase, 0, 0.0) for phrase in asked]

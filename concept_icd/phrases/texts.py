@@ -9,7 +9,9 @@ from typing import Any
 
 from concept_icd.artifacts import read_json, write_json
 from concept_icd.errors import InputError
-from concept_icd.title_search import singular
+from concept_icd.text.folding import fold
+from concept_icd.text.normalization import normalize
+from concept_icd.title_search import POSSESSIVE, singular
 
 #: The two kinds of phrases of CEC's phrase file: of the wider condition, and of this very code.
 KINDS = ("parent", "leaf")
@@ -17,7 +19,7 @@ KINDS = ("parent", "leaf")
 
 def phrase_key(text: str) -> str:
     """What two spellings of one phrase share: "Chest X-rays" and "chest x ray" have the key "chest x ray"."""
-    words = re.findall(r"[^\W_]+", text.lower().replace("'s ", " ").replace("’s ", " "))
+    words = re.findall(r"[^\W_]+", POSSESSIVE.sub("", fold(normalize(text).text)))
     return " ".join(singular(word) for word in words)
 
 

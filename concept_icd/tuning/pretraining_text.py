@@ -18,6 +18,7 @@ from typing import Any
 
 from concept_icd.corpora import read_cmc2007, synthetic
 from concept_icd.errors import InputError
+from concept_icd.text.normalization import normalize
 from concept_icd.wordings import words_of
 
 _SENTENCE_END = re.compile(r"(?<=[.?!])\s+(?=[A-Z0-9])")
@@ -69,8 +70,12 @@ def read_open_text(data_dir: str | Path, synthetic_notes: int = 0, seed: int = 0
     pages = list(_rows(data / "open_medical_text" / "medquad.jsonl.gz"))
     topics = tuple(_topics(pages))
     answers = [f"{answer['question']}\n{answer['answer']}" for page in pages for answer in page["qa"]]
-    flat = tuple(text for texts in notes.values() for text in texts if text.strip())
-    documents = flat + tuple(answers) + tuple("; ".join(topic.names) for topic in topics if len(topic.names) > 1)
+    flat = tuple(read for texts in notes.values() for text in texts if (read := normalize(text).text))
+    documents = (
+        flat
+        + tuple(normalize(text).text for text in answers)
+        + tuple("; ".join(topic.names) for topic in topics if len(topic.names) > 1)
+    )
     if not documents:
         raise InputError(f"{data} holds none of the corpora: open_medical_text, codiesp, cmc2007")
     counts = {name: len(texts) for name, texts in notes.items() if texts}

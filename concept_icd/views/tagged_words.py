@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
+from concept_icd.text.folding import fold
+
 _HEADING = re.compile(r"^[ \t]*([A-Za-z][A-Za-z /&-]{1,40}):", re.MULTILINE)
 _CLAUSE = re.compile(r"(?<=[.;])\s+|\n+|\b(?:but|however|although|except)\b")
 #: Words that deny whatever comes after them, as alternatives of a pattern.
@@ -35,7 +37,8 @@ class Clause:
 
     Attributes:
         heading: what stands above it, in lower case; "" before the first heading.
-        text: in lower case. denied_from: where in it a denial begins. doubted: whether it holds a cue of doubt.
+        text: in lower case, without accents. denied_from: where in it a denial begins. doubted: whether it holds a cue
+            of doubt.
     """
 
     heading: str
@@ -65,9 +68,9 @@ def tagged_words(text: str) -> frozenset[str]:
 
 
 def clauses(text: str) -> Iterator[Clause]:
-    """The clauses of a note, in order."""
+    """The clauses of a normalised text, in order."""
     for heading, part in _sections(text):
-        for clause in _CLAUSE.split(part.lower()):
+        for clause in _CLAUSE.split(fold(part)):
             denial = _DENIAL.search(clause)
             yield Clause(heading, clause, denial.start() if denial else None, bool(_DOUBT.search(clause)))
 

@@ -24,6 +24,7 @@ from concept_icd.concepts import ConceptSet, node_text
 from concept_icd.errors import InputError
 from concept_icd.ontology import Ontology, load_ontology
 from concept_icd.records import CodedNote, Level, Note
+from concept_icd.text.folding import fold
 from concept_icd.title_search import placed_stems, stems
 from concept_icd.views.tagged_words import Status, clauses
 from concept_icd.wordings import PhraseFinder, collect_wordings, longest_matches, read_entries, read_inclusions
@@ -57,8 +58,8 @@ class TermView:
         """See `View`."""
         found = np.full((len(notes), len(self.codes)), np.nan, dtype=np.float32)
         for row, note in enumerate(notes):
-            if note.text.strip():
-                found[row] = self.log_odds_of(said(note.text, self.terms))
+            if note.normalized.text:
+                found[row] = self.log_odds_of(said(note.normalized.text, self._folded))
         return found
 
     def log_odds_of(self, mentions: Sequence[tuple[int, str, Status]]) -> np.ndarray:
@@ -68,6 +69,11 @@ class TermView:
         for column, places in pairs.items():
             odds[column] = self.bias[column] + self.weights[places].sum()
         return odds.astype(np.float32)
+
+    @cached_property
+    def _folded(self) -> dict[tuple[str, ...], int]:
+        """The terms as the words of notes are folded; a view of an older fit may hold accents."""
+        return {tuple(map(fold, term)): column for term, column in self.terms.items()}
 
     @cached_property
     def hash(self) -> str:
@@ -160,14 +166,14 @@ class TermRecipe:
     ) -> tuple[TermView, np.ndarray]:
         """See `Recipe`."""
         terms, codes = self.terms_of(concepts), tuple(concepts.codes)
-        mentions = [said(coded.note.text, terms) for coded in notes]
+        mentions = [said(coded.note.normalized.text, terms) for coded in notes]
         if not any(mentions):
             raise InputError("no training note says a term of a code: leave the view of terms out")
         held_out = np.full((len(notes), len(codes)), np.nan, dtype=np.float32)
         for number in np.unique(fold).tolist():
             view = _weigh(codes, terms, mentions, gold, np.flatnonzero(fold != number))
             for row in np.flatnonzero(fold == number).tolist():
-                if notes[row].note.text.strip():
+                if notes[row].note.normalized.text:
                     held_out[row] = view.log_odds_of(mentions[row])
         return _weigh(codes, terms, mentions, gold, np.arange(len(notes))), held_out
 
@@ -176,7 +182,7 @@ def said(text: str, terms: Mapping[tuple[str, ...], int]) -> list[tuple[int, str
     """(Column, section, status) of each term of the label set that a note says, in order."""
     found = []
     for clause in clauses(text):
-        words = placed_stems(clause.text.replace("'s", "  "))
+        words = placed_stems(clause.text)
         for start, _, column in longest_matches([stem for stem, _ in words], terms):
             if column != OUTSIDE:
                 found.append((column, clause.heading, clause.status(words[start][1])))

@@ -65,7 +65,7 @@ class WordView:
 
     def log_odds(self, notes: Sequence[Note]) -> np.ndarray:
         """See `View`."""
-        return self.log_odds_of([_hashes(note.text) for note in notes])
+        return self.log_odds_of([_hashes(note.normalized.text) for note in notes])
 
     def log_odds_of(self, words: Sequence[np.ndarray]) -> np.ndarray:
         """The same of notes whose words are hashed already; NaN where a note has none."""
@@ -127,7 +127,7 @@ class WordRecipe:
         self, notes: Sequence[CodedNote], gold: np.ndarray, concepts: ConceptSet, fold: np.ndarray, seed: int
     ) -> tuple[WordView, np.ndarray]:
         """See `Recipe`."""
-        words = [_hashes(coded.note.text) for coded in notes]
+        words = [_hashes(coded.note.normalized.text) for coded in notes]
         own = np.flatnonzero(gold.sum(axis=0) >= FEWEST_GOLD)
         codes = tuple(concepts.codes[column] for column in own.tolist())
         if not codes:

@@ -64,10 +64,10 @@ export function search() {
     }
     try {
       const query = new URLSearchParams({ q: words, limit: "30" });
-      const { codes } = await ask(`v1/codes?${query}`, { signal: asked.signal });
+      const { codes, notice } = await ask(`v1/codes?${query}`, { signal: asked.signal });
       found = codes;
       place = Math.max(0, found.findIndex((entry) => !why_not(entry)));
-      told.textContent = found.length ? `${found.length} codes` : "No code fits these words.";
+      told.textContent = found.length ? `${found.length} codes` : `No code fits these words${notice ? `: ${notice}` : ""}.`;
       paint();
     } catch (error) {
       if (error.name !== "AbortError") told.textContent = error.message;

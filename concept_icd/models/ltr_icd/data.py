@@ -40,7 +40,7 @@ class NoteEncoder:
         """
         if reason := flaw(note.text):
             raise InputError(f"note {note.note_id!r}: {reason}")
-        text = caml_words(note.text) if self.text == "caml" else note.text
+        text = caml_words(note.text) if self.text == "caml" else note.normalized.text
         ids = np.array(self.tokenizer(text, verbose=False)["input_ids"], dtype=np.int32)
         if len(ids) <= self.max_tokens:
             return ids, None

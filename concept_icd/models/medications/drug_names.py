@@ -2,7 +2,8 @@
 
 The way without the OMOP vocabulary. The words are data (drug_names.yaml), the order of the rules is here:
 
-1. Lower case, one space between words; what an order begins with ("*NF*", "NEO*IV*") goes.
+1. Normalised (`concept_icd.text.normalization`), in lower case without accents; what an order begins with ("*NF*",
+   "NEO*IV*") goes.
 2. What stands in brackets goes; where nothing else names a drug, it is read instead ("Syringe (0.9% Sodium Chloride)").
 3. Known phrases and brands become their ingredients, the longest first, whole words alone.
 4. Strengths go: a word with a digit, "%" and the units after a number.
@@ -23,6 +24,9 @@ from functools import cache
 from pathlib import Path
 
 import yaml
+
+from concept_icd.text.folding import fold
+from concept_icd.text.normalization import normalize
 
 _RULES = Path(__file__).with_name("drug_names.yaml")
 #: What stands where a phrase stood, until the words around it are gone.
@@ -94,7 +98,7 @@ def doubtful_names(names: Iterable[str]) -> dict[str, str]:
 
 
 def _clean(name: str) -> str:
-    return " ".join(name.lower().split())
+    return " ".join(fold(normalize(name).text).split())
 
 
 def _read(text: str) -> set[str]:
