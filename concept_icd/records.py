@@ -14,7 +14,6 @@ from functools import cached_property
 from typing import Any, Literal, SupportsFloat
 
 from concept_icd.errors import InputError
-
 from concept_icd.text.normalization import NormalizedText, normalize
 
 Kind = Literal["diagnosis", "procedure"]

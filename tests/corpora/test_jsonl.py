@@ -152,9 +152,8 @@ def test_a_note_of_a_million_characters_is_read(tmp_path):
     assert len(coded.note.text) == 1_000_000
 
 
-texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1).filter(
-    lambda text: normalize(text).text
-)
+characters = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
+texts = st.text(characters, min_size=1).filter(lambda text: normalize(text).text)
 
 
 @given(st.lists(st.tuples(texts, texts), unique_by=lambda pair: pair[0], max_size=5), st.booleans())
