@@ -26,7 +26,7 @@ from concept_icd.resources import resource
 
 #: A hyphen at a line's end: the part before it, and, not consumed, the part after it.
 LINE_HYPHEN = re.compile(r"(?<![^\W\d_])([^\W\d_]+)-\n(?=([^\W\d_]+))")
-_DIVIDED = re.compile(r"[^\W\d_]+-\n[^\W\d_]+")
+_DIVIDED = re.compile(r"(?<![^\W\d_])[^\W\d_]+-\n[^\W\d_]+")
 _WORD = re.compile(r"[^\W\d_]+")
 _HYPHENATED = re.compile(r"(?=(?<![^\W\d_])([^\W\d_]+-[^\W\d_]+))")
 _TABLES = ("ontology/icd9cm/diagnoses.tsv", "ontology/icd9cm/procedures.tsv")
@@ -69,11 +69,12 @@ def _common_words() -> frozenset[str]:
 def line_hyphens(text: str) -> Callable[[re.Match[str]], str]:
     """What is written for a match of `LINE_HYPHEN` in this text: the first part, with what stays behind it."""
     own = _Vocabulary.of(_DIVIDED.sub(" ", text))
+    known = _titles().words | _common_words() | own.words
 
     def write(match: re.Match[str]) -> str:
         first, second = match[1].lower(), match[2].lower()
         new_name = match[2][0].isupper() and not match[1].isupper()
-        if not new_name and _is_one_word(first, second, own):
+        if not new_name and _is_one_word(first, second, own.hyphenated, known):
             return match[1]
         return f"{match[1]}-" if _is_compound(first, second, own) else match[0]
 
@@ -85,12 +86,11 @@ def _is_compound(first: str, second: str, own: _Vocabulary) -> bool:
     return f"{first}-{second}" in own.hyphenated or first in befores or second in afters
 
 
-def _is_one_word(first: str, second: str, own: _Vocabulary) -> bool:
+def _is_one_word(first: str, second: str, with_hyphen: frozenset[str], known: frozenset[str]) -> bool:
     titles, joined, hyphenated = _titles(), first + second, f"{first}-{second}"
-    if min(len(first), len(second)) == 1 or hyphenated in titles.hyphenated or hyphenated in own.hyphenated:
+    if min(len(first), len(second)) == 1 or hyphenated in titles.hyphenated or hyphenated in with_hyphen:
         return False
     if joined in titles.words:
         return True
-    known = titles.words | own.words | _common_words()
     parts = {first, second} & known
     return not parts or (len(parts) == 1 and (joined in known or joined.removesuffix("s") in known))

@@ -32,6 +32,7 @@ import unicodedata
 from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from concept_icd.text.divided_words import LINE_HYPHEN, line_hyphens
 
@@ -41,7 +42,8 @@ _IGNORABLE = (
     "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f"
     "\ufeff\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
-_IS_IGNORABLE = re.compile(f"[{_IGNORABLE}]")
+#: What goes: these, and control characters that Windows-1252 leaves empty too.
+_DROPPED = re.compile(f"[{_IGNORABLE}\x00-\x08\x0e-\x1b\x7f\x81\x8d\x8f\x90\x9d]+")
 #: What NFKC writes as a reader reads it: digraphs, long s, letter-like units, Roman numerals, squared units, ligatures,
 #: half- and full-width forms, letters of mathematics.
 _COMPATIBLE = re.compile(
@@ -65,9 +67,8 @@ _WRITTEN = {
 _SOFT_END = re.compile(
     f"(?<=[^\\W\\d_])\u00ad[{_IGNORABLE}]*[^\\S\n\r]*(?:\r\n|{_LINE_END})(?:[^\\S\n\r]|[{_IGNORABLE}])*(?=[^\\W_])",
 )
-#: A control character other than the line feed, CR LF, or a run that is not ASCII with the character that it may mark.
-_ODD = re.compile("\r\n|[\x00-\x7f]?[^\x00-\x7f]+|[\x00-\x09\x0b-\x1f\x7f]")
-_CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f]")
+#: CR LF; a run that is not ASCII, with the character before it, which it may mark; white space that is no space.
+_ODD = re.compile("\r\n|[\x00-\x7f]?[^\x00-\x7f]+|[\t\x0b-\r\x1c-\x1f]")
 _WHITE = re.compile(r"\A[ \n]+|[ \n]+\Z|[ \n]{2,}")
 #: White space that means nothing within a text.
 _NOTHING = ("  ", " \n", "\n ", "\n\n\n")
@@ -90,10 +91,7 @@ def _written(character: str) -> str:
     if unicodedata.category(character) == "Zs":
         return " "
     if "\x80" <= character <= "\x9f":
-        character = character.encode("latin-1").decode("cp1252", errors="ignore")
-        return _CHARACTERS[ord(character)] if character else ""
-    if _IS_IGNORABLE.match(character) or (unicodedata.category(character) == "Cc" and character != "\n"):
-        return ""
+        return _CHARACTERS[ord(character.encode("latin-1").decode("cp1252"))]
     if _COMPATIBLE.match(character):
         return "".join(_WRITTEN.get(part, part) for part in unicodedata.normalize("NFKC", character))
     return character
@@ -155,9 +153,10 @@ def normalize(text: str) -> NormalizedText:
     """The text as it is read; see the module."""
     steps: list[_Edits] = []
     if "\u00ad" in text:
-        text = _edit(text, _SOFT_END, lambda match: "", steps)
-    if not text.isascii() or _CONTROL.search(text):
-        text = _edit_characters(text, steps)
+        text = _edit(text, _SOFT_END, _nothing, steps)
+    text = _edit(text, _DROPPED, _nothing, steps)
+    if not text.isascii() or _ODD.search(text):
+        text = _edit_characters(_without_heaps(text, steps), steps)
     if text != text.strip(" \n") or any(nothing in text for nothing in _NOTHING):
         text = _edit(text, _WHITE, _white, steps)
     while (
@@ -167,6 +166,17 @@ def normalize(text: str) -> NormalizedText:
     ):
         text = joined
     return NormalizedText(text, tuple(step for step in steps if step.start))
+
+
+def _nothing(match: re.Match[str]) -> str:
+    return ""
+
+
+def _without_heaps(text: str, steps: list[_Edits]) -> str:
+    """At most 30 marks on a character, as in Unicode's Stream-Safe text: to compose more takes time by their square."""
+    marks = "".join(character for character in sorted(set(text)) if unicodedata.combining(character))
+    heap = f"[{marks}\uff9e\uff9f]"
+    return _edit(text, re.compile(f"(?<={heap}{{30}}){heap}+"), _nothing, steps) if marks else text
 
 
 def _white(match: re.Match[str]) -> str:
@@ -231,20 +241,10 @@ def _plain(text: str) -> str:
 
 def _clusters(run: str) -> list[str]:
     """A run in pieces that compose apart: a character with the marks that follow it."""
-    found: list[str] = []
-    for character in run:
-        if found and _joins(character):
-            found[-1] += character
-        else:
-            found.append(character)
-    return found
+    starts = [place for place, character in enumerate(run) if not place or not _joins(character)]
+    return [run[start:end] for start, end in pairwise([*starts, len(run)])]
 
 
 def _joins(character: str) -> bool:
     """Whether it may become one with the character before it: marks, parts of Hangul, and what is not seen."""
-    return (
-        unicodedata.category(character)[0] == "M"
-        or "\u1160" <= character <= "\u11ff"
-        or character in "\uff9e\uff9f"
-        or bool(_IS_IGNORABLE.match(character))
-    )
+    return unicodedata.category(character)[0] == "M" or "\u1160" <= character <= "\u11ff" or character in "\uff9e\uff9f"

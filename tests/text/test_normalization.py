@@ -106,6 +106,8 @@ ODD = st.lists(
 @given(ODD)
 @example("\u00e9\u2013\u0301")
 @example("ab-\ncd-\nEF")
+@example("pneu\x00\x1b\u0301")
+@example("pneu\x81\u200d\u0301")
 def test_normalised_text_is_a_fixed_point(text: str) -> None:
     read = normalize(text).text
     assert normalize(read).text == read
