@@ -6,6 +6,7 @@ It knows nothing of how the caller treats failures: `strictly` raises the first 
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -81,7 +82,7 @@ def without_duplicates(entries: Iterable[tuple[str, Entry]]) -> Iterator[Entry]:
 
 def flaw(text: str) -> str | None:
     """Why this text cannot be a note, or None."""
-    if not normalize(text).text:
+    if not re.search("[A-Za-z0-9]", text) and not normalize(text).text:
         return "the note is empty"
     if (place := text.find("\0")) >= 0:
         return f"the note holds a NUL character (character {place}); is it a text file?"

@@ -66,8 +66,9 @@ class CodePrompt:
 
 def read_sections(note: Note) -> Note:
     """The note as stage 1 reads it: its twelve sections in its own order; whole where it has none of them."""
-    kept = [note.text[s.start : s.end] for s in split_sections(note.text) if s.name in STANDARD]
-    return Note(note.note_id, "".join(kept)) if kept else Note(note.note_id, note.text)
+    text = note.normalized.text
+    kept = [text[s.start : s.end] for s in split_sections(text) if s.name in STANDARD]
+    return Note(note.note_id, "".join(kept) or text)
 
 
 def _filled(template: str, **values: str) -> str:

@@ -89,7 +89,7 @@ def test_the_layout_of_stage_one() -> None:
 
 def test_stage_one_reads_the_twelve_sections_and_leaves_out_what_does_not_fit() -> None:
     text = "Chief Complaint: cough\n\nSocial History: retired\n\nDischarge Diagnosis: pneumonia\n"
-    assert read_sections(Note("n", text)).text == "Chief Complaint: cough\n\nDischarge Diagnosis: pneumonia\n"
+    assert read_sections(Note("n", text)).text == "Chief Complaint: cough\n\nDischarge Diagnosis: pneumonia"
     assert read_sections(Note("n", "no heading")).text == "no heading"
     questions = [
         ConceptQuestion(note("486", text="cough " * 500), "cough", True),
