@@ -123,7 +123,7 @@ async def code_fhir(desk: TheDesk, body: NoteOrDocument, client: Client, evidenc
     accepts `application/fhir+json`.
     """
     try:
-        document = Document(body.note()) if isinstance(body, NoteIn) else document_of(body.model_dump(), "sent")
+        document = Document(body.note()) if isinstance(body, NoteIn) else document_of(body.model_dump(), "1")
         if not desk.settings.limits.fits(document.note.text):
             raise Unread(document.note.note_id, "it is too long")
     except Unread as unread:

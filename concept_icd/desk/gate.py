@@ -100,7 +100,7 @@ class Gate:
             raise Refusal(400, "The Host header names another machine; name it with --allow-host if it is this one.")
         if scope["method"] not in READING:
             origin = headers.get("origin")
-            foreign = origin is not None and urlsplit(origin).netloc.lower() != host.lower()
+            foreign = origin is not None and _place_of(origin) != host.lower()
             if foreign or headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
                 raise Refusal(403, "Only this service's own page may send this.")
         state, named = scope["state"], headers.get("x-coder")
@@ -180,6 +180,14 @@ def _name_of(host: str) -> str:
     """The name or address of a Host header, without its port."""
     name = host.rpartition(":")[0] if re.search(r":\d*$", host) and not host.endswith("]") else host
     return name.strip("[]").lower()
+
+
+def _place_of(origin: str) -> str | None:
+    """Host and port of an Origin header; None: it is no address."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return None
 
 
 async def _answer(send: Send, refusal: Refusal, request_id: str) -> None:

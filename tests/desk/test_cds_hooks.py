@@ -122,6 +122,7 @@ def test_any_reason_is_recorded_or_left_out(service: Service, text: bytes, reaso
     assert answered.status_code == 200
 
 
+@pytest.mark.slow
 @settings(max_examples=40, suppress_health_check=list(HealthCheck))
 @given(ANY_JSON, ANY_JSON)
 def test_no_json_is_a_server_error(service: Service, anything: Any, other: Any) -> None:

@@ -174,6 +174,7 @@ class TestOtherSites:
         [
             {"Origin": "https://evil.example"},
             {"Origin": "null"},
+            {"Origin": "http://["},
             {"Origin": "http://localhost:1"},
             {"Sec-Fetch-Site": "cross-site"},
             {"Sec-Fetch-Site": "same-site"},

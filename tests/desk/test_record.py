@@ -202,6 +202,7 @@ def test_characters_that_a_database_refuses_are_kept_in_details(record: Record) 
     assert record.events("r1")[0].detail == detail
 
 
+@pytest.mark.slow
 def test_a_postgresql_that_stands_still_is_given_up(postgresql: str) -> None:
     record = Record.open(empty_database(postgresql), seconds=2)
     add(record, 0, "suggest")

@@ -12,11 +12,14 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
+import pytest
 
 from concept_icd.desk.desk import Desk
 from tests.desk.postgresql import empty_database, standing_still
 from tests.desk.service import Person, desk_here
 from tests.fitted_coder import make_notes
+
+pytestmark = pytest.mark.slow
 
 #: More than there are threads for the record, and than FastAPI has for everything else.
 MANY = 50
