@@ -24,22 +24,6 @@ def band(width: Mapping[str, Any] | None, digits: int = 3, sign: str = "") -> st
     return f" [{figure(width['low'], digits, sign)}, {figure(width['high'], digits, sign)}]"
 
 
-def may_have_an_interval(result: Mapping[str, Any], name: str) -> bool:
-    """Macro figures of results with percentile bootstraps, whose draws are biased, have none; calibration errors never.
-
-    Args:
-        result: a file of results/. name: of the figure.
-    """
-    return not name.startswith(("ece", "mce")) and ("intervals_by" in result or not name.startswith("macro_"))
-
-
-#: Beside tables of such results.
-NO_MACRO_INTERVALS = (
-    "Intervals are percentile bootstraps, made before the package's were the jackknife's; those of macro figures are "
-    "left out, since with few notes a code their draws are biased and need not hold the figure itself."
-)
-
-
 def short(text: str) -> str:
     """As README.md prints it: ".862" for "0.862"."""
     return re.sub(r"(?<!\d)0\.", ".", text)

@@ -12,6 +12,7 @@ from typing import Any
 from summary_of_codiesp import codiesp
 from summary_of_descent import descent
 from summary_of_desk import desk, desk_kill
+from summary_of_intervals import interval_coverage
 from summary_of_medications import medication_metrics, medication_network, medication_quality, medication_tables
 from summary_of_questions import questions
 from summary_of_radiology import ablations, calibration, cmc2007, evidence, familiarity, shipped_coder
@@ -310,6 +311,7 @@ def page() -> str:
         ("packed_training", packed_training),
         ("gpu", gpu),
         ("evaluation", evaluation),
+        ("interval_coverage", interval_coverage),
         ("heads", heads),
         ("ranking_head", ranking_head),
         ("ranking_speed", ranking_speed),

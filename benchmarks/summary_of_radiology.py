@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from printed import band, figure, may_have_an_interval
+from printed import band, figure
 
 FIGURES = {
     "micro_f1": "micro-F1",
@@ -194,7 +194,7 @@ def calibration(result: dict[str, Any]) -> list[str]:
     ]
     for name, found in result["ways"].items():
         for way, row in found["ways"].items():
-            cells = [_value(own, may_have_an_interval(result, key)) for key, own in row["figures"].items()]
+            cells = [figure(own["value"], 5) + band(own, 5) for own in row["figures"].values()]
             lines.append(f"| {name} | {found['reports']} | {way} | " + " | ".join(cells[:4]) + " |")
     lines += ["", "How far to read for a recall of 90 %, on held-out reports; 95 % over reports:", ""]
     lines += [
@@ -263,7 +263,3 @@ def shipped_coder(result: dict[str, Any]) -> list[str]:
 
 def _mean(own: dict[str, float]) -> str:
     return figure(own["mean"]) + band(own)
-
-
-def _value(own: dict[str, float], has_interval: bool) -> str:
-    return figure(own["value"], 5) + (band(own, 5) if has_interval else "")

@@ -216,12 +216,28 @@ def test_a_figure_is_rounded_once() -> None:
     assert fb(0.5, {"low": 0.25, "high": 0.75}, 1) == ".5 [.2, .8]"  # exactly between: to the even one
 
 
-def test_an_interval_is_printed_where_its_rule_holds() -> None:
-    old, new = {"draws": 1000}, {"intervals_by": "jackknife"}
-    assert printed.may_have_an_interval(old, "micro_f1")
-    assert not printed.may_have_an_interval(old, "macro_f1_caml")
-    assert printed.may_have_an_interval(new, "macro_f1_caml")
-    assert not printed.may_have_an_interval(new, "ece_above_1_percent")
+def outside(found: Any, path: str) -> Iterator[str]:
+    """Figures that lie outside of the interval that stands beside them."""
+    if isinstance(found, list):
+        for place, item in enumerate(found):
+            yield from outside(item, f"{path}/{place}")
+    if not isinstance(found, dict):
+        return
+    pairs = [(found.get(name), found) for name in ("value", "mean", "difference")]
+    if isinstance(found.get("intervals"), dict) and isinstance(found.get("figures"), dict):
+        pairs += [(found["figures"].get(name), width) for name, width in found["intervals"].items()]
+    for value, width in pairs:
+        low, high = width.get("low"), width.get("high")
+        if isinstance(value, float) and low is not None and not low - 1e-9 <= value <= high + 1e-9:
+            yield f"{path}: {value} in [{low}, {high}]"
+    for name, item in found.items():
+        yield from outside(item, f"{path}/{name}")
+
+
+def test_every_stored_figure_lies_in_its_interval() -> None:
+    paths = sorted((ROOT / "benchmarks" / "results").glob("*.json"))
+    assert [line for path in paths for line in outside(result(path.stem), path.stem)] == []
+    assert list(outside({"a": {"value": 0.5, "low": 0.6, "high": 0.7}}, "x")) == ["x/a: 0.5 in [0.6, 0.7]"]
 
 
 def test_results_page_is_that_of_the_results() -> None:
