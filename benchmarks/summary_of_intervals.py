@@ -15,9 +15,9 @@ def interval_coverage(result: dict[str, Any]) -> list[str]:
     lines = [
         "## How often the intervals hold",
         "",
-        f"{result['samples']} invented samples of each kind; in percent, how many of their 95 % intervals hold the mean "
-        "of the figure over samples of this kind: the jackknife (the package's), and in brackets a percentile bootstrap "
-        f"over patients ({result['draws']} draws). Chance alone leaves {figure(95 - 100 * wide, 1)} to "
+        f"{result['samples']} invented samples of each kind; in percent, how many of their 95 % intervals hold the "
+        "mean of the figure over samples of this kind: the jackknife (the package's), and in brackets a percentile "
+        f"bootstrap over patients ({result['draws']} draws). Chance alone leaves {figure(95 - 100 * wide, 1)} to "
         f"{figure(95 + 100 * wide, 1)}. Every figure lies in its jackknife interval; of the bootstrap's, "
         f"{_outside(result)} figures lie outside of theirs.",
         "",
@@ -39,9 +39,9 @@ def interval_coverage(result: dict[str, Any]) -> list[str]:
     return [
         *lines,
         "",
-        "Where no note is an exact match, no sample moves that 0, and its interval is 0 alone. Calibration errors have no "
-        f"interval: in the last kind the bootstrap's of `ece` hold {_percent(errors['ece']['coverage'])} %, those of "
-        f"`ece_positive` {_percent(errors['ece_positive']['coverage'])} %, and "
+        "Where no note is an exact match, no sample moves that 0, and its interval is 0 alone. Calibration errors have "
+        f"no interval: in the last kind the bootstrap's of `ece` hold {_percent(errors['ece']['coverage'])} %, those "
+        f"of `ece_positive` {_percent(errors['ece_positive']['coverage'])} %, and "
         f"{_percent(errors['ece_positive']['holds_the_figure'])} % of the latter hold the figure itself.",
         "",
     ]
