@@ -79,7 +79,7 @@ def save_adapter(accelerator: Accelerator, model: Any, out: Path) -> None:
     """Writes a PEFT adapter. Every process takes part in gathering the weights; the main one writes."""
     weights = accelerator.get_state_dict(model)
     if accelerator.is_main_process:
-        with new_folder(out, overwrite=True) as staging:
+        with new_folder(out) as staging:
             accelerator.unwrap_model(model).save_pretrained(str(staging), state_dict=weights, safe_serialization=True)
             (staging / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
     accelerator.wait_for_everyone()

@@ -75,7 +75,7 @@ def train(options: Options) -> Path:
             _finish(out, options, corpus, held_out)
             write_manifest(
                 out,
-                "ltr-icd",
+                model.system,
                 inputs={"corpus": corpus_hash},
                 config=_decisive(options),
                 seed=training.seed,
@@ -126,7 +126,7 @@ def save(accelerator: Accelerator, model: LtrIcd, tokenizer: Any, out: Path) -> 
     """Writes the model to `out` by rename. Every process takes part in gathering the weights; the main one writes."""
     weights = accelerator.get_state_dict(model)
     if accelerator.is_main_process:
-        with new_folder(out, overwrite=True) as staging:
+        with new_folder(out) as staging:
             accelerator.unwrap_model(model).save_pretrained(staging, weights)
             tokenizer.save_pretrained(staging)
     accelerator.wait_for_everyone()

@@ -279,6 +279,7 @@ def test_plm_icd_ranks_by_probability(base: str, tmp_path: Path) -> None:
     where = corpus(tmp_path / "corpus", [coded(n, EIGHT[n % 8].diagnoses, EIGHT[n % 8].procedures) for n in range(10)])
     released = PLM_ICD | {"predict_split": "train", "max_grad_norm": 0.0, "train_sampling_strategy": "random"}
     out = train(options(where, tmp_path / "out", **released, base=base, per_device_eval_batch_size=1))
+    assert json.loads((out / "manifest.json").read_text())["stage"] == "plm-icd"
     for line in map(json.loads, (out / "predictions.jsonl").read_text().splitlines()):
         probabilities = [entry["probability"] for entry in line["codes"]]
         assert probabilities == sorted(probabilities, reverse=True)
