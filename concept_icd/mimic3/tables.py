@@ -245,20 +245,34 @@ def delimiter_of(header: bytes) -> str:
     return ";" if header.count(b";") > header.count(b",") else ","
 
 
-def read_header(path: Path, needed: Sequence[str]) -> tuple[str, ...]:
-    """The names of a table's columns, in lower case; "" for one without a name, or with that of one before it.
+def header_text(path: Path) -> str:
+    """The header of a table file, without its end.
 
     Raises:
-        InputError: the file is unreadable, lacks a needed column or names one twice, or is a table of MIMIC-IV.
+        InputError: the file cannot be read, is not UTF-8, or ends its lines in a way that nothing here reads.
     """
     raw = header_line(path).rstrip(b"\r\n")
     try:
         line = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: its header is not UTF-8; is it a CSV table?") from error
+    if "\0" in line:
+        raise InputError(f"{path}: its header is not UTF-8 but UTF-16, or no text; save it again as UTF-8")
     if "\r" in line:
         raise InputError(f"{path} ends its lines with a carriage return alone; save it again with LF or CRLF")
-    columns = tuple(name.strip().lower() for name in next(csv.reader([line], delimiter=delimiter_of(raw)), []))
+    return line
+
+
+def read_header(path: Path, needed: Sequence[str]) -> tuple[str, ...]:
+    """The names of a table's columns, in lower case; "" for one without a name, or with that of one before it.
+
+    Raises:
+        InputError: the file is unreadable, lacks a needed column or names one twice, or is a table of MIMIC-IV.
+    """
+    line = header_text(path)
+    columns = tuple(
+        name.strip().lower() for name in next(csv.reader([line], delimiter=delimiter_of(line.encode())), [])
+    )
     if "icd_version" in columns:
         raise InputError(f"{path} is a table of MIMIC-IV (columns icd_code, icd_version); `mimic3` reads MIMIC-III 1.4")
     if missing := [name.upper() for name in needed if name not in columns]:

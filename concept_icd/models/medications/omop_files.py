@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from concept_icd.artifacts import sha256
 from concept_icd.errors import InputError
 from concept_icd.mimic3.table_bytes import header_line
-from concept_icd.mimic3.tables import Table, fingerprint, load, read_header, told
+from concept_icd.mimic3.tables import Table, fingerprint, header_text, load, read_header, told
 
 if TYPE_CHECKING:
     import duckdb
@@ -102,7 +102,7 @@ def _header(path: Path, needed: Sequence[str]) -> tuple[str, ...]:
         except (OSError, pa.ArrowException) as error:
             raise InputError(f"{path}: no Parquet file, or a damaged one") from error
     else:
-        names = header_line(path).decode("utf-8-sig", errors="replace").split("\t")
+        names = header_text(path).split("\t")
     columns = tuple(name.strip().strip('"').lower() for name in names)
     if missing := [name for name in needed if name not in columns]:
         raise InputError(f"{path} has no column {', '.join(missing)}")

@@ -224,9 +224,14 @@ def test_decimal_commas_of_ids(tmp_path, tables):
 def test_a_header_that_cannot_do_is_named(tmp_path, tables):
     folder = write_omop(tmp_path / "mac", tables)
     person = folder / "person.csv"
-    person.write_bytes(person.read_bytes().replace(b"\n", b"\r"))
-    with pytest.raises(InputError, match=r"person\.csv ends its lines with a carriage return alone"):
-        read(folder)
+    whole = person.read_text()
+    for separator in (",", "\t"):
+        person.write_text(whole.replace("\n", "\r").replace(",", separator), newline="")
+        with pytest.raises(InputError, match=r"person\.csv ends its lines with a carriage return alone"):
+            read(folder)
+        person.write_text(whole.replace(",", separator), encoding="utf-16")
+        with pytest.raises(InputError, match=r"person\.csv: its header is not UTF-8"):
+            read(folder)
     for place, form in enumerate(("csv", "athena")):
         folder = write_omop(tmp_path / f"twice-{place}", tables, form)
         path = folder / ("person.csv" if form == "csv" else "PERSON.csv")
