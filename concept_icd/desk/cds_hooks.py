@@ -135,12 +135,11 @@ async def suggest(desk: TheDesk, body: Hook, person: Person, client: Client) -> 
                 unread.append(outcome)
             else:
                 results.append((document, outcome))
-    said = [str(failure) for failure in unread[:SHOWN]]
-    said += [f"{len(unread) - SHOWN} more were not read."] if len(unread) > SHOWN else []
+    said = _said(unread)
     cards = [_card(_placed(document, body.context), result, said) for document, result in results]
     events = [_given_out(card, document.note) for card, (document, _) in zip(cards, results, strict=True)]
     if unread and not cards:
-        cards = [_warning(len(unread), said)]
+        cards = [_warning(said)]
         events = [_given_out(cards[0], None)]
 
     def record() -> None:
@@ -212,11 +211,20 @@ def _given_out(card: dict[str, Any], note: Note | None) -> tuple[str, NewEvent]:
     return note.note_id if note else "none", NewEvent("card", None, {"codes": codes})
 
 
-def _warning(count: int, said: list[str]) -> dict[str, Any]:
+def _said(unread: list[Unread]) -> list[str]:
+    """How many documents could not be read, which, and why; nothing where all could."""
+    if not unread:
+        return []
+    count = f"{len(unread)} document{'s' if len(unread) > 1 else ''} could not be read"
+    more = ["..."] if len(unread) > SHOWN else []
+    return [f"{count}:", *(str(failure) for failure in unread[:SHOWN]), *more]
+
+
+def _warning(said: list[str]) -> dict[str, Any]:
     """The card that says that nothing was read, which is not the same as that there is nothing to code."""
     return {
         "uuid": str(uuid.uuid4()),
-        "summary": f"No codes suggested: none of {count} documents could be read",
+        "summary": f"No codes suggested: {said[0].rstrip(':')}",
         "detail": "\n".join(said),
         "indicator": "warning",
         "source": {"label": f"concept-icd {__version__}"},

@@ -52,7 +52,7 @@ def suggested(card: dict[str, Any]) -> list[dict[str, Any]]:
 def test_one_bad_document_does_not_stop_the_others(service: Service, text: bytes) -> None:
     (card,) = cards(service, bundle(document(b" \n", id="e"), document(text, id="g")))
     assert card["suggestions"]
-    assert "Document e was not read: the note is empty." in card["detail"]
+    assert "1 document could not be read:\nDocument e was not read: the note is empty." in card["detail"]
     assert card["indicator"] == "warning"
 
 
@@ -72,6 +72,8 @@ def test_what_was_not_read_does_not_look_like_nothing_to_code(service: Service, 
     (card,) = cards(service, documents)
     assert said in card["detail"]
     assert (card["indicator"], "suggestions" in card) == ("warning", False)
+    assert "No codes suggested: " in card["summary"]
+    assert "could not be read" in card["summary"]
     assert len(card["summary"]) < 140
     given = {"card": card["uuid"], "outcome": "overridden"}
     assert service.client.post(f"{HOOK}/feedback", json={"feedback": [given]}).status_code == 200
