@@ -198,6 +198,28 @@ def costs() -> Iterator[str]:
     yield f"{attention['memory_ratio']} times less memory, {attention['time_ratio']} times the time"
 
 
+def card() -> Iterator[str]:
+    systems, widths = result("cmc2007")["systems"], result("cmc2007")["micro_f1_intervals"]
+    micro = {name: f(system["micro_f1"]["mean"]) for name, system in systems.items()}
+    shipped = systems["all_combinations"]
+    yield (
+        f"micro-F1 {fb(shipped['micro_f1']['mean'], widths['all_combinations'])}, macro_f1 "
+        f"{f(shipped['macro_f1']['mean'])}, macro_f1_caml {f(shipped['macro_f1_caml']['mean'])} (45 codes, 22 of them "
+        f"in at most 6 reports: micro-F1 {f(shipped['rare_micro_f1']['mean'])} on those), exact match "
+        f"{f(shipped['exact_match']['mean'])}."
+    )
+    yield (
+        f"its concept scores alone have {micro['concepts']}, its words and terms alone {micro['lexical']}, TF-IDF + "
+        f"linear SVM {micro['tfidf_svm']}."
+    )
+    own = {name: fb(row["mean"], row, 2) for name, row in result("evidence")["evidence"]["clauses"].items()}
+    yield (
+        f"code loses {own['comprehensiveness']} of its probability, without a random passage of that length "
+        f"{own['comprehensiveness_random']}; on its evidence alone it loses {own['sufficiency']}, and "
+        f"{own['still_accepted_alone']} of the codes"
+    )
+
+
 FIGURES = [
     pytest.param(text, id=f"{part.__name__}-{number}")
     for part in (cmc2007, evidence, ablations, codiesp, reading, questions, orders, costs)
@@ -208,6 +230,11 @@ FIGURES = [
 @pytest.mark.parametrize("text", FIGURES)
 def test_readme_prints_the_stored_figure(text: str) -> None:
     assert text in " ".join(README.split()), text
+
+
+@pytest.mark.parametrize("text", list(card()))
+def test_the_coders_card_prints_the_stored_figure(text: str) -> None:
+    assert text in " ".join((ROOT / "concept_icd" / "coders" / "README.md").read_text(encoding="utf-8").split()), text
 
 
 def test_a_figure_is_rounded_once() -> None:
