@@ -15,6 +15,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from concept_icd.base_model import LoadedModel
 from concept_icd.doctor.model_size import ModelShape
+from concept_icd.llm.packed_pass import packed_margins
 from concept_icd.model_reference import TINY
 from concept_icd.prompts import PromptTemplate
 from concept_icd.records import Concept, Note
@@ -102,8 +103,8 @@ def packed_step(model: Any, case: Case, rows: int, batch: dict[str, torch.Tensor
     batch = batch or packed_batch(model, case, rows)
     model.zero_grad()
     with autocast(model):
-        logits = model(**batch, logits_to_keep=len(case.questions), use_cache=False).logits
-        margins = logits[..., case.scorer.tokens.yes_id] - logits[..., case.scorer.tokens.no_id]
+        yes, no = case.scorer.tokens.yes_id, case.scorer.tokens.no_id
+        margins = packed_margins(model, batch, yes, no, len(case.questions))
     loss = binary_cross_entropy_with_logits(margins.float(), answers(case, model).expand(rows, -1))
     loss.backward()
     return loss.detach()

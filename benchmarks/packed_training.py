@@ -24,6 +24,7 @@ import torch
 from common import VOCABULARY, arguments, peak_bytes, random_llama, record, timed
 
 from concept_icd.artifacts import write_json
+from concept_icd.llm.packed_pass import narrow_head, packed_margins
 from concept_icd.scoring.packing import pack_batch
 from concept_icd.tuning.trainer import answer_loss
 
@@ -39,14 +40,14 @@ def build(
     rng = np.random.default_rng(seed)
     note = rng.integers(7, VOCABULARY, note_tokens).tolist()
     asked = [rng.integers(7, VOCABULARY, rng.integers(6, 15)).tolist() for _ in range(questions)]
+    narrow_head(model)
     return model, note, asked, torch.tensor(rng.integers(0, 2, questions), dtype=torch.float32)
 
 
 def packed_step(model: Any, note: list[int], questions: list[list[int]], answers: torch.Tensor) -> float:
     model.zero_grad()
     batch = pack_batch([note], [questions], padding_id=0)
-    logits = model(**batch, logits_to_keep=len(questions), use_cache=False).logits
-    loss = answer_loss(logits[..., YES] - logits[..., NO], answers[None]) / len(questions)
+    loss = answer_loss(packed_margins(model, batch, YES, NO, len(questions)), answers[None]) / len(questions)
     loss.backward()
     return loss.item()
 

@@ -20,6 +20,12 @@ from concept_icd.model_reference import TINY, resolve
 from concept_icd.question_embedding import add_question_tokens
 from concept_icd.question_tokens import QuestionTokens
 
+#: The kinds of models that can be asked packed questions, for a sentence that refuses another.
+WHAT_FITS = (
+    "take a decoder whose layers all attend under the masks and positions that transformers gives them, such as Llama, "
+    "Mistral, Qwen2, Qwen3, Gemma, Phi or OLMo; none with linear attention, convolutions, recurrent layers or ALiBi"
+)
+
 
 @dataclass(frozen=True)
 class LoadedModel:
@@ -66,7 +72,7 @@ def load_model(
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"cannot use the device {device!r}: {_first_sentence(error)}") from error
     kind = getattr(torch, dtype or ("float32" if device == "cpu" else "bfloat16"))
-    options: dict[str, Any] = {"dtype": kind, "attn_implementation": "sdpa"}
+    options: dict[str, Any] = {"dtype": kind}
     if load_in_4bit:
         options |= {"quantization_config": quantization(kind), "device_map": device}
     path = resolve(name)
@@ -75,6 +81,8 @@ def load_model(
             tokenizer = transformers.AutoTokenizer.from_pretrained(path)
             model = transformers.AutoModelForCausalLM.from_pretrained(path, **options)
     except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
+        if "Unrecognized configuration class" in str(error):
+            raise InputError(f"the base model {str(name)!r} is no causal language model: {WHAT_FITS}") from error
         raise InputError(f"cannot load the base model {str(name)!r}: {_first_sentence(error)}") from error
     if adapter is not None:
         model = _with_adapter(model, name, adapter, merge=merge and not load_in_4bit)
@@ -150,12 +158,19 @@ def _with_adapter(model: Any, name: str | Path, adapter: str | Path, *, merge: b
 
 
 def _max_length(config: Any) -> int:
-    """Positions of the model, or its sliding window if that is shorter: within it, a window changes nothing."""
+    """Positions of the model: windows of some of its layers are the model's own affair and cut nothing.
+
+    Rotary positions of the kind "longrope" (Phi 3.5 and 4 mini) turn otherwise as soon as a prompt is longer than a
+    length of their own. Up to that alone is what is cached of a note the same for all questions.
+    """
     config = config.get_text_config()
-    window = getattr(config, "sliding_window", None)
-    if getattr(config, "use_sliding_window", True) is False:
-        window = None
-    return int(min(config.max_position_embeddings, window or config.max_position_embeddings))
+    positions = getattr(config, "max_position_embeddings", None)
+    if not isinstance(positions, int):
+        return sys.maxsize  # such as models with a state, which no packed scorer takes
+    rope = getattr(config, "rope_parameters", None) or {}
+    if rope.get("rope_type") == "longrope":
+        positions = min(positions, rope["original_max_position_embeddings"])
+    return positions
 
 
 def _first_sentence(error: Exception) -> str:

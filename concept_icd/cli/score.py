@@ -86,6 +86,7 @@ def run(args: argparse.Namespace) -> int:
         rule.save(Path(args.out) / DESCENT)
     if not new:
         print(f"{args.out} is complete: every shard is there and whole", file=sys.stderr)
+    _tell_cut(args.out)
     failures = read_failures(args.out)
     for note_id, reason in list(failures.items())[:_TOLD]:
         print(f"not scored: {note_id}: {reason}", file=sys.stderr)
@@ -93,6 +94,21 @@ def run(args: argparse.Namespace) -> int:
         print(f"not scored: {len(failures) - _TOLD} more, see {args.out}/failures.json", file=sys.stderr)
     print(args.out)
     return 1 if failures else 0
+
+
+def _tell_cut(out: str) -> None:
+    """Says how many notes were not read to their end, and what the limit is."""
+    import sys
+
+    from concept_icd.artifacts import read_manifest
+    from concept_icd.base_model import load_tokenizer
+
+    manifest = read_manifest(out, "score")
+    if cut := manifest.get("truncated"):
+        given, (_, positions) = manifest["config"]["max_length"], load_tokenizer(manifest["config"]["model"])
+        limit, why = (given, "max_length") if given and given < positions else (positions, "the model's positions")
+        told = f"{cut} of {manifest['notes']} notes were not read to their end: the longest prompt is {limit:,} tokens"
+        print(f"{told} ({why})", file=sys.stderr)
 
 
 def _check(args: argparse.Namespace) -> None:

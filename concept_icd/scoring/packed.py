@@ -2,9 +2,9 @@
 
 The note's keys and values are computed once; the questions follow in packed chunks under a block mask
 (`concept_icd.scoring.packing`), and the cache is cropped back to the note after each chunk, so that a plan can ask
-round after round. A score is read as h . (W[yes] - W[no]) at the end of the question, without the rest of the
-vocabulary. It equals the score of the plain prompt "note + question" but for rounding. Knows notes and concepts, never
-gold codes.
+round after round. A score is logit(yes) - logit(no) at the end of the question, in float32, without the rest of the
+vocabulary. It equals the score of the plain prompt "note + question" but for rounding, which is checked on every model
+that is loaded. Knows notes and concepts, never gold codes.
 """
 
 from __future__ import annotations
@@ -21,10 +21,12 @@ from transformers import DynamicCache
 
 from concept_icd.base_model import LoadedModel, load_model
 from concept_icd.errors import InputError
+from concept_icd.llm.packed_pass import Layout, answers, packed_pass
 from concept_icd.prompts import EncodedNote, PromptTemplate, TokenizedPrompt, checked_note_text
 from concept_icd.records import Concept, Note, require_notes
 from concept_icd.scoring.memory import is_out_of_memory
-from concept_icd.scoring.packing import NOTE, PADDING, QuestionChunk, chunk_questions, visible
+from concept_icd.scoring.packing import NOTE, PADDING, QuestionChunk, chunk_questions
+from concept_icd.scoring.packing_check import check_packing
 from concept_icd.scoring.scorer import QuestionPlan, Scorer, next_round
 from concept_icd.scoring.scores import NoteFailure, NoteScores
 
@@ -49,6 +51,9 @@ class PackedScorer(Scorer):
         batch_tokens: tokens (notes and their chunk) per forward pass when short notes are batched.
 
     Where memory runs out, both are halved and the same notes are scored again, which is said once on stderr.
+
+    Raises:
+        InputError: the model does not answer packed questions as it answers plain prompts (`packing_check`).
     """
 
     def __init__(
@@ -65,9 +70,9 @@ class PackedScorer(Scorer):
         self.max_length = min(max_length or loaded.max_length, loaded.max_length)
         self.tokens = TokenizedPrompt(prompt, loaded.tokenizer, self.max_length, note_text, loaded.questions)
         self.chunk_tokens, self.batch_tokens = chunk_tokens, batch_tokens
-        self._decoder = _decoder(self.model)
         self._questions: dict[tuple[str, str], list[int]] = {}  # concept key and text -> tokens
         self._was_halved = False
+        check_packing(self)
 
     @classmethod
     def from_pretrained(
@@ -193,9 +198,10 @@ class PackedScorer(Scorer):
             ids[row, : len(note)] = torch.tensor(note, device=device)
         positions = torch.arange(size, device=device)[None].expand_as(ids)
         segments = torch.where(positions < lengths[:, None], NOTE, PADDING)
-        cache = DynamicCache()
+        cache = DynamicCache()  # of whole notes, in layers with a sliding window too: questions end at many places
         # Right padding needs no mask here: a causal model's real tokens never see what comes after them.
-        self._decoder(input_ids=ids, position_ids=positions, past_key_values=cache, use_cache=True)
+        with answers(self.tokens.yes_id):
+            self.model(input_ids=ids, position_ids=positions, past_key_values=cache, use_cache=True)
         return NotesRead(lengths, segments, positions, cache)
 
     @torch.inference_mode()
@@ -219,46 +225,18 @@ class PackedScorer(Scorer):
         device, rows = self.model.device, len(read.lengths)
         positions = read.lengths[:, None] + chunk.offsets.to(device)
         segments = chunk.segments.to(device).expand(rows, -1)
-        mask = visible(
-            segments,
-            positions,
-            torch.cat([read.segments, segments], dim=1),
-            torch.cat([read.positions, positions], dim=1),
-        )
-        # Additive once here, where attention would otherwise convert the boolean mask in every layer.
-        bias = torch.zeros(mask.shape, dtype=self.model.dtype, device=device)
-        bias.masked_fill_(~mask, torch.finfo(self.model.dtype).min)
-        hidden = self._decoder(
-            input_ids=chunk.ids.to(device).expand(rows, -1),
-            position_ids=positions,
-            attention_mask=bias,
-            past_key_values=read.cache,
-            use_cache=True,
-        ).last_hidden_state
+        keys = torch.cat([read.segments, segments], dim=1), torch.cat([read.positions, positions], dim=1)
+        with answers(self.tokens.yes_id, self.tokens.no_id):
+            logits = packed_pass(
+                self.model,
+                Layout(segments, positions, *keys),
+                input_ids=chunk.ids.to(device).expand(rows, -1),
+                past_key_values=read.cache,
+                use_cache=True,
+            ).logits
         read.cache.crop(-chunk.ids.shape[1])
-        ends = chunk.ends.to(device).expand(rows, -1)
-        return np.asarray(self._margin(hidden.take_along_dim(ends[..., None], dim=1)).cpu().numpy())
-
-    def _margin(self, hidden: torch.Tensor) -> torch.Tensor:
-        """logit(yes) - logit(no) in float32 from hidden states (..., H)."""
-        head, config = self.model.get_output_embeddings(), self.model.config.get_text_config()
-        answers = torch.tensor([self.tokens.yes_id, self.tokens.no_id], device=hidden.device)
-        logits = hidden.float() @ head.weight[answers].float().T
-        if getattr(head, "bias", None) is not None:
-            logits = logits + head.bias[answers].float()
-        if scale := getattr(config, "logits_scaling", None):  # Granite divides its logits
-            logits = logits / scale
-        if scale := getattr(config, "logit_scale", None):  # Cohere multiplies them
-            logits = logits * scale
-        if cap := getattr(config, "final_logit_softcapping", None):  # Gemma 2 caps them
-            logits = cap * torch.tanh(logits / cap)
-        return logits[..., 0] - logits[..., 1]
-
-
-def _decoder(model: Any) -> Any:
-    """The transformer under the LM head, with its LoRA layers in place."""
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return base.get_decoder()
+        margins = (logits[..., 0] - logits[..., 1]).gather(1, chunk.ends.to(device).expand(rows, -1))
+        return np.asarray(margins.cpu().numpy())
 
 
 def _scores(note: EncodedNote, logits: np.ndarray, asked: np.ndarray | None, question_tokens: int) -> NoteScores:

@@ -5,8 +5,9 @@ restart right after the note, and the one rule of attention is
 
     query i sees key j  <=>  (segment_j = segment_i  or  segment_j = 0)  and  position_j <= position_i
 
-so a question sees the note and itself, never another question. Attention is all that mixes tokens in a decoder, hence
-the hidden state at a question's last token is the one of the plain prompt (papers: "CEC" asks one prompt a concept).
+so a question sees the note and itself, never another question; a layer with a sliding window sees of that what is near
+enough by position. Where attention is all that mixes tokens, the hidden state at a question's last token is the one of
+the plain prompt (papers: "CEC" asks one prompt a concept); `concept_icd.scoring.packing_check` refuses other models.
 The same rule serves scoring and training. This module knows nothing of text or models.
 """
 
@@ -87,13 +88,13 @@ def pack_batch(
 ) -> dict[str, torch.Tensor]:
     """One training batch: per row a note and its own questions, each question's last token in the row's last columns.
 
-    The order of tokens in a row does not matter under an explicit mask and explicit positions; with the last tokens
-    at the end, a model's ordinary `logits_to_keep=K` yields the K answers of every row, also inside the wrappers of
-    DDP, FSDP and DeepSpeed. Rows with fewer tokens or questions are padded on the left of each part.
+    The order of tokens in a row does not matter under explicit masks and positions; with the last tokens at the end,
+    the K answers of every row stand in the same columns, also inside the wrappers of DDP, FSDP and DeepSpeed. Rows
+    with fewer tokens or questions are padded on the left of each part.
 
     Returns:
-        input_ids, position_ids: (B, L). attention_mask: (B, 1, L, L) boolean. The answers of row b stand in its last
-        len(questions[b]) columns, in order.
+        input_ids, segments, positions: (B, L), for `concept_icd.llm.packed_pass`. The answers of row b stand in its
+        last len(questions[b]) columns, in order.
     """
     body = max(len(note) + sum(len(q) - 1 for q in qs) for note, qs in zip(notes, questions, strict=True))
     tail = max(len(qs) for qs in questions)
@@ -115,5 +116,4 @@ def pack_batch(
             ids[row, -len(qs) :] = torch.tensor([question[-1] for question in qs])
             segments[row, -len(qs) :] = torch.arange(1, len(qs) + 1)
             positions[row, -len(qs) :] = torch.tensor([len(note) + len(question) - 1 for question in qs])
-    mask = visible(segments, positions, segments, positions)
-    return {"input_ids": ids, "position_ids": positions, "attention_mask": mask}
+    return {"input_ids": ids, "segments": segments, "positions": positions}

@@ -106,12 +106,14 @@ def fill_store(
             write_json(folder / _FILL, plan.fill.tolist())
         failures = {note.note_id: reason for note in notes if (reason := flaw(note.text))}
         total, missing, identity = len(notes) - len(failures), [], hash_of(settings)
+        cut = 0
         shards = _shards(folder, jobs, failures, shard_notes)
         for shard in shards:
             if (table := read_shard(shard.path, shard.number, identity)) is None:
                 missing.append(shard)
             else:
                 failures |= failures_of(table)
+                cut += pc.count(table.column("truncated")).as_py()
         if not missing and (folder / MANIFEST).is_file():
             return False
         left = sum(len(shard.notes) for shard in missing)
@@ -126,6 +128,7 @@ def fill_store(
             for shard, records in (engine or LocalEngine()).run(missing, concepts.concepts, plan, tell):
                 write_shard(shard, records, identity)
                 failures |= {record.note_id: record.reason for record in records if isinstance(record, NoteFailure)}
+                cut += sum(isinstance(record, NoteScores) and record.truncated is not None for record in records)
         write_json(folder / _FAILURES, dict(sorted(failures.items())))
         write_manifest(
             folder,
@@ -136,6 +139,7 @@ def fill_store(
             seconds=time.monotonic() - start,
             notes=len(notes),
             failures=len(failures),
+            truncated=cut,
             shards=len(shards),
         )
     return True

@@ -41,22 +41,26 @@ def targets_of(note: CodedNote, concepts: ConceptSet, soft_targets: float = 0.0)
 def training_rows(
     notes: Sequence[CodedNote], concepts: ConceptSet, prompt: TokenizedPrompt, soft_targets: float = 0.0
 ) -> dict[str, list[Any]]:
-    """Columns of a training set, one row a note: tokens, indices of the true concepts, how true, and the length.
+    """Columns of a training set, one row a note.
+
+    They are tokens, indices of the true concepts, how true, the length, and whether the note is not read to its end.
 
     Raises:
         InputError: a note is empty.
     """
     longest = max(len(prompt.encode_concept(concept)) for concept in concepts.concepts)
-    columns: dict[str, list[Any]] = {"input_ids": [], "positives": [], "targets": [], "length": []}
+    columns: dict[str, list[Any]] = {"input_ids": [], "positives": [], "targets": [], "length": [], "truncated": []}
     for note in notes:
         targets = targets_of(note, concepts, soft_targets)
         positives = np.flatnonzero(targets)
         # Arrays: as Python lists, the tokens of 50,000 long notes would take many gigabytes.
-        ids = np.array(prompt.encode_note(note.note, longest).ids, dtype=np.int32)
+        encoded = prompt.encode_note(note.note, longest)
+        ids = np.array(encoded.ids, dtype=np.int32)
         columns["input_ids"].append(ids)
         columns["positives"].append(positives.astype(np.int32))
         columns["targets"].append(targets[positives])
         columns["length"].append(len(ids))
+        columns["truncated"].append(encoded.truncated is not None)
     return columns
 
 

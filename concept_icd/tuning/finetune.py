@@ -45,6 +45,7 @@ from concept_icd.prompts import PromptTemplate, TokenizedPrompt
 from concept_icd.question_embedding import start_from_words
 from concept_icd.question_tokens import QuestionTokens
 from concept_icd.records import CodedNote
+from concept_icd.scoring.packed import PackedScorer
 from concept_icd.tuning.config import ConceptArguments, LoraModelConfig, Options, TuningConfig
 from concept_icd.tuning.examples import PackedCollator, training_rows
 from concept_icd.tuning.folder import ADAPTER, CONCEPTS, FOLDS, PROMPT
@@ -133,6 +134,7 @@ def tune_adapter(
     )
     limit = min(training.max_length or loaded.max_length, loaded.max_length)
     tokens = TokenizedPrompt(prompt, loaded.tokenizer, limit, arguments.note_text)
+    PackedScorer(loaded, prompt, max_length=limit)  # refuses, before any work, a model that cannot be packed
     checkpoint = last_checkpoint(Path(str(training.output_dir)))
     questions, unit = None, 1.0
     if arguments.question_tokens:
@@ -151,6 +153,9 @@ def tune_adapter(
         tokens.around,
     )
     rows = training_rows(notes, concepts, tokens, arguments.soft_targets)
+    if cut := sum(rows.pop("truncated")):
+        why = "max_length" if limit < loaded.max_length else "the model's positions"
+        _log(f"{cut} of {len(notes)} notes are not read to their end: the longest prompt is {limit:,} tokens ({why})")
     try:
         trainer = ConceptTrainer(
             model=loaded.model,

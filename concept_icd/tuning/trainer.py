@@ -10,6 +10,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from transformers import PrinterCallback, ProgressCallback
 from trl import SFTTrainer
 
+from concept_icd.llm.packed_pass import narrow_head, packed_margins
 from concept_icd.question_embedding import add_question_tokens, learned_from
 from concept_icd.question_tokens import QuestionTokens
 from concept_icd.tuning.examples import NO_ANSWER
@@ -26,7 +27,7 @@ def answer_loss(margins: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         margins: (B, K). targets: (B, K) in [0, 1], or `NO_ANSWER` where there is no question.
     """
     asked = targets != NO_ANSWER
-    return binary_cross_entropy_with_logits(margins[asked].float(), targets[asked], reduction="sum")
+    return binary_cross_entropy_with_logits(margins[asked], targets[asked], reduction="sum")
 
 
 class ConceptTrainer(SFTTrainer):
@@ -54,6 +55,7 @@ class ConceptTrainer(SFTTrainer):
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
+        narrow_head(self.model)
         self._question_keys, self._unit = questions and questions.keys, unit
         if questions:
             add_question_tokens(self.model, questions, unit)
@@ -90,14 +92,12 @@ class ConceptTrainer(SFTTrainer):
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """Mean binary cross-entropy of the answers of the step that this batch belongs to."""
-        inputs = dict(inputs)
-        targets = inputs.pop("labels")
-        outputs = model(**inputs, logits_to_keep=targets.shape[1], use_cache=False)
-        margins = outputs.logits[..., self.yes_id] - outputs.logits[..., self.no_id]
+        targets = inputs["labels"]
+        margins = packed_margins(model, inputs, self.yes_id, self.no_id, targets.shape[1])
         total = answer_loss(margins + self.offset, targets)
         if num_items_in_batch is None:
             num_items_in_batch = (targets != NO_ANSWER).sum()
         elif self.args.average_tokens_across_devices:
             total = total * self.accelerator.num_processes  # the wrapper averages gradients over devices
         loss = total / num_items_in_batch
-        return (loss, outputs) if return_outputs else loss
+        return (loss, {"logits": margins}) if return_outputs else loss

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch.distributed.fsdp import fully_shard
 from transformers import AutoModelForCausalLM
 
+from concept_icd.llm.packed_pass import narrow_head, packed_margins
 from concept_icd.scoring.packing import pack_batch
 from concept_icd.tuning.examples import NO_ANSWER
 from concept_icd.tuning.trainer import answer_loss
@@ -29,6 +30,7 @@ def main(folder: str, out: str, ranks: int) -> None:
         AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32),
         LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False),
     )
+    narrow_head(model)
     if sharded:
         for layer in model.base_model.model.model.layers:
             fully_shard(layer)
@@ -42,8 +44,7 @@ def main(folder: str, out: str, ranks: int) -> None:
     labels = torch.full((len(mine), width), NO_ANSWER)
     for row, number in enumerate(mine):
         labels[row, -len(answers[number]) :] = torch.tensor(answers[number])
-    logits = model(**batch, logits_to_keep=width, use_cache=False).logits
-    loss = answer_loss(logits[..., 21] - logits[..., 22], labels) * ranks / sum(map(len, answers))
+    loss = answer_loss(packed_margins(model, batch, 21, 22, width), labels) * ranks / sum(map(len, answers))
     loss.backward()
     gradients = {}
     for name, parameter in model.named_parameters():

@@ -9,6 +9,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from concept_icd.base_model import load_model
 from concept_icd.concepts import ConceptSet
 from concept_icd.errors import InputError
+from concept_icd.llm.packed_pass import narrow_head, packed_margins
 from concept_icd.prompts import PromptTemplate, TokenizedPrompt
 from concept_icd.records import CodedNote, Concept, Note
 from concept_icd.tuning.config import make_options
@@ -69,8 +70,9 @@ def test_loss_and_gradient_equal_those_of_plain_prompts(family, request):
 
     batch = collator_of(tokens, negative_share=1.0)(rows_of(tokens))
     labels = batch.pop("labels")
-    logits = model(**batch, logits_to_keep=labels.shape[1]).logits
-    packed = answer_loss(logits[..., tokens.yes_id] - logits[..., tokens.no_id], labels) / (labels != NO_ANSWER).sum()
+    narrow_head(model)
+    margins = packed_margins(model, batch, tokens.yes_id, tokens.no_id, labels.shape[1])
+    packed = answer_loss(margins, labels) / (labels != NO_ANSWER).sum()
     packed.backward()
 
     assert packed.item() == pytest.approx(plain.item(), abs=1e-5)

@@ -1,0 +1,114 @@
+"""Whether a loaded model answers packed questions as it answers plain prompts: what packing takes for granted.
+
+It does where its layers mix tokens by attention alone, under the masks and at the positions that they are given. It
+does not where they carry a state along the sequence (linear attention, Mamba, RWKV) or convolve over it, count
+distances themselves (ALiBi), or see what comes after. No list of names could say which is which, so made-up questions
+about a made-up note are asked both ways, before any work is done.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from concept_icd.base_model import WHAT_FITS
+from concept_icd.errors import InputError
+from concept_icd.llm.packed_pass import Layout, answers, narrow_head, packed_pass
+from concept_icd.scoring.memory import is_out_of_memory
+from concept_icd.scoring.packing import pack_batch
+
+if TYPE_CHECKING:
+    from concept_icd.scoring.packed import PackedScorer
+
+#: Largest gap (root mean square over logits) of a question to its plain prompt, in units of the logits' spread over the
+#: vocabulary. In float32 it is the contract of all scorers; the other two keep 11 and 8 bits of each hidden state. The
+#: tiny model differs by 4e-7, .001 and .012, random ones of 32 layers by up to 3e-6, .006 and .05.
+TOLERANCE = {torch.float32: 1e-4, torch.float16: 0.0125, torch.bfloat16: 0.1}
+#: Names in configurations of how far a layer sees, in tokens; the longest of them that is tried.
+_WINDOWS, _LONGEST_WINDOW = ("sliding_window", "window_size", "attention_chunk_size"), 512
+#: Tokens whose logits are compared, beside the answers.
+_COMPARED = 62
+_NOTE = "History of fever and cough for three days. No chest pain. Impression: pneumonia of the right lower lobe. "
+_QUESTIONS = (" Is it asthma?", " Does the patient have a fever, or had one before?", " Cough?", " Is it a fracture?")
+
+
+def check_packing(scorer: PackedScorer) -> None:
+    """Asks a scorer's model plain prompts, a training batch and the scorer itself; fast, whatever the model.
+
+    Raises:
+        InputError: the answers differ, or the model cannot take a packed sequence at all.
+    """
+    model = scorer.model
+    # In their first evaluation on some CPUs, bitsandbytes' layers turn their weights into what cannot be trained.
+    quantised = [module for module in model.modules() if type(module).__name__ == "Linear4bit"]
+    for module in quantised:
+        module.train()
+    try:
+        gap = _gap(scorer)
+    except Exception as error:  # whatever a model that was made for other things trips over
+        if is_out_of_memory(error):
+            raise
+        raise _refusal(model, f"it fails on a packed sequence, {type(error).__name__}") from error
+    finally:
+        for module in quantised:
+            module.eval()
+    if not gap <= TOLERANCE.get(model.dtype, TOLERANCE[torch.bfloat16]):
+        raise _refusal(model, f"they get other answers than plain prompts, by {gap:.2g} of the logits' spread")
+
+
+@torch.inference_mode()
+def _gap(scorer: PackedScorer) -> float:
+    """Largest gap of packed answers to plain ones over their spread; in float32, no spread below 1 counts."""
+    model, prompt = scorer.model, scorer.tokens
+    narrow_head(model)
+    size = model.get_output_embeddings().weight.shape[0]
+    compared = (prompt.yes_id, prompt.no_id, *range(0, size, max(1, size // _COMPARED)))
+    notes, questions = _made_up(scorer)
+    expected, found = [], []
+    for note in notes:
+        with answers(*compared):
+            prompts = (torch.tensor([note + question], device=model.device) for question in questions)
+            plain = torch.stack([model(input_ids=ids, use_cache=False).logits[0, -1] for ids in prompts])
+            repeated = _repeated(scorer, questions)
+            batch = {name: part.to(model.device) for name, part in pack_batch([note], [repeated], 0).items()}
+            layout = Layout.of(batch["segments"], batch["positions"])
+            packed = packed_pass(model, layout, input_ids=batch["input_ids"], use_cache=False).logits
+        expected.append(plain.repeat(len(repeated) // len(questions), 1))
+        found.append(packed[0, -len(repeated) :])
+    want, got = torch.cat(expected), torch.cat(found)
+    spread = float(want.std(dim=1).mean())
+    unit = max(spread, 1.0) if model.dtype == torch.float32 else spread
+    scores = torch.from_numpy(np.concatenate(scorer.ask(scorer.read(notes), [repeated]))).to(want)
+    apart = scores - (want[:, 0] - want[:, 1])
+    gaps = [*(got - want).square().mean(dim=1).sqrt().tolist(), float(apart.square().mean().sqrt()) / 2**0.5]
+    return float(np.max(gaps)) / unit
+
+
+def _made_up(scorer: PackedScorer) -> tuple[list[list[int]], list[list[int]]]:
+    """Tokens of a note that is longer than the model's windows, of a shorter one, and of questions."""
+    tokenizer = scorer.tokens.tokenizer
+    questions = [list(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in _QUESTIONS]
+    room = max(2, scorer.max_length - max(map(len, questions)))
+    note = list(tokenizer(_NOTE, add_special_tokens=False)["input_ids"])
+    length = min(room, max(len(note), _window(scorer) + 8))
+    long = (note * (length // len(note) + 1))[:length]
+    return [long, long[: len(note) // 2]], questions
+
+
+def _repeated(scorer: PackedScorer, questions: list[list[int]]) -> list[list[int]]:
+    """The questions often enough that the last of them stands further from the note than a window reaches."""
+    return questions * (_window(scorer) // sum(map(len, questions)) + 2)
+
+
+def _window(scorer: PackedScorer) -> int:
+    """How far the model's layers see; 0 where they see everything, or further than can be tried here."""
+    config = scorer.model.config.get_text_config()
+    reach = [size for name in _WINDOWS if isinstance(size := getattr(config, name, None), int)]
+    return min((size for size in reach if size <= _LONGEST_WINDOW), default=0)
+
+
+def _refusal(model: Any, reason: str) -> InputError:
+    kind = model.config.model_type
+    return InputError(f"a model of the kind {kind} cannot be asked packed questions ({reason}): {WHAT_FITS}")
