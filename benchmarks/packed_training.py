@@ -24,7 +24,7 @@ import torch
 from common import VOCABULARY, arguments, peak_bytes, random_llama, record, timed
 
 from concept_icd.artifacts import write_json
-from concept_icd.llm.packed_pass import narrow_head, packed_margins
+from concept_icd.llm.packed_pass import accept_packing, packed_margins
 from concept_icd.scoring.packing import pack_batch
 from concept_icd.tuning.trainer import answer_loss
 
@@ -40,7 +40,7 @@ def build(
     rng = np.random.default_rng(seed)
     note = rng.integers(7, VOCABULARY, note_tokens).tolist()
     asked = [rng.integers(7, VOCABULARY, rng.integers(6, 15)).tolist() for _ in range(questions)]
-    narrow_head(model)
+    accept_packing(model)
     return model, note, asked, torch.tensor(rng.integers(0, 2, questions), dtype=torch.float32)
 
 

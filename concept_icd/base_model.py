@@ -16,6 +16,7 @@ import torch
 from safetensors import SafetensorError
 
 from concept_icd.errors import InputError, MissingExtraError
+from concept_icd.llm.packed_pass import accept_packing
 from concept_icd.model_reference import TINY, resolve
 from concept_icd.question_embedding import add_question_tokens
 from concept_icd.question_tokens import QuestionTokens
@@ -30,6 +31,8 @@ WHAT_FITS = (
 @dataclass(frozen=True)
 class LoadedModel:
     """A causal LM in evaluation mode, its tokenizer and the most tokens that a prompt may have.
+
+    The model takes packed passes too (`concept_icd.llm.packed_pass.accept_packing`).
 
     Attributes:
         questions: key of a concept -> ids of its learned question tokens; None: questions are words.
@@ -84,6 +87,7 @@ def load_model(
         if "Unrecognized configuration class" in str(error):
             raise InputError(f"the base model {str(name)!r} is no causal language model: {WHAT_FITS}") from error
         raise InputError(f"cannot load the base model {str(name)!r}: {_first_sentence(error)}") from error
+    accept_packing(model)
     if adapter is not None:
         model = _with_adapter(model, name, adapter, merge=merge and not load_in_4bit)
     questions = None

@@ -8,8 +8,7 @@ is laid on top. So every kind of layer sees of a question's prompt what it would
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
@@ -21,9 +20,6 @@ from transformers.masking_utils import AttentionMaskInterface, eager_mask, flex_
 
 from concept_icd.scoring.packing import NOTE, visible
 
-_PLACE: ContextVar[Layout | None] = ContextVar("layout", default=None)
-_ANSWERS: ContextVar[tuple[int, ...] | None] = ContextVar("answers", default=None)
-
 
 @dataclass(frozen=True)
 class Layout:
@@ -31,7 +27,7 @@ class Layout:
 
     Attributes:
         query_segments, query_positions: (B, Q), of the tokens of the pass.
-        key_segments, key_positions: (B, K), of these and of what stands in the cache before them.
+        key_segments, key_positions: (B, K), of what stands in the cache and of these.
     """
 
     query_segments: torch.Tensor
@@ -39,61 +35,63 @@ class Layout:
     key_segments: torch.Tensor
     key_positions: torch.Tensor
 
-    @classmethod
-    def of(cls, segments: torch.Tensor, positions: torch.Tensor) -> Layout:
-        """Of a pass without a cache: (B, L) each."""
-        return cls(segments, positions, segments, positions)
+
+_LAYOUT: ContextVar[Layout | None] = ContextVar("layout", default=None)
+_ANSWERS: ContextVar[tuple[int, ...] | None] = ContextVar("answers", default=None)
 
 
-def packed_pass(model: Any, layout: Layout, **inputs: Any) -> Any:
-    """The model's output for a packed pass; `inputs` are the tokens and what else its `forward` takes."""
-    # Ones, although the layout has all that masks are made of: without a mask, transformers takes positions that
-    # start again for prompts packed in its own way.
-    ones = torch.ones_like(layout.key_positions)
-    place = _PLACE.set(layout)
-    try:
-        return model(attention_mask=ones, position_ids=layout.query_positions, **inputs)
-    finally:
-        _PLACE.reset(place)
+def accept_packing(model: Any) -> None:
+    """Lets `model(...)` take packed passes, in place; without these arguments it is as before.
 
-
-def narrow_head(model: Any) -> None:
-    """Lets the LM head compute the logits of some tokens alone, where `answers` names them; otherwise as before.
-
-    The rest of the model's `forward` (scaling, capping) is applied to them as to all others.
-
-    Raises:
-        AttributeError: the model has no LM head with weights.
+    segments: (B, Q), beside position_ids (B, Q), makes the pass a packed one. cached: segments and positions of what
+        the cache holds, (B, C) each.
+    answers: ids of tokens; the logits are then float32 (B, Q, answers), of these tokens alone. Scaling and capping are
+        the model's own. In float32 whatever the dtype of the model, because two bfloat16 logits near 14 differ by a
+        multiple of 1/16, and without the rest of the vocabulary, which would be most of a long batch's memory.
     """
-    head = model.get_output_embeddings()
-    head.weight.shape  # noqa: B018 (an output embedding of another kind fails here)
-    if not isinstance(getattr(head, "forward", None), partial):
-        head.forward = partial(_logits, head, head.forward)
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    for part, forward in ((base, _forward), (base.get_output_embeddings(), _head)):
+        if hasattr(part, "forward") and not isinstance(part.forward, partial):
+            part.forward = partial(forward, part, part.forward)
 
 
 def packed_margins(model: Any, batch: Mapping[str, torch.Tensor], yes: int, no: int, count: int) -> torch.Tensor:
-    """logit(yes) - logit(no), float32 (B, count), in the last columns of a batch of `pack_batch`; see `narrow_head`."""
-    layout = Layout.of(batch["segments"], batch["positions"])
-    with answers(yes, no):
-        logits = packed_pass(model, layout, input_ids=batch["input_ids"], use_cache=False).logits[:, -count:]
+    """logit(yes) - logit(no), float32 (B, count), in the last columns of a batch of `pack_batch`."""
+    inputs = {name: batch[name] for name in ("input_ids", "position_ids", "segments")}
+    logits = model(**inputs, answers=(yes, no), use_cache=False).logits[:, -count:]
     margins: torch.Tensor = logits[..., 0] - logits[..., 1]
     return margins
 
 
-@contextmanager
-def answers(*tokens: int) -> Iterator[None]:
-    """Within it, a model with a narrowed head gives float32 logits (..., len(tokens)) of these tokens alone.
-
-    In float32 whatever the model's dtype: of two bfloat16 logits near 14, the difference is a multiple of 1/16.
-    """
-    chosen = _ANSWERS.set(tokens)
+def _forward(
+    _: Any,
+    whole: Callable[..., Any],
+    *args: Any,
+    segments: torch.Tensor | None = None,
+    cached: tuple[torch.Tensor, torch.Tensor] | None = None,
+    answers: tuple[int, ...] | None = None,
+    **given: Any,
+) -> Any:
+    if segments is None and answers is None:
+        return whole(*args, **given)
+    layout = None
+    if segments is not None:
+        positions = given["position_ids"]
+        before = cached or (segments[:, :0], positions[:, :0])
+        keys = torch.cat([before[0], segments], dim=1), torch.cat([before[1], positions], dim=1)
+        layout = Layout(segments, positions, *keys)
+        # Ones, although the layout has all that masks are made of: without a mask, transformers takes positions that
+        # start again for prompts packed in its own way.
+        given["attention_mask"] = torch.ones_like(layout.key_positions)
+    place, chosen = _LAYOUT.set(layout), _ANSWERS.set(answers)
     try:
-        yield
+        return whole(*args, **given)
     finally:
+        _LAYOUT.reset(place)
         _ANSWERS.reset(chosen)
 
 
-def _logits(head: Any, whole: Callable[[torch.Tensor], torch.Tensor], hidden: torch.Tensor) -> torch.Tensor:
+def _head(head: Any, whole: Callable[[torch.Tensor], torch.Tensor], hidden: torch.Tensor) -> torch.Tensor:
     if (tokens := _ANSWERS.get()) is None:
         return whole(hidden)
     chosen = torch.tensor(tokens, device=head.weight.device)
@@ -104,7 +102,7 @@ def _logits(head: Any, whole: Callable[[torch.Tensor], torch.Tensor], hidden: to
 
 def _dense(standard: Callable[..., Any], *args: Any, **given: Any) -> Any:
     """The additive mask (B, 1, Q, K) of a packed pass, made once for all layers of a kind; outside of one, as usual."""
-    if (layout := _PLACE.get()) is None:
+    if (layout := _LAYOUT.get()) is None:
         return standard(*args, **given)
     rows = torch.arange(len(layout.query_positions), device=layout.query_positions.device)[:, None, None, None]
     queries, keys = layout.query_positions[:, None, :, None], layout.key_positions[:, None, None, :]
@@ -117,7 +115,7 @@ def _dense(standard: Callable[..., Any], *args: Any, **given: Any) -> Any:
 
 def _blocks(standard: Callable[..., Any], *args: Any, **given: Any) -> Any:
     """The same for FlexAttention, whose kernel leaves out blocks that nobody sees: no (Q, K) tensor is made."""
-    if (layout := _PLACE.get()) is None:
+    if (layout := _LAYOUT.get()) is None:
         return standard(*args, **given)
     own = given["mask_function"]
 

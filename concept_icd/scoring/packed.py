@@ -21,7 +21,6 @@ from transformers import DynamicCache
 
 from concept_icd.base_model import LoadedModel, load_model
 from concept_icd.errors import InputError
-from concept_icd.llm.packed_pass import Layout, answers, packed_pass
 from concept_icd.prompts import EncodedNote, PromptTemplate, TokenizedPrompt, checked_note_text
 from concept_icd.records import Concept, Note, require_notes
 from concept_icd.scoring.memory import is_out_of_memory
@@ -200,8 +199,8 @@ class PackedScorer(Scorer):
         segments = torch.where(positions < lengths[:, None], NOTE, PADDING)
         cache = DynamicCache()  # of whole notes, in layers with a sliding window too: questions end at many places
         # Right padding needs no mask here: a causal model's real tokens never see what comes after them.
-        with answers(self.tokens.yes_id):
-            self.model(input_ids=ids, position_ids=positions, past_key_values=cache, use_cache=True)
+        one = (self.tokens.yes_id,)  # nobody asks yet
+        self.model(input_ids=ids, position_ids=positions, past_key_values=cache, use_cache=True, answers=one)
         return NotesRead(lengths, segments, positions, cache)
 
     @torch.inference_mode()
@@ -225,15 +224,15 @@ class PackedScorer(Scorer):
         device, rows = self.model.device, len(read.lengths)
         positions = read.lengths[:, None] + chunk.offsets.to(device)
         segments = chunk.segments.to(device).expand(rows, -1)
-        keys = torch.cat([read.segments, segments], dim=1), torch.cat([read.positions, positions], dim=1)
-        with answers(self.tokens.yes_id, self.tokens.no_id):
-            logits = packed_pass(
-                self.model,
-                Layout(segments, positions, *keys),
-                input_ids=chunk.ids.to(device).expand(rows, -1),
-                past_key_values=read.cache,
-                use_cache=True,
-            ).logits
+        logits = self.model(
+            input_ids=chunk.ids.to(device).expand(rows, -1),
+            position_ids=positions,
+            segments=segments,
+            cached=(read.segments, read.positions),
+            past_key_values=read.cache,
+            use_cache=True,
+            answers=(self.tokens.yes_id, self.tokens.no_id),
+        ).logits
         read.cache.crop(-chunk.ids.shape[1])
         margins = (logits[..., 0] - logits[..., 1]).gather(1, chunk.ends.to(device).expand(rows, -1))
         return np.asarray(margins.cpu().numpy())

@@ -93,8 +93,8 @@ def pack_batch(
     with fewer tokens or questions are padded on the left of each part.
 
     Returns:
-        input_ids, segments, positions: (B, L), for `concept_icd.llm.packed_pass`. The answers of row b stand in its
-        last len(questions[b]) columns, in order.
+        input_ids, position_ids, segments: (B, L), for a model that takes them (`llm.packed_pass.accept_packing`). The
+        answers of row b stand in its last len(questions[b]) columns, in order.
     """
     body = max(len(note) + sum(len(q) - 1 for q in qs) for note, qs in zip(notes, questions, strict=True))
     tail = max(len(qs) for qs in questions)
@@ -116,4 +116,4 @@ def pack_batch(
             ids[row, -len(qs) :] = torch.tensor([question[-1] for question in qs])
             segments[row, -len(qs) :] = torch.arange(1, len(qs) + 1)
             positions[row, -len(qs) :] = torch.tensor([len(note) + len(question) - 1 for question in qs])
-    return {"input_ids": ids, "segments": segments, "positions": positions}
+    return {"input_ids": ids, "position_ids": positions, "segments": segments}

@@ -15,7 +15,7 @@ import torch
 
 from concept_icd.base_model import WHAT_FITS
 from concept_icd.errors import InputError
-from concept_icd.llm.packed_pass import Layout, answers, narrow_head, packed_pass
+from concept_icd.llm.packed_pass import accept_packing
 from concept_icd.scoring.memory import is_out_of_memory
 from concept_icd.scoring.packing import pack_batch
 
@@ -62,19 +62,17 @@ def check_packing(scorer: PackedScorer) -> None:
 def _gap(scorer: PackedScorer) -> float:
     """Largest gap of packed answers to plain ones over their spread; in float32, no spread below 1 counts."""
     model, prompt = scorer.model, scorer.tokens
-    narrow_head(model)
+    accept_packing(model)
     size = model.get_output_embeddings().weight.shape[0]
     compared = (prompt.yes_id, prompt.no_id, *range(0, size, max(1, size // _COMPARED)))
     notes, questions = _made_up(scorer)
     expected, found = [], []
     for note in notes:
-        with answers(*compared):
-            prompts = (torch.tensor([note + question], device=model.device) for question in questions)
-            plain = torch.stack([model(input_ids=ids, use_cache=False).logits[0, -1] for ids in prompts])
-            repeated = _repeated(scorer, questions)
-            batch = {name: part.to(model.device) for name, part in pack_batch([note], [repeated], 0).items()}
-            layout = Layout.of(batch["segments"], batch["positions"])
-            packed = packed_pass(model, layout, input_ids=batch["input_ids"], use_cache=False).logits
+        prompts = (torch.tensor([note + question], device=model.device) for question in questions)
+        answers = (model(input_ids=ids, use_cache=False, answers=compared).logits[0, -1] for ids in prompts)
+        plain, repeated = torch.stack(list(answers)), _repeated(scorer, questions)
+        batch = {name: part.to(model.device) for name, part in pack_batch([note], [repeated], 0).items()}
+        packed = model(**batch, use_cache=False, answers=compared).logits
         expected.append(plain.repeat(len(repeated) // len(questions), 1))
         found.append(packed[0, -len(repeated) :])
     want, got = torch.cat(expected), torch.cat(found)

@@ -29,7 +29,7 @@ import torch
 from concept_icd.artifacts import read_json
 from concept_icd.base_model import load_model
 from concept_icd.errors import InputError
-from concept_icd.llm.packed_pass import Layout, packed_pass
+from concept_icd.llm.packed_pass import accept_packing
 from concept_icd.prompts import PromptTemplate, TokenizedPrompt
 from concept_icd.records import Note
 from concept_icd.scoring.packing import pack_batch
@@ -107,6 +107,7 @@ class Pretraining:
             sizes = {key: getattr(options, key) for key in ("layers", "hidden", "heads", "mlp")}
             self.model = new_model(self.tokenizer, options.seed, **sizes)
             self.optimizers = new_optimizers(self.model, options.learning_rate, options.weight_decay)
+        accept_packing(self.model.model)
         self.prompt = TokenizedPrompt(PromptTemplate.load("concept"), self.tokenizer, MAX_LENGTH)
         self.streams = [self._stream(texts) for texts in kept if texts]
         self.apart = self._stream(apart)
@@ -246,9 +247,7 @@ class Pretraining:
     def _hidden(self, encoded: Sequence[tuple[int, ...]], questions: Sequence[list[list[int]]]) -> torch.Tensor:
         batch = pack_batch(encoded, questions, self.tokenizer.pad_token_id)
         self.tokens += sum(map(len, encoded)) + sum(len(q) for asked in questions for q in asked)
-        layout = Layout.of(batch["segments"], batch["positions"])
-        output = packed_pass(self.model.model, layout, input_ids=batch["input_ids"], use_cache=False)
-        states: torch.Tensor = output.last_hidden_state
+        states: torch.Tensor = self.model.model(**batch, use_cache=False).last_hidden_state
         return states
 
     def _margins(self, hidden: torch.Tensor, questions: Sequence[list[list[int]]]) -> torch.Tensor:

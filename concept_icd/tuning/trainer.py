@@ -10,7 +10,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from transformers import PrinterCallback, ProgressCallback
 from trl import SFTTrainer
 
-from concept_icd.llm.packed_pass import narrow_head, packed_margins
+from concept_icd.llm.packed_pass import packed_margins
 from concept_icd.question_embedding import add_question_tokens, learned_from
 from concept_icd.question_tokens import QuestionTokens
 from concept_icd.tuning.examples import NO_ANSWER
@@ -55,7 +55,6 @@ class ConceptTrainer(SFTTrainer):
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
-        narrow_head(self.model)
         self._question_keys, self._unit = questions and questions.keys, unit
         if questions:
             add_question_tokens(self.model, questions, unit)

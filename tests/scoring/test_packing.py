@@ -43,8 +43,8 @@ def test_rows_with_questions_of_their_own_are_padded():
 def test_a_training_row_ends_with_the_last_tokens_of_its_questions():
     batch = pack_batch([[10, 11], [20]], [[[1, 2], [3, 4, 5]], [[6]]], padding_id=0)
     assert batch["input_ids"].tolist() == [[10, 11, 1, 3, 4, 2, 5], [0, 0, 0, 0, 20, 0, 6]]
-    assert batch["positions"].tolist() == [[0, 1, 2, 2, 3, 3, 4], [0, 0, 0, 0, 0, 0, 1]]
-    mask = visible(batch["segments"], batch["positions"], batch["segments"], batch["positions"])
+    assert batch["position_ids"].tolist() == [[0, 1, 2, 2, 3, 3, 4], [0, 0, 0, 0, 0, 0, 1]]
+    mask = visible(batch["segments"], batch["position_ids"], batch["segments"], batch["position_ids"])
     sees = mask[0, 0]
     assert sees[5].int().tolist() == [1, 1, 1, 0, 0, 1, 0]
     assert sees[6].int().tolist() == [1, 1, 0, 1, 1, 0, 1]

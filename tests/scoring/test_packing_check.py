@@ -13,7 +13,7 @@ from concept_icd.base_model import LoadedModel, load_model, load_tokenizer
 from concept_icd.cli.main import main
 from concept_icd.corpora import save_corpus
 from concept_icd.errors import InputError
-from concept_icd.llm.packed_pass import narrow_head, packed_margins
+from concept_icd.llm.packed_pass import accept_packing, packed_margins
 from concept_icd.prompts import PromptTemplate
 from concept_icd.records import CodedNote, Note
 from concept_icd.scoring.packed import PackedScorer
@@ -148,12 +148,12 @@ def test_the_check_allows_for_the_rounding_of_half_precision_and_no_more(dtype):
 
 
 @torch.no_grad()
-def test_a_narrowed_head_gives_the_same_logits_in_float32_and_leaves_the_rest_of_the_vocabulary_alone():
+def test_answers_alone_are_the_logits_of_the_whole_head_in_float32():
     loaded = random_model(*FITTING["gemma 2, window and caps"])
     ids = torch.tensor([[5, 6, 7, 8]])
     before = loaded.model(ids).logits
-    narrow_head(loaded.model)
-    narrow_head(loaded.model)
+    accept_packing(loaded.model)
+    accept_packing(loaded.model)
     assert torch.equal(loaded.model(ids).logits, before)
     batch = pack_batch([[5, 6]], [[[7, 8]]], 0)
     margin = packed_margins(loaded.model, batch, 21, 22, 1)

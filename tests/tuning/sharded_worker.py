@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch.distributed.fsdp import fully_shard
 from transformers import AutoModelForCausalLM
 
-from concept_icd.llm.packed_pass import narrow_head, packed_margins
+from concept_icd.llm.packed_pass import accept_packing, packed_margins
 from concept_icd.scoring.packing import pack_batch
 from concept_icd.tuning.examples import NO_ANSWER
 from concept_icd.tuning.trainer import answer_loss
@@ -30,7 +30,7 @@ def main(folder: str, out: str, ranks: int) -> None:
         AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32),
         LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False),
     )
-    narrow_head(model)
+    accept_packing(model)
     if sharded:
         for layer in model.base_model.model.model.layers:
             fully_shard(layer)

@@ -18,6 +18,7 @@ from concept_icd.base_model import load_model
 from concept_icd.coder import ConceptCoder
 from concept_icd.concepts import ConceptSet
 from concept_icd.errors import InputError
+from concept_icd.llm.packed_pass import packed_margins
 from concept_icd.model_reference import ADAPTER_FILES, QUESTION_TOKENS, ModelReference
 from concept_icd.pipeline import fit_coder
 from concept_icd.prompts import PromptTemplate, TokenizedPrompt
@@ -137,8 +138,7 @@ def test_the_gradient_of_a_packed_batch_is_that_of_separate_prompts(family, requ
     collator = PackedCollator([tokens.encode_concept(concept) for concept in FOUR.concepts], 0, negative_share=1.0)
     batch = collator(rows_of(tokens))
     labels = batch.pop("labels")
-    logits = loaded.model(**batch, logits_to_keep=labels.shape[1]).logits
-    margins = logits[..., tokens.yes_id] - logits[..., tokens.no_id]
+    margins = packed_margins(loaded.model, batch, tokens.yes_id, tokens.no_id, labels.shape[1])
     (answer_loss(margins, labels) / (labels != NO_ANSWER).sum()).backward()
     assert plain.abs().max() > 1e-4
     torch.testing.assert_close(embedding.learned_questions.grad, plain, atol=2e-5, rtol=1e-3)

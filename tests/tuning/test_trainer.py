@@ -9,7 +9,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from concept_icd.base_model import load_model
 from concept_icd.concepts import ConceptSet
 from concept_icd.errors import InputError
-from concept_icd.llm.packed_pass import narrow_head, packed_margins
+from concept_icd.llm.packed_pass import packed_margins
 from concept_icd.prompts import PromptTemplate, TokenizedPrompt
 from concept_icd.records import CodedNote, Concept, Note
 from concept_icd.tuning.config import make_options
@@ -70,7 +70,6 @@ def test_loss_and_gradient_equal_those_of_plain_prompts(family, request):
 
     batch = collator_of(tokens, negative_share=1.0)(rows_of(tokens))
     labels = batch.pop("labels")
-    narrow_head(model)
     margins = packed_margins(model, batch, tokens.yes_id, tokens.no_id, labels.shape[1])
     packed = answer_loss(margins, labels) / (labels != NO_ANSWER).sum()
     packed.backward()
