@@ -46,7 +46,7 @@ def test_the_cost_of_questions(tmp_path):
 def test_packed_training(tmp_path):
     sizes = ("--layers", 1, "--note-tokens", 60, "--questions", 6, "--rounds", 1)
     result = run("packed_training.py", *sizes, out=tmp_path / "training.json")
-    assert result["largest_loss_gap"] < 1e-5
+    assert result["largest_loss_gap"] < 1e-4
     assert result["pairs_per_second"]["packed"] > 0
 
 

@@ -34,8 +34,8 @@ def test_gpu_script_on_the_cpu(tmp_path):
     for note_tokens in ("100", "150"):
         scoring, tuning = result["scoring"][note_tokens], result["tuning"][note_tokens]
         assert (scoring["note_tokens"], scoring["questions"], scoring["notes"]) == (int(note_tokens), 10, 3)
-        assert scoring["largest_score_gap"] < 1e-6 < 1e-3 < scoring["score_spread"]
-        assert tuning["loss_gap"] < 1e-6
+        assert scoring["largest_score_gap"] < 1e-4 < 1e-3 < scoring["score_spread"]
+        assert tuning["loss_gap"] < 1e-4
         assert set(tuning["ways"]) > {"packed", "one prompt a question"}
         for way in (*scoring["ways"].values(), *tuning["ways"].values()):
             assert way["notes_per_second"] > 0

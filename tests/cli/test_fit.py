@@ -167,7 +167,7 @@ def test_views_are_fitted_with_the_scores_and_read_new_notes(fitted, runs, tmp_p
     )
     assert without["486"]["probability"] != with_one["486"]["probability"]
     said = {concept["key"]: concept["contribution"] for concept in without["486"]["concepts"]}
-    assert abs(said["drugs:486"]) < 1e-6  # a note without drugs is as the mean stay
+    assert abs(said["drugs:486"]) < 1e-4  # a note without drugs is as the mean stay
     assert "words:486" in said
 
 

@@ -107,7 +107,7 @@ def test_a_scorer_is_json_that_another_process_can_make_it_from(folds, llama):
     scorer = spec.make()
     assert scorer.max_length == 300
     found = [record.logits for record in scorer.iter_scores(TRAIN[:1], scoring.concepts.concepts)]
-    np.testing.assert_allclose(found, expected(folds, llama, "fold-1", TRAIN[:1]), atol=1e-5)
+    np.testing.assert_allclose(found, expected(folds, llama, "fold-1", TRAIN[:1]), atol=1e-4)
     with pytest.raises(TypeError, match="is a method; another process needs a ScorerSpec"):
         spec_to_json(spec.make)
 

@@ -74,7 +74,7 @@ def test_the_plain_scorer_is_one_prompt_a_question(llama, llama_adapter, tuned):
     adapter = llama_adapter if tuned else None
     plain = PlainScorer.from_pretrained(llama, adapter)
     found = plain.score(NOTES, CONCEPTS)
-    np.testing.assert_allclose(found.logits, plain_scores(llama, adapter, NOTES), atol=1e-5)
+    np.testing.assert_allclose(found.logits, plain_scores(llama, adapter, NOTES), atol=1e-4)
     one = next(plain.iter_scores(NOTES[:1], CONCEPTS.concepts))
     tokens = len(plain.tokens.encode_note(NOTES[0], 0).ids)
     questions = [len(plain.tokens.encode_concept(concept)) for concept in CONCEPTS.concepts]

@@ -219,7 +219,7 @@ def test_from_tuning_to_a_coder_that_is_loaded_again(corpus, llama, tmp_path):
     fold = json.loads((out / "folds.json").read_text())[notes[0].note_id]
     blind = PackedScorer.from_pretrained(llama, out / fold, PromptTemplate.load("concept-title"))
     kept = scores.select([notes[0].note_id]).logits
-    np.testing.assert_allclose(blind.score(notes[:1], concepts).logits, kept, atol=1e-5)
+    np.testing.assert_allclose(blind.score(notes[:1], concepts).logits, kept, atol=1e-4)
 
 
 @pytest.mark.slow

@@ -27,6 +27,7 @@ def test_gradients_of_a_sharded_base_are_those_of_one_process(llama: Path, tmp_p
     subprocess.run([*launch, str(WORKER), str(llama), str(two), "2"], **run)
     alone, sharded = load_file(one), load_file(two)
     assert set(alone) == set(sharded)
-    assert any(gradient.abs().max() > 1e-4 for gradient in alone.values())
-    for name, gradient in alone.items():
-        torch.testing.assert_close(sharded[name], gradient, atol=1e-6, rtol=1e-4)
+    largest = max(float(gradient.abs().max()) for gradient in alone.values())
+    assert largest > 1e-4
+    for name, gradient in alone.items():  # to float32's rounding over rows of other lengths
+        torch.testing.assert_close(sharded[name], gradient, atol=1e-4 * largest, rtol=1e-3)

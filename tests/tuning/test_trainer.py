@@ -74,11 +74,11 @@ def test_loss_and_gradient_equal_those_of_plain_prompts(family, request):
     packed = answer_loss(margins, labels) / (labels != NO_ANSWER).sum()
     packed.backward()
 
-    assert packed.item() == pytest.approx(plain.item(), abs=1e-5)
+    assert packed.item() == pytest.approx(plain.item(), abs=1e-4)
     assert len(gradients) > 10
     for name, parameter in model.named_parameters():
         if name in gradients:
-            torch.testing.assert_close(parameter.grad, gradients[name], atol=2e-5, rtol=1e-3, msg=name)
+            torch.testing.assert_close(parameter.grad, gradients[name], atol=1e-4, rtol=1e-3, msg=name)
 
 
 def test_dropout_leaves_out_tokens_of_the_note_alone(llama):
@@ -150,7 +150,7 @@ def test_a_step_is_the_mean_over_its_questions_however_it_is_accumulated(llama, 
         moved[batch_size] = {n: p.detach() - before[n] for n, p in trainer.model.named_parameters() if p.requires_grad}
     assert any(delta.abs().max() > 1e-4 for delta in moved[1].values())
     for name, delta in moved[1].items():
-        torch.testing.assert_close(delta, moved[3][name], atol=1e-6, rtol=1e-3)
+        torch.testing.assert_close(delta, moved[3][name], atol=1e-5, rtol=1e-3)
     loaded, tokens = tokens_of(llama)
     logged = trainer.state.log_history[-1]["train_loss"]
     assert logged == pytest.approx(plain_loss(loaded.model, tokens).item(), abs=1e-4)

@@ -38,7 +38,7 @@ def test_logits_and_gradients_are_those_of_the_plain_form(kernel: int, block: in
         (logits * weights).sum().backward()
         found.append([logits, hidden.grad, *(p.grad.clone() for p in attention.parameters())])
     for ours, plain in zip(*found, strict=True):
-        torch.testing.assert_close(ours, plain, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(ours, plain, atol=1e-4, rtol=1e-4)
     assert found[0][1][mask].abs().min() > 0  # every token had a gradient to compare
 
 

@@ -68,7 +68,7 @@ def test_a_note_is_read_alike_alone_and_in_a_batch() -> None:
         together = model.classify(*model.encode(**notes))
         for row, length in enumerate((9, 4, 6)):
             alone = {name: value[row : row + 1, :length] for name, value in notes.items()}
-            torch.testing.assert_close(model.classify(*model.encode(**alone))[0], together[row], atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(model.classify(*model.encode(**alone))[0], together[row], atol=1e-4, rtol=1e-4)
 
 
 def test_gradient_checkpointing_gives_the_same_gradients() -> None:
@@ -83,7 +83,7 @@ def test_gradient_checkpointing_gives_the_same_gradients() -> None:
         model(**notes, labels=torch.ones(3, 9), sequence=sequence)["loss"].backward()
         found.append({name: p.grad.clone() for name, p in model.named_parameters()})
     for name, gradient in found[0].items():
-        torch.testing.assert_close(found[1][name], gradient, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(found[1][name], gradient, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
@@ -110,7 +110,7 @@ def test_plm_icd_attends_to_padding_and_takes_the_mean_over_labels() -> None:
         (block,) = model.label_attentions
         attention = (torch.tanh(hidden @ block.first[..., 0].T) @ block.second.T).softmax(dim=1)  # (notes, 12, labels)
         logits = torch.einsum("ntl,ntd,ld->nl", attention, hidden, block.weight) + block.bias
-        torch.testing.assert_close(found["logits"], logits, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(found["logits"], logits, atol=1e-4, rtol=1e-4)
         expected = binary_cross_entropy_with_logits(logits, labels)  # of all 27 pairs
         assert found["loss"].item() == pytest.approx(expected.item(), rel=1e-4)
         masked = small_model("roberta", **options | {"padding_attends": False})

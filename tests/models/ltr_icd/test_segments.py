@@ -25,7 +25,7 @@ def test_states_are_those_of_segments_encoded_one_by_one() -> None:
         for row, note in enumerate(notes):
             cut = [note[start : start + 4] for start in range(0, len(note), 4)]
             alone = torch.cat([model(input_ids=torch.tensor([part])).last_hidden_state[0] for part in cut])
-            torch.testing.assert_close(hidden[row, : len(note)], alone, atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(hidden[row, : len(note)], alone, atol=1e-4, rtol=1e-4)
             assert not hidden[row, len(note) :].any()
 
 
@@ -57,5 +57,5 @@ def test_padding_that_is_kept_fills_whole_segments_and_counts_as_tokens() -> Non
         ]
         for segment, (tokens, mask) in zip(hidden.view(4, 4, 16), segments, strict=True):
             alone = model(input_ids=torch.tensor([tokens]), attention_mask=torch.tensor([mask])).last_hidden_state[0]
-            torch.testing.assert_close(segment, alone, atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(segment, alone, atol=1e-4, rtol=1e-4)
         assert encode_segments(model, ids[1:, :3], torch.ones(1, 3), 4, keep_padding=True)[0].shape == (1, 4, 16)

@@ -105,7 +105,7 @@ def test_the_saved_model_predicts_the_same_for_new_notes(run: tuple[Path, Path])
         assert [code.code for code in result.codes] == [entry["code"] for entry in line["codes"]]
         assert [code.accepted for code in result.codes] == [entry["accepted"] for entry in line["codes"]]
         for code, entry in zip(result.codes, line["codes"], strict=True):
-            assert code.probability == pytest.approx(entry["probability"], abs=1e-6)
+            assert code.probability == pytest.approx(entry["probability"], abs=1e-4)
     assert {code.title for code in results[0].codes} >= {"Congestive heart failure, unspecified"}
 
 

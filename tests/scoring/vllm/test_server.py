@@ -93,7 +93,7 @@ def test_an_adapter_goes_by_its_served_name_too(url, llama, llama_adapter):
     expected = ServerScorer.from_pretrained(url, llama, llama_adapter).score(NOTES, CONCEPTS)
     for by_name in ({"adapter": "tuned"}, {"served": "tuned"}):
         found = ServerScorer.from_pretrained(url + "/v1/", llama, **by_name).score(NOTES, CONCEPTS)
-        np.testing.assert_allclose(found.logits, expected.logits, atol=1e-5)
+        np.testing.assert_allclose(found.logits, expected.logits, atol=1e-4)
 
 
 def test_a_long_note_is_cut_to_the_servers_window(url, llama, llama_adapter):

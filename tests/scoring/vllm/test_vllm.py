@@ -167,7 +167,7 @@ def test_a_scorer_whose_engine_made_room_for_another_starts_it_again(llama, llam
     before = first.score(NOTES, CONCEPTS)
     VllmScorer.from_pretrained(llama, max_length=300, **SMALL)
     assert module._engine.key != ""
-    np.testing.assert_allclose(first.score(NOTES, CONCEPTS).logits, before.logits, atol=1e-5)
+    np.testing.assert_allclose(first.score(NOTES, CONCEPTS).logits, before.logits, atol=1e-4)
 
 
 @pytest.mark.slow
