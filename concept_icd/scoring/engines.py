@@ -25,7 +25,7 @@ _HARMLESS = Note("harmless", "Cough and fever.")
 
 @dataclass(frozen=True)
 class Shard:
-    """Notes that are scored together, in this order and by one scorer, so that the same bits come out wherever.
+    """Notes that are scored together, in this order and by one scorer, so that the same bits come out of like machines.
 
     Attributes:
         path: of the Parquet file. job: name of the adapter; shards of one job share a scorer.

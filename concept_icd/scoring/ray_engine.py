@@ -2,7 +2,8 @@
 
 A worker holds a scorer. It is given the notes of a shard, never gold codes, and gives back their records; this process
 writes the shards, so that a cluster needs no common disk for them. The shard is the unit, as without Ray: the same
-notes stand together, the same bits come out. A worker that dies is started again and its shard goes to it once more.
+notes stand together, the same bits come out on like processors (elsewhere the same to 1e-4). A worker that dies is
+started again and its shard goes to it once more.
 
 What is pickled: Ray pickles whatever goes between its processes. What this module hands it is the name of the class
 `_Worker`, JSON (`concept_icd.scoring.wire`), names and numbers: the scorer, the questions and the plan are made from
