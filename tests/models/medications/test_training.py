@@ -157,7 +157,7 @@ def test_a_trained_network_comes_back_as_it_was(generated, tmp_path: Path) -> No
     assert np.array_equal(again.logits(stays.inputs), model.logits(stays.inputs))
     parts = list(again.iter_logits(stays.inputs, batch=7))
     assert max(map(len, parts)) == 7
-    np.testing.assert_allclose(np.concatenate(parts), model.logits(stays.inputs), atol=1e-5)
+    np.testing.assert_allclose(np.concatenate(parts), model.logits(stays.inputs), atol=1e-4)
     weights = tmp_path / "networks.safetensors"
     weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\1\0")
     with pytest.raises(InputError, match="damaged"):
