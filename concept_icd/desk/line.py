@@ -138,15 +138,20 @@ class Line(Generic[T, R]):
         held = {name: sum(len(job.things) for job in jobs) for name, jobs in self._jobs.items()}
         self.waiting = sum(held.values())
         own = held.get(client, 0) + more
+        full = QueueFull(max(1, round(self.waiting * self._seconds_each)))
+        given_way: list[tuple[str, Job[T, R]]] = []
         while self.waiting + more > self._room:
-            full = QueueFull(max(1, round(self.waiting * self._seconds_each)))
             most = max(held, key=held.__getitem__, default=client)
-            if held.get(most, 0) <= own:
+            if held.get(most, 0) <= own:  # nobody has more than this client would: all stay
+                for name, job in reversed(given_way):
+                    self._jobs[name].append(job)
+                    self.waiting += len(job.things)
                 raise full
-            dropped = self._jobs[most].pop()
-            held[most] -= len(dropped.things)
-            self.waiting -= len(dropped.things)
-            dropped.refuse(full)
+            given_way.append((most, self._jobs[most].pop()))
+            held[most] -= len(given_way[-1][1].things)
+            self.waiting -= len(given_way[-1][1].things)
+        for _, job in given_way:
+            job.refuse(full)
 
     def _run(self) -> None:
         while batch := self._next_batch():

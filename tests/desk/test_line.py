@@ -117,6 +117,17 @@ def test_whoever_has_most_in_a_full_line_gives_way(work: Work) -> None:
     line.close()
 
 
+def test_nobody_gives_way_in_vain(work: Work) -> None:
+    line, _ = begun(work, room=10, together=1)
+    waiting = [line.add([1, 2, 3], "a"), line.add([4, 5, 6], "a"), line.add([7, 8, 9, 10], "b")]
+    with pytest.raises(QueueFull):
+        line.add([11, 12, 13, 14], "c")
+    assert line.waiting == 10
+    work.may.set()
+    assert [future.result(10)[0] for future in waiting] == [2, 8, 14]
+    line.close()
+
+
 def test_what_nobody_waits_for_makes_room(work: Work) -> None:
     line, _ = begun(work, room=2, together=4)
     line.add([1, 2]).give_up()
