@@ -151,13 +151,14 @@ def load_classifier(
     device = PartialState().device
     try:
         with bar_on_terminal(path), _without_report():
-            tokenizer = transformers.AutoTokenizer.from_pretrained(path)
+            tokenizer = transformers.AutoTokenizer.from_pretrained(path, trust_remote_code=False)
             model = transformers.AutoModelForSequenceClassification.from_pretrained(
                 path,
                 num_labels=labels,
                 problem_type="multi_label_classification",
                 dtype=kind,
                 use_safetensors=True,
+                trust_remote_code=False,
                 device_map={"": device} if more else None,
                 **more,
             )
@@ -241,7 +242,7 @@ def run(options: Options) -> Path:
         on_main(begin)
         if not (out / ADAPTER / "adapter_config.json").is_file():
             _fit(notes, list(kinds), options, out)
-        if PartialState().is_main_process:
+        if PartialState().is_main_process:  # the others are done: waiting for hours would count as a hang
             _finish(out, options, corpus, held_out, kinds)
             write_manifest(
                 out,
@@ -255,7 +256,6 @@ def run(options: Options) -> Path:
             )
             shutil.rmtree(out / "checkpoints", ignore_errors=True)
             (out / RUN).unlink(missing_ok=True)
-    PartialState().wait_for_everyone()
     return out
 
 

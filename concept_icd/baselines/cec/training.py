@@ -80,7 +80,7 @@ def run(options: Options) -> Path:
     with begun_folder(out, lambda: _holds_work(out)):
         on_main(lambda: _begin(out, options, inputs, phrases))
         _learn(notes, phrases, titles, cec, training, out)
-        if PartialState().is_main_process:
+        if PartialState().is_main_process:  # the others are done: waiting for hours would count as a hang
             _predict(new, phrases, titles, cec, training.seed, out)
             _write(new, kinds, choices.top_codes, out)
             write_manifest(
@@ -94,7 +94,6 @@ def run(options: Options) -> Path:
             )
             shutil.rmtree(out / "checkpoints", ignore_errors=True)
             (out / RUN).unlink(missing_ok=True)
-    PartialState().wait_for_everyone()
     return out
 
 
