@@ -52,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Reads, measures, writes and prints."""
+    from concept_icd.corpora.files import printable
     from concept_icd.corpora.reading import say
     from concept_icd.report import write_comparison
     from concept_icd.report.comparison import GoldLabels, compare_systems
@@ -89,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
         draws=args.draws,
         seed=args.seed,
         inputs=_inputs({run.name: run.file for run in runs} | {"the gold": Path(args.gold)}),
-        command=shlex.join(["concept-icd", *sys.argv[1:]]),
+        command=printable(shlex.join(["concept-icd", *sys.argv[1:]])),
     )
     page = write_comparison(found, args.out, title=args.title, overwrite=args.overwrite)
     if args.json:

@@ -79,6 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Reads, measures, writes and prints."""
+    from concept_icd.corpora.files import printable
     from concept_icd.mimic3.tasks import TASKS, find_task
     from concept_icd.report import evaluate, write_report
     from concept_icd.report.alignment import align
@@ -128,7 +129,7 @@ def run(args: argparse.Namespace) -> int:
         draws=args.draws,
         extra=extra,
         inputs=_inputs(args),
-        command=shlex.join(["concept-icd", *sys.argv[1:]]),
+        command=printable(shlex.join(["concept-icd", *sys.argv[1:]])),
     )
     page = write_report(results, args.out, title=args.title, overwrite=args.overwrite)
     if args.json:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import sys
 
@@ -42,6 +43,9 @@ VERBS = (
 
 def main(argv: list[str] | None = None) -> int:
     """Runs a verb; an `InputError` becomes one line on stderr and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name of a file that is not UTF-8 is printed with escapes
+            stream.reconfigure(errors="backslashreplace")
     parser = _parser()
     args, others = parser.parse_known_args(argv)
     args.others = others

@@ -25,6 +25,7 @@ def run(args: argparse.Namespace) -> int:
     """Runs what is not done yet, prints the figures and names the report."""
     from concept_icd.cli.prepare import code_checks
     from concept_icd.corpora import format_of, read_corpus
+    from concept_icd.corpora.files import printable
     from concept_icd.corpora.reading import say
     from concept_icd.pipeline import run_pipeline
 
@@ -36,9 +37,9 @@ def run(args: argparse.Namespace) -> int:
         source,
         args.out,
         ["--config", args.config, *args.options],
-        title=f"{args.corpus.resolve().name}: {args.config}",
+        title=f"{printable(args.corpus.resolve().name)}: {args.config}",
         seed=args.seed,
-        command=f"concept-icd run --corpus {args.corpus.name} --config {args.config} --seed {args.seed}",
+        command=f"concept-icd run --corpus {printable(args.corpus.name)} --config {args.config} --seed {args.seed}",
     )
     print_figures(report)
     return 0

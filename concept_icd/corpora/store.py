@@ -138,7 +138,8 @@ def save_corpus(
     counts = CorpusCounts()
     rest = counts.counting(notes)
     with new_folder(folder, overwrite=overwrite) as staging:
-        with pq.ParquetWriter(staging / NOTES, schema, compression="zstd") as writer:
+        # Arrow takes no path whose name is not UTF-8, but it takes a file.
+        with (staging / NOTES).open("wb") as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
             while rows := list(itertools.islice(rest, ROWS)):
                 writer.write_table(_table(rows, schema))
         if not counts.to_dict()["notes"]:
@@ -200,7 +201,7 @@ def load_corpus(folder: str | Path) -> Corpus:
 
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(path) as file:
+    with path.open("rb") as stored, pq.ParquetFile(stored) as file:
         rows = (row for batch in file.iter_batches(ROWS) for row in batch.to_pylist())
         return Corpus(tuple(_coded_note(row) for row in rows), manifest)
 

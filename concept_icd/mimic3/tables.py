@@ -241,8 +241,8 @@ def _with_bar(table: Table) -> Iterator[bytes]:
 
 
 def delimiter_of(header: bytes) -> str:
-    """What stands between the fields, by the header: a comma, or the semicolon of spreadsheets outside the US."""
-    return ";" if header.count(b";") > header.count(b",") else ","
+    """What stands between the fields, by the header: a comma, a semicolon (spreadsheets outside the US) or a tab."""
+    return max(",;\t", key=lambda mark: header.count(mark.encode()))
 
 
 def header_text(path: Path) -> str:

@@ -1,6 +1,7 @@
 """`concept-icd prepare`, run as a user runs it."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -94,3 +95,32 @@ def test_gold_of_the_sample_notes():
         if line["note_id"].startswith("discharge/"):
             assert all(ontology.billable(code) for code in codes)
             assert set(codes) <= set(synthetic_codes())
+
+
+def test_a_table_and_its_columns(tmp_path):
+    (tmp_path / "n.csv").write_text("HADM_ID;TEXT;LABELS\n7;Cough.;486\n")
+    done = command("csv", tmp_path / "n.csv", "--out", tmp_path / "c")
+    assert done.returncode == 0, done.stderr
+    assert "note_id from 'HADM_ID', codes from 'LABELS', by its name" in done.stderr
+    assert load_corpus(tmp_path / "c").notes[0].diagnoses == ("486",)
+    named = ("--id-column", "HADM_ID", "--text-column", "TEXT", "--codes-column", "LABELS")
+    done = command("csv", tmp_path / "n.csv", *named, "--out", tmp_path / "d")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert load_corpus(tmp_path / "d").manifest["config"]["columns"]["codes"] == "LABELS"
+
+
+def test_names_that_are_not_utf8_are_no_traceback(tmp_path):
+    name = os.fsdecode(b"m\xfcller")
+    (tmp_path / f"{name}.jsonl").write_text('{"note_id": "a", "text": "Cough."}')
+    done = command("jsonl", tmp_path / f"{name}.jsonl", "--out", tmp_path / name)
+    assert done.returncode == 0, done.stderr
+    assert load_corpus(tmp_path / name).manifest["config"]["path"].endswith("m\\xfcller.jsonl")
+
+
+def test_a_pipe_among_the_notes_stops_nothing(tmp_path):
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "A.TXT").write_text("Cough.")
+    os.mkfifo(tmp_path / "notes" / "pipe.txt")
+    done = command("text", tmp_path / "notes", "--out", tmp_path / "c")
+    assert done.returncode == 0, done.stderr
+    assert "1 .txt files are notes; left alone: 1 pipes, devices or broken links" in done.stderr

@@ -139,3 +139,8 @@ def test_every_real_code_survives_and_no_number_passes(tmp_path_factory, codes):
     if any(len(code) < 3 for code in as_numbers):
         with pytest.raises(InputError, match="turned into numbers"):
             codes_of(folder / "numbers", PROCEDURES_ICD=procedures(*as_numbers))
+
+
+def test_a_table_of_another_classification_is_refused(tmp_path):
+    with pytest.raises(InputError, match="2 of the 3 diagnosis rows are codes that no edition of"):
+        codes_of(tmp_path, DIAGNOSES_ICD=diagnoses("E119", "E785", "E871"))  # E871 is a code of both

@@ -334,3 +334,32 @@ def test_what_is_no_split_and_no_file_is_told(corpus, tmp_path):
     (corpus / "notes.parquet").write_bytes(b"PAR1")
     with pytest.raises(InputError, match=r"notes\.parquet is missing or damaged"):
         read_gold(corpus)
+
+
+DECIMALS = ["hadm_id;250.00;401.9;", "1;0,9;0,8;", "2;0,1;1;"]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_a_spreadsheet_of_another_country(tmp_path, mark, end):
+    text = end.join(DECIMALS).replace(";", mark)
+    (tmp_path / "m.csv").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    found = read_predictions(tmp_path / "m.csv")
+    assert (found.note_ids, found.codes) == (("1", "2"), ("250.00", "401.9"))
+    assert found.probabilities.tolist() == [[0.9, 0.8], [0.1, 1.0]]
+
+
+def test_quoted_numbers_with_decimal_commas_and_the_index_of_a_data_frame(tmp_path):
+    (tmp_path / "m.csv").write_text('Unnamed: 0,id,250.00,401.9\n0,1,"0,9","0,8"\n1,2,"0,1","1"\n')
+    assert read_predictions(tmp_path / "m.csv").probabilities.tolist() == [[0.9, 0.8], [0.1, 1.0]]
+
+
+def test_gold_of_a_spreadsheet_with_empty_cells_behind_the_last(tmp_path):
+    (tmp_path / "g.csv").write_bytes(b'HADM_ID;LABELS\r\n1;"250.00;401.9";;\r\n2;486;;\r\n')
+    assert read_gold(tmp_path / "g.csv").codes == {"1": ("250.00", "401.9"), "2": ("486",)}
+
+
+def test_one_cell_a_line_names_the_marks_that_are_looked_for(tmp_path):
+    (tmp_path / "m.csv").write_text("hadm_id 250.00\n1 0.9\n")
+    with pytest.raises(InputError, match=r"no comma, semicolon, tab or \| stands in it"):
+        read_predictions(tmp_path / "m.csv")

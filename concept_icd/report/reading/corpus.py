@@ -28,7 +28,8 @@ def read_corpus_gold(folder: str | Path, split: str | None = None) -> Gold:
     path = Path(folder) / NOTES
     try:
         columns = ["note_id", "patient_id", "diagnoses", "procedures", "annotations", "split", "principal"]
-        rows = pq.read_table(path, columns=columns).to_pylist()
+        with path.open("rb") as file:
+            rows = pq.read_table(file, columns=columns).to_pylist()
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"{path} is missing or damaged; run `concept-icd prepare` again") from error
     splits = {row["split"] for row in rows}
