@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     named = "named by the user" if chosen else f"of {gold.task or 'the corpus'}"
     codes, named = common_codes(runs, chosen or gold.label_set, named)
     assigned = Counter(code for listed in gold.codes.values() for code in listed)
-    for sentence in told_codes(assigned, frozenset(codes or ()), "gold assignments"):
+    for sentence in told_codes(assigned, {*(codes or ()), *(gold.label_set or ())}, "gold assignments"):
         say(f"{args.gold}: {sentence}")
     laid_out = lay_out(runs, gold, codes, named)
     matrices = laid_out[0][1]

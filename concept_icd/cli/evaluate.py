@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
     train_counts, train_stays = _training(args, gold)
     extra: dict[str, Any] = {"coder": dict(predictions.versions)} if predictions.versions else {}
     assigned = Counter(code for listed in gold.codes.values() for code in listed)
-    if told := told_codes(assigned, frozenset(labels or ()), "gold assignments"):
+    if told := told_codes(assigned, {*(labels or ()), *(gold.label_set or ())}, "gold assignments"):
         extra["code_checks"] = told
     benchmark = task.name if task else gold.task
     if benchmark is not None and benchmark in TASKS:

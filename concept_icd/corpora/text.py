@@ -51,7 +51,11 @@ def note_files(folder: Path) -> tuple[list[Path], Counter[str]]:
     files: list[Path] = []
     left_alone: Counter[str] = Counter()
     inside = folder.resolve()
-    for place, folders, names in os.walk(folder):
+
+    def unreadable(_: OSError) -> None:
+        left_alone["folders that may not be read"] += 1
+
+    for place, folders, names in os.walk(folder, onerror=unreadable):
         folders[:] = [name for name in folders if not name.startswith(".") and name != "__MACOSX"]
         linked = [name for name in folders if (Path(place) / name).is_symlink()]  # os.walk does not enter them
         left_alone["links to folders"] += len(linked)
