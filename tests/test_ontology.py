@@ -290,3 +290,56 @@ def test_search_prints_codes(capsys):
     assert json.loads(capsys.readouterr().out)[0]["code"] == "428"
     assert main(["ontology", "search", "qqqq"]) == 0
     assert "no title" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("query", "plain"),
+    [
+        ("Sj\u00f6gren", "Sjogren"),
+        ("Sjo\u0308gren", "Sjogren"),
+        ("Meniere", "M\u00e9ni\u00e8re"),
+        ("MENI\u00c8RE", "M\u00e9ni\u00e8re"),
+        ("Behcet", "Beh\u00e7et"),
+        ("Friedlander\u2019s bacillus", "Friedl\u00e4nder's bacillus"),
+        *((f"Crohn{apostrophe}s", "Crohn") for apostrophe in "'`\u2019\u2018\u02bc\u00b4\u2032\uff07\u0092"),
+        ("heart\u00a0failure", "heart failure"),
+        ("pneu\u00admonia", "pneumonia"),
+        ("\u200bheart\u2009fail\u200bure\ufeff", "heart failure"),
+        ("\uff14\uff12\uff18.\uff12", "428.2"),
+        (" 428\u200b.2 ", "428.2"),
+    ],
+)
+def test_search_takes_no_heed_of_typography(query, plain):
+    assert ontology.search(query) == ontology.search(plain)
+    assert ontology.search_notice(query) == ontology.search_notice(plain)
+
+
+def test_search_finds_names_with_and_without_accents():
+    found = {
+        query: [node.code for node, _ in ontology.search(query)] for query in ("Sj\u00f6gren", "Meniere", "Behcet")
+    }
+    assert found["Sj\u00f6gren"][0] == "370.33"
+    assert found["Meniere"][0] == "386.0"
+    assert found["Behcet"]
+
+
+@pytest.mark.parametrize("query", ["qqqq", "Crohn\u2019s", "qqqq s", "qqqq 2 b"])
+def test_a_search_without_a_known_word_says_so(query):
+    """A lone letter beside it is no reason to show a title. The classification calls Crohn's disease otherwise."""
+    assert "no word of two letters or more" in ontology.search_notice(query)
+    assert ontology.search(query) == []
+
+
+def test_a_search_for_letters_alone_says_so_too():
+    assert ontology.search("b")
+    assert ontology.search_notice("b")
+    assert ontology.search_notice("heart") is ontology.search_notice("hear") is ontology.search_notice("428") is None
+
+
+def test_the_command_says_that_no_word_was_found(capsys):
+    assert main(["ontology", "search", "qqqq", "s"]) == 0
+    assert "no word of two letters or more" in capsys.readouterr().out
+    assert main(["ontology", "search", "qqqq s", "--json"]) == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out) == []
+    assert "no word of two letters or more" in printed.err
