@@ -51,12 +51,14 @@ class TestNotes:
         assert "not read" in answered.json()["truncated"]
         assert "at most 1000000" in refused(service.client.post("/v1/code", json={"text": text + "."}), 422)
 
-    @pytest.mark.parametrize("text", ["", "   \n", "a\0b", "\ud800 half a pair", 7, None, ["cough"], {"$gt": ""}])
+    @pytest.mark.parametrize(
+        "text", ["", "   \n", "\u202e" * 50, "\x01\x7f", "a\0b", "\ud800 half a pair", 7, None, ["cough"], {"$gt": ""}]
+    )
     def test_what_is_no_note(self, service: Service, text: object) -> None:
         refused(service.client.post("/v1/code", content=json.dumps({"text": text}), headers=JSON), 422)
 
     @pytest.mark.parametrize(
-        "text", ["\u202e" * 50, "😀" * 300, "\x01\x02\x7f", "<script>alert(1)</script>", "\r" * 9 + "x"]
+        "text", ["\u202e" * 50 + "x", "😀" * 300, "\x01\x02 x\x7f", "<script>alert(1)</script>", "\r" * 9 + "x"]
     )
     def test_strange_text_is_coded(self, service: Service, text: str) -> None:
         answered = service.client.post("/v1/code?top=1&evidence=true", json={"text": text})

@@ -16,6 +16,7 @@ from fhir.resources.R4B.bundle import Bundle
 from concept_icd.coder import ConceptCoder
 from concept_icd.corpora import read_jsonl
 from concept_icd.records import Note
+from concept_icd.text.normalization import normalize
 from tests.desk.service import NOTES, Service
 from tests.fitted_coder import CODES, Fitted, make_notes
 
@@ -65,6 +66,32 @@ class TestCoding:
 
 
 class TestCodes:
+    @pytest.mark.parametrize("changed", ["\u00a0", "\t", " \u2009", "\u00ad \ufeff"])
+    def test_characters_that_nobody_sees_change_nothing(self, service: Service, fitted: Fitted, changed: str) -> None:
+        text = next(coded.note.text for coded in fitted.test if fitted.coder.code(coded.note).accepted)
+        copy = "\ufeff" + text.replace(" ", changed) + "\r\n"
+        one, other = (
+            service.client.post("/v1/code?evidence=true", json={"text": note}).json()["codes"] for note in (text, copy)
+        )
+        assert [(code["code"], code["probability"], code["accepted"]) for code in other] == [
+            (code["code"], code["probability"], code["accepted"]) for code in one
+        ]
+        assert any(code["evidence"] for code in one)
+        for code, same in zip(one, other, strict=True):
+            passages = [normalize(copy[start:end]).text for start, end in same["evidence"]]
+            assert passages == [text[start:end] for start, end in code["evidence"]]
+
+    def test_search_folds_accents_and_says_where_nothing_is_known(self, service: Service) -> None:
+        def asked(words: str) -> dict[str, Any]:
+            found: dict[str, Any] = service.client.get("/v1/codes", params={"q": words}).json()
+            return found
+
+        assert asked("Meniere")["codes"][0]["code"] == asked("M\u00e9ni\u00e8re")["codes"][0]["code"] == "386.0"
+        assert asked("Sj\u00f6gren") == asked("Sjogren")
+        assert asked("Meniere")["notice"] is None
+        assert asked("Crohn\u2019s")["codes"] == []
+        assert "no word of two letters or more" in asked("Crohn\u2019s")["notice"]
+
     def test_search_by_words_and_by_the_beginning_of_a_code(self, service: Service) -> None:
         by_words = service.client.get("/v1/codes", params={"q": "congestive heart fail"}).json()["codes"]
         assert by_words[0]["code"] == "428.0"

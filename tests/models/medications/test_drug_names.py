@@ -64,6 +64,25 @@ def test_ingredients(name):
     assert ", ".join(ingredients_of(name)) == CASES[name]
 
 
+@pytest.mark.parametrize(
+    ("name", "plain"),
+    [
+        ("Metoprolol\u00a0Tartrate", "Metoprolol Tartrate"),
+        ("\ufeffMeto\u00adprolol\tTar\u200btrate", "Metoprolol Tartrate"),
+        ("\uff2d\uff45\uff54\uff4f\uff50\uff52\uff4f\uff4c\uff4f\uff4c", "Metoprolol"),
+        ("Metoprolol 25\u00a0mg", "Metoprolol 25 mg"),
+        ("Piperacillin\u2011Tazobactam\u2009Na", "Piperacillin-Tazobactam Na"),
+        ("Fluticasone\u2013Salmeterol", "Fluticasone-Salmeterol"),
+        ("Parace\u0301tamol", "paracetamol"),
+        ("M\u00c9TRONIDAZOLE", "Metronidazole"),
+        ("Potassium Chl 20 mEq \u2044 1000 mL D5 1\u20442 NS", "Potassium Chl 20 mEq / 1000 mL D5 1/2 NS"),
+        ("Levothyroxine 50 \u00b5g", "Levothyroxine 50 \u03bcg"),
+    ],
+)
+def test_typography_names_no_other_drug(name, plain):
+    assert ingredients_of(name) == ingredients_of(plain) != ()
+
+
 def test_a_word_inside_another_is_no_phrase():
     assert ingredients_of("Insulin") == ("insulin",)  # "ns"
     assert ingredients_of("Alrex") == ("alrex",)  # "lr"
