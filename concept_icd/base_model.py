@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 
 from concept_icd.errors import InputError, MissingExtraError
 from concept_icd.llm.packed_pass import accept_packing
-from concept_icd.model_reference import TINY, resolve
+from concept_icd.model_reference import TINY, require_plain_adapter, require_safetensors, resolve
 from concept_icd.question_embedding import add_question_tokens
 from concept_icd.question_tokens import QuestionTokens
 
@@ -26,6 +26,11 @@ WHAT_FITS = (
     "take a decoder whose layers all attend under the masks and positions that transformers gives them, such as Llama, "
     "Mistral, Qwen2, Qwen3, Gemma, Phi or OLMo; none with linear attention, convolutions, recurrent layers or ALiBi"
 )
+
+#: For every loader of transformers: it would ask on the terminal, where a folder brings code of its own.
+INERT: dict[str, Any] = {"trust_remote_code": False}
+#: What loaders raise for files that are missing, damaged or of another kind.
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RecursionError, SafetensorError)
 
 
 @dataclass(frozen=True)
@@ -75,15 +80,16 @@ def load_model(
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"cannot use the device {device!r}: {_first_sentence(error)}") from error
     kind = getattr(torch, dtype or ("float32" if device == "cpu" else "bfloat16"))
-    options: dict[str, Any] = {"dtype": kind}
+    require_safetensors(name)
+    options: dict[str, Any] = {"dtype": kind, "use_safetensors": True}
     if load_in_4bit:
         options |= {"quantization_config": quantization(kind), "device_map": device}
     path = resolve(name)
     try:
         with bar_on_terminal(path):
-            tokenizer = transformers.AutoTokenizer.from_pretrained(path)
-            model = transformers.AutoModelForCausalLM.from_pretrained(path, **options)
-    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
+            tokenizer = transformers.AutoTokenizer.from_pretrained(path, **INERT)
+            model = transformers.AutoModelForCausalLM.from_pretrained(path, **options, **INERT)
+    except UNREADABLE as error:
         if "Unrecognized configuration class" in str(error):
             raise InputError(f"the base model {str(name)!r} is no causal language model: {WHAT_FITS}") from error
         raise InputError(f"cannot load the base model {str(name)!r}: {_first_sentence(error)}") from error
@@ -108,9 +114,9 @@ def load_tokenizer(name: str | Path) -> tuple[Any, int]:
 
     path = resolve(name)
     try:
-        config = transformers.AutoConfig.from_pretrained(path)
-        return transformers.AutoTokenizer.from_pretrained(path), _max_length(config)
-    except (OSError, ValueError, KeyError, ImportError) as error:
+        config = transformers.AutoConfig.from_pretrained(path, **INERT)
+        return transformers.AutoTokenizer.from_pretrained(path, **INERT), _max_length(config)
+    except UNREADABLE as error:
         raise InputError(f"cannot load the base model {str(name)!r}: {_first_sentence(error)}") from error
 
 
@@ -148,10 +154,9 @@ def bar_on_terminal(path: str) -> Iterator[None]:
 def _with_adapter(model: Any, name: str | Path, adapter: str | Path, *, merge: bool) -> Any:
     import peft
 
-    if not (Path(adapter) / "adapter_config.json").is_file():
-        raise InputError(f"{adapter} is not a LoRA adapter: it has no adapter_config.json")
+    require_plain_adapter(adapter)
     try:
-        tuned = peft.PeftModel.from_pretrained(model, str(adapter))
+        tuned = peft.PeftModel.from_pretrained(model, str(adapter), use_safetensors=True)
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
         raise InputError(
             f"the adapter {adapter} does not fit the base model {str(name)!r}: {_first_sentence(error)}"

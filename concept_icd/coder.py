@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from concept_icd import __version__
-from concept_icd.artifacts import hash_of
+from concept_icd.artifacts import hash_of, require_finite
 from concept_icd.coding_results import coding_results, describe_codes
 from concept_icd.concepts import ConceptSet
 from concept_icd.corpora.reading import flaw
@@ -30,9 +30,10 @@ from concept_icd.mentions import Lexicon
 from concept_icd.model_reference import ModelReference
 from concept_icd.ontology import load_ontology
 from concept_icd.prompts import PromptTemplate
-from concept_icd.records import CodedNote, CodingResult, Note, require_notes
+from concept_icd.records import CodedNote, CodingResult, Note, OneLine, require_notes
 from concept_icd.scoring.descent import Descent, DescentRule, planned_scores
 from concept_icd.scoring.scores import ConceptScores
+from concept_icd.scoring.specs import checked_settings
 from concept_icd.text.cutting import LONGEST, beginning
 from concept_icd.views.view import Recipe, View, join, means, views_hash, with_views, without_views
 
@@ -44,14 +45,14 @@ class ScorerMismatch(UserWarning):
     """A coder scores new notes with another scorer than the one that its heads were fitted on."""
 
 
-@dataclass(frozen=True, eq=False)
-class ConceptCoder:
+@dataclass(frozen=True, eq=False, repr=False)
+class ConceptCoder(OneLine):
     """See the module.
 
     Attributes:
         model: the base model and adapter, with what proves that they are those of the fit.
         scorer_settings: "scorer", what scored the notes of the fit ("packed" where it is not said; see
-            `concept_icd.scoring.specs`), and options of its `from_pretrained`, such as max_length or load_in_4bit.
+            `concept_icd.scoring.specs`), and how it read the notes, such as max_length; see `checked_settings`.
         out_of_fold: the heads were fitted on out-of-fold scores; False is stamped on every result.
         classification: name of the ontology of the codes.
         lexicon: what the learned order reads of a note's text; None where it reads nothing, or nothing was learnt.
@@ -98,7 +99,8 @@ class ConceptCoder:
             allow_in_sample: take scores of notes that the scorer was tuned on, and say so in every result.
 
         Raises:
-            InputError: scores of another concept set, in-sample scores, or a scored note without its codes.
+            InputError: scores of another concept set, in-sample scores, a scored note without its codes, or a setting
+                that no coder keeps.
         """
         if scores.concept_hash != concepts.hash:
             raise InputError("the scores are of another concept set than this one: score the notes again")
@@ -107,7 +109,7 @@ class ConceptCoder:
                 "these scores are not out-of-fold, and heads fitted on notes that the scorer was tuned on promise too "
                 "much: score with cross-fitted adapters, or allow in-sample scores, which every result will then say"
             )
-        options, notes = options or HeadOptions(), list(notes)
+        options, notes, scorer_settings = options or HeadOptions(), list(notes), checked_settings(scorer_settings or {})
         template = prompt if isinstance(prompt, PromptTemplate) else PromptTemplate.load(prompt)
         reference = ModelReference.of(model, adapter)
         gold, patients = gold_matrix(scores.note_ids, notes, concepts.codes)
@@ -152,7 +154,7 @@ class ConceptCoder:
             heads,
             template,
             reference,
-            scorer_settings or {},
+            scorer_settings,
             scores.out_of_fold,
             classification,
             lexicon if heads.ranker.learned is not None else None,
@@ -176,6 +178,7 @@ class ConceptCoder:
                 f"the scores are of another concept set than the coder's: it ranks its own {len(self.concepts.codes)} "
                 "codes and no others; score the notes with this coder, or fit one on these scores"
             )
+        require_finite("the scores", scores.logits)
         return self.heads.predict_proba(scores.logits)
 
     def complete(self, scores: ConceptScores, notes: Iterable[Note]) -> ConceptScores:
@@ -324,8 +327,13 @@ class ConceptCoder:
             warnings.warn(self.scorer_mismatch, ScorerMismatch, stacklevel=2)
         options = {**self.scorer_settings, **self.used_scorer}
         kind, url = options.pop("scorer", "packed"), options.pop("url", None)
+        if kind == "server" and not self.used_scorer:
+            raise InputError(
+                "the coder's heads were fitted on scores of a vLLM server: name the server that may read the notes "
+                '(--scorer server --server-url URL, or `with_scorer("server", url=...)`), or another scorer'
+            )
         adapter = str(self.model.adapter) if self.model.adapter is not None else None
-        spec = ScorerSpec(kind, self.model.name, adapter, self.prompt, options, url)
+        spec = ScorerSpec(kind, self.model.location, adapter, self.prompt, options, url)
         if kind == "packed" and not self.used_scorer:
             try:
                 return replace(spec, kind="light").make()
@@ -355,7 +363,11 @@ class ConceptCoder:
 
     @cached_property
     def hash(self) -> str:
-        """Hex digest of everything that decides a result."""
+        """Hex digest of everything that decides a result.
+
+        In a folder it is a checksum against damage, no protection: who changes the folder can change it too. What
+        protects is to keep it elsewhere and to ask for it, see `from_pretrained`.
+        """
         parts = [self.concepts.hash, self.prompt.hash, self.heads.hash, self.model.hash, dict(self.scorer_settings)]
         optional = [part.hash for part in (self.lexicon, self.descent) if part is not None]
         optional += [views_hash(self.views)] if self.views else []
@@ -377,16 +389,22 @@ class ConceptCoder:
         write_coder(self, folder, overwrite=overwrite, **manifest)
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, *, model: str | Path | None = None) -> ConceptCoder:
+    def from_pretrained(
+        cls, folder: str | Path, *, model: str | Path | None = None, expected_hash: str | None = None
+    ) -> ConceptCoder:
         """Reads a folder that `save_pretrained` wrote; the model itself is loaded when first used.
+
+        A folder is data: nothing in it is run, and no address in it is asked. That it is the folder you mean is known
+        only where you say its hash.
 
         Args:
             folder: or the name of a coder in the package: "radiology".
             model: where the base model is now, if it has moved; it must be the same model.
+            expected_hash: `ConceptCoder.hash` of the coder that is meant, or its first digits, 12 at the least.
 
         Raises:
-            InputError: no such folder, a file of it missing or damaged, or another format version.
+            InputError: no such folder, a file of it missing or damaged, another format version, or another coder.
         """
         from concept_icd.coder_folder import read_coder
 
-        return read_coder(folder, model=model)
+        return read_coder(folder, model=model, expected_hash=expected_hash)

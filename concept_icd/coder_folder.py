@@ -32,6 +32,7 @@ from concept_icd.model_reference import ModelReference, adapter_files, members_o
 from concept_icd.prompts import PromptTemplate
 from concept_icd.scoring.descent import FILE as DESCENT
 from concept_icd.scoring.descent import DescentRule
+from concept_icd.scoring.specs import checked_settings
 from concept_icd.views.kinds import load_view
 
 #: Raised when the folder's form changes, so that another version says so instead of misreading. 3: learned orders.
@@ -52,7 +53,7 @@ def write_coder(
     seconds: float = 0.0,
 ) -> None:
     """See `ConceptCoder.save_pretrained`."""
-    with new_folder(folder, overwrite=overwrite) as staging:
+    with new_folder(folder, "fit", overwrite=overwrite) as staging:
         coder.concepts.save(staging / "concepts.json")
         coder.prompt.save(staging / "prompt.yaml")
         coder.heads.save(staging)
@@ -93,7 +94,9 @@ def write_coder(
         write_manifest(staging, "fit", inputs=inputs or {}, config=config or {}, seed=seed, seconds=seconds)
 
 
-def read_coder(folder: str | Path, *, model: str | Path | None = None) -> ConceptCoder:
+def read_coder(
+    folder: str | Path, *, model: str | Path | None = None, expected_hash: str | None = None
+) -> ConceptCoder:
     """See `ConceptCoder.from_pretrained`."""
     folder = _shipped(folder)
     path = folder / "coder.json"
@@ -108,6 +111,8 @@ def read_coder(folder: str | Path, *, model: str | Path | None = None) -> Concep
         raise InputError(f"{folder} is a coder of format {found}, this version reads {FORMAT}: fit it again")
     try:
         for name, digest in settings["files"].items():
+            if ".." in Path(name).parts or Path(name).is_absolute():
+                raise InputError(f"{path} names a file outside the folder: {name!r}")
             if not (folder / name).is_file() or sha256(folder / name) != digest:
                 raise InputError(f"{folder / name} is missing or damaged: fit the coder again")
         adapter_sha256 = settings["adapter_sha256"]
@@ -121,8 +126,9 @@ def read_coder(folder: str | Path, *, model: str | Path | None = None) -> Concep
                 settings["model_fingerprint"],
                 folder / "adapter" if adapter_sha256 else None,
                 adapter_sha256,
+                from_folder=True,
             ),
-            settings["scorer_settings"],
+            checked_settings(settings["scorer_settings"]),
             settings["out_of_fold"],
             settings["classification"],
             Lexicon.load(folder / LEXICON) if LEXICON in settings["files"] else None,
@@ -130,11 +136,15 @@ def read_coder(folder: str | Path, *, model: str | Path | None = None) -> Concep
             views=tuple(load_view(level, folder / level, concepts) for level in settings.get("views", ())),
         )
         unchanged = coder.hash == settings["hash"]
-    except (KeyError, TypeError, AttributeError) as error:
+    except InputError as error:
+        raise InputError(f"{folder}: {error}") from error
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise InputError(f"{path} is damaged ({type(error).__name__} on loading): fit the coder again") from error
     if not unchanged:
         raise InputError(f"{path} was changed after the coder was fitted: fit it again")
-    return coder if model is None else replace(coder, model=replace(coder.model, name=str(model)))
+    if expected_hash is not None and (len(expected_hash) < 12 or not coder.hash.startswith(expected_hash.lower())):
+        raise InputError(f"{folder} is another coder than the one that was asked for: its hash is {coder.hash}")
+    return coder if model is None else replace(coder, model=replace(coder.model, name=str(model), from_folder=False))
 
 
 def _shipped(name_or_folder: str | Path) -> Path:

@@ -21,7 +21,7 @@ from concept_icd.artifacts import hash_of, read_json, write_json
 from concept_icd.errors import InputError, did_you_mean
 from concept_icd.ontology import Ontology
 from concept_icd.phrases import phrase_key
-from concept_icd.records import LEVELS, VIEWS, Concept, Level
+from concept_icd.records import LEVELS, VIEWS, Concept, Level, OneLine
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 NODE_LEVELS: tuple[Level, ...] = ("chapter", "section", "category", "subcategory", "code")
 
 
-@dataclass(frozen=True)
-class ConceptSet:
+@dataclass(frozen=True, repr=False)
+class ConceptSet(OneLine):
     """Codes and the concepts that cover them, widest level first.
 
     Attributes:

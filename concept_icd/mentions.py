@@ -19,10 +19,11 @@ from pathlib import Path
 import numpy as np
 from scipy.sparse import csr_array, vstack
 
-from concept_icd.artifacts import hash_of, read_json, write_json
+from concept_icd.artifacts import hash_of, read_json, require_finite, write_json
 from concept_icd.errors import InputError
 from concept_icd.heads.pairs import PairTable
 from concept_icd.note_words import GROUPS, Sentences, Vocabulary, keys_of, read_sentences
+from concept_icd.records import OneLine
 from concept_icd.text.folding import fold
 
 #: Sections that are lists say nothing around a mention.
@@ -46,8 +47,8 @@ FEATURES = {
 }
 
 
-@dataclass(frozen=True, eq=False)
-class Lexicon:
+@dataclass(frozen=True, eq=False, repr=False)
+class Lexicon(OneLine):
     """Terms of codes; see the module. It travels with the coder: a learned term stood in several training notes.
 
     Attributes:
@@ -125,13 +126,14 @@ class Lexicon:
             ones = np.ones(len(indices), dtype=np.float32)
             around = [record["around"].get(term, [0.0] * 4) for term in terms]
             shape = len(terms), record["codes"]
+            require_finite(path, around)
             return cls(terms, csr_array((ones, indices, starts), shape=shape), np.array(around).reshape(-1, 4))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(f"{path} is no lexicon that concept-icd wrote: fit the coder again") from error
 
 
-@dataclass(frozen=True, eq=False)
-class Mentions:
+@dataclass(frozen=True, eq=False, repr=False)
+class Mentions(OneLine):
     """Which sentences mention which codes, by note and code, then by sentence.
 
     Attributes:

@@ -9,8 +9,9 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from concept_icd.artifacts import hash_of, sha256
+from concept_icd.artifacts import hash_of, read_record, sha256
 from concept_icd.errors import InputError
+from concept_icd.records import OneLine
 
 #: What an adapter folder must hold, as PEFT writes it.
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
@@ -19,15 +20,58 @@ QUESTION_TOKENS = "question_tokens.safetensors"
 #: The decoder that travels with the package (see its README.md for data and terms).
 TINY = Path(__file__).resolve().parent / "base_models" / "tiny"
 _SAMPLE = 2**16
+#: What loaders read of a model folder: configurations, weights, and tokenizers in their various files.
+_LOADED = ("*.json", "*.safetensors", "*.model", "*.tiktoken", "merges.txt", "vocab.txt")
+#: What an adapter's configuration may set. Everything else that PEFT knows has to be empty: some of it imports modules
+#: by name (`megatron_config`) or reads further files and hubs (`arrow_config`).
+_LORA_SETTINGS = frozenset(
+    [
+        "alora_invocation_tokens",
+        "alpha_pattern",
+        "auto_mapping",
+        "base_model_name_or_path",
+        "bias",
+        "corda_config",
+        "ensure_weight_tying",
+        "eva_config",
+        "exclude_modules",
+        "fan_in_fan_out",
+        "inference_mode",
+        "init_lora_weights",
+        "layer_replication",
+        "layers_pattern",
+        "layers_to_transform",
+        "loftq_config",
+        "lora_alpha",
+        "lora_bias",
+        "lora_dropout",
+        "megatron_core",
+        "modules_to_save",
+        "peft_type",
+        "peft_version",
+        "qalora_group_size",
+        "r",
+        "rank_pattern",
+        "revision",
+        "target_modules",
+        "target_parameters",
+        "task_type",
+        "trainable_token_indices",
+        "use_dora",
+        "use_qalora",
+        "use_rslora",
+    ]
+)
 
 
-@dataclass(frozen=True)
-class ModelReference:
+@dataclass(frozen=True, repr=False)
+class ModelReference(OneLine):
     """A base model by name, and an adapter on it.
 
     Attributes:
         name: "tiny", a folder, or a hub name, as `load_model` takes it.
         fingerprint: of the model's files where they lie in a folder, else None; see `fingerprint_of`.
+        from_folder: the name was read from a folder, and no user gave it; see `location`.
         adapter: folder of the LoRA weights, or of several adapters (`members_of`). adapter_sha256: of their
             configurations and weights.
     """
@@ -36,6 +80,7 @@ class ModelReference:
     fingerprint: str | None = None
     adapter: Path | None = None
     adapter_sha256: str | None = None
+    from_folder: bool = False
 
     @classmethod
     def of(cls, model: str | Path, adapter: str | Path | None = None) -> ModelReference:
@@ -64,6 +109,26 @@ class ModelReference:
             raise InputError(f"the adapter in {self.adapter} is damaged or exchanged: fit the coder again")
 
     @property
+    def location(self) -> str:
+        """What `load_model` is to be given. A hub is asked only for a name that the user gave.
+
+        Raises:
+            InputError: a folder names a model that is not on this machine.
+        """
+        if not self.from_folder or Path(resolve(self.name)).is_dir():
+            return self.name
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+        try:
+            return str(snapshot_download(self.name, local_files_only=True))
+        except (HFValidationError, LocalEntryNotFoundError, OSError, ValueError) as error:
+            raise InputError(
+                f"the base model {self.name!r} that the coder's folder names is not on this machine; to have it "
+                f"fetched from the hub, name it yourself: --model {self.name}, or model= of `from_pretrained`"
+            ) from error
+
+    @property
     def hash(self) -> str:
         """Hex digest, the same wherever the files lie."""
         return hash_of([self.fingerprint or self.name, self.adapter_sha256])
@@ -83,7 +148,7 @@ def fingerprint_of(model: str | Path) -> str | None:
     if not folder.is_dir():
         return None
     digest = hashlib.sha256()
-    for file in sorted((*folder.glob("*.json"), *folder.glob("*.safetensors"))):
+    for file in sorted(file for pattern in _LOADED for file in folder.glob(pattern)):
         size = file.stat().st_size
         digest.update(f"{file.name} {size}\n".encode())
         with file.open("rb") as content:
@@ -91,6 +156,25 @@ def fingerprint_of(model: str | Path) -> str | None:
                 content.seek(max(0, size - _SAMPLE) * sample // 63)
                 digest.update(content.read(_SAMPLE))
     return digest.hexdigest()
+
+
+def require_safetensors(name: str | Path) -> None:
+    """Checks that a model folder has weights in safetensors, the one form that is read; a hub's name is not asked.
+
+    Raises:
+        InputError: it has none, or is an adapter, whose configuration would name another model to load.
+    """
+    folder = Path(resolve(name))
+    if not folder.is_dir():
+        return
+    if (folder / ADAPTER_FILES[0]).is_file():
+        raise InputError(f"{name} is an adapter: name its base model, and the adapter apart")
+    if (folder / "config.json").is_file() and not any(folder.glob("*.safetensors")):
+        raise InputError(
+            f"{name} has no weights in safetensors; pickled ones (pytorch_model.bin) are not read, since a pickle can "
+            "run code: where you trust it, convert it with transformers, AutoModelForCausalLM.from_pretrained(OLD)"
+            ".save_pretrained(NEW), and copy the tokenizer's files"
+        )
 
 
 def members_of(adapter: str | Path) -> list[Path]:
@@ -112,8 +196,26 @@ def adapter_files(folder: Path) -> tuple[str, ...]:
     """
     for name in ADAPTER_FILES:
         if not (folder / name).is_file():
-            raise InputError(f"{folder} is not a LoRA adapter: it has no {name}")
+            pickled = (folder / "adapter_model.bin").is_file()
+            more = " (adapter_model.bin is a pickle, and none is read)" if pickled else ""
+            raise InputError(f"{folder} is not a LoRA adapter: it has no {name}{more}")
     return (*ADAPTER_FILES, QUESTION_TOKENS) if (folder / QUESTION_TOKENS).is_file() else ADAPTER_FILES
+
+
+def require_plain_adapter(folder: str | Path) -> None:
+    """Checks that an adapter is numbers and nothing that runs, before PEFT or vLLM is given its folder.
+
+    Raises:
+        InputError: the folder lacks a file, or its configuration is of more than a LoRA.
+    """
+    folder = Path(folder)
+    adapter_files(folder)
+    path = folder / ADAPTER_FILES[0]
+    config = read_record(path)
+    if str(config.get("peft_type")).upper() != "LORA":
+        raise InputError(f"{folder} is not a LoRA adapter: its peft_type is {config.get('peft_type')!r}")
+    if strange := [name for name, value in config.items() if value and name not in _LORA_SETTINGS]:
+        raise InputError(f"{path} sets {strange[0]!r}, which a LoRA adapter does not need: it is not loaded")
 
 
 def _adapter_sha256(folder: Path) -> str:

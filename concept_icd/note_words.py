@@ -14,6 +14,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from concept_icd.evidence import sentence_spans
+from concept_icd.records import OneLine
 from concept_icd.sections import split_sections
 from concept_icd.title_search import stems
 
@@ -37,8 +38,8 @@ _DENIALS = {"no", "denies", "denied", "deny", "without", "negative"}
 PAIR = 1 << 31
 
 
-@dataclass(frozen=True, eq=False)
-class Sentences:
+@dataclass(frozen=True, eq=False, repr=False)
+class Sentences(OneLine):
     """The sentences of some notes, in order.
 
     Attributes:

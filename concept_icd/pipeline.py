@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from concept_icd.artifacts import MANIFEST, read_manifest, sha256
+from concept_icd.artifacts import MANIFEST, read_manifest, require_replaceable, sha256
 from concept_icd.coder import ConceptCoder
 from concept_icd.concepts import ConceptSet
 from concept_icd.corpora import Corpus, load_corpus, save_corpus
@@ -62,6 +62,9 @@ def run_pipeline(
 
     out = Path(out)
     tuned, scored = out / "tuned", out / "scores"
+    for stage, part in (("fit", "coder"), ("evaluate", "evaluation")):  # what the last stages will replace
+        if not (out / part / MANIFEST).is_file():
+            require_replaceable(out / part, stage, overwrite=True)
     folder, corpus = _corpus(source, out / "corpus", seed, title)
     own = ["--corpus", str(folder), "--output_dir", str(tuned), "--seed", str(seed)]
     options = parse_options([*tuning_options, *own])

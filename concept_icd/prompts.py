@@ -17,7 +17,7 @@ import yaml
 
 from concept_icd.artifacts import hash_of, new_file
 from concept_icd.errors import InputError, did_you_mean
-from concept_icd.records import Concept, Note
+from concept_icd.records import Concept, Note, OneLine
 from concept_icd.resources import read_yaml
 from concept_icd.sections import STANDARD, keep_sections, split_sections, what_was_cut
 from concept_icd.text.cutting import LONGEST, beginning
@@ -30,8 +30,8 @@ _CONCEPT = "{concept}"
 CHARACTERS_A_TOKEN, SHORT = 16, 20_000
 
 
-@dataclass(frozen=True)
-class PromptTemplate:
+@dataclass(frozen=True, repr=False)
+class PromptTemplate(OneLine):
     """The words around a note and a concept.
 
     Attributes:
@@ -100,8 +100,8 @@ class PromptTemplate:
         return self.before_note + note_text + self.after_note + self.question.replace(_CONCEPT, concept_text)
 
 
-@dataclass(frozen=True)
-class EncodedNote:
+@dataclass(frozen=True, repr=False)
+class EncodedNote(OneLine):
     """The tokens that all questions of a note share.
 
     Attributes:

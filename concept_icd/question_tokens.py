@@ -15,6 +15,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from concept_icd.artifacts import loads, require_finite
 from concept_icd.errors import InputError
 from concept_icd.model_reference import QUESTION_TOKENS
 
@@ -45,11 +46,12 @@ class QuestionTokens:
             return None
         try:
             with safe_open(path, framework="numpy") as content:
-                keys, values = tuple(json.loads(content.metadata()["keys"])), content.get_tensor(_TENSOR)
+                keys, values = tuple(loads(content.metadata()["keys"])), content.get_tensor(_TENSOR)
         except (SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
             raise InputError(f"{path} is damaged: tune the adapter again") from error
         if values.ndim != 3 or values.dtype != np.float32 or len(set(keys)) != len(values):
             raise InputError(f"{path} is damaged: tune the adapter again")
+        require_finite(path, values)
         return cls(keys, values)
 
     def save(self, folder: str | Path) -> None:

@@ -81,8 +81,44 @@ def age_of(value: object) -> float | None:
     return years
 
 
-@dataclass(frozen=True)
-class Note:
+#: Fields whose strings a `repr` may show: names, none of which is a note's words.
+_NAMES = frozenset(
+    {"note_id", "code", "kind", "key", "level", "name", "split", "job", "place", "dtype", "classification"}
+)
+
+
+class OneLine:
+    """For dataclasses with `repr=False`: a `repr` of one line, 120 characters at the most, that shows no text.
+
+    Logs and tracebacks print records. Only numbers and names are shown as they are; of a text its length, of a list how
+    long it is.
+
+        >>> Note("n1", "Cough and fever.", age=54)
+        Note(note_id='n1', text=<16 characters>, patient_id=None, age=54, sex=None, drugs=<0 items>)
+    """
+
+    def __repr__(self) -> str:
+        fields = getattr(type(self), "__dataclass_fields__", {})
+        shown = ", ".join(f"{name}={_briefly(name, getattr(self, name))}" for name in fields)
+        line = f"{type(self).__name__}({shown})"
+        return line if len(line) <= 120 else f"{line[:115]} ...)"
+
+
+def _briefly(name: str, value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if value is None or isinstance(value, (bool, int)):
+        return repr(value)
+    if isinstance(value, str):
+        whole = name in _NAMES and len(value) <= 32
+        return repr(value) if whole else f"<{len(value)} characters>"
+    if hasattr(value, "shape"):
+        return f"<{' x '.join(map(str, value.shape))}>"
+    return f"<{len(value)} items>" if hasattr(value, "__len__") else f"<{type(value).__name__}>"
+
+
+@dataclass(frozen=True, repr=False)
+class Note(OneLine):
     """A clinical note as a scorer sees it.
 
     Attributes:
@@ -112,8 +148,8 @@ class Note:
         return normalize(self.text)
 
 
-@dataclass(frozen=True)
-class CodedNote:
+@dataclass(frozen=True, repr=False)
+class CodedNote(OneLine):
     """A note with its gold codes, dotted, in billing order (principal diagnosis first).
 
     Attributes:
@@ -157,8 +193,8 @@ def require_notes(notes: Iterable[Note]) -> list[Note]:
     return checked
 
 
-@dataclass(frozen=True)
-class Concept:
+@dataclass(frozen=True, repr=False)
+class Concept(OneLine):
     """A yes/no matter that a scorer can be asked about, a node of the ontology or a clinical phrase; or a view's word.
 
     Attributes:
@@ -174,8 +210,8 @@ class Concept:
     codes: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class ConceptContribution:
+@dataclass(frozen=True, repr=False)
+class ConceptContribution(OneLine):
     """What one concept added to the log-odds of one code.
 
     Attributes:
@@ -189,8 +225,8 @@ class ConceptContribution:
     contribution: float
 
 
-@dataclass(frozen=True)
-class RankedCode:
+@dataclass(frozen=True, repr=False)
+class RankedCode(OneLine):
     """One code of the coder's set as suggested for one note; rank 1 is read first.
 
     Attributes:
@@ -215,8 +251,8 @@ class RankedCode:
     expected_recall: float | None = None
 
 
-@dataclass(frozen=True)
-class CodingResult:
+@dataclass(frozen=True, repr=False)
+class CodingResult(OneLine):
     """Every code of a coder's set, ranked, for one note.
 
     Attributes:

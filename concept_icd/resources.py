@@ -59,5 +59,5 @@ def read_yaml(folder: str, name_or_path: str | Path) -> tuple[Path, Any]:
         return path, yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"cannot read the {kind} {path}: {error.strerror or error}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
         raise InputError(f"the {kind} {path} is not valid YAML: {' '.join(str(error).split())}") from error

@@ -23,15 +23,15 @@ from concept_icd.artifacts import hash_of
 from concept_icd.concepts import ConceptSet
 from concept_icd.errors import MissingExtraError
 from concept_icd.evidence import sentence_spans
-from concept_icd.records import Note
+from concept_icd.records import Note, OneLine
 from concept_icd.title_search import stems
 
 #: Weight of the ancestors' titles beside the code's own.
 ANCESTORS = 0.3
 
 
-@dataclass(frozen=True)
-class CodeRetriever:
+@dataclass(frozen=True, repr=False)
+class CodeRetriever(OneLine):
     """Ranks the codes of a label set for a note.
 
     Attributes:

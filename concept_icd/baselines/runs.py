@@ -10,7 +10,7 @@ from typing import Any
 
 from accelerate import Accelerator, PartialState
 
-from concept_icd.artifacts import MANIFEST, new_folder, read_json, writing
+from concept_icd.artifacts import MANIFEST, new_folder, read_record, writing
 from concept_icd.baselines.options import TrainingOptions
 from concept_icd.errors import InputError
 from concept_icd.tuning.runs import StepProgress, full_disk_is_an_os_error, last_checkpoint
@@ -32,10 +32,10 @@ def is_new_run(out: Path, config: Mapping[str, Any], made_of: Mapping[str, Any],
         raise InputError(f"{out} is finished; name another folder or delete it to train again")
     if not (out / RUN).is_file():
         return True
-    earlier = read_json(out / RUN)
+    earlier = read_record(out / RUN)
     changed = [name for name, value in config.items() if earlier["config"].get(name) != value]
     changed += [f"the {name} itself" for name in made_of if earlier["made_of"].get(name) != made_of[name]]
-    if changed and holds_work:
+    if changed and (holds_work or earlier["made_of"].keys() != made_of.keys()):  # the latter is of another stage
         raise InputError(f"{out} was begun with other options ({', '.join(changed)}); name another folder")
     return bool(changed)
 

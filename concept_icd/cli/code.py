@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from concept_icd.cli.corpus_options import add_format, columns_of
 from concept_icd.errors import InputError
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 HELP = "rank the ICD-9-CM codes of a note, or of a corpus"
 EXAMPLE = "concept-icd code report.txt"
+INPUTS = ("note", "corpus", "coder", "model")
 #: The coder in the package.
 DEFAULT_CODER = Path("radiology")
 #: Failures that are printed; all of them are in the file.
@@ -30,21 +31,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("note", nargs="?", metavar="NOTE.txt", help="a text file; - reads standard input")
     parser.add_argument("--corpus", type=Path, help="a corpus instead of one note; needs --out")
     add_format(parser)
-    parser.add_argument("--out", type=Path, help="the predictions, one JSON line a note, every code ranked")
+    out = "the predictions, one JSON line a note, every code ranked; the same command resumes them"
+    parser.add_argument("--out", type=Path, help=out)
+    parser.add_argument("--overwrite", action="store_true", help="replace the predictions of --out if they are there")
     parser.add_argument("--limit", type=int, help="only the first notes of the corpus")
+    add_coder_arguments(parser)
+    parser.add_argument("--top", type=int, help="codes to print (default: 10 in a table, all in JSON)")
+    parser.add_argument("--concepts", type=int, default=3, help="concepts to name for each code (default: %(default)s)")
+    found = "also find the passages for and against each code (scores the note once more per sentence and some clauses)"
+    parser.add_argument("--evidence", action="store_true", help=found)
+    parser.add_argument("--json", action="store_true", help="print the note's result as JSON")
+
+
+def add_coder_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which coder, and what scores its notes; see `load_coder`."""
     which = "the coder: a folder, or the name of one in the package (default: %(default)s)"
     parser.add_argument("--coder", type=Path, default=DEFAULT_CODER, help=which)
+    meant = "its hash, or the first 12 digits or more: a folder of another coder is refused"
+    parser.add_argument("--coder-hash", metavar="HASH", help=meant)
     parser.add_argument("--model", help="where the coder's base model is now, if it has moved")
     scorer = "what scores the notes: packed, vllm or server (default: what the coder's heads were fitted on)"
     parser.add_argument("--scorer", choices=("packed", "vllm", "server"), help=scorer)
     parser.add_argument("--server-url", metavar="URL", help="of a vLLM server (default: this machine, port 8000)")
     served = "name under which a server serves the coder's adapter (default: found by the adapter's files)"
     parser.add_argument("--served-name", metavar="NAME", help=served)
-    parser.add_argument("--top", type=int, help="codes to print (default: 10 in a table, all in JSON)")
-    parser.add_argument("--concepts", type=int, default=3, help="concepts to name for each code (default: %(default)s)")
-    found = "also find the passages for and against each code (scores the note once more per sentence and some clauses)"
-    parser.add_argument("--evidence", action="store_true", help=found)
-    parser.add_argument("--json", action="store_true", help="print the note's result as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -53,6 +63,8 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("name either one note or a --corpus, for example: concept-icd code note.txt")
     if (args.corpus is None) != (args.out is None):
         raise InputError("--corpus and --out go together: the predictions of a corpus go to a file")
+    if args.overwrite and args.out is None:
+        raise InputError("--overwrite does nothing without --out")
     for option in ("top", "limit", "concepts"):
         value = getattr(args, option)
         if value is not None and value < 1:
@@ -60,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     if args.corpus is not None:
         return _code_corpus(args)
     note = _read_note(args.note)  # before the coder, which takes seconds to load
-    coder = _load(args)
+    coder = load_coder(args)
     result = coder.code(note, top_concepts=args.concepts, evidence=args.evidence)
     if args.json:
         print(json.dumps({**result.to_dict(), "codes": result.to_dict()["codes"][: args.top]}, ensure_ascii=False))
@@ -69,13 +81,19 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _load(args: argparse.Namespace) -> ConceptCoder:
+def load_coder(args: argparse.Namespace) -> ConceptCoder:
+    """The coder with the scorer that was named; a folder names no address."""
     import warnings
 
     from concept_icd.coder import ConceptCoder, ScorerMismatch
 
-    coder = ConceptCoder.from_pretrained(args.coder, model=args.model)
+    coder = ConceptCoder.from_pretrained(args.coder, model=args.model, expected_hash=args.coder_hash)
     scorer = args.scorer or coder.scorer_settings.get("scorer", "packed")
+    if scorer == "server" and not (args.scorer or args.server_url):
+        raise InputError(
+            f"the heads of {args.coder} were fitted on scores of a vLLM server: name the one that may read the notes "
+            "(--server-url URL), or another scorer (--scorer packed)"
+        )
     if scorer == "server":
         from concept_icd.scoring.server import LOOPBACK
 
@@ -118,25 +136,63 @@ def _read_note(name: str) -> Note:
 
 
 def _code_corpus(args: argparse.Namespace) -> int:
-    from concept_icd.artifacts import new_file
+    from concept_icd.cli.partial_predictions import Partial, require_new
+    from concept_icd.coder import BATCH
     from concept_icd.corpora import read_corpus_leniently
+    from concept_icd.evidence import with_evidence
     from concept_icd.progress import track
 
-    coder = _load(args)
-    coded, failures = read_corpus_leniently(args.corpus, args.format, columns_of(args))
+    require_new(args.out, overwrite=args.overwrite)  # before any work
     listing = args.out.with_name(args.out.name + ".failures.jsonl")
-    _list_failures(failures, listing)
+    _require_own_listing(listing)
+    coder = load_coder(args)
+    coded, failures = read_corpus_leniently(args.corpus, args.format, columns_of(args))
     if not coded:
+        _list_failures(failures, listing)
         raise InputError(f"{args.corpus} holds no note that can be read" + (f": see {listing}" if failures else ""))
     notes = [entry.note for entry in coded][: args.limit]  # from here on without gold codes
-    with new_file(args.out) as staging, staging.open("w", encoding="utf-8") as file:
-        results = coder.code_batch(notes, top_concepts=args.concepts, evidence=args.evidence)
-        for result in track(results, total=len(notes), label="coding"):
-            record = result.to_dict()
+    with Partial.begun(args.out, notes, _made_by(args, coder, notes)) as partial:
+        _list_failures(failures, listing)
+        if partial.done:
+            print(f"concept-icd: {partial.done} of {len(notes)} notes are coded already", file=sys.stderr)
+        # Notes are scored together as in a run that was not stopped, so that the same bits come out.
+        start = partial.done - partial.done % BATCH
+        results = coder.code_batch(notes[start:], top_concepts=args.concepts)
+        for number, result in enumerate(track(results, total=len(notes) - start, label="coding"), start):
+            if number < partial.done:
+                continue
+            found = with_evidence(coder, notes[number], result) if args.evidence else result
+            record = found.to_dict()
             record["codes"] = record["codes"][: args.top]
-            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+            partial.add(record)
+        partial.finish(args.out)
     print(f"{len(notes)} notes coded: {args.out}", file=sys.stderr)
     return 1 if failures else 0
+
+
+def _made_by(args: argparse.Namespace, coder: ConceptCoder, notes: Sequence[Note]) -> dict[str, Any]:
+    """What decides the predictions, and nothing of the notes but their hash."""
+    from dataclasses import asdict
+
+    from concept_icd.artifacts import hash_of
+
+    options = {"top": args.top, "concepts": args.concepts, "evidence": args.evidence}
+    return {"coder": dict(coder.versions), "notes": hash_of([asdict(note) for note in notes]), "options": options}
+
+
+def _require_own_listing(path: Path) -> None:
+    """The list of failures takes the place of an earlier one, and of nothing else."""
+    from concept_icd.artifacts import loads, require_no_input, writing
+
+    if not require_no_input(path, own=True).exists():
+        return
+    try:
+        with writing(path), path.open("rb") as file:
+            first = loads(file.readline() or b"{}")
+    except ValueError:
+        first = None
+    if not isinstance(first, dict) or not first.keys() <= {"place", "note_id", "reason"}:
+        raise InputError(f"{path}, where unreadable notes are listed, is something else; name another --out")
 
 
 def _list_failures(failures: Sequence[Failure], path: Path) -> None:
@@ -147,7 +203,7 @@ def _list_failures(failures: Sequence[Failure], path: Path) -> None:
         with writing(path):
             path.unlink(missing_ok=True)
         return
-    with new_file(path) as staging, staging.open("w", encoding="utf-8") as file:
+    with new_file(path, own=True) as staging, staging.open("w", encoding="utf-8") as file:
         for failure in failures:
             record = {"place": failure.place, "note_id": failure.note_id, "reason": failure.reason}
             file.write(json.dumps(record, ensure_ascii=False) + "\n")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 HELP = "rank the codes of stays from their drugs, by a network that `study medications` trained"
 EXAMPLE = "concept-icd code-stays --model runs/medications/multitask/fold-0 --stays runs/new --out runs/codes.parquet"
+INPUTS = ("model", "stays")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Writes the file and says what the network did not know."""
+    from concept_icd.artifacts import require_no_input
+
+    require_no_input(args.out)  # before any work
     from concept_icd.errors import InputError
     from concept_icd.models.medications.folder import load_stays
     from concept_icd.models.medications.model import MedicationModel, device_of

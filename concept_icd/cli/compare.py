@@ -16,6 +16,7 @@ EXAMPLE = (
     "concept-icd compare ours=runs/ours ltr-icd=runs/ltr-icd/predictions.jsonl "
     "--gold runs/ordered --out runs/comparison"
 )
+INPUTS = ("runs", "gold", "codes", "train_counts")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Reads, measures, writes and prints."""
+    from concept_icd.artifacts import require_replaceable
     from concept_icd.corpora.files import printable
     from concept_icd.corpora.reading import say
     from concept_icd.report import write_comparison
@@ -61,8 +63,7 @@ def run(args: argparse.Namespace) -> int:
 
     if args.draws < 0:
         raise InputError(f"--draws {args.draws} is below 0; 0 gives no intervals")
-    if Path(args.out).exists() and not args.overwrite:
-        raise InputError(f"{args.out} exists already; name another folder or pass --overwrite")
+    require_replaceable(args.out, "compare", overwrite=args.overwrite)
     runs = find_runs(args.runs)
     chosen = read_codes(args.codes) if args.codes else None
     gold = read_gold(args.gold, chosen or (), args.split)

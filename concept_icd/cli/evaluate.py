@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 HELP = "score predictions of any model against gold codes: results.json and report.html"
 EXAMPLE = "concept-icd evaluate --predictions predictions.jsonl --gold gold.jsonl --out runs/evaluated"
+INPUTS = ("predictions", "gold", "threshold_from", "codes", "train_counts")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -144,12 +145,13 @@ def run(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> None:
     """What can be told before the long reading."""
+    from concept_icd.artifacts import require_replaceable
+
     if args.threshold is not None and not 0 <= args.threshold <= 1:
         raise InputError(f"--threshold {args.threshold:g} is no probability; name one between 0 and 1")
     if args.draws < 0:
         raise InputError(f"--draws {args.draws} is below 0; 0 gives no intervals")
-    if Path(args.out).exists() and not args.overwrite:
-        raise InputError(f"{args.out} exists already; name another folder or pass --overwrite")
+    require_replaceable(args.out, "evaluate", overwrite=args.overwrite)
 
 
 def _label_set(

@@ -9,6 +9,7 @@ from concept_icd.records import VIEWS
 
 HELP = "fit a coder (aggregator, calibration, threshold, ranker) on out-of-fold scores"
 EXAMPLE = "concept-icd fit --corpus runs/corpus --scores runs/scores --out runs/coder"
+INPUTS = ("corpus", "scores", "model", "adapter", "tabular", "index", "drug_strategy")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,8 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Fits and saves."""
     import time
-    from pathlib import Path
 
+    from concept_icd.artifacts import require_replaceable
     from concept_icd.corpora import load_corpus
     from concept_icd.errors import InputError
     from concept_icd.heads.fitting import HeadOptions
@@ -63,8 +64,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--folds {args.folds}: at least 2 are needed")
     if (args.tabular or args.index) and "terms" not in args.views:
         raise InputError("--tabular and --index are read for --views terms: name it, or leave them out")
-    if Path(args.out).exists() and not args.overwrite:
-        raise InputError(f"{args.out} exists already; name another folder or pass --overwrite")
+    require_replaceable(args.out, "fit", overwrite=args.overwrite)
     corpus = load_corpus(args.corpus)
     options = HeadOptions(
         args.features, args.calibration, args.at_least_one, args.folds, args.seed, args.order, args.dependencies

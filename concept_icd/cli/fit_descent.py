@@ -6,6 +6,7 @@ import argparse
 
 HELP = "fit which concepts a note is asked about, where there are too many to ask them all"
 EXAMPLE = "concept-icd fit-descent --corpus runs/corpus --scores runs/scores --budget 300 --out runs/descent-300.json"
+INPUTS = ("corpus", "scores")
 
 #: Codes of the retriever, by dev notes of CodiEsp (benchmarks/descent.py).
 RETRIEVED = 40
@@ -34,6 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Fits, cross-validates and saves."""
+    from concept_icd.artifacts import require_no_input
+
+    require_no_input(args.out)  # before any work
     from dataclasses import replace
     from pathlib import Path
 

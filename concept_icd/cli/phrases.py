@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 HELP = "collect clinical phrases of codes (NCHS lists, phrase files, a local LLM) and check them against notes"
 EXAMPLE = "concept-icd phrases --codes codes.txt --tabular Dtab12.zip --index Dindex12.zip --out phrases.json"
+INPUTS = ("codes", "tabular", "index", "file", "corpus", "propose")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Collects, checks, writes."""
+    from concept_icd.artifacts import require_no_input
+
+    require_no_input(args.out)  # before any work
     from concept_icd.errors import InputError
     from concept_icd.nchs import inclusion_phrases, index_phrases
     from concept_icd.ontology import load_ontology

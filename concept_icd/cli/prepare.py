@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 HELP = "read a corpus (JSON lines, tables, text, CMC 2007, CodiEsp, MIMIC-III) into a folder of notes, codes and splits"
 EXAMPLE = "concept-icd prepare synthetic --notes 200 --seed 0 --out runs/synthetic"
+INPUTS = ("path", "codiesp_dir", "maps_dir", "mimic_dir", "splits_dir", "omop_dir", "vocabulary_dir")
 
 SOURCES = {
     "cmc2007": "the XML file, or the folder with train.xml and test_without_codes.xml, of the CMC 2007 challenge",
@@ -78,6 +79,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Reads the whole corpus, then writes the folder; the first note that cannot be read is an InputError."""
+    from concept_icd.artifacts import require_replaceable
+
+    if args.overwrite:  # before the long reading
+        stage = "prepare medications" if args.source == "medications" else "prepare"
+        require_replaceable(args.out, stage, overwrite=True)
     if args.source == "mimic3":
         return _run_mimic3(args)
     if args.source == "codiesp":

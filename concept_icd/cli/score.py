@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 HELP = "score every concept of every note with a tuning run's adapters, each note by one that did not see it"
 EXAMPLE = "concept-icd score --corpus runs/corpus --tuned runs/tuned --out runs/scores"
+INPUTS = ("corpus", "tuned", "codes", "descent")
 
 #: Failures that are printed; all of them stand in failures.json.
 _TOLD = 20

@@ -6,7 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
-from concept_icd.cli.code import DEFAULT_CODER
+from concept_icd.cli.code import add_coder_arguments, load_coder
 from concept_icd.cli.corpus_options import add_format, columns_of
 from concept_icd.errors import InputError, MissingExtraError
 
@@ -15,6 +15,8 @@ EXAMPLE = "concept-icd serve --notes notes.jsonl"
 #: A note is some hundred short steps: threads that sleep between them take twice as long. A service with nothing to do
 #: uses no processor all the same.
 THREADS_SPIN = True
+#: uvicorn answers what is under way first.
+ENDS_BY_SIGNAL = True
 #: Names a record without showing its password in the list of processes.
 RECORD_VARIABLE = "CONCEPT_ICD_RECORD"
 DEFAULT_RECORD = "sqlite:///runs/desk/record.sqlite"
@@ -25,9 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     notes = "a corpus file or folder for the worklist (default: the sample notes of the package)"
     parser.add_argument("--notes", type=Path, metavar="CORPUS", help=notes)
     add_format(parser, "the notes")
-    which = "the coder: a folder, or the name of one in the package (default: %(default)s)"
-    parser.add_argument("--coder", type=Path, default=DEFAULT_CODER, help=which)
-    parser.add_argument("--model", help="where the coder's base model is now, if it has moved")
+    add_coder_arguments(parser)
     record = f"database of the decisions, SQLite or PostgreSQL (default: ${RECORD_VARIABLE}, or {DEFAULT_RECORD})"
     parser.add_argument("--record", metavar="URL", help=record)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
@@ -67,14 +67,13 @@ def run(args: argparse.Namespace) -> int:
     )
     require_token_beyond_loopback(settings)
 
-    from concept_icd.coder import ConceptCoder
     from concept_icd.desk.desk import Desk
     from concept_icd.desk.record.store import Record
     from concept_icd.desk.server import serve
     from concept_icd.desk.worklist import read_worklist
 
     worklist = read_worklist(args.notes, args.format, settings.limits.note_characters, columns_of(args))
-    coder = ConceptCoder.from_pretrained(args.coder, model=args.model)
+    coder = load_coder(args)
     record = Record.open(
         args.record or os.environ.get(RECORD_VARIABLE) or DEFAULT_RECORD, settings.limits.record_seconds
     )

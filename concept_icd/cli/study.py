@@ -8,6 +8,7 @@ from pathlib import Path
 
 HELP = "run a study: every strategy for codes from medications, beside the dummy, with its analyses and a report"
 EXAMPLE = "concept-icd study medications --stays runs/stays --strategies multitask per-level --out runs/medications"
+INPUTS = ("stays", "strategies")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -12,25 +12,25 @@ here: they are counted, not carried. The corpus itself is not part of this packa
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from concept_icd.artifacts import loads
 from concept_icd.corpora.equivalence_maps import EquivalenceMaps
 from concept_icd.corpora.files import read_bytes
 from concept_icd.corpora.reading import decode, flaw
 from concept_icd.errors import InputError
-from concept_icd.records import CodedNote, Note
+from concept_icd.records import CodedNote, Note, OneLine
 
 SPLITS = ("train", "dev", "test")
 #: The name under which the corpus' coders stand in `CodedNote.annotations`.
 CODERS = "CODIESP"
 
 
-@dataclass(frozen=True)
-class Case:
+@dataclass(frozen=True, repr=False)
+class Case(OneLine):
     """A case as published: codes in lower case, dotted, as listed, without repeats."""
 
     case_id: str
@@ -102,7 +102,7 @@ def _lines_of(folder: Path, split: str) -> Path | None:
 def _from_lines(path: Path, split: str) -> Iterator[Case]:
     for number, line in enumerate(_text_of(path).splitlines(), 1):
         try:
-            row: dict[str, Any] = json.loads(line)
+            row: dict[str, Any] = loads(line)
             codes = [tuple(dict.fromkeys(map(str.lower, row[field]))) for field in ("dx", "proc")]
             yield Case(row["id"], split, row["text_en"], *codes)
         except (ValueError, KeyError, TypeError) as error:

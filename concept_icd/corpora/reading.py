@@ -12,12 +12,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from concept_icd.errors import InputError
-from concept_icd.records import CodedNote
+from concept_icd.records import CodedNote, OneLine
 from concept_icd.text.normalization import normalize
 
 
-@dataclass(frozen=True)
-class Failure:
+@dataclass(frozen=True, repr=False)
+class Failure(OneLine):
     """A note that could not be read.
 
     Attributes:

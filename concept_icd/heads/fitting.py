@@ -23,7 +23,7 @@ from typing import Any, Literal
 import numpy as np
 from scipy.sparse import csr_array
 
-from concept_icd.artifacts import hash_of, read_json, sha256, write_json, writing
+from concept_icd.artifacts import hash_of, read_json, require_finite, sha256, write_json, writing
 from concept_icd.errors import InputError
 from concept_icd.folds import group_folds
 from concept_icd.heads.aggregator import Aggregator, Strength, fit_aggregator, fit_aggregators
@@ -41,6 +41,7 @@ from concept_icd.heads.reading import ReadingDepth, fit_reading
 from concept_icd.heads.shared_model import BLOCK, ScoreStatistics
 from concept_icd.heads.threshold import Threshold, choose_threshold
 from concept_icd.progress import track
+from concept_icd.records import OneLine
 
 #: 2: the weights are sparse. 3: the order may be a learned one. 4: how far to read is fitted.
 FORMAT = 4
@@ -76,8 +77,8 @@ class HeadOptions:
     dependencies: Literal["none", "combinations"] = "none"
 
 
-@dataclass(frozen=True, eq=False)
-class Heads:
+@dataclass(frozen=True, eq=False, repr=False)
+class Heads(OneLine):
     """Aggregator, calibration, threshold, ranker and reading depth of one code set.
 
     Attributes:
@@ -152,7 +153,6 @@ class Heads:
         weights = Path(folder) / "heads.safetensors"
         with writing(weights):
             save_file(self._tensors(), weights)
-            weights.chmod(0o644)  # safetensors writes for the owner alone
         write_json(Path(folder) / "heads.json", {**self._settings(), "sha256": sha256(weights)})
 
     def _tensors(self) -> dict[str, np.ndarray]:
@@ -198,6 +198,8 @@ class Heads:
             if sha256(weights) != settings["sha256"]:
                 raise InputError(f"{weights} is damaged (its checksum is not the one in heads.json): fit it again")
             tensors = load_file(weights)
+            require_finite(weights, tensors)
+            require_finite(path, {name: part for name, part in settings.items() if name != "cross_validation"})
             codes, concepts = tuple(settings["codes"]), settings["concepts"]
             size = len(codes), concepts
             if [tensors[name].shape for name in ("mean", "scale", "bias")] != [size[1:], size[1:], size[:1]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from concept_icd.artifacts import writing
+from concept_icd.artifacts import loads, require_finite, writing
 from concept_icd.errors import InputError
 
 
@@ -85,6 +85,7 @@ class PairTable:
         try:
             with safe_open(path, framework="numpy") as file:
                 about, keys, values = file.metadata() or {}, file.get_tensor("keys"), file.get_tensor("values")
-            return cls(tuple(json.loads(about["names"])), tuple(json.loads(about["shape"])), keys, values)
+            require_finite(path, values)
+            return cls(tuple(loads(about["names"])), tuple(loads(about["shape"])), keys, values)
         except (OSError, SafetensorError, KeyError, ValueError) as error:
             raise InputError(f"{path} is missing or holds no features of notes") from error

@@ -26,6 +26,7 @@ from concept_icd.mimic3.labels import (
     stay_counts,
 )
 from concept_icd.mimic3.tasks import Task
+from concept_icd.records import OneLine
 
 if TYPE_CHECKING:
     import duckdb
@@ -36,8 +37,8 @@ FREQUENT, CLEAN = 50, 10
 Labels = Mapping[str, tuple[str, ...]]
 
 
-@dataclass(frozen=True)
-class Gold:
+@dataclass(frozen=True, repr=False)
+class Gold(OneLine):
     """The labels of a task.
 
     Attributes:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from concept_icd.errors import InputError
 from concept_icd.mimic3.dates import date_of, require_dates
 from concept_icd.mimic3.tables import Table, Tables, load, require_ids
-from concept_icd.records import sex_of
+from concept_icd.records import OneLine, sex_of
 
 if TYPE_CHECKING:
     import duckdb
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 OLDEST = 89
 
 
-@dataclass(frozen=True)
-class Stay:
+@dataclass(frozen=True, repr=False)
+class Stay(OneLine):
     """An admission.
 
     Attributes:

@@ -81,7 +81,7 @@ def write_synthetic_mimic3(
         InputError: `out` exists, too few or too many stays, fewer note rows than there are summaries.
     """
     patients = draw_patients(stays, seed)
-    with new_folder(out, overwrite=overwrite) as folder, ExitStack() as stack:
+    with new_folder(out, "synth", overwrite=overwrite) as folder, ExitStack() as stack:
         tables = {
             name: stack.enter_context(
                 TableFile(folder, name, compress=compress, upper_case=upper_case, seed=seed, mix=MIX.get(name, 0))

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from concept_icd.artifacts import writing
+from concept_icd.artifacts import private_folder, writing
 from concept_icd.errors import InputError, MissingExtraError
 from concept_icd.mimic3.table_bytes import AGAIN, MEGABYTE, checked_hash, header_line, pieces
 from concept_icd.progress import progress_bar
@@ -126,7 +126,7 @@ def database(memory: int, beside: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     import duckdb
 
     with writing(beside):
-        beside.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(beside.parent)
         folder = Path(tempfile.mkdtemp(prefix=f".{beside.name}-duckdb-", dir=beside.parent))
     try:
         with duckdb.connect(folder / "tables.duckdb") as connection:

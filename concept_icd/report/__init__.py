@@ -29,7 +29,7 @@ def write_report(
         InputError: `folder` exists and `overwrite` is False, or it cannot be written.
     """
     plain = results.to_dict()
-    with new_folder(folder, overwrite=overwrite) as staging:
+    with new_folder(folder, "evaluate", overwrite=overwrite) as staging:
         write_json(staging / "results.json", plain)
         (staging / "report.html").write_text(render_page(plain, title), encoding="utf-8")
     return Path(folder) / "report.html"
@@ -45,7 +45,7 @@ def write_comparison(found: SideBySide, folder: str | Path, *, title: str, overw
         InputError: `folder` exists and `overwrite` is False, or it cannot be written.
     """
     as_json = found.to_dict()
-    with new_folder(folder, overwrite=overwrite) as staging:
+    with new_folder(folder, "compare", overwrite=overwrite) as staging:
         write_json(staging / "compare.json", as_json)
         (staging / "compare.html").write_text(render_comparison(as_json, title), encoding="utf-8")
     return Path(folder) / "compare.html"

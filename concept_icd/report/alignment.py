@@ -13,13 +13,13 @@ from concept_icd.errors import InputError
 from concept_icd.gold import gold_places
 from concept_icd.heads.reading import TARGETS, stops
 from concept_icd.metrics.inputs import Bools, Floats, Ints
-from concept_icd.records import Kind
+from concept_icd.records import Kind, OneLine
 from concept_icd.report.depth import Stops
 from concept_icd.report.reading import Gold, Predictions, kind_of
 
 
-@dataclass(frozen=True)
-class Matrices:
+@dataclass(frozen=True, repr=False)
+class Matrices(OneLine):
     """Predictions and gold of the same notes over the same codes.
 
     Attributes:

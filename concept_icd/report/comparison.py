@@ -31,7 +31,7 @@ from concept_icd.metrics.intervals import (
 )
 from concept_icd.metrics.order import Codes
 from concept_icd.progress import progress_bar
-from concept_icd.records import Kind
+from concept_icd.records import Kind, OneLine
 from concept_icd.report.depth import Stops, report_depth
 from concept_icd.report.order import FREQUENCY, bounds, frequencies, report_order
 from concept_icd.report.results import KS, LONG, plain
@@ -48,8 +48,8 @@ COMPARED = (
 )
 
 
-@dataclass(frozen=True, eq=False)
-class System:
+@dataclass(frozen=True, eq=False, repr=False)
+class System(OneLine):
     """What one system says of the notes, over the common label set.
 
     Attributes:
@@ -68,8 +68,8 @@ class System:
     reading: Mapping[float, Stops] | None = None
 
 
-@dataclass(frozen=True)
-class GoldLabels:
+@dataclass(frozen=True, repr=False)
+class GoldLabels(OneLine):
     """The notes and codes that all systems are measured on.
 
     Attributes:
@@ -89,8 +89,8 @@ class GoldLabels:
     train_counts: Mapping[str, int] | None = None
 
 
-@dataclass(frozen=True)
-class SideBySide:
+@dataclass(frozen=True, repr=False)
+class SideBySide(OneLine):
     """What `compare.json` holds.
 
     Attributes:

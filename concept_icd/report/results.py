@@ -24,7 +24,7 @@ from concept_icd.metrics.rank_errors import RECALLS, note_rank_errors
 from concept_icd.metrics.ranking import note_ranking
 from concept_icd.metrics.ranks import gold_ranks
 from concept_icd.progress import progress_bar
-from concept_icd.records import Kind
+from concept_icd.records import Kind, OneLine
 from concept_icd.report.definitions import DEFINITIONS
 from concept_icd.report.depth import Stops, report_depth
 from concept_icd.report.order import bounds, frequencies, report_order
@@ -46,8 +46,8 @@ IN_SAMPLE = (
 LONG = 10**9
 
 
-@dataclass(frozen=True)
-class Results:
+@dataclass(frozen=True, repr=False)
+class Results(OneLine):
     """What `results.json` holds.
 
     Attributes:

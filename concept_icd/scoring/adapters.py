@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from concept_icd.artifacts import read_json, read_manifest
+from concept_icd.artifacts import read_manifest, read_record
 from concept_icd.concepts import ConceptSet
 from concept_icd.errors import InputError
 from concept_icd.model_reference import ModelReference, members_of
 from concept_icd.prompts import PromptTemplate, checked_note_text
-from concept_icd.records import Note, require_notes
+from concept_icd.records import Note, OneLine, require_notes
 from concept_icd.scoring.engines import Engine
 from concept_icd.scoring.scorer import QuestionPlan
 from concept_icd.scoring.specs import Kind, ScorerSpec
@@ -72,8 +72,8 @@ def score_corpus(
     )
 
 
-@dataclass(frozen=True)
-class Scoring:
+@dataclass(frozen=True, repr=False)
+class Scoring(OneLine):
     """Who scores what: by the name of its adapter, each scorer and its notes.
 
     Attributes:
@@ -166,6 +166,6 @@ def adapters_of(notes: Sequence[Note], tuned: str | Path) -> list[str | None]:
     The final adapter scores every note that is not a training note.
     """
     seen = set(read_manifest(tuned, "finetune")["seen"])
-    blind: dict[str, str] = read_json(Path(tuned) / FOLDS)
+    blind = read_record(Path(tuned) / FOLDS)
     names = [(note.note_id, blind.get(note.note_id, ADAPTER)) for note in notes]
     return [None if name == ADAPTER and note_id in seen else name for note_id, name in names]

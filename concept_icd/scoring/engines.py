@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from concept_icd.errors import InputError
-from concept_icd.records import Concept, Note
+from concept_icd.records import Concept, Note, OneLine
 from concept_icd.scoring.scorer import QuestionPlan, Scorer
 from concept_icd.scoring.scores import NoteFailure, NoteScores
 
@@ -23,8 +23,8 @@ Record: TypeAlias = NoteScores | NoteFailure
 _HARMLESS = Note("harmless", "Cough and fever.")
 
 
-@dataclass(frozen=True)
-class Shard:
+@dataclass(frozen=True, repr=False)
+class Shard(OneLine):
     """Notes that are scored together, in this order and by one scorer, so that the same bits come out of like machines.
 
     Attributes:

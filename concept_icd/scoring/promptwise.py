@@ -16,13 +16,13 @@ import numpy as np
 
 from concept_icd.errors import InputError
 from concept_icd.prompts import EncodedNote, PromptTemplate, TokenizedPrompt
-from concept_icd.records import Concept, Note, require_notes
+from concept_icd.records import Concept, Note, OneLine, require_notes
 from concept_icd.scoring.scorer import QuestionPlan, Rounds, Scorer, next_round
 from concept_icd.scoring.scores import NoteFailure, NoteScores
 
 
-@dataclass(frozen=True)
-class Asked:
+@dataclass(frozen=True, repr=False)
+class Asked(OneLine):
     """Questions to one note, as token ids: the prompts are `note + question`."""
 
     note: tuple[int, ...]
@@ -34,8 +34,8 @@ class Asked:
         return [[*self.note, *question] for question in self.questions]
 
 
-@dataclass(frozen=True)
-class Answered:
+@dataclass(frozen=True, repr=False)
+class Answered(OneLine):
     """The scores of some questions to a note, float32, and how many prompt tokens an engine had computed before."""
 
     logits: np.ndarray

@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from concept_icd.records import OneLine
+
 if TYPE_CHECKING:
     import numpy as np
     from scipy.sparse import csr_array
 
 
-@dataclass(frozen=True, eq=False)
-class NoteScores:
+@dataclass(frozen=True, eq=False, repr=False)
+class NoteScores(OneLine):
     """Scores of one note.
 
     Attributes:
@@ -30,16 +32,16 @@ class NoteScores:
     reused: int = 0
 
 
-@dataclass(frozen=True)
-class NoteFailure:
+@dataclass(frozen=True, repr=False)
+class NoteFailure(OneLine):
     """A note that could not be scored, and why, in one sentence without its text."""
 
     note_id: str
     reason: str
 
 
-@dataclass(frozen=True, eq=False)
-class ConceptScores:
+@dataclass(frozen=True, eq=False, repr=False)
+class ConceptScores(OneLine):
     """Scores of `notes x concepts`.
 
     Attributes:

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from concept_icd.artifacts import loads
 from concept_icd.errors import InputError, did_you_mean
 from concept_icd.model_reference import ADAPTER_FILES, QUESTION_TOKENS, ModelReference
 from concept_icd.prompts import PromptTemplate, TokenizedPrompt
@@ -195,7 +196,7 @@ class Server:
             try:
                 request = urllib.request.Request(self.url + path, data, headers)
                 with self._opener.open(request, timeout=self.timeout) as response:
-                    return json.loads(response.read())
+                    return loads(response.read())
             except urllib.error.HTTPError as error:
                 reason = f"it answers {error.code}"
                 if error.code != 429 and error.code < 500:

@@ -7,7 +7,6 @@ same arithmetic in float32 as theirs (RMSNorm, rotary positions, grouped attenti
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from concept_icd.artifacts import loads
 from concept_icd.model_reference import ADAPTER_FILES
 
 #: Bytes of weights beyond which torch is worth its start.
@@ -231,7 +231,7 @@ def _add_adapter(weights: dict[str, np.ndarray], folder: Path) -> bool:
 def read_settings(path: Path) -> dict[str, Any]:
     """The content of a file, or nothing where it cannot be read: what is wrong with it is for the full loader."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

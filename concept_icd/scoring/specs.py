@@ -8,17 +8,50 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from concept_icd.errors import InputError
 from concept_icd.model_reference import members_of
+from concept_icd.prompts import NOTE_TEXTS, PromptTemplate
+from concept_icd.records import OneLine
 
 if TYPE_CHECKING:
-    from concept_icd.prompts import PromptTemplate
     from concept_icd.scoring.scorer import Scorer
 
 #: In this process with transformers, or a small model with NumPy; in vLLM's engine, or in a vLLM server somewhere.
 Kind = Literal["packed", "light", "vllm", "server"]
 
+#: What a coder's folder may say of the scorer of its fit: its kind, how notes are read, and nothing else.
+_SETTINGS: Mapping[str, Callable[[Any], bool]] = {
+    "scorer": lambda value: value in ("packed", "light", "vllm", "server"),
+    "max_length": lambda value: value is None or (type(value) is int and value > 0),
+    "note_text": lambda value: value in NOTE_TEXTS,
+    "load_in_4bit": lambda value: value is None or type(value) is bool,
+    "dtype": lambda value: value in (None, "float32", "bfloat16", "float16"),
+}
 
-@dataclass(frozen=True)
-class ScorerSpec:
+
+def checked_settings(settings: Any) -> dict[str, Any]:
+    """Settings of a scorer that are data: a fixed list, with neither an address nor an option that could run code.
+
+    Raises:
+        InputError: one of them is none of these, or has another kind of value.
+    """
+    if not isinstance(settings, Mapping):
+        raise InputError("the scorer's settings are no JSON object")
+    for name, value in settings.items():
+        if name not in _SETTINGS:
+            raise InputError(
+                f"the scorer's setting {name!r} is none that a coder keeps ({', '.join(_SETTINGS)}); who "
+                "codes names it: `with_scorer`, or options of the command line"
+            )
+        try:
+            sound = _SETTINGS[name](value)
+        except TypeError:  # a list or an object
+            sound = False
+        if not sound:
+            raise InputError(f"the scorer's setting {name!r} has a value that it cannot have")
+    return dict(settings)
+
+
+@dataclass(frozen=True, repr=False)
+class ScorerSpec(OneLine):
     """What makes one scorer: an adapter on a base model, or several whose scores are averaged.
 
     Attributes:

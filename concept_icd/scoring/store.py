@@ -31,8 +31,10 @@ import pyarrow.compute as pc
 from concept_icd.artifacts import (
     MANIFEST,
     hash_of,
+    private_folder,
     read_json,
     read_manifest,
+    require_own,
     write_json,
     write_manifest,
     writing,
@@ -42,7 +44,7 @@ from concept_icd.corpora.reading import flaw
 from concept_icd.errors import InputError
 from concept_icd.progress import TokenRates, progress_bar
 from concept_icd.prompts import PromptTemplate
-from concept_icd.records import Note
+from concept_icd.records import Note, OneLine
 from concept_icd.scoring.engines import Engine, LocalEngine, Record, Shard
 from concept_icd.scoring.scorer import QuestionPlan, Scorer
 from concept_icd.scoring.scores import ConceptScores, NoteFailure, NoteScores
@@ -52,11 +54,12 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 CONCEPTS, PROMPT = "concepts.json", "prompt.yaml"
+_AGAIN = "run the same `concept-icd score` again, it scores only what is damaged"
 _SETTINGS, _FAILURES, _FILL, _LOCK = "scoring.json", "failures.json", "fill.json", ".lock"
 
 
-@dataclass(frozen=True)
-class Job:
+@dataclass(frozen=True, repr=False)
+class Job(OneLine):
     """Notes, and what makes the one scorer for them; it is called only when some of them are missing.
 
     Ray needs a `ScorerSpec` for it; in this process any function does.
@@ -114,7 +117,7 @@ def fill_store(
             else:
                 failures |= failures_of(table)
                 cut += pc.count(table.column("truncated")).as_py()
-        if not missing and (folder / MANIFEST).is_file():
+        if not missing and _is_complete(folder, settings, len(shards), failures):
             return False
         left = sum(len(shard.notes) for shard in missing)
         with progress_bar(total, "scoring", done=total - left) as bar:
@@ -154,25 +157,33 @@ def load_scores(folder: str | Path) -> ConceptScores:
     folder = Path(folder)
     if not (folder / MANIFEST).is_file() and (folder / _SETTINGS).is_file():
         raise InputError(f"{folder} is not complete; run the same `concept-icd score` again, it goes on where it was")
-    manifest = read_manifest(folder, "score")
-    settings: dict[str, Any] = manifest["config"]
+    try:
+        manifest = read_manifest(folder, "score")
+        settings: dict[str, Any] = manifest["config"]
+        count, found = manifest["shards"], len(list((folder / "shards").glob("*.parquet")))
+        fill = read_json(folder / _FILL) if settings["plan"] else None
+        if type(count) is not int or count < found or not {"concepts", "out_of_fold"} <= settings.keys():
+            raise InputError(f"{folder / MANIFEST} does not fit the {found} shards beside it")
+    except (InputError, KeyError) as error:
+        raise InputError(f"{error}: {_AGAIN}") from error
     shards = []
-    for number in range(manifest["shards"]):
+    for number in range(count):
         path = shard_path(folder, number)
         if (shard := read_shard(path, number, hash_of(settings))) is None:
-            again = "run the same `concept-icd score` again, it scores only what is damaged"
-            raise InputError(f"{path} is missing or damaged: {again}")
+            raise InputError(f"{path} is missing or damaged: {_AGAIN}")
         shards.append(shard)
     table = pa.concat_tables(shards) if shards else SCHEMA.empty_table()
     table = table.filter(pc.is_null(table.column("failure"))).sort_by("note_id")
     if not len(table):
         raise InputError(f"{folder} holds no scored note")
     asked = [None if row.values is None else row.values.to_numpy() for row in table.column("asked")]
-    fill = read_json(folder / _FILL) if settings["plan"] else None
-    logits = np.empty((len(table), len(fill or table.column("logits")[0])), dtype=np.float32)
-    logits[:] = np.float32(fill or 0)
-    for row, (columns, scores) in enumerate(zip(asked, table.column("logits"), strict=True)):
-        logits[row, slice(None) if columns is None else columns] = scores.values.to_numpy()
+    try:
+        logits = np.empty((len(table), len(fill or table.column("logits")[0])), dtype=np.float32)
+        logits[:] = np.float32(fill or 0)
+        for row, (columns, scores) in enumerate(zip(asked, table.column("logits"), strict=True)):
+            logits[row, slice(None) if columns is None else columns] = scores.values.to_numpy()
+    except (ValueError, TypeError, IndexError) as error:
+        raise InputError(f"{folder / _FILL} does not fit the shards: {_AGAIN}") from error
     return ConceptScores(
         note_ids=tuple(table.column("note_id").to_pylist()),
         concept_hash=settings["concepts"],
@@ -183,9 +194,21 @@ def load_scores(folder: str | Path) -> ConceptScores:
     )
 
 
+def _is_complete(folder: Path, settings: Mapping[str, Any], shards: int, failures: Mapping[str, str]) -> bool:
+    """Whether what is written last says the same as the shards; a kill or a bad disk can leave it otherwise."""
+    try:
+        manifest = read_manifest(folder, "score")
+        said = {name: manifest.get("config", {}).get(name) for name in settings}
+        return (manifest["shards"], said, read_failures(folder)) == (shards, dict(settings), dict(failures))
+    except InputError:
+        return False
+
+
 def read_failures(folder: str | Path) -> dict[str, str]:
     """Note id -> reason, of the notes that could not be scored."""
-    failures: dict[str, str] = read_json(Path(folder) / _FAILURES)
+    failures = read_json(Path(folder) / _FAILURES)
+    if not isinstance(failures, dict):
+        raise InputError(f"{Path(folder) / _FAILURES} is damaged: {_AGAIN}")
     return failures
 
 
@@ -219,10 +242,11 @@ def _locked(folder: Path) -> Iterator[None]:
     """
     import fcntl
 
+    require_own(folder, (_SETTINGS, _LOCK))
     new = not folder.exists()
     with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / _LOCK).open("a")
+        private_folder(folder)
+        file = open(os.open(folder / _LOCK, os.O_CREAT | os.O_WRONLY, 0o600), "a")  # noqa: SIM115
     with file:
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -243,13 +267,23 @@ def _locked(folder: Path) -> Iterator[None]:
 def _begin(folder: Path, settings: Mapping[str, Any]) -> None:
     """Records the settings, or checks that a store which holds scores has the same; clears what a kill left behind."""
     record = folder / _SETTINGS
-    earlier = read_json(record) if record.is_file() else {}
-    changed = [key for key in settings if earlier.get(key) != settings[key]]
-    if changed and (_holds_scores(folder) or (folder / MANIFEST).is_file()):
-        raise InputError(f"{folder} was begun with other settings ({', '.join(changed)}); name another folder")
+    try:
+        earlier = read_json(record)
+    except InputError:
+        earlier = None
+    if isinstance(earlier, dict):
+        changed = [key for key in settings if earlier.get(key) != settings[key]]
+        if changed and (_holds_scores(folder) or (folder / MANIFEST).is_file()):
+            raise InputError(f"{folder} was begun with other settings ({', '.join(changed)}); name another folder")
+    else:  # missing or damaged: the shards themselves know what they are of
+        changed, identity, shards = [*settings], hash_of(settings), sorted((folder / "shards").glob("*.parquet"))
+        if shards and all(read_shard(path, number, identity) is None for number, path in enumerate(shards)):
+            raise InputError(f"{record} is damaged, and the shards are of other settings; name another folder")
     if changed:
         write_json(record, dict(settings))
-    for leftover in (*folder.glob(".*-*"), *(folder / "shards").glob(".*-*")):
+    own = (_SETTINGS, CONCEPTS, PROMPT, _FILL, _FAILURES, MANIFEST)
+    begun = [file for name in own for file in folder.glob(f".{name}-*")]
+    for leftover in (*begun, *(folder / "shards").glob(".*.parquet-*")):
         leftover.unlink()
 
 

@@ -22,7 +22,7 @@ import torch
 
 from concept_icd.artifacts import hash_of
 from concept_icd.errors import InputError, MissingExtraError
-from concept_icd.model_reference import ModelReference, resolve
+from concept_icd.model_reference import ModelReference, require_safetensors, resolve
 from concept_icd.prompts import PromptTemplate, TokenizedPrompt, checked_note_text
 from concept_icd.question_tokens import QuestionTokens
 from concept_icd.scoring.memory import is_out_of_memory
@@ -89,6 +89,7 @@ class VllmScorer(PromptScorer):
             MissingExtraError: vLLM is not installed.
         """
         checked_note_text(note_text)  # before minutes of loading
+        require_safetensors(model)
         lora = lora_options(model, adapter) if adapter is not None else {}
         questions = QuestionTokens.load(adapter) if adapter is not None else None
         learned, ids = None, None
@@ -109,6 +110,7 @@ class VllmScorer(PromptScorer):
             "seed": 0,
             "disable_log_stats": True,
             "use_tqdm_on_load": False,
+            "trust_remote_code": False,
         }
         if on_cpu:
             # The CPU caches blocks of 128 tokens by default, and compiles for a minute what runs for seconds.
@@ -116,8 +118,7 @@ class VllmScorer(PromptScorer):
             options |= {"kv_cache_memory_bytes": int(CPU_CACHE_GIB * 2**30)}
         else:
             options |= {"gpu_memory_utilization": gpu_memory_utilization}
-        if load_in_4bit:
-            options |= {"quantization": "bitsandbytes"}
+        options |= {"quantization": "bitsandbytes"} if load_in_4bit else {"load_format": "safetensors"}
         options |= lora
         if learned is not None:
             options |= {"enable_prompt_embeds": True}

@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from concept_icd.errors import InputError
-from concept_icd.model_reference import ADAPTER_FILES, resolve
+from concept_icd.model_reference import ADAPTER_FILES, require_plain_adapter, resolve
 from concept_icd.question_tokens import QuestionTokens
 
 #: What vLLM allows as the largest rank of an engine's adapters.
@@ -31,9 +31,7 @@ def lora_options(model: str | Path, adapter: str | Path) -> dict[str, Any]:
         InputError: no adapter, one of another base model, or one that vLLM cannot serve as PEFT would.
     """
     adapter = Path(adapter)
-    for file in ADAPTER_FILES:
-        if not (adapter / file).is_file():
-            raise InputError(f"{adapter} is not a LoRA adapter: it has no {file}")
+    require_plain_adapter(adapter)
     try:
         with safe_open(adapter / ADAPTER_FILES[1], framework="pt") as content:
             shapes = {name: tuple(content.get_slice(name).get_shape()) for name in content.keys()}  # noqa: SIM118
@@ -91,7 +89,7 @@ def _skeleton(model: str | Path) -> Any:
     """The base model without weights."""
     import transformers
 
-    config = transformers.AutoConfig.from_pretrained(resolve(model))
+    config = transformers.AutoConfig.from_pretrained(resolve(model), trust_remote_code=False)
     config.quantization_config = None  # sizes are wanted, not weights
     with torch.device("meta"):
         return transformers.AutoModelForCausalLM.from_config(config)

@@ -22,10 +22,11 @@ import numpy as np
 from accelerate import PartialState
 
 from concept_icd.artifacts import (
+    MANIFEST,
     begun_folder,
     new_folder,
-    read_json,
     read_manifest,
+    read_record,
     sha256,
     write_json,
     write_manifest,
@@ -71,7 +72,7 @@ def finetune(options: Options) -> Path:
     concepts, prompt = concepts_of(arguments, notes, corpus.aliases), PromptTemplate.load(arguments.prompt)
     folds = _folds(notes, arguments, training.seed)
     corpus_hash = sha256(Path(arguments.corpus) / "notes.parquet")
-    with begun_folder(out, lambda: _holds_work(out)):
+    with begun_folder(out, lambda: _holds_work(out), (MANIFEST, FOLDS)):
         on_main(lambda: _begin(out, options, concepts, prompt, folds, corpus_hash))
         on_main(lambda: begin_publishing(training))
         for name, kept_out in _adapters(folds):
@@ -182,7 +183,7 @@ def tune_adapter(
     weights = trainer.accelerator.get_state_dict(trainer.model)
     if trainer.accelerator.is_main_process:
         tuned = trainer.accelerator.unwrap_model(trainer.model)
-        with new_folder(out, overwrite=True) as staging:
+        with new_folder(out) as staging:
             tuned.save_pretrained(str(staging), state_dict=weights, safe_serialization=True)
             (staging / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
             if learned := trainer.question_tokens(weights):
@@ -291,16 +292,16 @@ def _begin(
     made_of = {"corpus": corpus_hash, "concepts": concepts.hash, "prompt": prompt.hash, "base model": base}
     record = out / "run.json"
     if record.is_file():
-        earlier = read_json(record)
+        earlier = read_record(record)
         changed = changed_options(earlier["config"], options)
         changed += [f"the {key} itself" for key in made_of if earlier["made_of"].get(key) != made_of[key]]
         if changed and _holds_work(out):
             raise InputError(f"{out} was begun with other options ({', '.join(changed)}); name another folder")
         if not changed:
             return
+    write_json(out / FOLDS, folds)  # first: no other stage writes a file of this name
     concepts.save(out / CONCEPTS)
     prompt.save(out / PROMPT)
-    write_json(out / FOLDS, folds)
     write_json(record, {"config": config, "made_of": made_of})
 
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from concept_icd.artifacts import private_files
 from concept_icd.errors import InputError
 from concept_icd.resources import shipped_yaml
 
@@ -22,7 +23,8 @@ def run_launched(name: str, work: Callable[[], object]) -> int:
     tells = os.environ.get("RANK", "0") == "0"
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in concept_icd.cli.main
     try:
-        out = work()
+        with private_files():
+            out = work()
     except InputError as error:
         if tells:
             print(f"{name}: {error}", file=sys.stderr)

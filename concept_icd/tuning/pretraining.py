@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from concept_icd.artifacts import read_json
+from concept_icd.artifacts import read_record
 from concept_icd.base_model import load_model
 from concept_icd.errors import InputError
 from concept_icd.llm.packed_pass import accept_packing
@@ -184,7 +184,7 @@ class Pretraining:
         self.optimizers = new_optimizers(self.model, self.options.learning_rate, self.options.weight_decay)
 
     def _resume(self) -> None:
-        state = read_json(self.checkpoint / STATE)
+        state = read_record(self.checkpoint / STATE)
         if state["options"] != asdict(self.options):
             raise InputError(f"{self.checkpoint} belongs to a run with other options; name another --out")
         self.step, self.tokens, self.seconds = state["step"], state["tokens"], state["seconds"]

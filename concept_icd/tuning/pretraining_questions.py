@@ -12,6 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from concept_icd.records import OneLine
 from concept_icd.tuning.pretraining_notes import Mention, Status, compose_note
 from concept_icd.tuning.pretraining_terms import CodeTerms
 from concept_icd.tuning.pretraining_text import OpenText, Topic, sentences
@@ -31,8 +32,8 @@ _DOUBT = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class QuestionedNote:
+@dataclass(frozen=True, repr=False)
+class QuestionedNote(OneLine):
     """A note and questions about it.
 
     Attributes:

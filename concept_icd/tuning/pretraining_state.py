@@ -84,7 +84,7 @@ def save_state(
         for optimizer in optimizers
         for key, value in optimizer.state.get(parameter, {}).items()
     }
-    with new_folder(folder, overwrite=True) as staging:
+    with new_folder(folder, "model", overwrite=True) as staging:
         model.save_pretrained(staging)
         tokenizer.save_pretrained(staging)
         save_file(moments, staging / MOMENTS)
@@ -107,7 +107,7 @@ def load_moments(folder: Path, model: Any, optimizers: Sequence[torch.optim.Opti
 
 def save_model(folder: str | Path, model: Any, tokenizer: Any) -> None:
     """The finished model as a loadable folder, weights in float16 (loaders ask for float32)."""
-    with new_folder(folder, overwrite=True) as staging:
+    with new_folder(folder, "model", overwrite=True) as staging:
         half = model.__class__(model.config).to(torch.float16)
         half.load_state_dict(model.state_dict())
         half.save_pretrained(staging)

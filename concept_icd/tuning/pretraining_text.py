@@ -18,22 +18,23 @@ from typing import Any
 
 from concept_icd.corpora import read_cmc2007, synthetic
 from concept_icd.errors import InputError
+from concept_icd.records import OneLine
 from concept_icd.text.normalization import normalize
 from concept_icd.wordings import words_of
 
 _SENTENCE_END = re.compile(r"(?<=[.?!])\s+(?=[A-Z0-9])")
 
 
-@dataclass(frozen=True)
-class Topic:
+@dataclass(frozen=True, repr=False)
+class Topic(OneLine):
     """A condition with all its names, the preferred one first, and passages about it."""
 
     names: tuple[str, ...]
     passages: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class OpenText:
+@dataclass(frozen=True, repr=False)
+class OpenText(OneLine):
     """What was read.
 
     Attributes:

@@ -5,7 +5,6 @@ It knows transformers' Trainer, nothing of models or notes.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from transformers import TrainerCallback
 
+from concept_icd.artifacts import loads
 from concept_icd.errors import InputError
 from concept_icd.progress import ProgressBar
 
@@ -57,7 +57,7 @@ def last_checkpoint(folder: Path) -> str | None:
     found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
     for path in reversed(found):
         try:
-            json.loads((path / "trainer_state.json").read_text())
+            loads((path / "trainer_state.json").read_text())
             return str(path)
         except (OSError, ValueError):
             if PartialState().is_main_process:

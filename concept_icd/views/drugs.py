@@ -25,11 +25,11 @@ from concept_icd.models.medications.records import Stays
 from concept_icd.models.medications.strategy import Strategy
 from concept_icd.models.medications.targets import indicator, roll_up
 from concept_icd.ontology import load_ontology
-from concept_icd.records import CodedNote, Level, Note
+from concept_icd.records import CodedNote, Level, Note, OneLine
 
 
-@dataclass(frozen=True, eq=False)
-class DrugView:
+@dataclass(frozen=True, eq=False, repr=False)
+class DrugView(OneLine):
     """A trained network over the codes of a coder.
 
     Attributes:

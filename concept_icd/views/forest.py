@@ -61,6 +61,28 @@ class Forest:
             np.array(ensemble, np.int32),
         )
 
+    def check(self, features: int, ensembles: int) -> None:
+        """Looks whether numbers that were read from a file are trees: every note ends in a leaf.
+
+        Raises:
+            ValueError: they are not.
+        """
+        place = np.arange(len(self.asks))
+        leaf, sizes = self.asks < 0, {len(array) for array in (self.without, self.having, self.value)}
+        below = np.minimum(self.without, self.having)
+        sound = (
+            sizes == {len(place)}
+            and len(self.roots) == len(self.ensemble) > 0
+            and self.asks.max() < features
+            and (np.where(leaf, below == place, below > place)).all()
+            and max(self.without.max(), self.having.max(), self.roots.max()) < len(place)
+            and self.roots.min() >= 0
+            and (np.diff(self.ensemble, prepend=0) >= 0).all()
+            and self.ensemble[-1] < ensembles
+        )
+        if not sound:
+            raise ValueError("the numbers are no trees")
+
     @property
     def features(self) -> np.ndarray:
         """Those that a node asks for, rising."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
+from concept_icd.records import OneLine
 from concept_icd.text.folding import fold
 
 _HEADING = re.compile(r"^[ \t]*([A-Za-z][A-Za-z /&-]{1,40}):", re.MULTILINE)
@@ -31,8 +32,8 @@ _WORD = re.compile(r"[a-z0-9/]+")
 Status = Literal["+", "?", "-"]
 
 
-@dataclass(frozen=True)
-class Clause:
+@dataclass(frozen=True, repr=False)
+class Clause(OneLine):
     """A clause of a note.
 
     Attributes:

@@ -19,11 +19,11 @@ from pathlib import Path
 
 import numpy as np
 
-from concept_icd.artifacts import hash_of, read_json, write_json
+from concept_icd.artifacts import hash_of, read_json, require_finite, write_json
 from concept_icd.concepts import ConceptSet, node_text
 from concept_icd.errors import InputError
 from concept_icd.ontology import Ontology, load_ontology
-from concept_icd.records import CodedNote, Level, Note
+from concept_icd.records import CodedNote, Level, Note, OneLine
 from concept_icd.text.folding import fold
 from concept_icd.title_search import placed_stems, stems
 from concept_icd.views.tagged_words import Status, clauses
@@ -37,8 +37,8 @@ SECTION_SHARE = 0.05
 OUTSIDE = -1
 
 
-@dataclass(frozen=True, eq=False)
-class TermView:
+@dataclass(frozen=True, eq=False, repr=False)
+class TermView(OneLine):
     """Fitted terms.
 
     Attributes:
@@ -98,6 +98,7 @@ class TermView:
             inside = {term: columns[code] for term, code in record["terms"].items()}
             terms = {tuple(term.split()): column for term, column in (outside | inside).items()}
             weights, bias = (np.array(record[name], dtype=np.float64) for name in ("weights", "bias"))
+            require_finite(folder / FILE, [weights, bias])
             view = cls(codes, terms, tuple(record["sections"]), weights, bias)
             if len(view.weights) != _width(view.sections) or len(view.bias) != len(codes):
                 raise ValueError("numbers are missing")

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from concept_icd.artifacts import hash_of, read_json, sha256, write_json, writing
+from concept_icd.artifacts import hash_of, read_json, require_finite, sha256, write_json, writing
 from concept_icd.concepts import ConceptSet
 from concept_icd.errors import InputError, MissingExtraError
 from concept_icd.progress import track
-from concept_icd.records import CodedNote, Level, Note
+from concept_icd.records import CodedNote, Level, Note, OneLine
 from concept_icd.views.forest import Forest
 from concept_icd.views.tagged_words import tagged_words
 
@@ -50,8 +50,8 @@ TREES: dict[str, Any] = {
 }
 
 
-@dataclass(frozen=True, eq=False)
-class WordView:
+@dataclass(frozen=True, eq=False, repr=False)
+class WordView(OneLine):
     """Fitted trees.
 
     Attributes:
@@ -87,7 +87,6 @@ class WordView:
 
         with writing(folder / NUMBERS):
             save_file(self._numbers(), folder / NUMBERS)
-            (folder / NUMBERS).chmod(0o644)
         write_json(folder / FILE, {"codes": self.codes, "sha256": sha256(folder / NUMBERS)})
 
     @classmethod
@@ -105,8 +104,11 @@ class WordView:
             if record["sha256"] != sha256(folder / NUMBERS):
                 raise KeyError(NUMBERS)
             numbers = load_file(folder / NUMBERS)
-            return cls(tuple(record["codes"]), numbers.pop("features"), Forest(**numbers))
-        except (KeyError, TypeError, OSError, SafetensorError) as error:
+            require_finite(folder / NUMBERS, numbers)
+            view = cls(tuple(record["codes"]), numbers.pop("features"), Forest(**numbers))
+            view.forest.check(len(view.features), len(view.codes))
+            return view
+        except (KeyError, TypeError, ValueError, OSError, SafetensorError) as error:
             raise InputError(f"{folder}: {FILE} or {NUMBERS} is missing or damaged: fit the coder again") from error
 
     def _numbers(self) -> dict[str, np.ndarray]:

@@ -136,7 +136,7 @@ def test_bad_notes_are_listed_and_the_others_coded(coder, tmp_path, capsys):
     assert SECRET not in err + json.dumps(failures)
     # A second run over a mended corpus leaves no stale list.
     write_corpus(corpus, line("good"))
-    assert main(["code", "--corpus", str(corpus), "--out", str(out), "--coder", coder]) == 0
+    assert main(["code", "--corpus", str(corpus), "--out", str(out), "--overwrite", "--coder", coder]) == 0
     assert not Path(f"{out}.failures.jsonl").exists()
 
 

@@ -202,5 +202,15 @@ def test_an_existing_folder_stays_as_it_is(tmp_path):
     with pytest.raises(InputError, match="exists already"):
         write_synthetic_mimic3(tmp_path / "m", 60)
     assert (tmp_path / "m/mine.txt").read_text() == "mine"
-    write_synthetic_mimic3(tmp_path / "m", 60, overwrite=True)
-    assert not (tmp_path / "m/mine.txt").exists()
+    with pytest.raises(InputError, match="no folder that this command wrote"):
+        write_synthetic_mimic3(tmp_path / "m", 60, overwrite=True)
+    assert (tmp_path / "m/mine.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_what_was_invented_is_invented_anew(tmp_path, compress):
+    write_synthetic_mimic3(tmp_path / "m", 60, compress=compress)
+    write_synthetic_mimic3(tmp_path / "m", 61, compress=compress, overwrite=True)
+    (tmp_path / "m/README.txt").write_text("Real tables.")
+    with pytest.raises(InputError, match="no folder that this command wrote"):
+        write_synthetic_mimic3(tmp_path / "m", 60, overwrite=True)

@@ -344,3 +344,60 @@ def test_a_full_disk_is_one_sentence_and_what_is_scored_stays(small_disk):
     assert len(load_scores(small_disk / "s")) == 100
     assert len(Given.asked) - done == 100 - 20 * len(kept)
     assert read_json(small_disk / "s" / "failures.json") == {}
+
+
+MANIFESTS = {
+    "cut short": lambda text: text[:200],
+    "empty": lambda _: "",
+    "a list": lambda _: "[]",
+    "too deep": lambda _: "[" * 200_000,
+    "fewer shards": lambda text: text.replace('"shards": 8', '"shards": 1'),
+    "other settings": lambda text: text.replace('"model": "llama"', '"model": "other"'),
+    "no config": lambda text: text.replace('"config"', '"confing"'),
+    "another stage": lambda text: text.replace('"score"', '"prepare"'),
+}
+
+
+@pytest.mark.parametrize("damage", MANIFESTS.values(), ids=MANIFESTS)
+def test_the_same_command_mends_a_manifest(copy, llama, damage):
+    manifest = copy / "manifest.json"
+    manifest.write_text(damage(manifest.read_text()))
+    with pytest.raises(InputError):  # in one sentence, with what mends it
+        load_scores(copy)
+    shards = {path: path.stat().st_mtime_ns for path in shards_of(copy)}
+    assert fill(copy, llama)
+    assert {path: path.stat().st_mtime_ns for path in shards_of(copy)} == shards
+    assert len(load_scores(copy)) == 60
+    assert not fill(copy, llama)
+
+
+@pytest.mark.parametrize("name", ["scoring.json", "failures.json"])
+@pytest.mark.parametrize("text", ["", "[]", '{"a":', "[" * 200_000, None])
+def test_the_same_command_mends_settings_and_failures(copy, llama, name, text):
+    (copy / name).unlink() if text is None else (copy / name).write_text(text)
+    before = read_json(copy / "manifest.json")["config"]
+    fill(copy, llama)
+    assert read_json(copy / "scoring.json") == before
+    assert read_failures(copy) == {}
+    assert len(load_scores(copy)) == 60
+
+
+def test_damaged_settings_do_not_let_other_scores_in(copy, llama):
+    (copy / "scoring.json").write_text("[]")
+    with pytest.raises(InputError, match="the shards are of other settings"):
+        fill(copy, llama, other=True)
+    assert len(shards_of(copy)) == 8
+
+
+def test_a_folder_of_something_else_is_no_store(llama, tmp_path):
+    for name in (".mine-1", "thesis.txt"):
+        (tmp_path / name).write_text("mine")
+    with pytest.raises(InputError, match="did not write"):
+        fill(tmp_path, llama)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".mine-1", "thesis.txt"]
+
+
+def test_a_store_is_its_users_alone(whole):
+    modes = {path.stat().st_mode & 0o777 for path in whole.rglob("*") if path.is_file()}
+    assert modes == {0o600}
+    assert {path.stat().st_mode & 0o777 for path in (whole, whole / "shards")} == {0o700}

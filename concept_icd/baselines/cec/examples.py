@@ -17,7 +17,7 @@ from concept_icd.baselines.cec.phrases import all_phrases
 from concept_icd.baselines.cec.prompts import CodePrompt, read_sections
 from concept_icd.errors import InputError
 from concept_icd.prompts import TokenizedPrompt
-from concept_icd.records import CodedNote
+from concept_icd.records import CodedNote, OneLine
 
 #: Of stage 2's training prompts: codes that a note has not, asked a note; phrases of the code and of others, asked a
 #: prompt.
@@ -26,8 +26,8 @@ WRONG_CODES, OWN, OTHERS = 2, 5, 3
 IGNORED = -100
 
 
-@dataclass(frozen=True)
-class ConceptQuestion:
+@dataclass(frozen=True, repr=False)
+class ConceptQuestion(OneLine):
     """A training question of stage 1."""
 
     note: CodedNote
@@ -35,8 +35,8 @@ class ConceptQuestion:
     answer: bool
 
 
-@dataclass(frozen=True)
-class CodeQuestion:
+@dataclass(frozen=True, repr=False)
+class CodeQuestion(OneLine):
     """A training question of stage 2. answers: (phrase, whether its code is gold)."""
 
     note: CodedNote

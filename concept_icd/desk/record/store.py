@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, func, insert, s
 from sqlalchemy.engine import Row, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError
 
+from concept_icd.artifacts import private_folder
 from concept_icd.desk.record.events import Conflict, Event, NewEvent, now
 from concept_icd.desk.record.tables import EVENTS
 from concept_icd.errors import InputError
@@ -71,8 +73,14 @@ class Record:
             parsed = parsed.set(drivername="postgresql+psycopg")
         name = parsed.render_as_string(hide_password=True)
         try:
-            if parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:"):
-                Path(str(parsed.database)).parent.mkdir(parents=True, exist_ok=True)
+            if (
+                parsed.get_backend_name() == "sqlite"
+                and parsed.database not in (None, "", ":memory:")
+                and not parsed.query
+            ):
+                private_folder(Path(str(parsed.database)).parent)
+                # SQLite gives its -wal and -shm the mode of the file itself.
+                os.close(os.open(str(parsed.database), os.O_CREAT | os.O_RDWR, 0o600))
             if parsed.get_backend_name() not in ("sqlite", "postgresql"):
                 raise InputError(f"the record {name} is neither SQLite nor PostgreSQL")
             engine = create_engine(parsed, pool_pre_ping=True, hide_parameters=True, pool_size=16, max_overflow=32)

@@ -9,14 +9,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-
-from concept_icd.base_model import bar_on_terminal
+from concept_icd.base_model import INERT, UNREADABLE, bar_on_terminal
 from concept_icd.errors import InputError
+from concept_icd.model_reference import require_safetensors
 from concept_icd.models.ltr_icd.config import ModelOptions
 
 #: Model types whose decoder this is written for.
 T5 = ("t5", "mt5")
+#: Entries of a configuration that are none of the network's shape: code to fetch, or kernels of a hub.
+_NOT_SHAPES = ("auto_map", "attn_implementation", "_attn_implementation", "quantization_config", "custom_pipelines")
 
 
 def load_backbone(base: str, *, ranking: bool) -> tuple[Any, Any, dict[str, Any], Any]:
@@ -28,15 +29,16 @@ def load_backbone(base: str, *, ranking: bool) -> tuple[Any, Any, dict[str, Any]
     import transformers
 
     try:
-        config = transformers.AutoConfig.from_pretrained(base)
-        tokenizer = transformers.AutoTokenizer.from_pretrained(base)
+        require_safetensors(base)
+        config = transformers.AutoConfig.from_pretrained(base, **INERT)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(base, **INERT)
         if ranking and config.model_type not in T5:
             raise InputError(f"the base model {base!r} is a {config.model_type}, LTR-ICD needs a T5: name one, or set "
                              "ranking to false for PLM-ICD's classifier")  # fmt: skip
         kind = _model_class(config.model_type)
         with bar_on_terminal(base):
-            model = kind.from_pretrained(base, use_safetensors=True, dtype="float32")
-    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
+            model = kind.from_pretrained(base, use_safetensors=True, dtype="float32", **INERT)
+    except UNREADABLE as error:
         reason = " ".join(str(error).split()).split(". ")[0][:300].rstrip(".")
         raise InputError(f"cannot load the base model {base!r} from safetensors: {reason}") from error
     return *_parts(model, ranking), config.to_dict(), tokenizer
@@ -46,7 +48,7 @@ def random_backbone(config: Mapping[str, Any], *, ranking: bool) -> tuple[Any, A
     """Encoder and decoder (None without ranking) of a configuration, with random weights."""
     import transformers
 
-    rest = {name: value for name, value in config.items() if name != "model_type"}
+    rest = {name: value for name, value in config.items() if name not in ("model_type", *_NOT_SHAPES)}
     backbone = transformers.AutoConfig.for_model(config["model_type"], **rest)
     kind = _model_class(backbone.model_type)
     auto = kind in (transformers.AutoModel,)

@@ -10,6 +10,7 @@ from typing import Any
 
 from concept_icd.artifacts import read_json
 from concept_icd.errors import InputError, did_you_mean
+from concept_icd.records import OneLine
 
 #: In config.json, so that another package's folder, or another version's, is known as such.
 SYSTEM, FORMAT = "ltr-icd", 1
@@ -148,8 +149,8 @@ class ModelOptions:
         return "plm-icd" if released else "label-attention"
 
 
-@dataclass(frozen=True)
-class LtrIcdConfig:
+@dataclass(frozen=True, repr=False)
+class LtrIcdConfig(OneLine):
     """config.json: options, label set, the backbone's own configuration, and the threshold once it is chosen.
 
     Attributes:

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, linear, logsigmoid, pad
 
-from concept_icd.artifacts import write_json
+from concept_icd.artifacts import require_finite, write_json
 from concept_icd.errors import InputError
 from concept_icd.heads.threshold import Threshold
 from concept_icd.models.ltr_icd.config import LtrIcdConfig
@@ -168,7 +168,9 @@ class LtrIcd(nn.Module):
         config = LtrIcdConfig.load(Path(folder) / CONFIG)
         model = cls(config, *random_backbone(config.backbone, ranking=config.options.ranking))
         try:
-            model.load_state_dict(load_file(str(Path(folder) / WEIGHTS)))
+            weights = load_file(str(Path(folder) / WEIGHTS))
+            require_finite(Path(folder) / WEIGHTS, weights)
+            model.load_state_dict(weights)
         except (OSError, SafetensorError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise InputError(f"the weights in {folder} are missing or do not fit its config.json: {reason}") from error

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from concept_icd.artifacts import new_file
+from concept_icd.base_model import INERT, UNREADABLE
 from concept_icd.baselines.predictions import kinds_of, prediction_line, versions_of
 from concept_icd.errors import InputError
 from concept_icd.model_reference import fingerprint_of
@@ -19,11 +20,11 @@ from concept_icd.models.ltr_icd.merging import merge
 from concept_icd.models.ltr_icd.model import LtrIcd
 from concept_icd.ontology import load_ontology
 from concept_icd.progress import track
-from concept_icd.records import CodingResult, Note, RankedCode, require_notes
+from concept_icd.records import CodingResult, Note, OneLine, RankedCode, require_notes
 
 
-@dataclass(frozen=True)
-class NotePrediction:
+@dataclass(frozen=True, repr=False)
+class NotePrediction(OneLine):
     """What the model says of one note; columns are those of `LtrIcdConfig.codes`.
 
     Attributes:
@@ -78,8 +79,8 @@ def load(folder: Path, device: str | None = None) -> tuple[LtrIcd, NoteEncoder]:
 
     model = LtrIcd.from_pretrained(folder, device)
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(str(folder))
-    except (OSError, ValueError, KeyError) as error:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(str(folder), **INERT)
+    except UNREADABLE as error:
         raise InputError(f"the tokenizer in {folder} is missing or damaged: train again") from error
     options = model.settings.options
     return model, NoteEncoder(tokenizer, options.max_tokens, options.text)

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator, PartialState
 
-from concept_icd.artifacts import begun_folder, new_folder, sha256, write_json, write_manifest, writing
+from concept_icd.artifacts import MANIFEST, begun_folder, new_folder, sha256, write_json, write_manifest, writing
 from concept_icd.baselines.corpus import labels_of, training_notes
 from concept_icd.baselines.options import TrainingOptions
 from concept_icd.baselines.predictions import PREDICTIONS
@@ -65,7 +65,7 @@ def train(options: Options) -> Path:
     if held_out and not any(code in labels for note in held_out for code in note.codes):
         raise InputError("no note that is held out for the threshold has a code of the label set: hold out more")
     corpus_hash = sha256(Path(choices.corpus) / "notes.parquet")
-    with begun_folder(out, lambda: _holds_work(out)):
+    with begun_folder(out, lambda: _holds_work(out), (MANIFEST, RUN, "base")):
         on_main(lambda: _begin(out, options, notes, corpus_hash))
         if not (out / MODEL / CONFIG).is_file():
             base = str(out / "base") if model.base == "tiny" else model.base
@@ -200,7 +200,7 @@ def _begin(out: Path, options: Options, notes: Sequence[CodedNote], corpus_hash:
         return
     if model.base == "tiny":
         torch.manual_seed(options[2].seed)
-        with new_folder(out / "base", overwrite=True) as staging:
+        with new_folder(out / "base", "model", overwrite=True) as staging:
             make_tiny(staging, (note.note.text for note in notes), model)
     write_json(out / RUN, {"config": config, "made_of": made_of})
 

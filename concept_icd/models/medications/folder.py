@@ -13,6 +13,7 @@ from scipy.sparse import csr_array
 from concept_icd.artifacts import new_folder, read_manifest, sha256, write_manifest
 from concept_icd.errors import InputError
 from concept_icd.models.medications.records import Stays, Targets
+from concept_icd.records import OneLine
 
 STAGE = "prepare medications"
 MATRICES, STAYS, INPUTS, NODES = "matrices.safetensors", "stays.parquet", "inputs.parquet", "nodes.parquet"
@@ -20,8 +21,8 @@ MATRICES, STAYS, INPUTS, NODES = "matrices.safetensors", "stays.parquet", "input
 FORMAT_VERSION = 2
 
 
-@dataclass(frozen=True, eq=False)
-class PreparedStays:
+@dataclass(frozen=True, eq=False, repr=False)
+class PreparedStays(OneLine):
     """What a prepared folder holds; stays and targets are row for row."""
 
     stays: Stays
@@ -78,7 +79,7 @@ def save_stays(
         "gold.ends": gold.indptr.astype(np.int64),
         "gold.columns": gold.indices.astype(np.int32),
     }
-    with new_folder(folder, overwrite=overwrite) as staging:
+    with new_folder(folder, STAGE, overwrite=overwrite) as staging:
         for name, columns in tables.items():
             pq.write_table(pa.table(columns), staging / name)
         save_file(matrices, staging / MATRICES)

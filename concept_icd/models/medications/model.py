@@ -17,12 +17,13 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from concept_icd.artifacts import read_json, sha256, write_json, writing
+from concept_icd.artifacts import read_json, require_finite, sha256, write_json, writing
 from concept_icd.errors import InputError
 from concept_icd.models.medications.hierarchy import Tree
 from concept_icd.models.medications.network import MedicationNetwork
 from concept_icd.models.medications.records import Stays, Targets
 from concept_icd.models.medications.strategy import Strategy
+from concept_icd.records import OneLine
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -53,8 +54,8 @@ class Part:
     network: MedicationNetwork
 
 
-@dataclass(frozen=True, eq=False)
-class MedicationModel:
+@dataclass(frozen=True, eq=False, repr=False)
+class MedicationModel(OneLine):
     """See the module.
 
     Attributes:
@@ -138,6 +139,7 @@ class MedicationModel:
             if sha256(folder / WEIGHTS) != settings["weights_sha256"]:
                 raise InputError(f"{folder / WEIGHTS} is damaged or another model's: train it again")
             tensors = load_file(folder / WEIGHTS)
+            require_finite(folder, [tensors, settings["thresholds"]])
             nodes, names = tuple(settings["nodes"]), tuple(settings["inputs"])
             parts = []
             for k, own in enumerate(settings["networks"]):
@@ -156,7 +158,7 @@ class MedicationModel:
                 rest=tensors["rest"].numpy(),
                 thresholds=dict(settings["thresholds"]),
             )
-        except (OSError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
             told = f"{folder} holds no medication network that can be read ({type(error).__name__}): train it again"
             raise InputError(told) from error
 

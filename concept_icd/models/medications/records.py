@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from concept_icd.records import OneLine
+
 if TYPE_CHECKING:
     import numpy as np
     from scipy.sparse import csr_array
@@ -12,8 +14,8 @@ if TYPE_CHECKING:
     from concept_icd.records import Level
 
 
-@dataclass(frozen=True, eq=False)
-class Stays:
+@dataclass(frozen=True, eq=False, repr=False)
+class Stays(OneLine):
     """Stays as the network reads them (Marcou et al. 2024, "Data").
 
     Attributes:
@@ -31,8 +33,8 @@ class Stays:
     wards: tuple[str | None, ...]
 
 
-@dataclass(frozen=True, eq=False)
-class Targets:
+@dataclass(frozen=True, eq=False, repr=False)
+class Targets(OneLine):
     """The diagnosis codes of the same stays, rolled up the tree.
 
     Attributes:

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from concept_icd.artifacts import hash_of
+from concept_icd.artifacts import hash_of, private_folder
 from concept_icd.errors import InputError
 from concept_icd.models.medications.records import Stays, Targets
 from concept_icd.models.medications.strategy import Strategy
@@ -160,7 +160,7 @@ class _Log:
 
     def __init__(self, path: Path, told: dict[str, Any]) -> None:
         self.path, self.figures = path, dict[str, float]()
-        path.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(path.parent)
         lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.is_file() else []  # the last one was cut off
         if lines and json.loads(lines[0]) != told:
             raise InputError(f"{path} holds a search of other stays or options: name another folder")

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from concept_icd.artifacts import MANIFEST, hash_of, read_json, read_manifest, write_json
+from concept_icd.artifacts import MANIFEST, hash_of, read_json, read_manifest, require_own, write_json
 from concept_icd.errors import InputError
 from concept_icd.models.medications.analyses import frequency_bands, mean_over_draws
 from concept_icd.models.medications.figures import node_sets
@@ -67,6 +67,7 @@ def run_study(
         InputError: `out` belongs to a study of other stays, folds or options, or what training says.
     """
     out = Path(out)
+    require_own(out, (DUMMY,))
     parts = {name: [part.tolist() for part in (fold.train, fold.dev, fold.test)] for name, fold in folds.items()}
     sets = node_sets(targets, kept)
     asked = {

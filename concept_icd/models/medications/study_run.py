@@ -69,7 +69,7 @@ def run_once(
     start, processor, seed = time.monotonic(), time.process_time(), config["seed"]
     trained: dict[str, Any] = {"train_seconds": 0.0, "train_processor_seconds": 0.0, "epochs": 0, "dev_figures": {}}
     dev_gold, gold = targets.gold[fold.dev].toarray(), targets.gold[fold.test].toarray()
-    with new_folder(folder, overwrite=True) as staging:
+    with new_folder(folder, "study", overwrite=True) as staging:
         if strategy is None:
             frequency = frequencies(targets.gold[fold.train])
             dev, test = (np.tile(frequency, (len(rows), 1)) for rows in (fold.dev, fold.test))

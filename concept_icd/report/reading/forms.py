@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from concept_icd.errors import InputError
 from concept_icd.metrics.inputs import Bools, Floats, Ints
-from concept_icd.records import CodedNote
+from concept_icd.records import CodedNote, OneLine
 
 
-@dataclass(frozen=True)
-class Predictions:
+@dataclass(frozen=True, repr=False)
+class Predictions(OneLine):
     """Predictions of notes over the codes that they name.
 
     Attributes:
@@ -38,8 +38,8 @@ class Predictions:
     versions: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
-@dataclass(frozen=True)
-class Gold:
+@dataclass(frozen=True, repr=False)
+class Gold(OneLine):
     """Gold codes.
 
     Attributes:
