@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -62,14 +62,20 @@ class Partial:
         with writing(path):
             private_folder(path.parent)
             file = open(os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600), "r+b")  # noqa: SIM115
-        with file:
-            try:
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise InputError(f"another process is writing {path}; wait until it has ended, or stop it") from error
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.close()
+            raise InputError(f"another process is writing {path}; wait until it has ended, or stop it") from error
+        try:
             with writing(path):
                 done = _begin(path, file, notes, {"kind": _KIND, **made_by})
             yield cls(path, file, done)
+        finally:
+            with suppress(OSError):  # a full disk was told where it was met; what is whole stays
+                file.close()
+            if path.is_file() and not path.stat().st_size:
+                path.unlink()
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Keeps the next note's result; it is in the file when this returns."""

@@ -270,7 +270,8 @@ def test_a_full_disk_is_one_line_and_nothing_half_written(stages, small_disk, ca
     line = told(capsys).lower()
     assert "no space left" in line
     assert line.count("cannot write") == 1
-    assert [path.name for path in small_disk.iterdir()] == ["ballast"]
+    kept = {"p.jsonl.partial"} if words.startswith("code") and spare else set()  # whole notes, to go on from
+    assert {path.name for path in small_disk.iterdir()} == {"ballast"} | kept
 
 
 @pytest.mark.slow

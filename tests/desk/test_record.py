@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 import threading
 from pathlib import Path
@@ -214,3 +215,16 @@ def test_a_postgresql_that_stands_still_is_given_up(postgresql: str) -> None:
     add(record, 1, "accept")
     assert [event.action for event in record.events("r1")] == ["suggest", "accept"]
     record.close()
+
+
+def test_a_record_in_a_file_is_its_users_alone(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        record = Record.open(f"sqlite:///{tmp_path}/new/record.sqlite")
+        add(record, 0, "suggest")
+        modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "new").iterdir()}
+        record.close()
+    finally:
+        os.umask(before)
+    assert modes == dict.fromkeys(("record.sqlite", "record.sqlite-wal", "record.sqlite-shm"), 0o600)
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700

@@ -106,3 +106,24 @@ def test_what_does_not_fit_is_missing_with_a_way_out(tmp_path: Path) -> None:
     assert [finding.state for finding in fit(memory_bytes=20e9)] == ["missing"]
     assert "--out" in str(fit(disk=1e18)[0].mend)
     assert [finding.state for finding in fit(seconds=60 * 86_400)] == ["warning"]
+
+
+def test_ray_without_a_token_is_warned_of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+
+    def warned() -> bool:
+        found = [finding for finding in examine_packages(()) if "Ray has no token" in finding.text]
+        assert all("ray get-auth-token --generate" in str(finding.mend) for finding in found)
+        return bool(found)
+
+    assert not warned()  # Ray is not here
+    install(tmp_path, "ray", "2.60.0")
+    assert warned()
+    (tmp_path / "home" / ".ray").mkdir(parents=True)
+    (tmp_path / "home" / ".ray" / "auth_token").write_text("token")
+    assert not warned()
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    assert warned()
