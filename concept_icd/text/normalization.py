@@ -34,6 +34,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from concept_icd.records import OneLine
 from concept_icd.text.divided_words import LINE_HYPHEN, line_hyphens
 
 _LINE_END = "[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]"
@@ -121,8 +122,8 @@ class _Edits:
         return self.before_end[at] + max(0, place - self.end[at])
 
 
-@dataclass(frozen=True)
-class NormalizedText:
+@dataclass(frozen=True, repr=False)
+class NormalizedText(OneLine):
     """A text as it is read.
 
     Attributes:
