@@ -141,6 +141,18 @@ def test_evaluation(tmp_path):
 
 
 @pytest.mark.slow
+def test_interval_coverage(tmp_path):
+    result = run("interval_coverage.py", "--samples", 2, "--draws", 8, out=tmp_path / "coverage.json")
+    for name, kind in result["kinds"].items():
+        found = kind["ways"]["jackknife"]
+        assert len(found) == 22, name
+        assert all(row["holds_the_figure"] == 1 for row in found.values()), name
+        assert not [figure for figure in found if figure.startswith("ece")]
+    sparse = result["kinds"]["2,000 codes, most in one or two notes"]["first_sample"]
+    assert sparse["codes_with_one_gold_note"] > sparse["codes_with_gold"] / 3
+
+
+@pytest.mark.slow
 def test_prepare_mimic3(tmp_path):
     pytest.importorskip("duckdb")
     result = run("prepare_mimic3.py", "--stays", 120, "--note-rows", 500, out=tmp_path / "prepare.json")
