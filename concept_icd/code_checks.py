@@ -87,7 +87,8 @@ def not_billable(counts: Mapping[str, int], ontology: Ontology, what: str, label
     """One sentence on the codes that the ontology knows and no claim may bear, or None; see `never_had`."""
     known = (code for code in counts if code not in labels and ontology.had(code))
     others = {code: counts[code] for code in known if not _billable(code, ontology)}
-    return _sentence(others, counts, ontology, f"{what} are no billable codes of {_title(ontology)}")
+    found = _sentence(others, counts, ontology, f"{what} are no billable codes of {_title(ontology)}")
+    return found and f"{found}; they may be an older edition's or inner nodes, or a number took their zeros"
 
 
 def _sentence(found: Mapping[str, int], counts: Mapping[str, int], ontology: Ontology, what: str) -> str | None:

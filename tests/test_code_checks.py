@@ -19,6 +19,7 @@ from concept_icd.ontology import load_ontology
 from concept_icd.report.reading import read_codes, read_gold, read_predictions
 
 ICD9 = load_ontology("icd9cm")
+OR_OLDER = "; they may be an older edition's or inner nodes, or a number took their zeros"
 
 
 def lines(path, *records):
@@ -60,7 +61,7 @@ def test_a_sentence_has_the_count_and_the_codes():
     counts = {"250.0": 2, "V27": 1, "38.9": 1, "401.9": 4, "486.0": 1}
     assert not_billable(counts, ICD9, "gold assignments") == (
         "4 of the 9 gold assignments are no billable codes of ICD-9-CM: 250.0 (2 times, a trailing zero lost? 250.00), "
-        "38.9 (a leading zero lost? 038.9), V27 (a trailing zero lost? V27.0)"
+        "38.9 (a leading zero lost? 038.9), V27 (a trailing zero lost? V27.0)" + OR_OLDER
     )
     assert never_had(counts, ICD9, "gold assignments") == (
         "1 of the 9 gold assignments are codes that no edition of ICD-9-CM had: 486.0 (a zero too many? 486)"
@@ -150,7 +151,7 @@ def test_gold_that_cannot_be_billed_is_named_in_every_form(tmp_path, capsys):
         assert main(["evaluate", *words]) == 0
         sentence = (
             "2 of the 3 gold assignments are no billable codes of ICD-9-CM: 250.0 (a trailing zero lost? 250.00), "
-            "38.9 (a leading zero lost? 038.9)"
+            "38.9 (a leading zero lost? 038.9)" + OR_OLDER
         )
         assert sentence in " ".join(capsys.readouterr().out.split())
         assert json.loads((out / "results.json").read_text())["stamps"] == [sentence]
