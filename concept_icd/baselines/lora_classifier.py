@@ -110,7 +110,7 @@ class Classifier:
         """
         if reason := flaw(note.text):
             raise InputError(f"note {note.note_id!r}: {reason}")
-        ids = list(self.tokenizer(note.text, verbose=False)["input_ids"])
+        ids = list(self.tokenizer(note.normalized.text, verbose=False)["input_ids"])
         if len(ids) <= self.max_length:
             return ids, None
         return ids[: self.max_length], f"the note has {len(ids)} tokens, the first {self.max_length} were read"

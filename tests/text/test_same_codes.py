@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import concept_icd
 from concept_icd.cli.main import main
 from concept_icd.coder import ConceptCoder
 from concept_icd.concepts import ConceptSet
@@ -176,6 +178,15 @@ def _svm(note: Note) -> Any:
 @pytest.mark.parametrize("read", [_tokens, _ltr_icd, _retrieved, _terms, _words, _sentences, _coverage, _svm])
 def test_every_reader_reads_the_same(read: Callable[[Note], Any]) -> None:
     assert read(Note("n", COPY)) == read(Note("n", NOTE))
+
+
+def test_no_reader_of_words_takes_the_text_as_it_was_given() -> None:
+    """`evidence` normalises the note once for itself; the authors' own words of `ltr_icd` are theirs to the letter."""
+    readers = "tokenizer|_hashes|said|sentence_spans|sentence_windows|split_sections|read_sentences|tagged_words|stems"
+    raw = re.compile(rf"\b(?:{readers})\((?:\w+\.)*note\.text\b")
+    package = Path(concept_icd.__file__).parent
+    found = [path.name for path in package.rglob("*.py") if raw.search(path.read_text(encoding="utf-8"))]
+    assert found == ["evidence.py"]
 
 
 def test_views_read_the_same(coder: ConceptCoder) -> None:

@@ -201,7 +201,7 @@ def _begin(out: Path, options: Options, notes: Sequence[CodedNote], corpus_hash:
     if model.base == "tiny":
         torch.manual_seed(options[2].seed)
         with new_folder(out / "base", "model", overwrite=True) as staging:
-            make_tiny(staging, (note.note.text for note in notes), model)
+            make_tiny(staging, (note.note.normalized.text for note in notes), model)
     write_json(out / RUN, {"config": config, "made_of": made_of})
 
 
