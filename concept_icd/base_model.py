@@ -57,6 +57,7 @@ def load_model(
     device: str | None = None,
     load_in_4bit: bool = False,
     merge: bool = True,
+    attention: str | None = None,
 ) -> LoadedModel:
     """Loads a base model and, where given, the LoRA adapter on it.
 
@@ -68,6 +69,8 @@ def load_model(
         load_in_4bit: NF4 with double quantisation (bitsandbytes), as in QLoRA.
         merge: fold the adapter into the weights of a base that is not quantised, which saves time and changes nothing
             but rounding.
+        attention: transformers' name of the kernels; by default those that it chooses. "flex_attention" leaves out the
+            blocks of a packed sequence that nobody sees, and wants a GPU for training.
 
     Raises:
         InputError: the model or the adapter is missing, damaged, or one does not fit the other.
@@ -81,7 +84,7 @@ def load_model(
         raise InputError(f"cannot use the device {device!r}: {_first_sentence(error)}") from error
     kind = getattr(torch, dtype or ("float32" if device == "cpu" else "bfloat16"))
     require_safetensors(name)
-    options: dict[str, Any] = {"dtype": kind, "use_safetensors": True}
+    options: dict[str, Any] = {"dtype": kind, "use_safetensors": True, "attn_implementation": attention}
     if load_in_4bit:
         options |= {"quantization_config": quantization(kind), "device_map": device}
     path = resolve(name)

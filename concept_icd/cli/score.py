@@ -47,6 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scorer", choices=["packed", "vllm", "server"], default="packed", help=how)
     parser.add_argument("--server-url", metavar="URL", help="of the vLLM server (default: port 8000 here)")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, ...; packed only; default: a GPU where there is one")
+    pieces = "question tokens a pass, and tokens a pass of all its notes; packed only; halved where memory runs out"
+    parser.add_argument("--chunk-tokens", type=int, metavar="N", help=f"{pieces} (512)")
+    parser.add_argument("--batch-tokens", type=int, metavar="N", help="see --chunk-tokens (8192)")
     parser.add_argument("--tensor-parallel", type=int, metavar="N", help="GPUs that share one model; vllm only")
     parser.add_argument("--engine", choices=["local", "ray"], default="local", help="this process, or workers of Ray")
     parser.add_argument("--ray-address", metavar="ADDRESS", help="a running Ray cluster; default: one on this machine")
@@ -116,7 +119,7 @@ def _check(args: argparse.Namespace) -> None:
     """Refuses numbers below one, and options that would do nothing."""
     from concept_icd.errors import InputError
 
-    for name in ("limit", "shard_notes", "tensor_parallel", "workers", "retrieve"):
+    for name in ("limit", "chunk_tokens", "batch_tokens", "shard_notes", "tensor_parallel", "workers", "retrieve"):
         if (value := getattr(args, name)) is not None and value < 1:
             raise InputError(f"--{name.replace('_', '-')} {value}: a number from 1 up is needed")
     if args.out is None and not args.dry_run:
@@ -124,6 +127,8 @@ def _check(args: argparse.Namespace) -> None:
     idle = {
         "--server-url": args.server_url is not None and args.scorer != "server",
         "--device": args.device is not None and args.scorer != "packed",
+        "--chunk-tokens": args.chunk_tokens is not None and args.scorer != "packed",
+        "--batch-tokens": args.batch_tokens is not None and args.scorer != "packed",
         "--tensor-parallel": args.tensor_parallel is not None and args.scorer != "vllm",
         "--ray-address": args.ray_address is not None and args.engine != "ray",
         "--workers": args.workers is not None and args.engine != "ray",
@@ -132,6 +137,7 @@ def _check(args: argparse.Namespace) -> None:
         "--retrieve": args.retrieve is not None and args.descent is None,
     }
     needs = {"--server-url": "--scorer server", "--device": "--scorer packed", "--tensor-parallel": "--scorer vllm"}
+    needs |= {"--chunk-tokens": "--scorer packed", "--batch-tokens": "--scorer packed"}
     needs |= {"--ray-address": "--engine ray", "--workers": "--engine ray", "--retrieve": "--descent"}
     for name in (name for name, given in idle.items() if given):
         raise InputError(f"{name} does nothing without {needs.get(name, '--dry-run')}")
@@ -197,6 +203,8 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
         "dtype": args.dtype,
         "load_in_4bit": args.load_in_4bit or None,
         "device": args.device,
+        "chunk_tokens": args.chunk_tokens,
+        "batch_tokens": args.batch_tokens,
         "tensor_parallel": args.tensor_parallel,
     }
     return {name: value for name, value in given.items() if value is not None}

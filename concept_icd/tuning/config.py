@@ -97,9 +97,11 @@ class LoraModelConfig(ModelConfig):
         super().__post_init__()
         # Scorers load a base in full precision or in NF4, from its main branch: nothing else is trained either.
         fixed = {"use_peft": True, "load_in_8bit": False, "bnb_4bit_quant_type": "nf4", "use_bnb_nested_quant": True}
-        for name, value in (fixed | {"model_revision": "main", "attn_implementation": None}).items():
+        for name, value in (fixed | {"model_revision": "main"}).items():
             if getattr(self, name) != value:
                 raise InputError(f"{name} is always {value} here; take it out of the options")
+        if self.attn_implementation not in (None, "flex_attention"):
+            raise InputError("attn_implementation is left out, or flex_attention on GPUs: other kernels take no masks")
         if "lm_head" in (self.lora_target_modules or []) or self.lora_modules_to_save:
             raise InputError("LoRA leaves the LM head and whole modules alone: scorers share them with the base model")
 

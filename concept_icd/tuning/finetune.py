@@ -20,6 +20,8 @@ from typing import Any
 
 import numpy as np
 from accelerate import PartialState
+from accelerate.utils import broadcast_object_list, parse_flag_from_env
+from accelerate.utils.memory import clear_device_cache
 
 from concept_icd.artifacts import (
     MANIFEST,
@@ -89,6 +91,7 @@ def finetune(options: Options) -> Path:
                     arguments,
                     out / name,
                 )
+                clear_device_cache(garbage_collection=True)  # two large models do not fit at once
         if PartialState().is_main_process:
             shutil.rmtree(out / "checkpoints", ignore_errors=True)
             publish(out, training)
@@ -127,22 +130,33 @@ def tune_adapter(
     if not notes:
         raise InputError("there are no notes to tune an adapter on")
     set_seed(training.seed)  # before LoRA draws its first weights: they must not hang on the adapter tuned before
+    # A base that FSDP or DeepSpeed cuts up waits in main memory, whole on the main process alone under FSDP
+    # (fsdp_cpu_ram_efficient_loading: the others hold zeros until they are given their parts).
+    cut_up = any(parse_flag_from_env(f"ACCELERATE_USE_{way}") for way in ("FSDP", "DEEPSPEED"))
+    on_gpu = "bfloat16" if training.device.type == "cuda" else None
+    dtype = model.dtype if model.dtype not in (None, "auto") else on_gpu
     loaded = load_model(
         str(model.model_name_or_path),
-        dtype=model.dtype if model.dtype not in (None, "auto") else None,
-        device=str(training.device),  # of this process
+        dtype=dtype,
+        device="cpu" if cut_up and not model.load_in_4bit else str(training.device),  # of this process
         load_in_4bit=model.load_in_4bit,
+        attention=model.attn_implementation,
     )
     limit = min(training.max_length or loaded.max_length, loaded.max_length)
     tokens = TokenizedPrompt(prompt, loaded.tokenizer, limit, arguments.note_text)
-    PackedScorer(loaded, prompt, max_length=limit)  # refuses, before any work, a model that cannot be packed
+
+    def refuse_what_cannot_be_packed() -> None:
+        PackedScorer(loaded, prompt, max_length=limit)
+
+    on_main(refuse_what_cannot_be_packed)
     checkpoint = last_checkpoint(Path(str(training.output_dir)))
     questions, unit = None, 1.0
     if arguments.question_tokens:
         words = loaded.model.get_input_embeddings()
         asked = [tokens.encode_question(concept.text) for concept in concepts.concepts]
         keys = [concept.key for concept in concepts.concepts]
-        questions, unit = start_from_words(words, asked, keys, arguments.question_tokens)
+        started = [start_from_words(words, asked, keys, arguments.question_tokens)]
+        questions, unit = broadcast_object_list(started)[0]  # the main process has the words
         tokens.learned = questions.ids(words.num_embeddings)
         questions = QuestionTokens.load(checkpoint) if checkpoint else questions
     collator = PackedCollator(

@@ -163,6 +163,23 @@ def test_answers_alone_are_the_logits_of_the_whole_head_in_float32():
         assert packed_margins(half, batch, 21, 22, 1).dtype == torch.float32
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["llama", "gemma 3, window"])
+@pytest.mark.filterwarnings("ignore")  # that this is slow where it is not compiled
+def test_flex_attention_makes_its_blocks_of_the_same_rule(name):
+    loaded = random_model(*FITTING[name])
+    note, questions = [*range(5, 205)], [[7, 8, 9], [10, 11], [12, 13, 14, 15]]
+    accept_packing(loaded.model)
+    batch = pack_batch([note, note[:150]], [questions, questions[:2]], 0)
+    dense = packed_margins(loaded.model, batch, 21, 22, 3)
+    loaded.model.set_attn_implementation("flex_attention")
+    with torch.compiler.set_stance("force_eager"):
+        blocks = packed_margins(loaded.model, batch, 21, 22, 3)
+    assert dense.abs().max() > 1e-2
+    torch.testing.assert_close(blocks[0], dense[0], atol=1e-4, rtol=0)
+    torch.testing.assert_close(blocks[1, 1:], dense[1, 1:], atol=1e-4, rtol=0)
+
+
 def saved(kind: str, options: dict, folder: Path) -> Path:
     loaded = random_model(kind, options)
     loaded.model.save_pretrained(folder)

@@ -26,8 +26,9 @@ def test_what_a_run_says_is_short_and_holds_no_note(corpus, llama, tmp_path):
     assert "\r" not in err
     lines = err.splitlines()
     assert lines[0] == f"adapter adapter: {len(learned(corpus))} notes"
-    assert re.fullmatch(r"tuning adapter: 2/2 steps, \d+ s, loss \d+\.\d+", lines[1])
-    assert len(lines) == 2
+    assert "notes are not read to their end: the longest prompt is 512 tokens" in lines[1]
+    assert re.fullmatch(r"tuning adapter: 2/2 steps, \d+ s, loss \d+\.\d+", lines[2])
+    assert len(lines) == 3
 
 
 def test_a_killed_run_goes_on_from_its_checkpoint_to_the_same_weights(corpus, llama, tmp_path):
