@@ -6,6 +6,7 @@ It knows files and hashes; it loads no model.
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,8 @@ QUESTION_TOKENS = "question_tokens.safetensors"
 #: The decoder that travels with the package (see its README.md for data and terms).
 TINY = Path(__file__).resolve().parent / "base_models" / "tiny"
 _SAMPLE = 2**16
+#: An implementation of a layer by the name of a hub's repository: transformers would fetch and run it.
+_KERNEL = re.compile(rb'_implementation[^"]*"\s*:\s*(\{[^}]*)?"[^"]*/')
 #: What loaders read of a model folder: configurations, weights, and tokenizers in their various files.
 _LOADED = ("*.json", "*.safetensors", "*.model", "*.tiktoken", "merges.txt", "vocab.txt")
 #: What an adapter's configuration may set. Everything else that PEFT knows has to be empty: some of it imports modules
@@ -175,6 +178,8 @@ def require_safetensors(name: str | Path) -> None:
             "run code: where you trust it, convert it with transformers, AutoModelForCausalLM.from_pretrained(OLD)"
             ".save_pretrained(NEW), and copy the tokenizer's files"
         )
+    if (folder / "config.json").is_file() and _KERNEL.search((folder / "config.json").read_bytes()):
+        raise InputError(f"{name} names a kernel of a hub in its config.json, which is code: it is not loaded")
 
 
 def members_of(adapter: str | Path) -> list[Path]:

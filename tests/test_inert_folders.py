@@ -236,6 +236,18 @@ def test_a_model_folder_brings_no_code(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.parametrize("value", ["somebody/kernel", {"": "sdpa", "vision": "somebody/kernel@main:f"}])
+@pytest.mark.parametrize("name", ["attn_implementation", "_attn_implementation_internal", "experts_implementation"])
+def test_a_model_folder_names_no_kernel_of_a_hub(tmp_path, name, value):
+    folder = Path(shutil.copytree(resolve("tiny"), tmp_path / "model"))
+    config = read_json(folder / "config.json")
+    (folder / "config.json").write_text(json.dumps({**config, name: "sdpa"}))
+    model_reference.require_safetensors(folder)
+    (folder / "config.json").write_text(json.dumps({**config, name: value}))
+    with pytest.raises(InputError, match="which is code"):
+        load_model(folder)
+
+
 @pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json"])
 def test_a_model_folder_with_json_that_nests_too_deeply(tmp_path, name):
     folder = Path(shutil.copytree(resolve("tiny"), tmp_path / "model"))
