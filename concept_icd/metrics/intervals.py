@@ -9,9 +9,10 @@
 
 The bounds are taken on a scale on which a figure has no ends and carried back (delta method): the log-odds for shares,
 which lie in 0..1, the logarithm for counts such as rank errors, and the figure's own for differences (see `scale_of`).
-So a figure always lies in its interval, and the interval where the figure can lie. A figure at an end of its range (0
-or 1) has the interval t -+ q se, cut at the range; where no patient moves it, this is the figure alone. A figure that
-hangs on one group, without which it is not defined, has no interval.
+So a figure always lies in its interval, and the interval where the figure can lie. A share of exactly 0 or 1 that no
+group moves has at its other end the exact binomial bound of no success in G trials, 1 - .025^(1/G) away (Clopper and
+Pearson 1934): nothing seen is not nothing there. Any other figure at an end of its range has t -+ q se, cut at the
+range. A figure that hangs on one group, without which it is not defined, has no interval.
 
 What an interval is about: the mean of the figure over samples of as many patients from where these came, with the
 trained model held fixed. For micro figures and means over notes this is hardly other than the figure of all patients
@@ -211,6 +212,9 @@ def interval(samples: Floats, scale: Scale = "plain") -> dict[str, float]:
         bounds = expit(logit(figure) + ends / (figure * (1 - figure)))
     elif scale == "count" and figure > 0:
         bounds = figure * np.exp(ends / figure)
+    elif scale == "share" and reach == 0:
+        bound = 1 - 0.025 ** (1 / count)
+        bounds = np.array([0.0, bound] if figure == 0 else [1 - bound, 1.0])
     else:
         least, most = {"share": (0, 1), "count": (0, np.inf), "plain": (-np.inf, np.inf)}[scale]
         bounds = np.clip(figure + ends, least, most)

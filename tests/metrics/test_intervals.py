@@ -99,6 +99,16 @@ def test_a_code_with_one_gold_note_counts_with_its_whole_weight():
     assert (found["low"], found["high"]) == pytest.approx((expit(-reach), expit(reach)))
 
 
+def test_a_share_that_was_never_seen_to_fail_may_still_fail():
+    """20 notes, all right: the exact binomial bound is where 20 successes in a row have a chance of 2.5 %."""
+    found = headline_intervals(np.eye(20), np.eye(20), np.eye(20))
+    assert found["exact_match"]["high"] == 1
+    assert found["exact_match"]["low"] ** 20 == pytest.approx(0.025)
+    none = headline_intervals(np.eye(20), np.eye(20), np.zeros((20, 20)))
+    assert (none["exact_match"]["low"], none["micro_f1"]["low"]) == (0, 0)
+    assert (1 - none["exact_match"]["high"]) ** 20 == pytest.approx(0.025)
+
+
 def test_paired_differences_hold_theirs():
     random = np.random.default_rng(1)
     gold = random.random((60, 300)) < 0.01
