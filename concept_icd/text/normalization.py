@@ -8,7 +8,9 @@ What becomes one:
 
 - Spaces: every Unicode space and the tab is a space; a run of them is one; none stands at a line's or the text's end.
 - Line ends (CR LF, CR, NEL, U+2028, U+2029, vertical tab, form feed) are line feeds; three and more of them are two,
-  the end of a paragraph. A single line end stays what it is: it may end the item of a list, and denials end there.
+  the end of a paragraph. A single line end is a space where a line was only full: 40 characters and more without a
+  mark at its end, and the next line goes on in lower case without a colon (a heading has one). Any other line end
+  stays what it is: it may end the item of a list, and denials end there.
 - Invisible marks go: soft hyphens, zero-width marks, byte-order marks, marks of direction, variation selectors (the
   default-ignorable code points of Unicode Standard Annex 44) and control characters. What Windows-1252 has in the place
   of a C1 control (U+0092 for an apostrophe) is read as that.
@@ -21,8 +23,8 @@ What becomes one:
 What stays, since it says something that its NFKC form does not: superscripts and subscripts (ten to the ninth is not
 109), fractions (one and a half is not 11/2), the numero sign (it is not "No"), comparison signs, bullets, accents.
 
-Plain ASCII text with single spaces and line feeds between its words comes out as it went in, so nothing that was
-fitted on such text changes. Normalised text is a fixed point.
+Plain ASCII text with single spaces, and line feeds after sentences, headings and items alone, comes out as it went in,
+so nothing that was fitted on such text changes. Normalised text is a fixed point.
 """
 
 from __future__ import annotations
@@ -71,6 +73,10 @@ _SOFT_END = re.compile(
 #: CR LF; a run that is not ASCII, with the character before it, which it may mark; white space that is no space.
 _ODD = re.compile("\r\n|[\x00-\x7f]?[^\x00-\x7f]+|[\t\x0b-\r\x1c-\x1f]")
 _WHITE = re.compile(r"\A[ \n]+|[ \n]+\Z|[ \n]{2,}")
+#: A line end within a sentence, if the line before it is `_FULL` characters long and the next is in lower case.
+_WRAP = re.compile(r"(?<=[\w,)])\n(?=[^\W\d_])(?![^\n]{0,59}:)")
+_FULL = 40
+_LINE_FEEDS = re.compile("\n+")
 #: White space that means nothing within a text.
 _NOTHING = ("  ", " \n", "\n ", "\n\n\n")
 
@@ -166,6 +172,8 @@ def normalize(text: str) -> NormalizedText:
         and (joined := _edit(text, LINE_HYPHEN, line_hyphens(text), steps)) != text
     ):
         text = joined
+    if _WRAP.search(text):
+        text = _edit(text, _LINE_FEEDS, _wraps(text), steps)
     return NormalizedText(text, tuple(step for step in steps if step.start))
 
 
@@ -184,6 +192,20 @@ def _white(match: re.Match[str]) -> str:
     if match.start() == 0 or match.end() == len(match.string):
         return ""
     return "\n" * min(2, match[0].count("\n")) or " "
+
+
+def _wraps(text: str) -> Callable[[re.Match[str]], str]:
+    """Writes the line feeds of a text: a space for one within a sentence."""
+    line = 0  # where the line begins, as it is after the line ends before it were written
+
+    def write(match: re.Match[str]) -> str:
+        nonlocal line
+        if match.start() - line >= _FULL and _WRAP.match(text, match.start()) and text[match.end()].islower():
+            return " "
+        line = match.end()
+        return match[0]
+
+    return write
 
 
 def _edit(text: str, pattern: re.Pattern[str], write: Callable[[re.Match[str]], str], steps: list[_Edits]) -> str:

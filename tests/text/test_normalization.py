@@ -203,6 +203,30 @@ def test_words_divided_at_a_lines_end(divided: str, read: str) -> None:
     assert normalize(found.text).text == found.text
 
 
+FULL = "The patient was seen because of a cough that did"
+
+
+@pytest.mark.parametrize(
+    ("given_text", "read"),
+    [
+        (f"{FULL}\nnot go away.", f"{FULL} not go away."),
+        (f"{FULL},\r\n   as it had before,\nnot go away.", f"{FULL}, as it had before, not go away."),
+        (f"{FULL}\nNot seen again.", f"{FULL}\nNot seen again."),  # another sentence, or an item
+        (f"{FULL}.\nas before", f"{FULL}.\nas before"),
+        (f"{FULL}\n\nnot go away", f"{FULL}\n\nnot go away"),  # a paragraph
+        (f"{FULL}\npast history: asthma", f"{FULL}\npast history: asthma"),  # a heading
+        ("no fever\ncough\nwheezing", "no fever\ncough\nwheezing"),  # items: the denial ends with its line
+        (f"{FULL}\n- not go away", f"{FULL}\n- not go away"),
+    ],
+)
+def test_a_line_that_was_only_full_goes_on(given_text: str, read: str) -> None:
+    found = normalize(given_text)
+    assert found.text == read
+    assert normalize(read).text == read
+    start, end = found.given(read.index("not") if "not" in read else 0, len(read))
+    assert given_text[start:end].endswith(read[-4:])
+
+
 def test_folded_words() -> None:
     assert fold(
         "Sj\u00f6gren M\u00e9ni\u00e8re L\u00f6ffler Stra\u00dfe \u00d8rsted \u00c6gir \u0110a \u0141\u00f3d\u017a"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,11 @@ REPORTS = (
     ("HISTORY: Persistent cough.\nIMPRESSION: Normal chest.", "786.2"),
     ("HISTORY: Follow-up of vesicoureteral reflux.\nIMPRESSION: Grade 2 vesicoureteral reflux on the left.", "593.70"),
     ("HISTORY: Urinary tract infection.\nIMPRESSION: No hydronephrosis, normal kidneys.", "599.0"),
+    (
+        "HISTORY: Three-day history of dry cough and high fever.\nIMPRESSION: Patchy consolidation of the right lower "
+        "lobe, consistent with an early lobar pneumonia and not with collapse.",
+        "486",
+    ),
 )
 MARKS = "\u00ad\u200b\u200d\u2060\ufeff\u200e\ufe0f"
 
@@ -49,6 +55,7 @@ COPIES: dict[str, Callable[[str], str]] = {
     "tabs": lambda text: text.replace(" ", "\t"),
     "wide gaps": lambda text: text.replace(" ", "   "),
     "around it": lambda text: f"\ufeff\r\n\r\n  {text} \n\n",
+    "wrapped": lambda text: "\n".join(part for line in text.split("\n") for part in textwrap.wrap(line, 50)),
     "indented": lambda text: text.replace("\n", "  \n    "),
     "CR LF": lambda text: text.replace("\n", "\r\n"),
     "line separators": lambda text: text.replace("\n", "\u2028"),
