@@ -9,6 +9,7 @@ A code is text, always: leading zeros dropped by a number have spoilt published 
 from __future__ import annotations
 
 import difflib
+import re
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -53,6 +54,14 @@ def load_ontology(name: str = "icd9cm") -> Ontology:
     if name not in SHAPES:
         raise InputError(f"there is no classification {name!r}; shipped are {', '.join(sorted(SHAPES))}")
     return Ontology(name, resource(f"ontology/{name}"), SHAPES[name])
+
+
+#: A longer text in the place of a code may be a note's, and is not quoted.
+_LONGEST_QUOTED = 20
+#: ICD-10-CM with its dot or of a letter that ICD-9-CM has not, and ICD-10-PCS.
+_ICD10 = re.compile(
+    r"[A-Z]\d[0-9A-Z]\.[0-9A-Z]{1,4}|[A-DF-UW-Z]\d[0-9A-Z]{1,5}|(?=.*[A-Z])[0-9A-HX][0-9A-HJ-NP-Z]{6}", re.ASCII
+)
 
 
 class Ontology:
@@ -102,6 +111,8 @@ class Ontology:
         if readings:
             raise InputError(f"{text!r} may be {' or '.join(sorted(readings))}; write the dot or name the kind")
         wanted = f"{self.name} {kind or 'diagnosis or procedure'} code"
+        if len(code) > _LONGEST_QUOTED or (" " in code and not any(character.isdigit() for character in code)):
+            raise InputError(f"a text of {len(text)} characters is no {wanted}")
         raise InputError(f"{text!r} is no {wanted}{self._hint(code, kind)}")
 
     def kind(self, code: str) -> Kind:
@@ -255,12 +266,14 @@ class Ontology:
         return None
 
     def _hint(self, code: str, kind: Kind | None = None) -> str:
-        """The nearest code, for an error message."""
+        """The nearest code, for an error message, or the classification that it seems to be of."""
         for zeros in ("0", "00"):  # the commonest fault: read as a number, "04.07" becomes "4.07"
             if zeros + code in self._rows and kind in (None, self._rows[zeros + code][3]):
                 return f" (a leading zero lost? did you mean {zeros + code!r}?)"
         if any(shape.dotted.fullmatch(code) for shape in self._shapes) and (near := self._nearest(code)):
             return f"; the nearest is {near!r}, {self._rows[near][5]}"
+        if _ICD10.fullmatch(code):
+            return "; is it of ICD-10?"
         same_start = [known for known in self._rows if known[:1] == code[:1]]
         near_codes = difflib.get_close_matches(code, same_start, n=1, cutoff=0.5)
         return f" (did you mean {near_codes[0]!r}?)" if near_codes else ""

@@ -117,7 +117,7 @@ def _is_json_lines(path: Path) -> bool:
 
 def entries(path: Path, format: str | None = None, columns: Mapping[str, str] | None = None) -> Iterator[Entry]:
     """One entry a note, as `read_corpus` reads them; see `reading`."""
-    format = format or format_of(path)
+    told, format = format is not None, format or format_of(path)
     tables = {"jsonl": jsonl.entries, "csv": csv_entries, "parquet": parquet_entries, "json-list": json_entries}
     if format in tables:
         return tables[format](path, columns)
@@ -126,7 +126,7 @@ def entries(path: Path, format: str | None = None, columns: Mapping[str, str] | 
     if format == "cmc2007":
         return cmc2007.entries(path)
     if format == "text":
-        return text.entries(path)
+        return text.entries(path, told=told)
     if format == "prepared":
         return iter(load_corpus(path).notes)
     raise InputError(f"no corpus format {format!r}{did_you_mean(format, FORMATS)}; formats: {', '.join(FORMATS)}")

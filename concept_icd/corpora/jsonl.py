@@ -3,10 +3,11 @@
     {"note_id": "a1", "text": "...", "patient_id": "p7", "age": 71, "sex": "F", "drugs": ["furosemide"],
      "diagnoses": ["428.0", "4019"], "procedures": ["3893"], "annotations": {"A": ["428.0"]}, "split": "train"}
 
-Only `note_id` and `text` are required. Instead of `diagnoses` and `procedures` a line may have `codes`, dotted, in
-billing order; codes without a dot are accepted only where the field says their kind. `principal` names the principal
-diagnosis where it is not the first of the diagnoses, because a label set left it out. Other fields are ignored,
-unless their name looks like a misspelling of one of these.
+Only `note_id` and `text` are required; where the first line calls them as others often do (`GUESSES`), they are taken
+from there, and that is said. Instead of `diagnoses` and `procedures` a line may have `codes`, dotted, in billing order;
+codes without a dot are accepted only where the field says their kind. `principal` names the principal diagnosis where
+it is not the first of the diagnoses, because a label set left it out. Other fields are ignored, unless their name looks
+like a misspelling of one of these.
 """
 
 from __future__ import annotations
@@ -37,6 +38,27 @@ CODE_NAMES = (
     *("gold", "gold_codes", "ground_truth"),
 )
 
+#: Field -> names that mean it, in lower case, the surest first.
+GUESSES: Mapping[str, tuple[str, ...]] = {
+    "note_id": (
+        "noteid",
+        "id",
+        "_id",
+        "document_id",
+        "doc_id",
+        "hadm_id",
+        "stay_id",
+        "visit_id",
+        "row_id",
+        "file_name",
+    ),
+    "text": ("note_text", "note", "report", "report_text", "body", "content", "transcription", "document", "summary"),
+    "patient_id": ("subject_id", "person_id", "patientid", "patient"),
+    "sex": ("gender",),
+    "drugs": ("medications", "drug"),
+    "codes": ("code", *CODE_NAMES),
+}
+
 
 def read_jsonl(path: str | Path, columns: Mapping[str, str] | None = None) -> list[CodedNote]:
     """The notes of a `.jsonl` or `.jsonl.gz` file, in its order.
@@ -52,7 +74,7 @@ def read_jsonl(path: str | Path, columns: Mapping[str, str] | None = None) -> li
 
 def entries(path: Path, columns: Mapping[str, str] | None = None) -> Iterator[Entry]:
     """One entry a line that is not blank; see `reading`."""
-    builder = NoteBuilder(printable(path), columns)
+    builder = NoteBuilder(printable(path), columns, guesses=True)
 
     def numbered() -> Iterator[tuple[str, Entry]]:
         for number, line in byte_lines(path, json=True):
@@ -80,8 +102,14 @@ def _entry(place: str, line: bytes, builder: NoteBuilder) -> Entry:
 class NoteBuilder:
     """Makes notes of records, whatever they were read from, and remembers which fields with codes nobody read."""
 
-    def __init__(self, where: str, columns: Mapping[str, str] | None = None) -> None:
-        """`columns`: one of `FIELDS` -> the name that the records have for it, where that is another."""
+    def __init__(self, where: str, columns: Mapping[str, str] | None = None, *, guesses: bool = False) -> None:
+        """The builder for one file.
+
+        Args:
+            columns: one of `FIELDS` -> the name that the records have for it, where that is another.
+            guesses: look for ids and texts by other names too.
+        """
+        self._guesses = guesses
         self._where, self._columns, self._ontology = where, dict(columns or {}), load_ontology("icd9cm")
         self._records, self._unread = 0, Counter[str]()
 
@@ -92,6 +120,8 @@ class NoteBuilder:
             if not isinstance(record, dict):
                 raise InputError(f"a JSON object is needed, not {_name(record)}")
             self._records += 1
+            if self._guesses:
+                self._guess(record)
             record = self._renamed(record)
             note_id = _string(record, "note_id", required=True)
             coded = _coded_note(record, self._ontology)
@@ -102,12 +132,22 @@ class NoteBuilder:
         )
         return coded
 
+    def _guess(self, record: dict[str, Any]) -> None:
+        """Takes the first record's field for the id or the text by its name, where none is called so."""
+        self._guesses = False
+        lower = {name.lower(): name for name in reversed(list(record))}
+        for field in ("note_id", "text"):
+            names = () if field in record or field in self._columns else (field, *GUESSES[field])
+            if name := next((lower[other] for other in names if other in lower), None):
+                self._columns[field] = name
+                say(f"{self._where}: {field} from {name!r}, by its name; --id-column and --text-column choose another")
+
     def _renamed(self, record: dict[str, Any]) -> dict[str, Any]:
         if not self._columns:
             return record
         missing = [name for name in self._columns.values() if name not in record]
         if missing:
-            raise InputError(f"it has no field {missing[0]!r}, which was named")
+            raise InputError(f"it has no field {missing[0]!r}")
         taken = set(self._columns.values())
         kept = {name: value for name, value in record.items() if name not in taken and name not in self._columns}
         return kept | {field: record[name] for field, name in self._columns.items()}
@@ -211,11 +251,14 @@ def _string(record: dict[str, Any], field: str, *, required: bool = False) -> st
     value = record.get(field)
     if value is None:
         if required:
-            raise InputError(f"the field {field!r} is missing")
+            option = {"note_id": "; name another with --id-column", "text": "; name another with --text-column"}
+            raise InputError(f"the field {field!r} is missing{option.get(field, '')}")
         return None
     _check_string(value, field)
-    if field != "text" and not value:
+    if field != "text" and not value.strip():
         raise InputError(f"the field {field!r} is empty")
+    if field != "text" and "\0" in value:  # no database keeps it
+        raise InputError(f"the field {field!r} holds a NUL character")
     return str(value)
 
 
@@ -242,6 +285,6 @@ def _split(record: dict[str, Any]) -> str | None:
 
 
 def _name(value: Any) -> str:
-    """What JSON calls a value's type."""
+    """What JSON calls a value's type; what JSON has not, Arrow has."""
     names = {dict: "an object", list: "a list", str: "a string", bool: "true or false", type(None): "null"}
-    return names.get(type(value), "a number")
+    return names.get(type(value), "a number" if isinstance(value, (int, float)) else type(value).__name__)

@@ -15,37 +15,19 @@ from pathlib import Path
 from typing import Any
 
 from concept_icd.corpora.files import is_parquet, opened, printable, read_bytes
-from concept_icd.corpora.jsonl import CODE_NAMES, FIELDS, NoteBuilder
+from concept_icd.corpora.jsonl import FIELDS, GUESSES, NoteBuilder
 from concept_icd.corpora.reading import Entry, Failure, say, without_duplicates
 from concept_icd.corpora.text_tables import text_rows
 from concept_icd.errors import InputError
 from concept_icd.records import age_of
 
-#: Field -> names that mean it, in lower case, the surest first.
-GUESSES: Mapping[str, tuple[str, ...]] = {
-    "note_id": (
-        "noteid",
-        "id",
-        "_id",
-        "document_id",
-        "doc_id",
-        "hadm_id",
-        "stay_id",
-        "visit_id",
-        "row_id",
-        "file_name",
-    ),
-    "text": ("note_text", "note", "report", "report_text", "body", "content", "transcription", "document", "summary"),
-    "patient_id": ("subject_id", "person_id", "patientid", "patient"),
-    "sex": ("gender",),
-    "drugs": ("medications", "drug"),
-    "codes": ("code", *CODE_NAMES),
-}
 #: Fields whose cells hold several values.
 LISTS = ("codes", "diagnoses", "procedures", "drugs")
 #: Bytes of a JSON list, which is read at once; JSON lines have no such end.
 LONGEST_LIST = 1 << 30
 _ROWS = 1000
+#: "250,00" and "V30,01": one code, not the two (250 and the chapter 00) that the comma would make of it.
+_DECIMAL_COMMA = re.compile(r"(?<![\w.])[VE]?\d{2,3},\d{1,2}(?![\w.])", re.IGNORECASE | re.ASCII)
 
 Row = tuple[str, dict[str, Any]]
 
@@ -98,10 +80,12 @@ def json_entries(path: Path, columns: Mapping[str, str] | None = None) -> Iterat
     except (ValueError, RecursionError) as error:
         reason = f" ({error.msg} on line {error.lineno})" if isinstance(error, json.JSONDecodeError) else ""
         raise InputError(f"{where} is not valid JSON{reason}; of JSON lines, say so with --format jsonl") from error
-    if isinstance(found, dict) and "text" in found:
+    if isinstance(found, dict) and isinstance(found.get("text"), str):
         found = [found]
     if not isinstance(found, list) or not all(isinstance(record, dict) for record in found):
         raise InputError(f'{where} is no list of records, [{{"note_id": ..., "text": ...}}, ...]; write it as one')
+    if not found:
+        return
     names = list(dict.fromkeys(name for record in found for name in record))
     rows = ((f"{where}, record {number}", record) for number, record in enumerate(found, start=1))
     yield from _entries(path, names, rows, columns)
@@ -204,5 +188,7 @@ def _listed(value: Any, field: str) -> Any:
         return [value]
     if not isinstance(value, str):
         return value
+    if field != "drugs" and _DECIMAL_COMMA.search(value):
+        raise InputError(f"a decimal comma stands in {field!r}: write codes with a dot (250.00), and ; between them")
     parts = re.split(r"[;|\n]" if field == "drugs" else r"[;,|\s]+", value.strip().strip("[](){}"))
     return [part.strip().strip("'\"") for part in parts if part.strip().strip("'\"")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,8 +29,8 @@ def read_text_folder(path: str | Path) -> list[CodedNote]:
     return strictly(entries(Path(path)))
 
 
-def entries(path: Path) -> Iterator[Entry]:
-    """One entry a file; see `reading`."""
+def entries(path: Path, *, told: bool = False) -> Iterator[Entry]:
+    """One entry a file; see `reading`. `told`: that it is text, so that JSON, RTF and PDF are notes too."""
     if not path.exists():
         raise InputError(f"cannot read {printable(path)}: no such file or folder")
     files, left_alone = note_files(path) if path.is_dir() else ([path], Counter[str]())
@@ -39,7 +40,8 @@ def entries(path: Path) -> Iterator[Entry]:
     if alone:
         say(f"{printable(path)}: {len(files)} .txt files are notes; left alone: {alone}")
     folder = path if path.is_dir() else path.parent
-    return without_duplicates((printable(file), _entry(file, printable(file.relative_to(folder)))) for file in files)
+    named = ((file, printable(file.relative_to(folder))) for file in files)
+    return without_duplicates((printable(file), _entry(file, note_id, told)) for file, note_id in named)
 
 
 def note_files(folder: Path) -> tuple[list[Path], Counter[str]]:
@@ -74,14 +76,24 @@ def note_files(folder: Path) -> tuple[list[Path], Counter[str]]:
     return sorted(files, key=lambda file: file.relative_to(folder).as_posix()), +left_alone
 
 
-def _entry(file: Path, note_id: str) -> Entry:
+def _entry(file: Path, note_id: str, told: bool) -> Entry:
     try:
         text = decode(_bytes(file))
-        if reason := flaw(text):
+        if reason := flaw(text) or (None if told else _other_format(text)):
             raise InputError(reason)
         return CodedNote(Note(note_id, text))
     except InputError as error:
         return Failure(printable(file), str(error), note_id)
+
+
+def _other_format(text: str) -> str | None:
+    """Why a text is no note, by its first characters, or None: markup and records are not what was written."""
+    start = text.lstrip()
+    if start.startswith(("{\\rtf", "%PDF-")):
+        return "it is an RTF or a PDF file, not plain text; convert it (or pass --format text)"
+    if re.match(r'\[?\s*\{\s*"[^"]*"\s*:', start):
+        return "it holds JSON, not a note; name it .jsonl or .json, or say what it is with --format"
+    return None
 
 
 def _bytes(file: Path) -> bytes:

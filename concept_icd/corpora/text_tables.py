@@ -32,17 +32,21 @@ def text_rows(path: str | Path) -> Iterator[csv._reader]:  # type: ignore[name-d
     """The rows, one after another; `line_num` of the reader says where it is.
 
     Raises:
-        InputError: not UTF-8, a cell above `LONGEST` characters, or what `csv` cannot read.
+        InputError: not UTF-8, a cell above `LONGEST` characters, or quotes that do not fit together.
     """
     before = csv.field_size_limit(LONGEST)
     mark = delimiter(path)
     try:
         with opened(path) as file, io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
-            yield csv.reader(_bounded(text, path), delimiter=mark)
+            rows = csv.reader(_bounded(text, path), delimiter=mark, strict=True)  # an open quote would swallow rows
+            yield rows
     except UnicodeDecodeError as error:
         raise InputError(f"{printable(path)} is not UTF-8; convert the file to UTF-8") from error
     except csv.Error as error:
-        raise InputError(f"{printable(path)} is no table of text, or a quote is never closed; write it anew") from error
+        raise InputError(
+            f"{printable(path)}, at line {rows.line_num}: it is no table of text, or a quote is not closed or stands "
+            'within a quoted cell (there it is written ""); write the table anew'
+        ) from error
     finally:
         csv.field_size_limit(before)
 

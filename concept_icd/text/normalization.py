@@ -40,23 +40,24 @@ from concept_icd.one_line import OneLine
 from concept_icd.text.divided_words import LINE_HYPHEN, line_hyphens
 
 _LINE_END = "[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]"
-#: Default_Ignorable_Code_Point of Unicode 16 but the fillers below, which show as a blank.
+#: Default_Ignorable_Code_Point of Unicode 16 and the marks of annotations (U+FFF9 to U+FFFB), but the fillers below,
+#: which show as a blank.
 _IGNORABLE = (
     "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f"
-    "\ufeff\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+    "\ufeff\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
 #: What goes: these, and control characters that Windows-1252 leaves empty too.
 _DROPPED = re.compile(f"[{_IGNORABLE}\x00-\x08\x0e-\x1b\x7f\x81\x8d\x8f\x90\x9d]+")
 #: What NFKC writes as a reader reads it: digraphs, long s, letter-like units, Roman numerals, squared units, ligatures,
-#: half- and full-width forms, letters of mathematics.
+#: numbers with their stop, small, half- and full-width forms, letters of mathematics.
 _COMPATIBLE = re.compile(
     "[\u0132\u0133\u013f\u0140\u0149\u017f\u01c4-\u01cc\u01f1-\u01f3\u00b5\u2024-\u2026\u2103\u2109\u2113\u2160-\u217f"
-    "\u3371-\u33df\ufb00-\ufb06\uff01-\uffee\U0001d400-\U0001d7ff]"
+    "\u2488-\u249b\ufe50-\ufe6b\u3371-\u33df\ufb00-\ufb06\uff01-\uffee\U0001d400-\U0001d7ff]"
 )
 _WRITTEN = {
     **dict.fromkeys("\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029", "\n"),
     **dict.fromkeys("\t\x1f\u2800\u3164\uffa0", " "),
-    **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u2043\ufe58\ufe63\uff0d", "-"),
+    **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u2043\u2e3a\u2e3b\u058a\ufe58\ufe63\uff0d", "-"),
     **dict.fromkeys("\u2018\u2019\u201a\u201b\u2032\u2035\u2039\u203a\u00b4\u02b9\u02bb\u02bc\u02bd\u02c8\ua78c", "'"),
     **dict.fromkeys("\u201c\u201d\u201e\u201f\u2033\u2036\u00ab\u00bb\u02ba\u02ee", '"'),
     **dict.fromkeys("\u00ba\u02da", "\u00b0"),

@@ -195,3 +195,38 @@ def test_a_principal_diagnosis_outside_the_labels(tmp_path):
     path.write_text('{"note_id": "a", "text": "t", "diagnoses": ["486"], "principal": "99.04"}\n')
     with pytest.raises(InputError, match=r"'99\.04' is no icd9cm diagnosis code"):
         read_jsonl(path)
+
+
+def test_ids_and_texts_by_other_names_are_guessed_aloud(tmp_path, capsys):
+    path = write(tmp_path / "n.jsonl", {"ID": "a", "note": "Cough."}, {"ID": "b", "note": "Pain.", "report": "no"})
+    assert [(coded.note.note_id, coded.note.text) for coded in read_jsonl(path)] == [("a", "Cough."), ("b", "Pain.")]
+    said = capsys.readouterr().err
+    assert "note_id from 'ID', by its name; --id-column" in said
+    assert "text from 'note', by its name" in said
+    path = write(tmp_path / "m.jsonl", {"note_id": "a", "text": "x"}, {"id": "b", "text": "y"})
+    with pytest.raises(InputError, match=r"line 2: the field 'note_id' is missing; name another with --id-column"):
+        read_jsonl(path)
+
+
+@pytest.mark.parametrize("note_id", ["a\0", " ", "\u00a0\n"])
+def test_ids_that_are_none_are_refused(tmp_path, note_id):
+    path = write(tmp_path / "n.jsonl", {"note_id": note_id, "text": "x"})
+    with pytest.raises(InputError, match=r"line 1: the field 'note_id' (holds a NUL|is empty)"):
+        read_jsonl(path)
+
+
+def test_what_stands_where_a_code_is_expected_is_not_quoted_when_it_may_be_a_note(tmp_path):
+    for words in ("John Smith has pain", "x" * 21):
+        path = write(tmp_path / "n.jsonl", {"note_id": "a", "text": "x", "diagnoses": [words]})
+        with pytest.raises(
+            InputError, match=rf"a text of {len(words)} characters is no icd9cm diagnosis code"
+        ) as error:
+            read_jsonl(path)
+        assert words not in str(error.value)
+
+
+@pytest.mark.parametrize("code", ["E11.9", "J18.9", "I10", "Z38.00", "S72001A", "0DTJ4ZZ", "M545"])
+def test_codes_of_icd_10_are_called_so(tmp_path, code):
+    path = write(tmp_path / "n.jsonl", {"note_id": "a", "text": "x", "codes": [code]})
+    with pytest.raises(InputError, match=f"'{code}' is no icd9cm diagnosis or procedure code; is it of ICD-10"):
+        read_jsonl(path)

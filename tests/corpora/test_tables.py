@@ -157,3 +157,33 @@ def test_what_is_no_table_is_told_without_a_word_of_it(tmp_path):
         assert "\n" not in str(error.value)
         if name != "n.csv":
             assert "SECRET" not in str(error.value)
+
+
+def test_a_quote_that_is_never_closed_swallows_no_note(tmp_path):
+    (tmp_path / "n.csv").write_text('note_id,text\n1,"Fever, cough.\n2,SECRET\n3,Pain.\n')
+    with pytest.raises(InputError, match=r"n\.csv, at line 4: .* a quote is not closed") as error:
+        read(tmp_path / "n.csv")
+    assert "SECRET" not in str(error.value)
+
+
+@pytest.mark.parametrize("cell", ["250,00", "V30,01", "38,93", "428,0;401,9", "e812,0"])
+def test_a_decimal_comma_makes_no_two_codes_of_one(tmp_path, cell):
+    (tmp_path / "n.csv").write_text(f'note_id;text;codes\na;x;"{cell}"\nb;y;486,401.9\nc;z;486, 250.00,V30.01\n')
+    notes, failures = read_corpus_leniently(tmp_path / "n.csv")
+    assert [coded.codes for coded in notes] == [("486", "401.9"), ("486", "250.00", "V30.01")]
+    assert [failure.note_id or failure.place for failure in failures] == [f"{tmp_path / 'n.csv'}, line 2"]
+    assert "a decimal comma stands in 'codes'" in str(failures[0])
+
+
+def test_json_that_is_no_list_of_notes(tmp_path):
+    (tmp_path / "columns.json").write_text('{"note_id": ["a", "b"], "text": ["SECRET", "y"]}')
+    with pytest.raises(InputError, match=r"columns\.json is no list of records"):
+        read(tmp_path / "columns.json")
+    (tmp_path / "none.json").write_text("[]")
+    assert read_corpus(tmp_path / "none.json") == []
+
+
+def test_bytes_in_parquet_are_named_as_such(tmp_path):
+    pq.write_table(pa.table({"note_id": ["a"], "text": [b"x"]}), tmp_path / "n.parquet")
+    with pytest.raises(InputError, match="'text' must hold text in quotes, not bytes"):
+        read(tmp_path / "n.parquet")

@@ -32,6 +32,10 @@ def test_one_file(tmp_path):
         (b" \n\t", "the note is empty"),
         (b"abc\0", "NUL character (character 3)"),
         (b"caf\xe9", "not UTF-8 at byte 3; convert it"),
+        (b"{\\rtf1\\ansi Cough.}", "an RTF or a PDF file, not plain text"),
+        (b"%PDF-1.7\n", "an RTF or a PDF file, not plain text"),
+        (b'{"note_id": "a", "text": "Cough."}\n', "it holds JSON, not a note"),
+        (b'[\n {"note_id": "a", "text": "Cough."}]', "it holds JSON, not a note"),
     ],
 )
 def test_a_bad_file_gets_one_sentence_and_the_others_are_read(tmp_path, content, sentence):

@@ -16,7 +16,7 @@ SPACES = "\t\u00a0\u1680\u2000\u2003\u2007\u2009\u200a\u202f\u205f\u2800\u3000\u
 LINE_ENDS = ("\r\n", "\r", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029")
 INVISIBLE = (
     "\u00ad\u034f\u061c\u180e\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2061\u2066\u2069"
-    "\ufe00\ufe0e\ufe0f\ufeff\U000e0020\U000e0100\x00\x01\x08\x1b\x7f\x81"
+    "\ufe00\ufe0e\ufe0f\ufeff\ufff9\ufffb\U000e0020\U000e0100\x00\x01\x08\x1b\x7f\x81"
 )
 
 
@@ -57,6 +57,7 @@ def test_what_is_not_seen_goes(mark: str, place: int) -> None:
             "5 \u03bcg, 5 \u03bcg, 3 mg, 37 \u00b0C, 37\u00b0C, 1/2",
         ),
         ("Sjo\u0308gren, Me\u0301nie\u0300re", "Sj\u00f6gren, M\u00e9ni\u00e8re"),
+        ("IMPRESSION\ufe55 \u2488 cough\ufe50 fever\ufe52 7\u058ayear \u2e3a", "IMPRESSION: 1. cough, fever. 7-year -"),
         ("e\u200d\u0301\ufe0f", "\u00e9"),
         ("\u1112\u1161\u11ab", "\ud55c"),
     ],
