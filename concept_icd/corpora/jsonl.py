@@ -111,7 +111,7 @@ class NoteBuilder:
         """
         self._guesses = guesses
         self._where, self._columns, self._ontology = where, dict(columns or {}), load_ontology("icd9cm")
-        self._records, self._unread = 0, Counter[str]()
+        self._unread = UnreadCodes(where)
 
     def entry(self, place: str, record: Any) -> Entry:
         """The note of a record, or why there is none."""
@@ -119,7 +119,6 @@ class NoteBuilder:
         try:
             if not isinstance(record, dict):
                 raise InputError(f"a JSON object is needed, not {_name(record)}")
-            self._records += 1
             if self._guesses:
                 self._guess(record)
             record = self._renamed(record)
@@ -127,9 +126,7 @@ class NoteBuilder:
             coded = _coded_note(record, self._ontology)
         except InputError as error:
             return Failure(place, str(error), note_id)
-        self._unread.update(
-            name for name in record.keys() - set(FIELDS) if _holds_codes(name, record[name], self._ontology)
-        )
+        self._unread.look(record)
         return coded
 
     def _guess(self, record: dict[str, Any]) -> None:
@@ -153,11 +150,30 @@ class NoteBuilder:
         return kept | {field: record[name] for field, name in self._columns.items()}
 
     def say_what_was_not_read(self) -> None:
-        """Names the fields that hold codes and were not read: gold that is left out without a word is lost."""
-        for name, number in self._unread.items():
+        """See `UnreadCodes.say`."""
+        self._unread.say(option="--codes-column")
+
+
+class UnreadCodes:
+    """Fields that hold codes and were not read: gold that is left out without a word is lost."""
+
+    def __init__(self, where: str) -> None:
+        self._where, self._ontology = where, load_ontology("icd9cm")
+        self._records, self._found = 0, Counter[str]()
+
+    def look(self, record: Mapping[str, Any]) -> None:
+        """Counts the fields of a record that was read that are not of `FIELDS` and hold codes."""
+        self._records += 1
+        unknown = record.keys() - set(FIELDS)
+        self._found.update(name for name in unknown if _holds_codes(name, record[name], self._ontology))
+
+    def say(self, option: str | None = None) -> None:
+        """Names the fields; `option`: of the command line, that would read one."""
+        for name, number in self._found.items():
             say(
                 f"{self._where}: the field {name!r} holds ICD-9-CM codes in {number} of {self._records} notes and is "
-                f"not read; rename it to 'codes' (or 'diagnoses', 'procedures'), or pass --codes-column {name}"
+                "not read; rename it to 'codes' (or 'diagnoses', 'procedures')"
+                + (f", or pass {option} {name}" if option else "")
             )
 
 

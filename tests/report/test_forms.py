@@ -363,3 +363,12 @@ def test_one_cell_a_line_names_the_marks_that_are_looked_for(tmp_path):
     (tmp_path / "m.csv").write_text("hadm_id 250.00\n1 0.9\n")
     with pytest.raises(InputError, match=r"no comma, semicolon, tab or \| stands in it"):
         read_predictions(tmp_path / "m.csv")
+
+
+def test_gold_that_is_not_read_is_named(tmp_path, capsys):
+    lines = [{"note_id": "1", "codes": ["486"], "icd": ["038.9"]}, {"note_id": "2", "codes": ["486"], "ward": ["7"]}]
+    (tmp_path / "gold.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert read_gold(tmp_path / "gold.jsonl").codes == {"1": ("486",), "2": ("486",)}
+    said = capsys.readouterr().err
+    assert "gold.jsonl: the field 'icd' holds ICD-9-CM codes in 1 of 2 notes and is not read; rename it" in said
+    assert "ward" not in said

@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from concept_icd.corpora.files import lines
+from concept_icd.corpora.files import lines, printable
+from concept_icd.corpora.jsonl import UnreadCodes
 from concept_icd.errors import InputError
 from concept_icd.report.reading.forms import (
     Gold,
@@ -47,9 +48,10 @@ def read_predictions(path: str | Path, reader: LabelReader) -> Predictions:
 
 def read_gold(path: str | Path, reader: LabelReader) -> Gold:
     """See `reading.read_gold`."""
-    rows = GoldRows(path)
+    rows, unread = GoldRows(path), UnreadCodes(printable(path))
 
     def read(line: dict[str, Any]) -> None:
+        unread.look(line)
         codes, patient = _gold(line, reader)
         named = line.get("principal")
         principal = None if named is None else reader.read(named, "diagnosis")
@@ -58,6 +60,7 @@ def read_gold(path: str | Path, reader: LabelReader) -> Gold:
         rows.add(line["note_id"], codes, patient, billed)
 
     _each(path, read)
+    unread.say()
     return rows.gold()
 
 
