@@ -2,8 +2,8 @@
 
 The way without the OMOP vocabulary. The words are data (drug_names.yaml), the order of the rules is here:
 
-1. Normalised (`concept_icd.text.normalization`), in lower case without accents; what an order begins with ("*NF*",
-   "NEO*IV*") goes.
+1. Normalised (`concept_icd.text.normalization`), in lower case without accents and signs of trade marks; what an order
+   begins with ("*NF*", "NEO*IV*") goes.
 2. What stands in brackets goes; where nothing else names a drug, it is read instead ("Syringe (0.9% Sodium Chloride)").
 3. Known phrases and brands become their ingredients, the longest first, whole words alone.
 4. Strengths go: a word with a digit, "%" and the units after a number.
@@ -29,9 +29,13 @@ from concept_icd.text.folding import fold
 from concept_icd.text.normalization import normalize
 
 _RULES = Path(__file__).with_name("drug_names.yaml")
+#: Signs of trade marks, and fractions of one character, which names write with figures too ("D5 1/2 NS").
+_SIGNS = str.maketrans(
+    {**dict.fromkeys("\u00ae\u2122\u00a9\u2120"), "\u00bc": " 1/4", "\u00bd": " 1/2", "\u00be": " 3/4"}
+)
 #: What stands where a phrase stood, until the words around it are gone.
 _MARK = "\x00"
-_UNITS = r"(?:mg|mcg|g|gm|gram|grams|kg|ml|l|meq|mmol|units?|unt|iu|hr|hrs|hour|min|mm|cm|million|mu|mci)"
+_UNITS = r"(?:mg|mcg|\u03bcg|g|gm|gram|grams|kg|ml|l|meq|mmol|units?|unt|iu|hr|hrs|hour|min|mm|cm|million|mu|mci)"
 _STRENGTH = re.compile(
     rf"(?<![a-z0-9])[\d.,:]*\d[\d.,:]*\s*(?:%|{_UNITS}\b)?(?:\s*/\s*[\d.,]*\s*{_UNITS}\b)?"  # 20 mEq / 1000 mL
     r"|\S*\d\S*"  # any other word with a digit: N-100, 1:100000
@@ -98,7 +102,7 @@ def doubtful_names(names: Iterable[str]) -> dict[str, str]:
 
 
 def _clean(name: str) -> str:
-    return " ".join(fold(normalize(name).text).split())
+    return " ".join(fold(normalize(name).text.translate(_SIGNS)).split())
 
 
 def _read(text: str) -> set[str]:

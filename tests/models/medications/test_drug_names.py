@@ -77,6 +77,11 @@ def test_ingredients(name):
         ("M\u00c9TRONIDAZOLE", "Metronidazole"),
         ("Potassium Chl 20 mEq \u2044 1000 mL D5 1\u20442 NS", "Potassium Chl 20 mEq / 1000 mL D5 1/2 NS"),
         ("Levothyroxine 50 \u00b5g", "Levothyroxine 50 \u03bcg"),
+        ("50 \u00b5g Levothyroxine", "50 mcg Levothyroxine"),
+        ("Fentanyl 5 \u03bcg/mL", "Fentanyl 5 mcg/mL"),
+        ("D5 \u00bd NS", "D5 1/2 NS"),
+        ("D5\u00bdNS", "D5 1/2NS"),
+        ("Lasix\u00ae, Tylenol\u2122", "Lasix, Tylenol"),
     ],
 )
 def test_typography_names_no_other_drug(name, plain):
