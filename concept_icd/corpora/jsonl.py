@@ -182,8 +182,10 @@ def _holds_codes(name: str, value: Any, ontology: Ontology) -> bool:
     if name.lower() in CODE_NAMES and isinstance(value, (str, list)):
         return bool(value)
     listed = re.split(r"[;,|]\s*", value) if isinstance(value, str) and len(value) < 1000 else value
-    if not isinstance(listed, list) or not listed or (isinstance(value, str) and len(listed) < 2):
+    if not isinstance(listed, list) or not listed:
         return False
+    if isinstance(value, str) and len(listed) < 2 and not re.search("icd|diag|proc", name, re.IGNORECASE):
+        return False  # a number such as 37.5 is a procedure too
     return all(isinstance(item, str) and _is_code(item.strip(), ontology) for item in listed)
 
 

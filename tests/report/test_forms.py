@@ -372,3 +372,20 @@ def test_gold_that_is_not_read_is_named(tmp_path, capsys):
     said = capsys.readouterr().err
     assert "gold.jsonl: the field 'icd' holds ICD-9-CM codes in 1 of 2 notes and is not read; rename it" in said
     assert "ward" not in said
+
+
+def test_gold_of_a_table_that_is_not_read_is_named(tmp_path, capsys):
+    (tmp_path / "gold.csv").write_text("HADM_ID,LABELS,ICD9_PROC,length\n1,038.9;428.0,99.04,37.5\n2,486,,12\n")
+    assert read_gold(
+        tmp_path / "gold.csv",
+    ).codes == {"1": ("038.9", "428.0"), "2": ("486",)}
+    said = capsys.readouterr().err
+    assert "gold.csv: the field 'ICD9_PROC' holds ICD-9-CM codes in 1 of 2 notes and is not read" in said
+    assert "length" not in said
+
+
+def test_gold_that_is_given_twice_is_refused(tmp_path):
+    line = {"note_id": "1", "codes": ["486"], "diagnoses": ["428.0"], "procedures": ["99.04"]}
+    (tmp_path / "gold.jsonl").write_text(json.dumps(line) + "\n")
+    with pytest.raises(InputError, match=r"gold\.jsonl, line 1: give either 'codes' or 'diagnoses' and 'procedures'"):
+        read_gold(tmp_path / "gold.jsonl")

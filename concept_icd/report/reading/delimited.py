@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from concept_icd.corpora.files import opened
+from concept_icd.corpora.files import opened, printable
+from concept_icd.corpora.jsonl import UnreadCodes
 from concept_icd.corpora.text_tables import delimiter, text_rows
 from concept_icd.errors import InputError
 from concept_icd.report.reading.arrow_files import matrix_gold, matrix_predictions
@@ -65,6 +66,7 @@ def _lists(
 ) -> Iterator[tuple[str, tuple[str, ...], str | None]]:
     """Note id, codes, patient of every line."""
     seen: dict[str, int] = {}
+    unread = UnreadCodes(printable(path))
     with text_rows(path) as rows:
         names = next(rows) if columns is not None else []
         for row in rows:
@@ -90,7 +92,9 @@ def _lists(
             except InputError as error:
                 raise InputError(f"{path}, line {rows.line_num}: {error}") from error
             seen[note_id] = rows.line_num
+            unread.look({name: cell[name] for name in columns.rest} if columns is not None else {})
             yield note_id, codes, patient
+    unread.say()
 
 
 def _matrix(path: str | Path, columns: Columns) -> pa.Table:

@@ -121,7 +121,13 @@ def _add_prediction(rows: PredictionRows, line: dict[str, Any], reader: LabelRea
 
 
 def _gold(line: dict[str, Any], reader: LabelReader) -> tuple[tuple[str, ...], str | None]:
-    fields = [("codes", None)] if "codes" in line else [("diagnoses", "diagnosis"), ("procedures", "procedure")]
+    if line.get("codes") is not None and (line.get("diagnoses") or line.get("procedures")):
+        raise InputError("give either 'codes' or 'diagnoses' and 'procedures', not both")
+    fields = (
+        [("codes", None)]
+        if line.get("codes") is not None
+        else [("diagnoses", "diagnosis"), ("procedures", "procedure")]
+    )
     if not any(isinstance(line.get(name), list) for name, _ in fields):
         raise InputError('it needs "codes": [...], or "diagnoses": [...] and "procedures": [...]')
     codes = tuple(dict.fromkeys(reader.read(code, kind) for name, kind in fields for code in line.get(name) or ()))
