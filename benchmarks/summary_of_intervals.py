@@ -39,7 +39,8 @@ def interval_coverage(result: dict[str, Any]) -> list[str]:
     return [
         *lines,
         "",
-        "Where no note is an exact match, no sample moves that 0, and its interval is 0 alone. Calibration errors have "
+        "Where no note is an exact match, no sample moves that 0, and its interval is the exact binomial one; the "
+        "difference of two such has 0 alone. Calibration errors have "
         f"no interval: in the last kind the bootstrap's of `ece` hold {_percent(errors['ece']['coverage'])} %, those "
         f"of `ece_positive` {_percent(errors['ece_positive']['coverage'])} %, and "
         f"{_percent(errors['ece_positive']['holds_the_figure'])} % of the latter hold the figure itself.",

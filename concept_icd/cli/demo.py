@@ -15,7 +15,7 @@ INPUTS = ("data_dir",)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Where to, and how many notes."""
     parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder of all stages (default: runs/demo)")
-    parser.add_argument("--notes", type=int, default=400, help="synthetic notes (default: 400)")
+    parser.add_argument("--notes", type=int, default=200, help="synthetic notes (default: 200)")
     parser.add_argument("--seed", type=int, default=0, help="of everything (default: 0)")
     parser.add_argument(
         "--data-dir", type=Path, metavar="DIR", help="real reports instead: the folder of the CMC 2007 files"
