@@ -305,6 +305,32 @@ def require_no_input(path: str | Path, *, own: bool = False) -> Path:
     return target
 
 
+def require_new_file(
+    path: str | Path, is_own: Callable[[Path], object], *, overwrite: bool, among_inputs: bool = False
+) -> Path:
+    """The file behind a name, if a command may write it; asked before its work.
+
+    Args:
+        is_own: whether a file that is there is one that the command writes; an InputError of it means no.
+        among_inputs: it may lie in a folder that is read.
+
+    Raises:
+        InputError: something is there, and `overwrite` is False or it is no file of the command; or it is an input.
+    """
+    target = require_no_input(path, own=among_inputs)
+    if not target.exists():
+        return target
+    if not overwrite:
+        raise InputError(f"{path} exists already; name another file or pass --overwrite")
+    try:
+        own = bool(is_own(target))
+    except InputError:
+        own = False
+    if not own:
+        raise InputError(f"{path} is no file that this command writes, and --overwrite replaces no other; name another")
+    return target
+
+
 @contextmanager
 def begun_folder(
     path: Path, holds_work: Callable[[], bool], marks: Iterable[str] = (MANIFEST, "run.json")

@@ -136,13 +136,14 @@ def _read_note(name: str) -> Note:
 
 
 def _code_corpus(args: argparse.Namespace) -> int:
-    from concept_icd.cli.partial_predictions import Partial, require_new
+    from concept_icd.artifacts import require_new_file
+    from concept_icd.cli.partial_predictions import Partial, is_predictions
     from concept_icd.coder import BATCH
     from concept_icd.corpora import read_corpus_leniently
     from concept_icd.evidence import with_evidence
     from concept_icd.progress import track
 
-    require_new(args.out, overwrite=args.overwrite)  # before any work
+    require_new_file(args.out, is_predictions, overwrite=args.overwrite, among_inputs=True)  # before any work
     listing = args.out.with_name(args.out.name + ".failures.jsonl")
     _require_own_listing(listing)
     coder = load_coder(args)

@@ -17,6 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     prepared = "folder written by `concept-icd prepare medications`; its codes, if any, are not read"
     parser.add_argument("--stays", type=Path, required=True, metavar="DIR", help=prepared)
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="Parquet, a row a stay and code")
+    parser.add_argument("--overwrite", action="store_true", help="replace the codes of --out if they are there")
     parser.add_argument("--top", type=int, default=50, metavar="N", help="codes a stay (default: 50)")
     which = "billing (default), all, chapter, section, category, subcategory or code"
     parser.add_argument("--nodes", default="billing", help=which)
@@ -25,14 +26,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Writes the file and says what the network did not know."""
-    from concept_icd.artifacts import require_no_input
-
-    require_no_input(args.out)  # before any work
+    from concept_icd.artifacts import require_new_file
     from concept_icd.errors import InputError
     from concept_icd.models.medications.folder import load_stays
     from concept_icd.models.medications.model import MedicationModel, device_of
-    from concept_icd.models.medications.predictions import write_codes
+    from concept_icd.models.medications.predictions import holds_codes, write_codes
 
+    require_new_file(args.out, holds_codes, overwrite=args.overwrite)  # before any work
     if args.top < 1:
         raise InputError(f"--top {args.top}: a number from 1 up is needed")
     model = MedicationModel.load(args.model, device_of(args.device))

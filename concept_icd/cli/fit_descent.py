@@ -17,6 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--corpus", required=True, help="folder written by `concept-icd prepare`")
     parser.add_argument("--scores", required=True, help="folder written by `concept-icd score`, every concept asked")
     parser.add_argument("--out", required=True, help="the descent, a JSON file")
+    parser.add_argument("--overwrite", action="store_true", help="replace the descent of --out if it is there")
     parser.add_argument("--split", help="fit on the notes of this split (default: every scored note with codes)")
     how = parser.add_mutually_exclusive_group()
     most = (
@@ -35,21 +36,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Fits, cross-validates and saves."""
-    from concept_icd.artifacts import require_no_input
-
-    require_no_input(args.out)  # before any work
     from dataclasses import replace
     from pathlib import Path
 
+    from concept_icd.artifacts import require_new_file
     from concept_icd.concepts import ConceptSet
     from concept_icd.corpora import load_corpus
     from concept_icd.errors import InputError
     from concept_icd.gold import gold_matrix
     from concept_icd.heads.descent_fitting import cross_validate, fit_descent
     from concept_icd.ontology import load_ontology
-    from concept_icd.scoring.descent import tree_of
+    from concept_icd.scoring.descent import DescentRule, tree_of
     from concept_icd.scoring.store import CONCEPTS, load_scores
 
+    require_new_file(args.out, DescentRule.load, overwrite=args.overwrite)  # before any work
     if args.no_descend and not args.retrieve:
         raise InputError("--no-descend asks nothing without --retrieve")
     if args.retrieve < 0 or args.folds < 2:

@@ -20,21 +20,11 @@ from concept_icd.records import Note
 _KIND = "predictions under way"
 
 
-def require_new(out: Path, *, overwrite: bool) -> None:
-    """Checks that predictions may be written to `out`, before anything is done.
-
-    Raises:
-        InputError: something is there, and `overwrite` is False or it is no file of predictions; or it is an input.
-    """
-    target = require_no_input(out, own=True)
-    if not target.exists():
-        return
-    if not overwrite:
-        raise InputError(f"{out} exists already; name another file or pass --overwrite")
-    with writing(out), open(target, "rb") as file:
+def is_predictions(path: Path) -> bool:
+    """Whether a file is empty or begins with a prediction."""
+    with writing(path), open(path, "rb") as file:
         first = _record(file.readline())
-    if target.stat().st_size and not (first and {"note_id", "codes", "versions"} <= first.keys()):
-        raise InputError(f"{out} is no file of predictions, and --overwrite replaces no other; name another file")
+    return not path.stat().st_size or bool(first and {"note_id", "codes", "versions"} <= first.keys())
 
 
 class Partial:

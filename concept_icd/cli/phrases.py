@@ -28,18 +28,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--bar", type=float, default=0.5, help="share of a phrase's weight that counts as said")
     parser.add_argument("--out", type=Path, required=True, help="the phrase file")
+    parser.add_argument("--overwrite", action="store_true", help="replace the phrase file of --out if it is there")
 
 
 def run(args: argparse.Namespace) -> int:
     """Collects, checks, writes."""
-    from concept_icd.artifacts import require_no_input
-
-    require_no_input(args.out)  # before any work
+    from concept_icd.artifacts import require_new_file
     from concept_icd.errors import InputError
     from concept_icd.nchs import inclusion_phrases, index_phrases
     from concept_icd.ontology import load_ontology
     from concept_icd.phrases import merge_phrases, propose_phrases, read_phrase_file, write_phrase_file
 
+    # Before any work.
+    require_new_file(args.out, lambda file: read_phrase_file(file) is not None, overwrite=args.overwrite)
     if not (args.tabular or args.index or args.file or args.propose):
         raise InputError("name a source of phrases: --tabular, --index, --file or --propose")
     ontology = load_ontology("icd9cm")

@@ -49,6 +49,9 @@ COMMANDS = [
     "evaluate --predictions predictions.jsonl --gold notes.jsonl --out {out} --overwrite",
     "compare predictions.jsonl a=predictions.jsonl --gold notes.jsonl --out {out} --overwrite",
     "code --corpus notes.jsonl --out {out} --overwrite",
+    "phrases --codes codes.txt --file results.json --out {out} --overwrite",
+    "fit-descent --corpus . --scores . --out {out} --overwrite",
+    "code-stays --model . --stays . --out {out} --overwrite",
 ]
 
 

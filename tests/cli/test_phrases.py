@@ -21,7 +21,10 @@ def test_phrases_of_the_nchs_files(shared_data, tmp_path, capsys):
     assert {concept.level for concept in concepts.concepts} >= {"phrase", "code"}
 
     everything = len(json.loads(out.read_text()))
-    assert main([*map(str, command), "--corpus", str(shared_data / "cmc2007" / "train.xml"), "--out", str(out)]) == 0
+    command += ["--corpus", shared_data / "cmc2007" / "train.xml", "--out", out]
+    assert main([*map(str, command)]) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert main([*map(str, command), "--overwrite"]) == 0
     assert "are said in some of 978 notes" in capsys.readouterr().out
     assert 0 < len(json.loads(out.read_text())) <= everything
 

@@ -266,6 +266,8 @@ def test_from_scores_of_all_concepts_to_a_coder_that_descends(fitted, tmp_path, 
     assert "is not the descent that" in capsys.readouterr().err
     command = ["fit-descent", "--corpus", str(corpus), "--scores", str(descended), "--out", str(rule)]
     assert main(command) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert main([*command, "--overwrite"]) == 2
     assert "asked every concept" in capsys.readouterr().err
 
 

@@ -84,6 +84,17 @@ def top_columns(logits: np.ndarray, top: int) -> np.ndarray:
     return np.take_along_axis(found, order, axis=1)
 
 
+def holds_codes(path: Path) -> bool:
+    """Whether a file is one that `write_codes` wrote."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return bool(pq.read_schema(path).equals(_schema()))
+    except (OSError, pa.ArrowInvalid):
+        return False
+
+
 def _schema() -> pa.Schema:
     import pyarrow as pa
 

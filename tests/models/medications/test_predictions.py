@@ -109,7 +109,10 @@ def test_from_tables_without_bills_to_codes(tmp_path, capsys):
     assert load_stays(stays).targets.gold.shape == (6, 0)
     assert main(["study", "medications", "--stays", str(stays), "--out", str(tmp_path / "no"), *small]) == 2
     assert "prepared without codes" in capsys.readouterr().err
-    assert main([*command, "--top", "0"]) == 2
+    assert main(command) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert main([*command, "--overwrite"]) == 0
+    assert main([*command, "--overwrite", "--top", "0"]) == 2
     settings = json.loads((model / "medications.json").read_text())
     del settings["billed"]
     (model / "medications.json").write_text(json.dumps(settings))
