@@ -19,6 +19,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from html import escape
@@ -93,6 +94,14 @@ class Scratch:
                 if line.strip() not in self.done:
                     self.run(line.strip())
 
+    @staticmethod
+    def _is_healthy(address: str) -> bool:
+        try:
+            with urllib.request.urlopen(f"{address}/healthz", timeout=60) as answer:
+                return bool(answer.status == 200)
+        except urllib.error.HTTPError:  # 503 while the coder starts
+            return False
+
     def _serve(self, line: str) -> None:
         log = self.folder / "serve.log"
         with log.open("w") as file:
@@ -100,14 +109,14 @@ class Scratch:
                 [*shlex.split(line), "--port", "0"], env=self.environment, stderr=file, stdout=file
             )
         try:
-            for _ in range(600):
-                address = re.search(r"http://127\.0\.0\.1:\d+", log.read_text())
-                if address or process.poll() is not None:
-                    break
+            for _ in range(600):  # until it says its address, and then that it can code
                 time.sleep(0.2)
+                address = re.search(r"http://127\.0\.0\.1:\d+", log.read_text())
+                if process.poll() is not None or (address and self._is_healthy(address[0])):
+                    break
+            assert process.poll() is None, log.read_text()
             assert address, log.read_text()
-            with urllib.request.urlopen(f"{address[0]}/healthz", timeout=60) as answer:
-                assert answer.status == 200
+            assert self._is_healthy(address[0]), log.read_text()
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(60)
