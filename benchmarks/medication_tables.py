@@ -98,7 +98,7 @@ def write_tables(folder: Path, made: SyntheticStays, rows: int, seed: int) -> No
 
 
 def same(read: PreparedStays, made: SyntheticStays) -> bool:
-    """Whether ingredients, sexes, ages, wards and targets are those that were generated."""
+    """Whether ingredients, sexes, ages (to a year: stays begin within it), wards and targets are as generated."""
     written = {f"drug:{drug_name(number).lower()}": number for number in range(INGREDIENTS)}
     order = [
         written.get(name, {"female": INGREDIENTS, "age": INGREDIENTS + 1}.get(name, -1))
@@ -106,7 +106,7 @@ def same(read: PreparedStays, made: SyntheticStays) -> bool:
     ]
     difference = abs(made.stays.inputs[:, order] - read.stays.inputs)
     gold = made.targets.nodes == read.targets.nodes and (made.targets.gold != read.targets.gold).nnz == 0
-    return bool(gold and min(order) >= 0 and difference.max() < 1e-6 and made.stays.wards == read.stays.wards)
+    return bool(gold and min(order) >= 0 and difference.max() < 1 / 89 and made.stays.wards == read.stays.wards)
 
 
 def costs(function: Callable[..., Any], *args: Any) -> tuple[dict[str, float], Any]:
