@@ -158,11 +158,11 @@ def write_corpus(path: Path, notes: list[CodedNote], split: Callable[[int], str 
 
 
 def write_radiology_xml(path: Path) -> None:
-    """The sample reports, three times each, in the form of the CMC 2007 files."""
+    """The sample reports in the form of the CMC 2007 files."""
     gold = map(json.loads, (ROOT / "examples" / "gold.jsonl").read_text(encoding="utf-8").splitlines())
     codes = {Path(line["note_id"]).name: line["diagnoses"] for line in gold}
     reports = []
-    for coded in read_text_folder(ROOT / "examples" / "radiology") * 3:
+    for coded in read_text_folder(ROOT / "examples" / "radiology"):
         own = codes[Path(coded.note.note_id).name]
         given = "".join(f'<code origin="CMC_MAJORITY" type="ICD-9-CM">{code}</code>' for code in own)
         text = f'<text origin="CCHMC_RADIOLOGY" type="CLINICAL_HISTORY">{escape(coded.note.text)}</text>'
