@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 import pytest
@@ -88,6 +89,7 @@ PLAIN = st.from_regex(r"\A(?:[A-Za-z0-9.,;:()/%+'\"`~*#]+[ \n])*[A-Za-z0-9.,;:()
 
 @given(PLAIN)
 def test_plain_text_stays_as_it_is(text: str) -> None:
+    text = re.sub(r"\n(?=[a-z])", " ", text)  # a line that goes on in lower case may be read on
     found = normalize(text)
     assert found.text is text
     assert found.given(0, len(text)) == (0, len(text))
