@@ -63,9 +63,7 @@ def _figures(results: Results) -> Table:
             highest = ceiling(results.figures, name)
             at_most = "" if highest is None else f" (at most {highest:.3f})"
             of = f" of {results.figures['primary_notes']} notes" if name == "primary_accuracy" else ""
-            value = results.figures[name]  # NaN, or None once it was stored, where these notes do not define it
-            told = "–" if value is None or math.isnan(value) else f"{value:.3f}{at_most}{of}"
-            table.add_row(name, told, spread)
+            table.add_row(name, f"{_cell(results.figures[name])}{at_most}{of}", spread)
     if "map" not in results.figures:
         table.caption = f"ranked by {results.ranked_by}"
     return table
