@@ -34,13 +34,14 @@ from cmc2007 import reports
 from common import arguments, record, side_by_side
 
 from concept_icd import metrics
-from concept_icd.artifacts import new_file, read_json, write_json
-from concept_icd.concepts import ConceptSet
-from concept_icd.folds import group_folds
-from concept_icd.gold import gold_matrix
+from concept_icd.artifacts import read_json, write_json
+from concept_icd.corpora.folds import group_folds
+from concept_icd.corpora.gold import gold_matrix
+from concept_icd.llm.reference import TINY
 from concept_icd.metrics.intervals import draw_weights, drawn_decisions, interval
-from concept_icd.model_reference import TINY
-from concept_icd.ontology import load_ontology
+from concept_icd.ontology.concepts import ConceptSet
+from concept_icd.ontology.tree import load_ontology
+from concept_icd.outputs import new_file
 from concept_icd.records import CodedNote
 from concept_icd.tuning.pretraining_terms import CodeTerms
 
@@ -84,7 +85,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 def run_part(args: argparse.Namespace, variant: str, part: int) -> None:
     """Tunes one adapter and scores the reports that it did not see; leaves PART.npz."""
-    from concept_icd.prompts import PromptTemplate
+    from concept_icd.llm.prompts import PromptTemplate
     from concept_icd.scoring.packed import PackedScorer
     from concept_icd.tuning.config import parse_options
     from concept_icd.tuning.finetune import tune_adapter
@@ -155,7 +156,7 @@ def read_terms(data_dir: Path) -> CodeTerms:
 
 def concepts_of(args: argparse.Namespace, notes: list[CodedNote], variant: str) -> ConceptSet:
     """Of all 45 codes, whether the adapter's reports have them or not."""
-    from concept_icd.nchs import inclusion_phrases
+    from concept_icd.ontology.nchs import inclusion_phrases
 
     codes = sorted({code for note in notes for code in note.codes})
     change, phrases = VARIANTS[variant], None

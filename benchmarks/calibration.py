@@ -31,14 +31,13 @@ from sklearn.isotonic import IsotonicRegression
 from concept_icd import metrics
 from concept_icd.artifacts import write_json
 from concept_icd.corpora import load_corpus
-from concept_icd.gold import gold_matrix
+from concept_icd.corpora.gold import gold_matrix
 from concept_icd.heads.calibration import METHODS, fit_calibration
 from concept_icd.heads.fitting import HeadOptions, folds_of, held_out_log_odds
 from concept_icd.metrics.intervals import draw_weights, drawn_means, interval
 from concept_icd.pipeline import fit_coder
-from concept_icd.report.charts import wilson
+from concept_icd.report.charts import HEIGHT, WIDTH, Chart, linear, wilson
 from concept_icd.report.results import plain
-from concept_icd.report.svg import HEIGHT, WIDTH, Chart, linear
 from concept_icd.scoring.store import load_scores
 
 BINS = 10

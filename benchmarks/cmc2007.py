@@ -30,16 +30,17 @@ from common import arguments, record, side_by_side
 from scipy.special import expit
 
 from concept_icd import metrics
-from concept_icd.artifacts import new_file, read_json, write_json
+from concept_icd.artifacts import read_json, write_json
 from concept_icd.corpora import read_cmc2007
-from concept_icd.folds import group_folds
-from concept_icd.gold import gold_matrix
+from concept_icd.corpora.folds import group_folds
+from concept_icd.corpora.gold import gold_matrix
+from concept_icd.experts.expert import Recipe, View
+from concept_icd.experts.terms import TermRecipe
+from concept_icd.experts.words import ROUNDS, WordRecipe
 from concept_icd.metrics.intervals import draw_weights, drawn_decisions, interval
-from concept_icd.nchs import lists_and_indexes
+from concept_icd.ontology.nchs import lists_and_indexes
+from concept_icd.outputs import new_file
 from concept_icd.records import CodedNote
-from concept_icd.views.terms import TermRecipe
-from concept_icd.views.view import Recipe, View
-from concept_icd.views.words import ROUNDS, WordRecipe
 
 SYSTEMS = ("tfidf_svm", "words", "terms", "concepts", "concepts_averaged", "words_aggregated", "lexical",
            "concepts_words", "concepts_terms", "concepts_words_terms", "all_combinations")  # fmt: skip
@@ -91,7 +92,7 @@ Decided = tuple[Sequence[str], np.ndarray, np.ndarray]
 
 
 def tfidf_svm(train: list[CodedNote], test: list[CodedNote], seed: int) -> dict[str, Decided]:
-    from concept_icd.models.tfidf import TfidfSvm
+    from concept_icd.baselines.tfidf import TfidfSvm
 
     codes = sorted({code for note in train for code in note.codes})
     gold, groups = gold_matrix([note.note.note_id for note in train], train, codes)
@@ -104,13 +105,13 @@ def stacked(
     folder: Path, train: list[CodedNote], test: list[CodedNote], recipes: Sequence[Recipe]
 ) -> dict[str, Decided]:
     """What the views say alone and together, with the fold's scores."""
-    from concept_icd.coder import ConceptCoder
+    from concept_icd.coder.coder import ConceptCoder
+    from concept_icd.experts.expert import join, means, views_alone, with_views
+    from concept_icd.heads.calibration import choose_threshold
     from concept_icd.heads.fitting import HeadOptions, fit_heads, folds_of
-    from concept_icd.heads.threshold import choose_threshold
     from concept_icd.scoring.adapters import plan_scoring
+    from concept_icd.scoring.specs import ADAPTER
     from concept_icd.scoring.store import load_scores
-    from concept_icd.tuning.folder import ADAPTER
-    from concept_icd.views.view import join, means, views_alone, with_views
 
     coder, scores = ConceptCoder.from_pretrained(folder / "coder"), load_scores(folder / "scores")
     ids = {"train": [coded.note.note_id for coded in train], "test": [coded.note.note_id for coded in test]}

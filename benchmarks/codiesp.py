@@ -28,14 +28,15 @@ import numpy as np
 from common import arguments, record
 
 from concept_icd import metrics
-from concept_icd.artifacts import MANIFEST, new_file, read_json, write_json
-from concept_icd.coder import ConceptCoder
+from concept_icd.artifacts import read_json, write_json
+from concept_icd.coder.coder import ConceptCoder
 from concept_icd.corpora import Corpus, load_corpus
 from concept_icd.corpora.codiesp_tasks import prepare_codiesp
-from concept_icd.gold import gold_matrix
-from concept_icd.heads.threshold import choose_threshold
+from concept_icd.corpora.gold import gold_matrix
+from concept_icd.heads.calibration import choose_threshold
+from concept_icd.metrics.decisions import level_metrics
 from concept_icd.metrics.intervals import headline_samples, interval, intervals_of
-from concept_icd.metrics.levels import level_metrics
+from concept_icd.outputs import MANIFEST, new_file
 
 ROOT = Path(__file__).resolve().parent.parent
 TASKS = ("codiesp9-50", "codiesp9-rare50", "codiesp9-all")
@@ -137,7 +138,7 @@ def svm_dev(corpus: Corpus, folder: Path, args: argparse.Namespace) -> Decided:
 
 
 def fit_svm(corpus: Corpus, splits: list[str], seed: int) -> Decided:
-    from concept_icd.models.tfidf import TfidfSvm
+    from concept_icd.baselines.tfidf import TfidfSvm
 
     notes = [note for split in splits for note in corpus.split(split)]
     gold, groups = gold_matrix([note.note.note_id for note in notes], notes, labels_of(corpus))
@@ -157,7 +158,7 @@ def label_attention(corpus: Corpus, folder: Path, args: argparse.Namespace) -> D
         command += ["--corpus", str(folder / "prepared"), "--output_dir", str(out), "--seed", str(args.seed)]
         command += ["--max_tokens", "1536", "--num_train_epochs", str(args.label_attention_epochs)]
         subprocess.run(command, check=True)
-    from concept_icd.models.ltr_icd.predicting import load, predict_notes
+    from concept_icd.baselines.ltr_icd.predicting import load, predict_notes
 
     labels, test = labels_of(corpus), corpus.split("test")
     model, reader = load(out / "model")

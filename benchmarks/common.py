@@ -23,11 +23,11 @@ import torch
 import transformers
 
 from concept_icd.artifacts import git_commit, versions
-from concept_icd.base_model import LoadedModel
-from concept_icd.concepts import ConceptSet
-from concept_icd.model_reference import TINY
-from concept_icd.ontology import load_ontology
-from concept_icd.prompts import TokenizedPrompt
+from concept_icd.llm.base_model import LoadedModel
+from concept_icd.llm.prompts import TokenizedPrompt
+from concept_icd.llm.reference import TINY
+from concept_icd.ontology.concepts import ConceptSet
+from concept_icd.ontology.tree import load_ontology
 from concept_icd.records import Concept, Note
 
 #: Shapes of a Llama of about 100 M parameters beside its 32,000 words.

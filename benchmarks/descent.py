@@ -25,19 +25,19 @@ from common import arguments, record, timed
 
 from concept_icd import metrics
 from concept_icd.artifacts import write_json
-from concept_icd.concepts import ConceptSet
 from concept_icd.corpora import load_corpus
-from concept_icd.folds import group_folds
-from concept_icd.gold import gold_matrix
-from concept_icd.heads.descent_fitting import fit_descent, gold_rows
+from concept_icd.corpora.folds import group_folds
+from concept_icd.corpora.gold import gold_matrix
 from concept_icd.heads.fitting import HeadOptions, fit_heads
+from concept_icd.heads.selection_fitting import fit_descent, gold_rows
 from concept_icd.metrics.intervals import Scale, draw_weights, interval
-from concept_icd.ontology import load_ontology
+from concept_icd.ontology.concepts import ConceptSet
+from concept_icd.ontology.tree import load_ontology
 from concept_icd.records import Note
-from concept_icd.scoring.descent import Descent, DescentRule, ask_stored
 from concept_icd.scoring.packed import PackedScorer
+from concept_icd.scoring.selection import Descent, DescentRule, ask_stored
+from concept_icd.scoring.specs import ADAPTER, PROMPT
 from concept_icd.scoring.store import CONCEPTS, load_scores
-from concept_icd.tuning.folder import ADAPTER, PROMPT
 
 SHARES = (0.99, 0.98, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5)
 #: Of all concepts.

@@ -32,9 +32,9 @@ from common import arguments, record, timed
 
 from concept_icd.artifacts import write_json
 from concept_icd.cli.code import DEFAULT_CODER
-from concept_icd.coder import ConceptCoder
+from concept_icd.coder.coder import ConceptCoder
 from concept_icd.corpora import read_corpus
-from concept_icd.ontology import load_ontology
+from concept_icd.ontology.tree import load_ontology
 from concept_icd.records import Note
 from concept_icd.resources import resource
 from tests.desk.service import Service, started

@@ -34,13 +34,14 @@ from cmc2007 import STACKED
 from common import arguments, record
 
 from concept_icd.artifacts import write_json
-from concept_icd.coder import ConceptCoder
+from concept_icd.coder.coder import ConceptCoder
+from concept_icd.coder.evidence import BELOW, LIKELY, RISE
 from concept_icd.corpora import load_corpus
 from concept_icd.errors import InputError
-from concept_icd.evidence import BELOW, LIKELY, RISE, Span, sentence_spans
 from concept_icd.metrics.intervals import draw_weights, drawn_means, interval
 from concept_icd.progress import track
 from concept_icd.records import CodedNote, Note
+from concept_icd.text.sentences import Span, sentence_spans
 
 DRAWS = 2000
 ALL, WITHOUT, ALONE = "all", "without", "alone"

@@ -43,17 +43,17 @@ from sklearn.covariance import LedoitWolf
 
 from concept_icd import metrics
 from concept_icd.artifacts import write_json
-from concept_icd.coder import ConceptCoder
+from concept_icd.coder.coder import ConceptCoder
 from concept_icd.corpora import load_corpus
-from concept_icd.gold import gold_matrix
+from concept_icd.corpora.gold import gold_matrix
 from concept_icd.heads.aggregator import fit_aggregators
-from concept_icd.heads.familiarity import UNFAMILIAR, fit_familiarity, numbers_of
 from concept_icd.heads.fitting import HeadOptions, folds_of
+from concept_icd.heads.novelty import UNFAMILIAR, fit_familiarity, numbers_of
 from concept_icd.metrics.intervals import draw_weights, interval
 from concept_icd.pipeline import fit_coder
 from concept_icd.records import CodedNote, Note
 from concept_icd.report.results import plain
-from concept_icd.scoring.scores import ConceptScores
+from concept_icd.scoring.scorer import ConceptScores
 from concept_icd.scoring.store import load_scores
 
 DRAWS = 2000

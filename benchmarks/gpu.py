@@ -48,10 +48,8 @@ from gpu_ways import (
 )
 
 from concept_icd.artifacts import write_json
-from concept_icd.doctor.flops import lora_parameters
+from concept_icd.doctor.cost_model import ModelShape, lora_parameters, probe
 from concept_icd.doctor.machine import Device
-from concept_icd.doctor.model_size import ModelShape
-from concept_icd.doctor.throughput import probe
 
 LORA = {"r": 32, "lora_alpha": 32, "target_modules": ["q_proj", "v_proj"]}  # as configs/mimic3-50.yaml
 #: Of a batch of prompts: more make tensors of over 2^31 numbers, and nothing faster.

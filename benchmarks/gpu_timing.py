@@ -11,9 +11,7 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from concept_icd.doctor.flops import attention_flops, linear_flops
-from concept_icd.doctor.model_size import ModelShape
-from concept_icd.doctor.throughput import CARDS
+from concept_icd.doctor.cost_model import CARDS, ModelShape, attention_flops, linear_flops
 
 #: Dense bfloat16 peaks in FLOP/s by what torch calls the card; an H200 has the processor of an H100.
 PEAKS = {

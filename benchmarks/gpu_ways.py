@@ -13,14 +13,14 @@ import transformers
 from common import random_concepts, random_note
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from concept_icd.base_model import LoadedModel
-from concept_icd.doctor.model_size import ModelShape
+from concept_icd.doctor.cost_model import ModelShape
+from concept_icd.llm.base_model import LoadedModel
 from concept_icd.llm.packed_pass import packed_margins
-from concept_icd.model_reference import TINY
-from concept_icd.prompts import PromptTemplate
+from concept_icd.llm.packing import pack_batch
+from concept_icd.llm.prompts import PromptTemplate
+from concept_icd.llm.reference import TINY
 from concept_icd.records import Concept, Note
 from concept_icd.scoring.packed import PackedScorer
-from concept_icd.scoring.packing import pack_batch
 
 
 @dataclass

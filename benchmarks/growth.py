@@ -5,8 +5,8 @@
 A random Llama of about 100 M parameters, float32. Once a note of 1,500 tokens is asked about 50 to 2,000 concepts, once
 notes of 500 to 8,000 tokens about 150. The floor is one ordinary causal forward pass over as many tokens as the note
 and its questions have. Both take turns, round after round; a figure is the median over rounds. Beside the seconds stand
-the operations that each way needs (`concept_icd.doctor.flops`), since packed questions do not read each other and so
-need fewer than the floor. Memory is the resident set's peak above the loaded weights, of a process that does nothing
+the operations that each way needs (`concept_icd.doctor.cost_model`), since packed questions do not read each other and
+so need fewer than the floor. Memory is the resident set's peak above the loaded weights, of a process that does nothing
 else. The curves are drawn into an SVG file beside the results.
 """
 
@@ -29,11 +29,10 @@ import torch
 from common import SIZES, VOCABULARY, arguments, peak_bytes, random_concepts, random_llama, random_note, record, timed
 
 from concept_icd.artifacts import write_json
-from concept_icd.doctor.flops import attention_flops, linear_flops, scoring_flops
-from concept_icd.doctor.model_size import ModelShape
-from concept_icd.prompts import PromptTemplate
+from concept_icd.doctor.cost_model import ModelShape, attention_flops, linear_flops, scoring_flops
+from concept_icd.llm.prompts import PromptTemplate
 from concept_icd.records import Concept, Note
-from concept_icd.report.svg import HEIGHT, WIDTH, Chart, linear
+from concept_icd.report.charts import HEIGHT, WIDTH, Chart, linear
 from concept_icd.scoring.packed import PackedScorer
 
 #: Names of the two ways in the results and in the picture.

@@ -20,9 +20,9 @@ import numpy as np
 from common import arguments, peak_bytes, record, timed
 
 from concept_icd.artifacts import write_json
-from concept_icd.concepts import ConceptSet
 from concept_icd.heads.fitting import Heads, fit_heads
-from concept_icd.ontology import load_ontology
+from concept_icd.ontology.concepts import ConceptSet
+from concept_icd.ontology.tree import load_ontology
 
 #: Notes that are drawn together.
 BLOCK = 500

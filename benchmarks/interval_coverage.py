@@ -24,10 +24,9 @@ from scipy.special import expit, logit
 
 from concept_icd import metrics
 from concept_icd.artifacts import write_json
-from concept_icd.metrics.drawn_areas import drawn_macro_auc, drawn_micro_auc
+from concept_icd.metrics.auc import drawn_macro_auc, drawn_micro_auc
 from concept_icd.metrics.intervals import draw_weights, drawn_decisions, drawn_means, interval, scale_of
-from concept_icd.metrics.ranking import note_ranking
-from concept_icd.metrics.ranks import gold_ranks
+from concept_icd.metrics.ranking import gold_ranks, note_ranking
 
 FIGURES = (
     *("micro_f1", "macro_f1", "macro_f1_present", "macro_f1_caml", "exact_match", "micro_auc", "macro_auc"),

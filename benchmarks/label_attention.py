@@ -23,7 +23,7 @@ from common import arguments, peak_bytes, record, timed
 from torch.nn.functional import conv1d
 
 from concept_icd.artifacts import write_json
-from concept_icd.models.ltr_icd.label_attention import LabelAttention
+from concept_icd.baselines.ltr_icd.label_attention import LabelAttention
 
 
 def plain(block: LabelAttention, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

@@ -24,14 +24,13 @@ from common import arguments, record
 from scipy.sparse import csr_array
 
 from concept_icd.artifacts import write_json
-from concept_icd.models.medications.checks import STUDY
-from concept_icd.models.medications.folder import save_stays
-from concept_icd.models.medications.model import ALL, NEVER, MedicationModel, Part, new_network
-from concept_icd.models.medications.records import Targets
-from concept_icd.models.medications.strategy import Strategy
-from concept_icd.models.medications.synthetic_stays import SyntheticStays, synthetic_stays
-from concept_icd.models.medications.targets import TREE_LEVELS, indicator
-from concept_icd.models.medications.training import train
+from concept_icd.medications.folder import save_stays
+from concept_icd.medications.model import ALL, NEVER, MedicationModel, Part, new_network
+from concept_icd.medications.prepare import STUDY
+from concept_icd.medications.strategy import Strategy, Targets
+from concept_icd.medications.synthetic import SyntheticStays, synthetic_stays
+from concept_icd.medications.targets import TREE_LEVELS, indicator
+from concept_icd.medications.training import train
 
 #: Marcou et al. 2024: all stays on a T4.
 STUDY_SECONDS = 1.92

@@ -28,12 +28,12 @@ from typing import Any
 from common import arguments, record
 
 from concept_icd.artifacts import write_json
-from concept_icd.models.medications.figures import INTERPOLATED, STEP
-from concept_icd.models.medications.folder import PreparedStays
-from concept_icd.models.medications.folds import monte_carlo_folds, patient_folds
-from concept_icd.models.medications.prepare import prepare_mimic_stays, prepare_synthetic_stays
-from concept_icd.models.medications.strategy import read_strategy
-from concept_icd.models.medications.study import DUMMY, run_study
+from concept_icd.medications.folder import PreparedStays
+from concept_icd.medications.prepare import prepare_mimic_stays, prepare_synthetic_stays
+from concept_icd.medications.strategy import read_strategy
+from concept_icd.medications.study.figures import INTERPOLATED, STEP
+from concept_icd.medications.study.run import monte_carlo_folds, patient_folds
+from concept_icd.medications.study.study import DUMMY, run_study
 from concept_icd.report.results import plain
 
 STRATEGIES = ("multitask", "per-level", "per-tree-level")

@@ -24,8 +24,8 @@ import numpy as np
 from common import arguments, record
 
 from concept_icd.artifacts import write_json
-from concept_icd.models.medications.folder import PreparedStays, load_stays
-from concept_icd.models.medications.synthetic_stays import INGREDIENTS, SyntheticStays, synthetic_stays
+from concept_icd.medications.folder import PreparedStays, load_stays
+from concept_icd.medications.synthetic import INGREDIENTS, SyntheticStays, synthetic_stays
 
 SPELLINGS = ("{}", "{} HCl", "NEO*IV*{}", "{} 5 mg Tab (Liquid)")
 SERVICE = {"newborn": "NB", "surgical": "CSURG", "medical": "MED"}

@@ -28,11 +28,11 @@ from sklearn.pipeline import make_pipeline
 
 from concept_icd import metrics
 from concept_icd.artifacts import write_json
-from concept_icd.corpora import Corpus, load_corpus, save_corpus, synthetic
+from concept_icd.corpora import Corpus, load_corpus, save_corpus, synthetic_notes
 from concept_icd.metrics.intervals import draw_weights, drawn_means, interval
 from concept_icd.metrics.order import note_order, order_figures
+from concept_icd.readers.predictions import read_gold, read_predictions
 from concept_icd.report.alignment import Matrices, align
-from concept_icd.report.reading import read_gold, read_predictions
 
 ROOT = Path(__file__).resolve().parent.parent
 HEAD, PROBABILITY, LTR, FREQUENCY = "ranking head", "probability order", "LTR-ICD (tiny)", "frequency order"
@@ -59,7 +59,7 @@ def main() -> None:
     for seed in args.seeds:
         folder = args.work / f"seed-{seed}"
         if not (folder / "corpus").is_dir():
-            save_corpus(folder / "corpus", synthetic(args.notes, seed, ordered=True), seed=seed)
+            save_corpus(folder / "corpus", synthetic_notes(args.notes, seed, ordered=True), seed=seed)
         run_both(folder, seed, args)
         seeds.append(measure(folder))
     result = record("ordering.py", args.seeds[0])

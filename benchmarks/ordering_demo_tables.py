@@ -29,16 +29,15 @@ from sklearn.linear_model import LogisticRegression
 
 from concept_icd.artifacts import write_json
 from concept_icd.corpora import load_corpus
-from concept_icd.folds import group_folds
-from concept_icd.gold import gold_places
-from concept_icd.heads.pairs import PairTable
+from concept_icd.corpora.folds import group_folds
+from concept_icd.corpora.gold import gold_places
+from concept_icd.heads.calibration import choose_threshold
 from concept_icd.heads.ranker import LearnedOrder, Ranker
-from concept_icd.heads.ranker_fitting import fit_ranker
-from concept_icd.heads.ranking_examples import GoldOrder
-from concept_icd.heads.threshold import choose_threshold
+from concept_icd.heads.ranker_fitting import GoldOrder, fit_ranker
+from concept_icd.heads.ranking_features import PairTable
 from concept_icd.metrics.intervals import draw_weights, drawn_means, interval, scale_of
 from concept_icd.metrics.order import note_order, order_figures
-from concept_icd.ontology import load_ontology
+from concept_icd.ontology.tree import load_ontology
 from concept_icd.records import CodedNote
 
 FIGURES = ("primary_accuracy", "primary_mrr", "primary_hit_at_3", "graded_ndcg_diagnoses", "graded_ndcg_procedures",

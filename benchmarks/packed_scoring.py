@@ -24,9 +24,9 @@ import torch
 from common import VOCABULARY, arguments, peak_bytes, random_llama, record, timed
 
 from concept_icd.artifacts import write_json
-from concept_icd.concepts import ConceptSet
-from concept_icd.ontology import load_ontology
-from concept_icd.prompts import PromptTemplate
+from concept_icd.llm.prompts import PromptTemplate
+from concept_icd.ontology.concepts import ConceptSet
+from concept_icd.ontology.tree import load_ontology
 from concept_icd.scoring.packed import PackedScorer
 
 

@@ -25,7 +25,7 @@ from common import VOCABULARY, arguments, peak_bytes, random_llama, record, time
 
 from concept_icd.artifacts import write_json
 from concept_icd.llm.packed_pass import accept_packing, packed_margins
-from concept_icd.scoring.packing import pack_batch
+from concept_icd.llm.packing import pack_batch
 from concept_icd.tuning.trainer import answer_loss
 
 YES, NO = 5, 6

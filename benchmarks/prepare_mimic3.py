@@ -23,8 +23,8 @@ from typing import Any
 from common import arguments, record
 
 from concept_icd.artifacts import write_json
-from concept_icd.mimic3.synthetic_tables import write_synthetic_mimic3
-from concept_icd.mimic3.tables import find_tables
+from concept_icd.corpora.mimic3.synthetic.tables import write_synthetic_mimic3
+from concept_icd.corpora.mimic3.tables import find_tables
 
 TASKS = ("mimic3-50", "mimic3-full")
 

@@ -30,18 +30,18 @@ from common import arguments, random_concepts, random_llama, random_note, record
 
 from concept_icd import metrics
 from concept_icd.artifacts import read_json, write_json
-from concept_icd.base_model import load_model
-from concept_icd.coder import ConceptCoder
-from concept_icd.concepts import ConceptSet
+from concept_icd.coder.coder import ConceptCoder
 from concept_icd.corpora import load_corpus, read_cmc2007
-from concept_icd.folds import group_folds
-from concept_icd.gold import gold_matrix
+from concept_icd.corpora.folds import group_folds
+from concept_icd.corpora.gold import gold_matrix
 from concept_icd.heads.fitting import HeadOptions
+from concept_icd.llm.base_model import load_model
+from concept_icd.llm.prompts import PromptTemplate
+from concept_icd.llm.question_embedding import add_question_tokens
+from concept_icd.llm.question_tokens import QuestionTokens
 from concept_icd.metrics.intervals import headline_samples, interval
-from concept_icd.ontology import load_ontology
-from concept_icd.prompts import PromptTemplate
-from concept_icd.question_embedding import add_question_tokens
-from concept_icd.question_tokens import QuestionTokens
+from concept_icd.ontology.concepts import ConceptSet
+from concept_icd.ontology.tree import load_ontology
 from concept_icd.records import CodedNote
 from concept_icd.scoring.packed import PackedScorer
 

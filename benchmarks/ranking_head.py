@@ -23,15 +23,14 @@ import numpy as np
 from common import arguments, record, timed
 
 from concept_icd.artifacts import write_json
-from concept_icd.concepts import ConceptSet
-from concept_icd.corpora import synthetic
-from concept_icd.gold import gold_matrix, gold_places
+from concept_icd.corpora import synthetic_notes
+from concept_icd.corpora.gold import gold_matrix, gold_places
 from concept_icd.heads.aggregator import Strength, fit_aggregator
 from concept_icd.heads.fitting import HeadOptions, fit_heads, folds_of
-from concept_icd.heads.ranker_fitting import fit_ranker
-from concept_icd.heads.ranking_examples import Examples, GoldOrder, make_examples
-from concept_icd.lexicon_learning import learn_features, naming
-from concept_icd.ontology import load_ontology
+from concept_icd.heads.lexicon_fitting import learn_features, naming
+from concept_icd.heads.ranker_fitting import Examples, GoldOrder, fit_ranker, make_examples
+from concept_icd.ontology.concepts import ConceptSet
+from concept_icd.ontology.tree import load_ontology
 
 #: Leaves and rounds that LightGBM may choose from.
 SIZES = ((7, 100), (15, 100), (15, 300))
@@ -40,7 +39,7 @@ NAMES = ("by_probability", "head_without_text", "head", "lightgbm")
 
 def measure(notes: int, codes: int, seed: int) -> dict[str, Any]:
     """System -> figures, and the seconds of both fits."""
-    stays = synthetic(notes=notes, seed=seed, ordered=True)
+    stays = synthetic_notes(notes=notes, seed=seed, ordered=True)
     count = Counter(code for stay in stays for code in stay.codes)
     ontology = load_ontology("icd9cm")
     concepts = ConceptSet.expand(sorted(code for code, _ in count.most_common(codes)), ontology)

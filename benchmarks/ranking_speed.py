@@ -22,18 +22,18 @@ from common import arguments, record, timed
 from safetensors.numpy import load_file, save_file
 
 from concept_icd.artifacts import write_json
-from concept_icd.concepts import ConceptSet
-from concept_icd.corpora import synthetic
-from concept_icd.gold import gold_matrix, gold_places
+from concept_icd.corpora import synthetic_notes
+from concept_icd.corpora.gold import gold_matrix, gold_places
 from concept_icd.heads.fitting import HeadOptions, Heads, fit_heads, folds_of
-from concept_icd.heads.pairs import PairTable
-from concept_icd.heads.ranking_examples import GoldOrder, notes_to_learn_from
-from concept_icd.lexicon_learning import learn_features, naming
-from concept_icd.ontology import load_ontology
+from concept_icd.heads.lexicon_fitting import learn_features, naming
+from concept_icd.heads.ranker_fitting import GoldOrder, notes_to_learn_from
+from concept_icd.heads.ranking_features import PairTable
+from concept_icd.ontology.concepts import ConceptSet
+from concept_icd.ontology.tree import load_ontology
 
 
 def measure(notes: int, training: int, codes: int, rounds: int, seed: int) -> dict[str, Any]:
-    stays = synthetic(notes=notes + training, seed=seed, ordered=True)
+    stays = synthetic_notes(notes=notes + training, seed=seed, ordered=True)
     count = Counter(code for stay in stays for code in stay.codes)
     ontology = load_ontology("icd9cm")
     concepts = ConceptSet.expand(sorted(code for code, _ in count.most_common(codes)), ontology)

@@ -33,13 +33,13 @@ import torch
 from common import arguments, random_concepts, record
 
 from concept_icd.artifacts import write_json
-from concept_icd.concepts import ConceptSet
-from concept_icd.prompts import PromptTemplate
+from concept_icd.llm.prompts import PromptTemplate
+from concept_icd.ontology.concepts import ConceptSet
 from concept_icd.records import Concept, Note
-from concept_icd.scoring import ray_engine
-from concept_icd.scoring.engines import LocalEngine, Record, Shard, score_notes
+from concept_icd.scoring import ray_executor as ray_engine
+from concept_icd.scoring.executors import LocalEngine, Record, Shard, score_notes
 from concept_icd.scoring.packed import PackedScorer
-from concept_icd.scoring.ray_engine import RayEngine
+from concept_icd.scoring.ray_executor import RayEngine
 from concept_icd.scoring.specs import ScorerSpec
 from concept_icd.scoring.store import Job, fill_store, load_scores
 

@@ -34,19 +34,18 @@ import numpy as np
 from common import arguments, record
 
 from concept_icd.artifacts import write_json
-from concept_icd.coder import ConceptCoder
+from concept_icd.coder.coder import ConceptCoder
 from concept_icd.corpora import Corpus, load_corpus
-from concept_icd.folds import group_folds
+from concept_icd.corpora.folds import group_folds
 from concept_icd.heads.fitting import Heads
-from concept_icd.heads.reading import RECALL, TARGETS, expected_recall, stops
 from concept_icd.metrics.intervals import draw_weights, drawn_means, interval
-from concept_icd.metrics.ranks import gold_ranks
-from concept_icd.metrics.reading import note_reading
+from concept_icd.metrics.ranking import gold_ranks
+from concept_icd.metrics.recall_depth import RECALL, TARGETS, expected_recall, note_reading, stops
 from concept_icd.pipeline import fit_coder
 from concept_icd.records import CodedNote
-from concept_icd.report.depth import Stops, report_depth
+from concept_icd.report.order import Stops, report_depth
 from concept_icd.report.results import plain
-from concept_icd.scoring.scores import ConceptScores
+from concept_icd.scoring.scorer import ConceptScores
 from concept_icd.scoring.store import load_scores
 
 DRAWS = 2000

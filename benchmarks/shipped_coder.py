@@ -50,7 +50,7 @@ def batch(notes: Path, evidence: bool, limit: int | None, scorer: str | None = N
 
 def measure(notes: Path, evidence: bool, limit: int | None, scorer: str | None) -> dict[str, Any]:
     """Reports a second, and the most memory that this process ever held."""
-    from concept_icd.coder import ConceptCoder
+    from concept_icd.coder.coder import ConceptCoder
     from concept_icd.corpora import read_corpus
 
     reports = [coded.note for coded in read_corpus(notes)][:limit]

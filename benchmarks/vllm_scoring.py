@@ -29,8 +29,8 @@ import numpy as np
 from common import arguments, random_concepts, random_llama, random_note, record
 
 from concept_icd.artifacts import write_json
-from concept_icd.base_model import load_tokenizer
-from concept_icd.prompts import PromptTemplate, TokenizedPrompt
+from concept_icd.llm.base_model import load_tokenizer
+from concept_icd.llm.prompts import PromptTemplate, TokenizedPrompt
 from concept_icd.records import Concept, Note
 
 WAYS = ("packed", "vllm", "vllm with an adapter", "plain")
@@ -42,7 +42,7 @@ def make_scorer(way: str, model: str, adapter: str, options: dict[str, Any]) -> 
 
         return PackedScorer.from_pretrained(model)
     if way == "plain":
-        from concept_icd.scoring.plain import PlainScorer
+        from concept_icd.scoring.by_prompt import PlainScorer
 
         return PlainScorer.from_pretrained(model)
     from concept_icd.scoring.vllm import VllmScorer

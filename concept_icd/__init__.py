@@ -21,14 +21,14 @@ logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 _LAZY = {
     "CodedNote": "concept_icd.records",
     "Concept": "concept_icd.records",
-    "ConceptCoder": "concept_icd.coder",
-    "ConceptSet": "concept_icd.concepts",
+    "ConceptCoder": "concept_icd.coder.coder",
+    "ConceptSet": "concept_icd.ontology.concepts",
     "InputError": "concept_icd.errors",
     "Note": "concept_icd.records",
-    "Ontology": "concept_icd.ontology",
+    "Ontology": "concept_icd.ontology.tree",
     "PackedScorer": "concept_icd.scoring.packed",
-    "PromptTemplate": "concept_icd.prompts",
-    "load_ontology": "concept_icd.ontology",
+    "PromptTemplate": "concept_icd.llm.prompts",
+    "load_ontology": "concept_icd.ontology.tree",
 }
 __all__ = ["__version__", *_LAZY]
 

@@ -18,22 +18,23 @@ from pathlib import Path
 
 import numpy as np
 
-from concept_icd.artifacts import MANIFEST, read_manifest, require_replaceable, sha256
-from concept_icd.coder import ConceptCoder
-from concept_icd.concepts import ConceptSet
+from concept_icd.artifacts import read_manifest, sha256
+from concept_icd.coder.coder import ConceptCoder
+from concept_icd.coder.evaluation import evaluate_coder
 from concept_icd.corpora import Corpus, load_corpus, save_corpus
+from concept_icd.corpora.folds import group_folds
 from concept_icd.errors import InputError
-from concept_icd.evaluation import evaluate_coder
-from concept_icd.folds import group_folds
+from concept_icd.experts.expert import Recipe
 from concept_icd.heads.fitting import HeadOptions
-from concept_icd.ontology import load_ontology
-from concept_icd.prompts import PromptTemplate
+from concept_icd.llm.prompts import PromptTemplate
+from concept_icd.ontology.concepts import ConceptSet
+from concept_icd.ontology.tree import load_ontology
+from concept_icd.outputs import MANIFEST, require_replaceable
 from concept_icd.records import CodedNote
-from concept_icd.scoring.descent import FILE as DESCENT
-from concept_icd.scoring.descent import Descent, DescentRule
+from concept_icd.scoring.selection import FILE as DESCENT
+from concept_icd.scoring.selection import Descent, DescentRule
+from concept_icd.scoring.specs import ADAPTER
 from concept_icd.scoring.store import CONCEPTS, PROMPT, load_scores
-from concept_icd.tuning.folder import ADAPTER
-from concept_icd.views.view import Recipe
 
 
 def run_pipeline(
@@ -147,7 +148,7 @@ def fit_coder(
 
     Args:
         model, adapter: what new notes will be scored with, where it is not what the folder names.
-        views: what is stacked with the scores; see `concept_icd.views`.
+        views: what is stacked with the scores; see `concept_icd.experts`.
 
     Raises:
         InputError: no scored note belongs to the split, or what `ConceptCoder.fit` says.

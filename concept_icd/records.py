@@ -9,19 +9,19 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, SupportsFloat
 
 from concept_icd.errors import InputError
-from concept_icd.one_line import OneLine as OneLine
+from concept_icd.errors import OneLine as OneLine
 from concept_icd.text.normalization import NormalizedText, normalize
 
 Kind = Literal["diagnosis", "procedure"]
 Level = Literal["chapter", "section", "category", "subcategory", "code", "phrase", "words", "terms", "drugs"]
 #: Levels of a concept that a scorer can be asked about, from the widest to the narrowest.
 LEVELS: tuple[Level, ...] = ("chapter", "section", "category", "subcategory", "code", "phrase")
-#: Levels of what other views say of a code (`concept_icd.views`).
+#: Levels of what other views say of a code (`concept_icd.experts`).
 VIEWS: tuple[Level, ...] = ("words", "terms", "drugs")
 
 #: Sex as FHIR's administrative gender, MIMIC's letters and OMOP's concepts spell it. None: not known, or neither.
@@ -198,7 +198,7 @@ class RankedCode(OneLine):
         accepted: the probability reached the coder's threshold.
         path: codes of the ancestors and the code itself, chapter first.
         evidence: character spans (start, end) of the note that carry it, where they were asked for. against: those
-            that speak against it; see `concept_icd.evidence`.
+            that speak against it; see `concept_icd.coder.evidence`.
         expected_recall: share of the note's gold codes to expect among this suggestion and those before it; None where
             nothing was fitted that says so (see `heads.reading`).
     """
@@ -263,3 +263,26 @@ class CodingResult(OneLine):
         record = dataclasses.asdict(self)
         record["versions"] = dict(self.versions)
         return record
+
+
+# Notes that are longer than anything reads of them: their beginning alone is looked at.
+#
+# So a note of any length costs no more than one that is read to its end. What is cut here is said where it is said what
+# was not read. It knows characters, never a tokenizer.
+
+#: Characters in which words, terms and sections are looked for: about 30,000 words, a book of a note.
+LONGEST = 200_000
+
+
+def beginning(note: Note, most: int = LONGEST) -> Note:
+    """The note as it is, or with its first `most` characters alone, up to white space where there is some.
+
+    >>> beginning(Note("a", "  Cough and fever"), 8).text
+    '  Cough'
+    """
+    text = note.text
+    if len(text) <= most:
+        return note
+    most += len(text) - len(text.lstrip())  # blanks say nothing
+    end = max(text.rfind(blank, most // 2, most + 1) for blank in " \n\t")
+    return replace(note, text=text[: end if end > 0 else most])

@@ -26,21 +26,22 @@ from typing import Any
 import numpy as np
 from scipy.special import logit
 
-from concept_icd.artifacts import MANIFEST, new_file, read_json, read_manifest, sha256, write_json
-from concept_icd.coder import ConceptCoder
-from concept_icd.concepts import ConceptSet
+from concept_icd.artifacts import read_json, read_manifest, sha256, write_json
+from concept_icd.coder.coder import ConceptCoder
 from concept_icd.corpora import load_corpus, read_cmc2007, save_corpus
+from concept_icd.corpora.gold import gold_matrix
 from concept_icd.errors import InputError
-from concept_icd.evidence import sentence_spans
-from concept_icd.gold import gold_matrix
+from concept_icd.experts.expert import Recipe, View, means, views_alone
+from concept_icd.experts.terms import TermRecipe
+from concept_icd.experts.words import ROUNDS, WordRecipe
 from concept_icd.heads.fitting import HeadOptions, fit_heads
-from concept_icd.heads.reading import stops
-from concept_icd.model_reference import ModelReference
-from concept_icd.nchs import lists_and_indexes
+from concept_icd.llm.reference import ModelReference
+from concept_icd.metrics.recall_depth import stops
+from concept_icd.ontology.concepts import ConceptSet
+from concept_icd.ontology.nchs import lists_and_indexes
+from concept_icd.outputs import MANIFEST, new_file
 from concept_icd.records import CodedNote, CodingResult, Note
-from concept_icd.views.terms import TermRecipe
-from concept_icd.views.view import Recipe, View, means, views_alone
-from concept_icd.views.words import ROUNDS, WordRecipe
+from concept_icd.text.sentences import sentence_spans
 
 ROOT = Path(__file__).resolve().parent.parent
 CODER, PREDICTIONS = ROOT / "concept_icd" / "coders" / "radiology", ROOT / "benchmarks" / "cmc2007"

@@ -7,7 +7,7 @@
 
 import sys
 
-from concept_icd.models.ltr_icd.__main__ import main
+from concept_icd.baselines.ltr_icd.__main__ import main
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from concept_icd.coder import ConceptCoder
+    from concept_icd.coder.coder import ConceptCoder
     from concept_icd.records import CodedNote, Note
-    from concept_icd.scoring.scores import ConceptScores
+    from concept_icd.scoring.scorer import ConceptScores
 
 CODES = ("486", "493.90", "599.0", "780.6", "786.2", "38.93")
 WORDS = (
@@ -42,9 +42,9 @@ def fitted(llama: Path, llama_adapter: Path) -> Fitted:
     """A coder of a random model whose own answers decide the gold codes, so that there is something to learn."""
     import numpy as np
 
-    from concept_icd.coder import ConceptCoder
-    from concept_icd.concepts import ConceptSet
-    from concept_icd.ontology import load_ontology
+    from concept_icd.coder.coder import ConceptCoder
+    from concept_icd.ontology.concepts import ConceptSet
+    from concept_icd.ontology.tree import load_ontology
     from concept_icd.records import CodedNote
     from concept_icd.scoring.packed import PackedScorer
 

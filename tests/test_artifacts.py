@@ -10,17 +10,9 @@ from pathlib import Path
 import pytest
 
 from concept_icd import artifacts
-from concept_icd.artifacts import (
-    MANIFEST,
-    begun_folder,
-    new_file,
-    new_folder,
-    private_files,
-    read_manifest,
-    reading,
-    write_json,
-)
+from concept_icd.artifacts import read_manifest, write_json
 from concept_icd.errors import InputError
+from concept_icd.outputs import MANIFEST, begun_folder, new_file, new_folder, private_files, reading
 
 
 def written(folder: Path, stage: str = "prepare", content: str = "old") -> Path:

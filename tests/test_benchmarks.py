@@ -166,7 +166,7 @@ def test_prepare_mimic3(tmp_path):
 def test_ordering_demo_tables(shared_data, tmp_path):
     """Two folds: real orders are learnt from, and frequency is far below."""
     pytest.importorskip("duckdb")
-    from concept_icd.mimic3.prepare import prepare_mimic3
+    from concept_icd.corpora.mimic3.prepare import prepare_mimic3
 
     prepare_mimic3(shared_data / "mimic3_demo", "mimic3-tables", tmp_path / "demo")
     options = ("--corpus", tmp_path / "demo", "--seeds", 0, "--folds", 2)

@@ -59,7 +59,7 @@ def test_operations_that_a_way_cannot_do_without(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     from gpu_timing import forward_backward, needed
 
-    from concept_icd.doctor.model_size import ModelShape
+    from concept_icd.doctor.cost_model import ModelShape
 
     shape = ModelShape(1, 4, 8, 1, 1, 4, 10, 10, True, "by hand")
     linear, attention = needed(shape, 6, [2, 2])

@@ -10,13 +10,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from concept_icd.cli.main import main
-from concept_icd.code_checks import before_zeros_were_lost, never_had, not_billable
-from concept_icd.code_shapes import ICD9CM
 from concept_icd.corpora import load_corpus, read_corpus_leniently, read_jsonl
+from concept_icd.corpora.mimic3.tasks import MIMIC3_50, RARE50
 from concept_icd.errors import InputError
-from concept_icd.mimic3.tasks import MIMIC3_50, RARE50
-from concept_icd.ontology import load_ontology
-from concept_icd.report.reading import read_codes, read_gold, read_predictions
+from concept_icd.ontology.code_checks import before_zeros_were_lost, never_had, not_billable
+from concept_icd.ontology.code_shapes import ICD9CM
+from concept_icd.ontology.tree import load_ontology
+from concept_icd.readers.predictions import read_codes, read_gold, read_predictions
 
 ICD9 = load_ontology("icd9cm")
 OR_OLDER = "; they may be an older edition's or inner nodes, or a number took their zeros"

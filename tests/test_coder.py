@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from concept_icd.artifacts import read_manifest
-from concept_icd.coder import ConceptCoder
-from concept_icd.concepts import ConceptSet
+from concept_icd.coder.coder import ConceptCoder
+from concept_icd.corpora.gold import gold_matrix
 from concept_icd.errors import InputError
-from concept_icd.gold import gold_matrix
 from concept_icd.heads.fitting import HeadOptions
-from concept_icd.ontology import load_ontology
+from concept_icd.ontology.concepts import ConceptSet
+from concept_icd.ontology.tree import load_ontology
 from concept_icd.records import CodedNote, Note
 from tests.fitted_coder import CODES
 

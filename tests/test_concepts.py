@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from concept_icd.concepts import ConceptSet, node_text
 from concept_icd.errors import InputError
-from concept_icd.ontology import load_ontology
+from concept_icd.ontology.concepts import ConceptSet, node_text
+from concept_icd.ontology.tree import load_ontology
 
 ontology = load_ontology()
 

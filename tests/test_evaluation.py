@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from concept_icd.artifacts import read_json
-from concept_icd.coder import ConceptCoder
-from concept_icd.concepts import ConceptSet
+from concept_icd.coder.coder import ConceptCoder
+from concept_icd.coder.evaluation import BY_PROBABILITY, DUMMY, ORACLE, evaluate_coder
 from concept_icd.corpora import load_corpus, save_corpus
 from concept_icd.errors import InputError
-from concept_icd.evaluation import BY_PROBABILITY, DUMMY, ORACLE, evaluate_coder
+from concept_icd.ontology.concepts import ConceptSet
 from concept_icd.pipeline import run_pipeline
 from concept_icd.records import CodedNote, Note
 from concept_icd.scoring.store import load_scores

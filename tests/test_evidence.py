@@ -5,10 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from concept_icd.coder import ConceptCoder
-from concept_icd.evidence import BELOW, LIKELY, RISE, clause_spans, sentence_spans
-from concept_icd.heads.threshold import Threshold
+from concept_icd.coder.coder import ConceptCoder
+from concept_icd.coder.evidence import BELOW, LIKELY, RISE
+from concept_icd.heads.calibration import Threshold
 from concept_icd.records import Note
+from concept_icd.text.sentences import clause_spans, sentence_spans
 from tests.fitted_coder import make_notes
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from concept_icd.folds import group_folds
+from concept_icd.corpora.folds import group_folds
 
 
 def test_a_patient_is_in_one_fold_and_folds_are_even():

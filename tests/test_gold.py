@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from concept_icd.corpora.gold import gold_matrix, gold_places
 from concept_icd.errors import InputError
-from concept_icd.gold import gold_matrix, gold_places
 from concept_icd.records import CodedNote, Note
 
 CODES = ("038.9", "401.9", "428.0", "38.93", "99.04")

@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from concept_icd import coder_folder, model_reference
 from concept_icd.artifacts import read_json, sha256
-from concept_icd.base_model import load_model, load_tokenizer
-from concept_icd.coder import ConceptCoder
+from concept_icd.coder import folder as coder_folder
+from concept_icd.coder.coder import ConceptCoder
 from concept_icd.errors import InputError
 from concept_icd.heads.fitting import Heads
-from concept_icd.model_reference import fingerprint_of, resolve
+from concept_icd.llm import reference as model_reference
+from concept_icd.llm.base_model import load_model, load_tokenizer
+from concept_icd.llm.reference import fingerprint_of, resolve
 from concept_icd.scoring.specs import checked_settings
 
 
@@ -133,7 +134,7 @@ def test_a_file_that_nests_too_deeply_is_one_sentence(folder, name, text):
 
 
 def test_yaml_that_nests_too_deeply_is_one_sentence(folder):
-    from concept_icd.prompts import PromptTemplate
+    from concept_icd.llm.prompts import PromptTemplate
 
     (folder / "prompt.yaml").write_text("[" * 5_000)
     with pytest.raises(InputError, match=r"prompt\.yaml is not valid YAML"):
@@ -165,8 +166,8 @@ def test_settings_of_heads_that_are_not_finite_are_refused(folder, text):
 
 
 def test_terms_and_words_that_are_not_finite_are_refused(folder):
-    from concept_icd.views.terms import TermView
-    from concept_icd.views.words import WordView
+    from concept_icd.experts.terms import TermView
+    from concept_icd.experts.words import WordView
 
     path = folder / "terms" / "terms.json"
     record = read_json(path)

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from concept_icd.concepts import ConceptSet
 from concept_icd.errors import InputError
-from concept_icd.lexicon_learning import learn_features, naming
-from concept_icd.mentions import FEATURES, Lexicon
-from concept_icd.ontology import load_ontology
+from concept_icd.heads.lexicon import FEATURES, Lexicon
+from concept_icd.heads.lexicon_fitting import learn_features, naming
+from concept_icd.ontology.concepts import ConceptSet
+from concept_icd.ontology.tree import load_ontology
 
 NOTE = """CHIEF COMPLAINT: Cough.
 HISTORY OF PRESENT ILLNESS: She was well. Gout for years. Then pneumonia was the reason to come.
@@ -71,7 +71,7 @@ def test_notes_without_text_or_mentions_have_no_features():
 def test_batches_change_nothing(monkeypatch):
     notes = [NOTE, "Asthma.", "", NOTE]
     whole = lexicon().features(notes)
-    monkeypatch.setattr("concept_icd.mentions.BLOCK", 2)
+    monkeypatch.setattr("concept_icd.heads.lexicon.BLOCK", 2)
     parts = lexicon().features(notes)
     assert (parts.keys == whole.keys).all()
     assert (parts.values == whole.values).all()

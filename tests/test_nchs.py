@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from concept_icd.errors import InputError
-from concept_icd.nchs import (
+from concept_icd.ontology.nchs import (
     IndexEntry,
     TabularEntry,
     inclusion_phrases,
@@ -22,8 +22,8 @@ from concept_icd.nchs import (
     read_index,
     read_tabular,
 )
-from concept_icd.nchs.rtf import read_paragraphs
-from concept_icd.ontology import load_ontology
+from concept_icd.ontology.nchs.rtf import read_paragraphs
+from concept_icd.ontology.tree import load_ontology
 
 tabular, index = cache(read_tabular), cache(read_index)
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from concept_icd.note_words import GROUPS, Vocabulary, keys_of, read_sentences, title_terms
+from concept_icd.text.sentence_words import GROUPS, Vocabulary, keys_of, read_sentences, title_terms
 
 NOTE = """CHIEF COMPLAINT: Chest pain.
 HISTORY OF PRESENT ILLNESS: This man came with chest pains. No fever or chills. He has gout.

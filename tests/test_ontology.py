@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from concept_icd.cli.main import main
 from concept_icd.errors import InputError
-from concept_icd.ontology import load_ontology
+from concept_icd.ontology.tree import load_ontology
 from tests.conftest import ROOT
 
 ontology = load_ontology()

@@ -42,7 +42,7 @@ LOOK_AROUND = """
 import json
 import concept_icd
 from concept_icd.model_reference import TINY
-from concept_icd.corpora import synthetic
+from concept_icd.corpora import synthetic_notes
 from concept_icd.ontology import load_ontology
 from concept_icd.prompts import PromptTemplate
 from concept_icd.resources import resource
@@ -59,7 +59,7 @@ print(json.dumps({
     "tiny": sorted(file.name for file in TINY.iterdir()),
     "title": load_ontology().title("428.21"),
     "prompt": PromptTemplate.load("concept").name,
-    "synthetic": len(synthetic(notes=2, seed=0)),
+    "synthetic": len(synthetic_notes(notes=2, seed=0)),
 }))
 """
 

@@ -10,20 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from concept_icd.errors import InputError
-from concept_icd.nchs import index_phrases
-from concept_icd.ontology import load_ontology
-from concept_icd.phrases import (
-    check_coverage,
-    merge_phrases,
-    parse_phrases,
-    phrase_key,
-    propose_phrases,
-    read_phrase_file,
-    sentence_windows,
-    write_phrase_file,
-)
-from concept_icd.phrases.propose import load_proposal_prompt
+from concept_icd.ontology.coverage import check_coverage
+from concept_icd.ontology.nchs import index_phrases
+from concept_icd.ontology.phrases import merge_phrases, phrase_key, read_phrase_file, write_phrase_file
+from concept_icd.ontology.propose_phrases import load_proposal_prompt, parse_phrases, propose_phrases
+from concept_icd.ontology.tree import load_ontology
 from concept_icd.records import Note
+from concept_icd.text.sentences import sentence_windows
 
 ontology = load_ontology()
 

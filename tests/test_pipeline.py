@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from concept_icd.artifacts import read_json
-from concept_icd.coder import ConceptCoder
-from concept_icd.corpora import load_corpus, read_jsonl, synthetic
+from concept_icd.coder.coder import ConceptCoder
+from concept_icd.corpora import load_corpus, read_jsonl, synthetic_notes
 from concept_icd.errors import InputError
 from concept_icd.pipeline import run_pipeline, with_test_split
 from concept_icd.records import CodedNote, Note
@@ -28,7 +28,7 @@ STAGES = ("corpus", "tuned", "scores", "coder", "evaluation")
 
 def some_notes() -> list[CodedNote]:
     """120 synthetic notes, cut so that the random model reads them whole, with the codes that occur ten times."""
-    notes = synthetic(notes=120, seed=1)
+    notes = synthetic_notes(notes=120, seed=1)
     count = {code: sum(code in note.codes for note in notes) for note in notes for code in note.codes}
     common = sorted(code for code, times in count.items() if times >= 10)
     return [

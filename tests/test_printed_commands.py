@@ -29,9 +29,9 @@ import pytest
 import yaml
 
 from concept_icd.cli.main import VERBS, main
-from concept_icd.corpora import load_corpus, read_text_folder, synthetic
-from concept_icd.mimic3.synthetic_tables import write_synthetic_mimic3
-from concept_icd.model_reference import TINY
+from concept_icd.corpora import load_corpus, read_text_folder, synthetic_notes
+from concept_icd.corpora.mimic3.synthetic.tables import write_synthetic_mimic3
+from concept_icd.llm.reference import TINY
 from concept_icd.records import CodedNote
 from tests.printed_commands import README, ROOT, blocks
 
@@ -195,7 +195,7 @@ class TestOneLaptop:
     @pytest.mark.slow(minutes=6)
     def test_it(self, scratch: Scratch) -> None:
         write_radiology_xml(scratch.folder / "CMC_FOLDER" / "train.xml")
-        notes = synthetic(notes=60, seed=3)
+        notes = synthetic_notes(notes=60, seed=3)
         write_corpus(Path("train.jsonl"), notes[:44], lambda number: "dev" if number % 4 == 0 else "train")
         write_corpus(Path("test.jsonl"), notes[44:])
         write_corpus(Path("notes.jsonl"), notes[:3])

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from concept_icd.errors import InputError
-from concept_icd.prompts import NOTE_TEXTS, EncodedNote, PromptTemplate, TokenizedPrompt
+from concept_icd.llm.prompts import NOTE_TEXTS, EncodedNote, PromptTemplate, TokenizedPrompt
 from concept_icd.records import Note
 from tests import conftest
 from tests.conftest import ROOT

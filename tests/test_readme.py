@@ -61,7 +61,7 @@ def test_tuning_command_has_options_that_exist(tmp_path: Path) -> None:
 
 
 def test_ltr_icd_command_has_options_that_exist() -> None:
-    from concept_icd.models.ltr_icd.options import parse_options
+    from concept_icd.baselines.ltr_icd.config import parse_options
 
     (arguments,) = (found for found in commands("accelerate") if "scripts/train_ltr_icd.py" in found)
     script = arguments.index("scripts/train_ltr_icd.py")
@@ -101,7 +101,7 @@ def test_python_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca
 
 def test_example_lines_are_read(tmp_path: Path) -> None:
     from concept_icd.corpora import read_jsonl
-    from concept_icd.report.reading import read_gold, read_predictions
+    from concept_icd.readers.predictions import read_gold, read_predictions
 
     files = []
     for number, block in enumerate(blocks("jsonl")):

@@ -17,12 +17,12 @@ SECRET = "zebrafish"
 
 def records() -> list[object]:
     from concept_icd.corpora.store import Corpus
-    from concept_icd.note_words import Sentences
-    from concept_icd.prompts import EncodedNote
-    from concept_icd.scoring.engines import Shard
-    from concept_icd.scoring.scores import ConceptScores, NoteFailure
+    from concept_icd.llm.prompts import EncodedNote
+    from concept_icd.scoring.executors import Shard
+    from concept_icd.scoring.scorer import ConceptScores, NoteFailure
     from concept_icd.scoring.store import Job
-    from concept_icd.views.tagged_words import clauses
+    from concept_icd.text.assertion import clauses
+    from concept_icd.text.sentence_words import Sentences
 
     note = Note(SECRET[:4], f"{SECRET} and cough. " * 50, SECRET, 54.123456789, "F", (SECRET,) * 90)
     coded = CodedNote(note, ("428.0",) * 300, ("38.93",) * 300, {SECRET: ("486",)}, "train", "486")

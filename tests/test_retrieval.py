@@ -5,12 +5,12 @@ import pytest
 
 pytest.importorskip("bm25s")
 
-from concept_icd.concepts import ConceptSet
-from concept_icd.ontology import load_ontology
+from concept_icd.ontology.concepts import ConceptSet
+from concept_icd.ontology.retrieval import CodeRetriever
+from concept_icd.ontology.tree import load_ontology
 from concept_icd.records import Note
-from concept_icd.retrieval import CodeRetriever
-from concept_icd.scoring.descent import Descent, DescentRule, ask_stored
-from concept_icd.scoring.wire import questions_from_json, questions_to_json
+from concept_icd.scoring.selection import Descent, DescentRule, ask_stored
+from concept_icd.scoring.serialization import questions_from_json, questions_to_json
 
 CODES = ("250.00", "401.9", "428.0", "486", "493.90", "599.0", "780.6", "786.2", "38.93")
 PHRASES = {"486": ["lung infection"]}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from concept_icd.artifacts import read_json
-from concept_icd.mimic3.synthetic_tables import write_synthetic_mimic3
+from concept_icd.corpora.mimic3.synthetic.tables import write_synthetic_mimic3
 from tests.conftest import ROOT
 
 OPTIONS = ["--max_steps", "2", "--per_device_train_batch_size", "2", "--levels", "chapter", "code", "--folds", "2"]

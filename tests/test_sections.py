@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from concept_icd.corpora import synthetic
-from concept_icd.sections import PREAMBLE, STANDARD, Section, keep_sections, split_sections, what_was_cut
+from concept_icd.corpora import synthetic_notes
+from concept_icd.text.sections import PREAMBLE, STANDARD, Section, keep_sections, split_sections, what_was_cut
 from tests.conftest import ROOT
 
 #: The layout of an electronic summary: a heading, a colon, the text on the next line.
@@ -264,7 +264,7 @@ def test_no_text_has_no_sections():
 
 def test_every_example_and_invented_note_is_divided_at_its_headings():
     notes = [path.read_text() for path in sorted((ROOT / "examples" / "discharge").glob("*.txt"))]
-    notes += [coded.note.text for coded in synthetic(notes=60, seed=5)]
+    notes += [coded.note.text for coded in synthetic_notes(notes=60, seed=5)]
     for text in notes:
         starts = {section.start for section in split_sections(text)}
         for match in re.finditer(r"(?m)^([A-Z][A-Za-z-]*(?: [A-Za-z-]+){0,4}):", text):

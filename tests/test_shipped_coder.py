@@ -12,8 +12,8 @@ from xml.etree import ElementTree
 import pytest
 
 from concept_icd.cli.main import main
-from concept_icd.coder import ConceptCoder
-from concept_icd.coder_folder import SHIPPED
+from concept_icd.coder.coder import ConceptCoder
+from concept_icd.coder.folder import SHIPPED
 from concept_icd.corpora import read_cmc2007, read_text_folder
 from concept_icd.resources import resource
 

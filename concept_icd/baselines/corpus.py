@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from concept_icd.corpora import Corpus
+from concept_icd.corpora.folds import group_folds
 from concept_icd.errors import InputError
-from concept_icd.folds import group_folds
-from concept_icd.ontology import load_ontology
+from concept_icd.ontology.tree import load_ontology
 from concept_icd.records import CodedNote
 
 

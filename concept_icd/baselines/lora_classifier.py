@@ -30,22 +30,23 @@ from accelerate import PartialState
 from safetensors import SafetensorError
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from concept_icd.artifacts import begun_folder, new_file, read_json, sha256, write_json, write_manifest
-from concept_icd.base_model import bar_on_terminal, quantization
+from concept_icd.artifacts import read_json, sha256, write_json, write_manifest
 from concept_icd.baselines.corpus import labels_of, training_notes
 from concept_icd.baselines.options import ThresholdOptions, TrainingOptions
 from concept_icd.baselines.predictions import PREDICTIONS, by_probability, kinds_of, prediction_line, versions_of
 from concept_icd.baselines.runs import RUN, fit_lora, in_folder, is_new_run
 from concept_icd.corpora import Corpus, load_corpus
+from concept_icd.corpora.gold import gold_matrix
 from concept_icd.corpora.reading import flaw
 from concept_icd.errors import InputError
-from concept_icd.gold import gold_matrix
-from concept_icd.heads.threshold import Threshold, choose_threshold
-from concept_icd.model_reference import fingerprint_of, resolve
+from concept_icd.heads.calibration import Threshold, choose_threshold
+from concept_icd.llm.base_model import bar_on_terminal, quantization
+from concept_icd.llm.reference import fingerprint_of, resolve
+from concept_icd.outputs import begun_folder, new_file
 from concept_icd.progress import track
 from concept_icd.records import CodedNote, Note, require_notes
-from concept_icd.tuning.launched import run_launched
-from concept_icd.tuning.options import make_from, parse_into
+from concept_icd.tuning.config import make_from, parse_into
+from concept_icd.tuning.launch import run_launched
 from concept_icd.tuning.runs import DECISIVE, on_main
 
 ADAPTER, LABELS = "adapter", "labels.json"

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from concept_icd import __version__
-from concept_icd.heads.threshold import Threshold
+from concept_icd.heads.calibration import Threshold
 
 PREDICTIONS = "predictions.jsonl"
 

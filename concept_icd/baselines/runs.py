@@ -10,9 +10,10 @@ from typing import Any
 
 from accelerate import Accelerator, PartialState
 
-from concept_icd.artifacts import MANIFEST, new_folder, read_record, writing
+from concept_icd.artifacts import read_record
 from concept_icd.baselines.options import TrainingOptions
 from concept_icd.errors import InputError
+from concept_icd.outputs import MANIFEST, new_folder, writing
 from concept_icd.tuning.runs import StepProgress, full_disk_is_an_os_error, last_checkpoint
 
 #: What a run that is not finished was begun with.

@@ -1,4 +1,4 @@
-"""`concept-icd baseline tfidf-svm`: TF-IDF and one linear SVM a code (`concept_icd.models.tfidf`) on a prepared corpus.
+"""`concept-icd baseline tfidf-svm`: TF-IDF and one linear SVM a code (`baselines.tfidf`) on a prepared corpus.
 
 Learns from the training split, chooses the regularisation and the threshold by cross-validation inside it (patients
 stay together), and predicts another split. No dev or test note decides anything.
@@ -12,17 +12,18 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from concept_icd.artifacts import new_folder, sha256, write_manifest
+from concept_icd.artifacts import sha256, write_manifest
 from concept_icd.baselines.corpus import coded_training_notes, labels_of, patient_of
 from concept_icd.baselines.predictions import PREDICTIONS, by_probability, kinds_of, prediction_line, versions_of
+from concept_icd.baselines.tfidf import TfidfSvm
 from concept_icd.corpora import load_corpus
+from concept_icd.corpora.gold import gold_matrix
 from concept_icd.corpora.reading import flaw
 from concept_icd.errors import InputError
-from concept_icd.gold import gold_matrix
-from concept_icd.models.tfidf import TfidfSvm
+from concept_icd.outputs import new_folder
 from concept_icd.progress import progress_bar
 from concept_icd.records import Note
-from concept_icd.tuning.launched import run_launched
+from concept_icd.tuning.launch import run_launched
 
 #: Notes that are predicted at a time.
 NOTES = 256

@@ -14,8 +14,8 @@ BASELINES: dict[str, tuple[str, str | None]] = {
     "tfidf-svm": ("concept_icd.baselines.tfidf_svm", None),
     "lora-classifier": ("concept_icd.baselines.lora_classifier", None),
     "cec": ("concept_icd.baselines.cec.__main__", None),
-    "plm-icd": ("concept_icd.models.ltr_icd.__main__", "plm-icd"),
-    "ltr-icd": ("concept_icd.models.ltr_icd.__main__", None),
+    "plm-icd": ("concept_icd.baselines.ltr_icd.__main__", "plm-icd"),
+    "ltr-icd": ("concept_icd.baselines.ltr_icd.__main__", None),
 }
 
 
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Trains and predicts, in this process or through accelerate."""
-    from concept_icd.tuning.launched import launch
+    from concept_icd.tuning.launch import launch
 
     module, config = BASELINES[args.name]
     config = args.config or config

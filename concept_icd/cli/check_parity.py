@@ -6,8 +6,8 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from concept_icd.prompts import PromptTemplate
-    from concept_icd.scoring.scores import ConceptScores
+    from concept_icd.llm.prompts import PromptTemplate
+    from concept_icd.scoring.scorer import ConceptScores
 
 HELP = "compare two scorers on the same notes: gaps, rank correlation, and what changes of a coder's codes"
 EXAMPLE = "concept-icd check-parity --corpus runs/demo/corpus --coder runs/demo/coder --limit 5"
@@ -40,13 +40,13 @@ def run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from concept_icd.artifacts import read_manifest
-    from concept_icd.coder import ConceptCoder
-    from concept_icd.concepts import ConceptSet
+    from concept_icd.coder.coder import ConceptCoder
+    from concept_icd.coder.parity import compare_codes, compare_scores
     from concept_icd.corpora import load_corpus
     from concept_icd.errors import InputError
-    from concept_icd.prompts import PromptTemplate
-    from concept_icd.scoring.parity import compare_codes, compare_scores
-    from concept_icd.tuning.folder import ADAPTER, CONCEPTS, PROMPT
+    from concept_icd.llm.prompts import PromptTemplate
+    from concept_icd.ontology.concepts import ConceptSet
+    from concept_icd.scoring.specs import ADAPTER, CONCEPTS, PROMPT
 
     if args.limit < 1:
         raise InputError(f"--limit {args.limit}: a number from 1 up is needed")
@@ -96,7 +96,7 @@ def _name(kind: str, dtype: str | None) -> str:
 def _scorer(
     kind: Any, model: Any, adapter: Any, prompt: PromptTemplate, url: str | None, options: dict[str, Any]
 ) -> Any:
-    from concept_icd.scoring.plain import PlainScorer
+    from concept_icd.scoring.by_prompt import PlainScorer
     from concept_icd.scoring.server import LOOPBACK
     from concept_icd.scoring.specs import ScorerSpec, averaged
 

@@ -13,7 +13,7 @@ from concept_icd.cli.corpus_options import add_format, columns_of
 from concept_icd.errors import InputError
 
 if TYPE_CHECKING:
-    from concept_icd.coder import ConceptCoder
+    from concept_icd.coder.coder import ConceptCoder
     from concept_icd.corpora.reading import Failure
     from concept_icd.records import CodingResult, Note, RankedCode
 
@@ -85,7 +85,7 @@ def load_coder(args: argparse.Namespace) -> ConceptCoder:
     """The coder with the scorer that was named; a folder names no address."""
     import warnings
 
-    from concept_icd.coder import ConceptCoder, ScorerMismatch
+    from concept_icd.coder.coder import ConceptCoder, ScorerMismatch
 
     coder = ConceptCoder.from_pretrained(args.coder, model=args.model, expected_hash=args.coder_hash)
     scorer = args.scorer or coder.scorer_settings.get("scorer", "packed")
@@ -110,9 +110,9 @@ def load_coder(args: argparse.Namespace) -> ConceptCoder:
 
 def _read_note(name: str) -> Note:
     from concept_icd.corpora import ENDINGS
-    from concept_icd.corpora.files import LONGEST, ending
     from concept_icd.corpora.reading import decode, flaw
     from concept_icd.corpora.text import read_text_folder
+    from concept_icd.files import LONGEST, ending
     from concept_icd.records import Note
 
     if name != "-":
@@ -136,11 +136,11 @@ def _read_note(name: str) -> Note:
 
 
 def _code_corpus(args: argparse.Namespace) -> int:
-    from concept_icd.artifacts import require_new_file
     from concept_icd.cli.partial_predictions import Partial, is_predictions
-    from concept_icd.coder import BATCH
+    from concept_icd.coder.coder import BATCH
+    from concept_icd.coder.evidence import with_evidence
     from concept_icd.corpora import read_corpus_leniently
-    from concept_icd.evidence import with_evidence
+    from concept_icd.outputs import require_new_file
     from concept_icd.progress import track
 
     require_new_file(args.out, is_predictions, overwrite=args.overwrite, among_inputs=True)  # before any work
@@ -183,7 +183,8 @@ def _made_by(args: argparse.Namespace, coder: ConceptCoder, notes: Sequence[Note
 
 def _require_own_listing(path: Path) -> None:
     """The list of failures takes the place of an earlier one, and of nothing else."""
-    from concept_icd.artifacts import loads, require_no_input, writing
+    from concept_icd.artifacts import loads
+    from concept_icd.outputs import require_no_input, writing
 
     if not require_no_input(path, own=True).exists():
         return
@@ -198,7 +199,7 @@ def _require_own_listing(path: Path) -> None:
 
 def _list_failures(failures: Sequence[Failure], path: Path) -> None:
     """Writes and prints the notes that could not be read; without any, a list of an earlier run goes away."""
-    from concept_icd.artifacts import new_file, writing
+    from concept_icd.outputs import new_file, writing
 
     if not failures:
         with writing(path):

@@ -26,11 +26,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Writes the file and says what the network did not know."""
-    from concept_icd.artifacts import require_new_file
     from concept_icd.errors import InputError
-    from concept_icd.models.medications.folder import load_stays
-    from concept_icd.models.medications.model import MedicationModel, device_of
-    from concept_icd.models.medications.predictions import holds_codes, write_codes
+    from concept_icd.medications.folder import load_stays
+    from concept_icd.medications.model import MedicationModel, device_of
+    from concept_icd.medications.predictions import holds_codes, write_codes
+    from concept_icd.outputs import require_new_file
 
     require_new_file(args.out, holds_codes, overwrite=args.overwrite)  # before any work
     if args.top < 1:

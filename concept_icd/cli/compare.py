@@ -53,12 +53,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Reads, measures, writes and prints."""
-    from concept_icd.artifacts import require_replaceable
-    from concept_icd.corpora.files import printable
     from concept_icd.corpora.reading import say
+    from concept_icd.files import printable
+    from concept_icd.outputs import require_replaceable
+    from concept_icd.readers.predictions import read_codes, read_gold, told_codes
     from concept_icd.report import write_comparison
     from concept_icd.report.comparison import GoldLabels, compare_systems
-    from concept_icd.report.reading import read_codes, read_gold, told_codes
     from concept_icd.report.runs import common_codes, find_runs, lay_out
 
     if args.draws < 0:
@@ -106,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _train_counts(args: argparse.Namespace, train_stays: int | None) -> dict[str, int] | None:
     """How many training notes have each code; None where nothing says so."""
-    from concept_icd.report.reading import read_gold
+    from concept_icd.readers.predictions import read_gold
 
     path = args.train_counts or (args.gold if train_stays else None)
     if path is None:
@@ -117,6 +117,7 @@ def _train_counts(args: argparse.Namespace, train_stays: int | None) -> dict[str
 
 def _inputs(files: dict[str, Path]) -> dict[str, str]:
     """SHA-256 of what was read; of a prepared corpus, that of its manifest, which holds those of its files."""
-    from concept_icd.artifacts import MANIFEST, sha256
+    from concept_icd.artifacts import sha256
+    from concept_icd.outputs import MANIFEST
 
     return {name: sha256(path / MANIFEST if path.is_dir() else path) for name, path in files.items()}

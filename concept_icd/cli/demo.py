@@ -27,8 +27,8 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from concept_icd.cli.code import print_result
-    from concept_icd.coder import ConceptCoder
-    from concept_icd.corpora import read_cmc2007, read_text_folder, synthetic
+    from concept_icd.coder.coder import ConceptCoder
+    from concept_icd.corpora import read_cmc2007, read_text_folder, synthetic_notes
     from concept_icd.errors import InputError
     from concept_icd.pipeline import run_pipeline
     from concept_icd.resources import resource
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     out = args.out.with_name(f"{args.out.name}-cmc2007") if real and args.out == Path("runs/demo") else args.out
     config = "cmc2007-tiny" if real else "synthetic-tiny"
     report = run_pipeline(
-        read_cmc2007(args.data_dir) if real else synthetic(args.notes, args.seed),
+        read_cmc2007(args.data_dir) if real else synthetic_notes(args.notes, args.seed),
         out,
         ["--config", config],
         title="CMC 2007 radiology reports" if real else "Demo on synthetic discharge summaries",

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from concept_icd.corpora.mimic3.tasks import Task
+    from concept_icd.doctor.cost_model import Speed
     from concept_icd.doctor.estimates import StageEstimate
     from concept_icd.doctor.findings import Finding
-    from concept_icd.doctor.throughput import Speed
-    from concept_icd.mimic3.tasks import Task
 
 HELP = "check the machine, the packages, the MIMIC-III folder and the admission lists; estimate time and memory"
 EXAMPLE = "concept-icd doctor --mimic-dir MIMIC_DIR --splits-dir SPLITS_DIR --task mimic3-50"
@@ -40,8 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints one line a finding; exit code 1 when something that the task needs is missing."""
+    from concept_icd.corpora.mimic3.tasks import TASKS, find_task
     from concept_icd.doctor.findings import all_there
-    from concept_icd.mimic3.tasks import TASKS, find_task
 
     if args.card:
         print(_hours_table(args))
@@ -58,8 +58,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _examine_machine(args: argparse.Namespace, task: Task | None) -> list[Finding]:
-    from concept_icd.doctor.machine import examine_machine
-    from concept_icd.doctor.packages import examine_packages
+    from concept_icd.doctor.machine import examine_machine, examine_packages
 
     needed = set()
     if task or args.mimic_dir:
@@ -72,10 +71,9 @@ def _examine_machine(args: argparse.Namespace, task: Task | None) -> list[Findin
 
 
 def _examine_data(args: argparse.Namespace, task: Task | None) -> list[Finding]:
-    from concept_icd.doctor.checksums import examine_checksums
+    from concept_icd.doctor.data import TABLE_SECTION as SECTION
+    from concept_icd.doctor.data import examine_checksums, examine_folder, examine_lists, examine_rows
     from concept_icd.doctor.findings import Finding
-    from concept_icd.doctor.lists import examine_lists
-    from concept_icd.doctor.mimic_folder import SECTION, examine_folder, examine_rows
 
     findings = []
     notes = task is None or task.name != "mimic3-tables"
@@ -93,12 +91,18 @@ def _examine_data(args: argparse.Namespace, task: Task | None) -> list[Finding]:
 
 
 def _estimate(args: argparse.Namespace, task: Task | None) -> tuple[list[Finding], list[StageEstimate], Speed | None]:
-    from concept_icd.doctor.estimates import PREPARE_STAYS, estimate_prepare, estimate_stages
+    from concept_icd.doctor.cost_model import measured_speed, shape_of
+    from concept_icd.doctor.estimates import (
+        ESTIMATES,
+        PREPARE_STAYS,
+        describe_stages,
+        estimate_prepare,
+        estimate_stages,
+        examine_fit,
+        examine_model,
+    )
     from concept_icd.doctor.findings import Finding
     from concept_icd.doctor.machine import find_device, memory
-    from concept_icd.doctor.model_size import shape_of
-    from concept_icd.doctor.needs import ESTIMATES, describe_stages, examine_fit, examine_model
-    from concept_icd.doctor.throughput import measured_speed
     from concept_icd.doctor.workload import NOTE_TOKENS, workload_of
 
     if task is None:
@@ -140,11 +144,11 @@ def _default_config(task: Task) -> str:
 
 
 def _hours_table(args: argparse.Namespace) -> str:
-    from concept_icd.doctor.cards import hours_table
-    from concept_icd.doctor.throughput import CARDS
+    from concept_icd.corpora.mimic3.tasks import TASKS, find_task
+    from concept_icd.doctor.cost_model import CARDS
+    from concept_icd.doctor.estimates import hours_table
     from concept_icd.doctor.workload import NOTE_TOKENS
     from concept_icd.errors import InputError, did_you_mean
-    from concept_icd.mimic3.tasks import TASKS, find_task
 
     if args.card not in (*CARDS, "all"):
         raise InputError(f"no card {args.card!r}{did_you_mean(args.card, CARDS)}; cards: {', '.join(CARDS)}, all")

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from concept_icd.errors import InputError
 
 if TYPE_CHECKING:
-    from concept_icd.mimic3.tasks import Task
+    from concept_icd.corpora.mimic3.tasks import Task
+    from concept_icd.readers.predictions import Gold
     from concept_icd.report.alignment import Matrices
-    from concept_icd.report.reading import Gold
 
 HELP = "score predictions of any model against gold codes: results.json and report.html"
 EXAMPLE = "concept-icd evaluate --predictions predictions.jsonl --gold gold.jsonl --out runs/evaluated"
@@ -80,12 +80,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Reads, measures, writes and prints."""
-    from concept_icd.corpora.files import printable
-    from concept_icd.mimic3.tasks import TASKS, find_task
+    from concept_icd.corpora.mimic3.tasks import TASKS, find_task
+    from concept_icd.files import printable
+    from concept_icd.readers.predictions import read_codes, read_gold, read_predictions, told_codes
     from concept_icd.report import evaluate, write_report
     from concept_icd.report.alignment import align
     from concept_icd.report.published import published_rows
-    from concept_icd.report.reading import read_codes, read_gold, read_predictions, told_codes
 
     _check(args)
     task = find_task(args.task) if args.task else None
@@ -145,7 +145,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> None:
     """What can be told before the long reading."""
-    from concept_icd.artifacts import require_replaceable
+    from concept_icd.outputs import require_replaceable
 
     if args.threshold is not None and not 0 <= args.threshold <= 1:
         raise InputError(f"--threshold {args.threshold:g} is no probability; name one between 0 and 1")
@@ -204,9 +204,9 @@ def _threshold(args: argparse.Namespace, matrices: Matrices, gold: Gold) -> tupl
 
 
 def _chosen_threshold(args: argparse.Namespace, matrices: Matrices, gold: Gold) -> tuple[float, None, str]:
-    from concept_icd.heads.threshold import choose_threshold
+    from concept_icd.heads.calibration import choose_threshold
+    from concept_icd.readers.predictions import read_gold, read_predictions
     from concept_icd.report.alignment import align
-    from concept_icd.report.reading import read_gold, read_predictions
 
     predictions_path, gold_path = args.threshold_from
     dev_gold = read_gold(gold_path, matrices.codes, "dev" if Path(gold_path).is_dir() else None)
@@ -228,7 +228,7 @@ def _chosen_threshold(args: argparse.Namespace, matrices: Matrices, gold: Gold) 
 
 def _training(args: argparse.Namespace, gold: Gold) -> tuple[dict[str, int] | None, int | None]:
     """How many training notes have each code, and how many training stays there were; None where nothing says so."""
-    from concept_icd.report.reading import read_gold
+    from concept_icd.readers.predictions import read_gold
 
     path = args.train_counts or (args.gold if gold.train_stays else None)
     if path is None:
@@ -242,7 +242,7 @@ def _training(args: argparse.Namespace, gold: Gold) -> tuple[dict[str, int] | No
 
 def _titles(labels: Sequence[str], aliases: Mapping[str, str]) -> dict[str, str]:
     """Titles of what labels mean; a retired code gets that of its nearest ancestor, a label that is no code none."""
-    from concept_icd.ontology import load_ontology
+    from concept_icd.ontology.tree import load_ontology
 
     ontology, titles = load_ontology("icd9cm"), {}
     for label in labels:
@@ -255,7 +255,8 @@ def _titles(labels: Sequence[str], aliases: Mapping[str, str]) -> dict[str, str]
 
 def _inputs(args: argparse.Namespace) -> dict[str, str]:
     """SHA-256 of what was read; of a prepared corpus, that of its manifest, which holds those of its files."""
-    from concept_icd.artifacts import MANIFEST, sha256
+    from concept_icd.artifacts import sha256
+    from concept_icd.outputs import MANIFEST
 
     paths = {"predictions": args.predictions, "gold": args.gold, "codes": args.codes, "training": args.train_counts}
     if args.threshold_from:

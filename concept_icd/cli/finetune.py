@@ -22,6 +22,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Tunes in this process, or starts `accelerate launch -m concept_icd.tuning` where one is not enough."""
-    from concept_icd.tuning.launched import launch
+    from concept_icd.tuning.launch import launch
 
     return launch("concept_icd.tuning.__main__", args.others, args.accelerate_config)

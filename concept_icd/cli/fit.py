@@ -52,12 +52,12 @@ def run(args: argparse.Namespace) -> int:
     """Fits and saves."""
     import time
 
-    from concept_icd.artifacts import require_replaceable
     from concept_icd.corpora import load_corpus
     from concept_icd.errors import InputError
+    from concept_icd.experts.kinds import recipe
     from concept_icd.heads.fitting import HeadOptions
+    from concept_icd.outputs import require_replaceable
     from concept_icd.pipeline import fit_coder
-    from concept_icd.views.kinds import recipe
 
     start = time.monotonic()
     if args.folds < 2:

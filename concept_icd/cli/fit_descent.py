@@ -39,14 +39,14 @@ def run(args: argparse.Namespace) -> int:
     from dataclasses import replace
     from pathlib import Path
 
-    from concept_icd.artifacts import require_new_file
-    from concept_icd.concepts import ConceptSet
     from concept_icd.corpora import load_corpus
+    from concept_icd.corpora.gold import gold_matrix
     from concept_icd.errors import InputError
-    from concept_icd.gold import gold_matrix
-    from concept_icd.heads.descent_fitting import cross_validate, fit_descent
-    from concept_icd.ontology import load_ontology
-    from concept_icd.scoring.descent import DescentRule, tree_of
+    from concept_icd.heads.selection_fitting import cross_validate, fit_descent
+    from concept_icd.ontology.concepts import ConceptSet
+    from concept_icd.ontology.tree import load_ontology
+    from concept_icd.outputs import require_new_file
+    from concept_icd.scoring.selection import DescentRule, tree_of
     from concept_icd.scoring.store import CONCEPTS, load_scores
 
     require_new_file(args.out, DescentRule.load, overwrite=args.overwrite)  # before any work

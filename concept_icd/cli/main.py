@@ -63,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
     if others and not args.passes_options_on:
         parser.error(f"unrecognized arguments: {' '.join(others)}")
     try:
-        from concept_icd.artifacts import private_files, reading
+        from concept_icd.outputs import private_files, reading
 
         given = (getattr(args, name, None) for name in args.inputs)
         with private_files(), reading(_flat(given)), nullcontext() if args.ends_by_signal else _stoppable():

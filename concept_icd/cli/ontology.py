@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from concept_icd.ontology import Node, Ontology
+    from concept_icd.ontology.tree import Node, Ontology
 
 HELP = "show a code with its path, or search codes by words"
 EXAMPLE = 'concept-icd ontology show 428.21\n  concept-icd ontology search "heart failure" --limit 5'
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints what was asked for; an unknown code is an InputError that names the nearest one."""
-    from concept_icd.ontology import load_ontology
+    from concept_icd.ontology.tree import load_ontology
 
     ontology = load_ontology()
     return _show(ontology, args) if args.ontology_verb == "show" else _search(ontology, args)

@@ -13,8 +13,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from concept_icd.artifacts import loads, new_file, private_folder, require_no_input, writing
+from concept_icd.artifacts import loads
 from concept_icd.errors import InputError
+from concept_icd.outputs import new_file, private_folder, require_no_input, writing
 from concept_icd.records import Note
 
 _KIND = "predictions under way"

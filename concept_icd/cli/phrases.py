@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from concept_icd.phrases import PhraseCoverage
+    from concept_icd.ontology.coverage import PhraseCoverage
 
 HELP = "collect clinical phrases of codes (NCHS lists, phrase files, a local LLM) and check them against notes"
 EXAMPLE = "concept-icd phrases --codes codes.txt --tabular Dtab12.zip --index Dindex12.zip --out phrases.json"
@@ -33,11 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Collects, checks, writes."""
-    from concept_icd.artifacts import require_new_file
     from concept_icd.errors import InputError
-    from concept_icd.nchs import inclusion_phrases, index_phrases
-    from concept_icd.ontology import load_ontology
-    from concept_icd.phrases import merge_phrases, propose_phrases, read_phrase_file, write_phrase_file
+    from concept_icd.ontology.nchs import inclusion_phrases, index_phrases
+    from concept_icd.ontology.phrases import merge_phrases, read_phrase_file, write_phrase_file
+    from concept_icd.ontology.propose_phrases import propose_phrases
+    from concept_icd.ontology.tree import load_ontology
+    from concept_icd.outputs import require_new_file
 
     # Before any work.
     require_new_file(args.out, lambda file: read_phrase_file(file) is not None, overwrite=args.overwrite)
@@ -54,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     sources += [inclusion_phrases(path, nodes) for path in args.tabular]
     sources += [index_phrases(path, nodes) for path in args.index]
     if args.propose:
-        from concept_icd.base_model import load_model
+        from concept_icd.llm.base_model import load_model
 
         loaded = load_model(args.propose)
         sources.append(propose_phrases(codes, ontology, loaded.model, loaded.tokenizer, count=args.count))
@@ -67,10 +68,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _read_codes(path: Path) -> list[str]:
-    from concept_icd.code_checks import require_labels
     from concept_icd.corpora.reading import say
     from concept_icd.errors import InputError
-    from concept_icd.ontology import load_ontology
+    from concept_icd.ontology.code_checks import require_labels
+    from concept_icd.ontology.tree import load_ontology
 
     try:
         lines = path.read_text(encoding="utf-8").split()
@@ -85,7 +86,7 @@ def _read_codes(path: Path) -> list[str]:
 
 def _said(phrases: dict[str, list[str]], corpus: Path, bar: float) -> dict[str, list[str]]:
     from concept_icd.corpora import read_corpus
-    from concept_icd.phrases import check_coverage
+    from concept_icd.ontology.coverage import check_coverage
 
     texts = list(dict.fromkeys(text for found in phrases.values() for text in found))
     notes = [coded.note for coded in read_corpus(corpus)]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from concept_icd.cli import prepare_medications
 from concept_icd.cli.corpus_options import add_columns, columns_of
 from concept_icd.corpora.codiesp_tasks import TASKS as CODIESP_TASKS
-from concept_icd.mimic3.tasks import TASKS
+from concept_icd.corpora.mimic3.tasks import TASKS
 
 if TYPE_CHECKING:
     from concept_icd.records import CodedNote
@@ -79,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Reads the whole corpus, then writes the folder; the first note that cannot be read is an InputError."""
-    from concept_icd.artifacts import require_replaceable
+    from concept_icd.outputs import require_replaceable
 
     if args.overwrite:  # before the long reading
         stage = "prepare medications" if args.source == "medications" else "prepare"
@@ -115,8 +115,8 @@ def run(args: argparse.Namespace) -> int:
 
 def code_checks(notes: Sequence[CodedNote]) -> list[dict[str, Any]]:
     """What is to be told of gold codes that cannot be billed, as a check of the manifest; nothing where all can."""
-    from concept_icd.code_checks import not_billable
-    from concept_icd.ontology import load_ontology
+    from concept_icd.ontology.code_checks import not_billable
+    from concept_icd.ontology.tree import load_ontology
 
     counts = Counter(code for coded in notes for code in coded.codes)
     why = not_billable(counts, load_ontology("icd9cm"), "gold assignments")
@@ -130,7 +130,7 @@ def code_checks(notes: Sequence[CodedNote]) -> list[dict[str, Any]]:
 def _run_codiesp(args: argparse.Namespace) -> int:
     """A named benchmark; told in words what became of the ICD-10 codes."""
     from concept_icd.corpora.codiesp_tasks import prepare_codiesp
-    from concept_icd.mimic3.checks import in_words
+    from concept_icd.corpora.mimic3.checks import in_words
 
     counts, checks = prepare_codiesp(args.codiesp_dir, args.maps_dir, args.task, args.out, overwrite=args.overwrite)
     if args.json:
@@ -143,8 +143,8 @@ def _run_codiesp(args: argparse.Namespace) -> int:
 
 def _run_mimic3(args: argparse.Namespace) -> int:
     """A named benchmark; told in words what was found beside what is published."""
-    from concept_icd.mimic3.checks import in_words
-    from concept_icd.mimic3.prepare import bytes_of, prepare_mimic3
+    from concept_icd.corpora.mimic3.checks import in_words
+    from concept_icd.corpora.mimic3.prepare import bytes_of, prepare_mimic3
 
     prepared = prepare_mimic3(
         args.mimic_dir,
@@ -181,10 +181,10 @@ def _positive(text: str) -> int:
 
 
 def _read(args: argparse.Namespace) -> list[CodedNote]:
-    from concept_icd.corpora import read_corpus, synthetic
+    from concept_icd.corpora import read_corpus, synthetic_notes
 
     if args.source == "synthetic":
-        return synthetic(args.notes, args.seed, min_words=args.min_words, ordered=args.ordered)
+        return synthetic_notes(args.notes, args.seed, min_words=args.min_words, ordered=args.ordered)
     return read_corpus(args.path, args.source, columns_of(args))
 
 
@@ -192,7 +192,7 @@ def _config(args: argparse.Namespace) -> dict[str, Any]:
     if args.source == "synthetic":
         options = {"notes": args.notes, "seed": args.seed, "min_words": args.min_words}
         return {"source": "synthetic", **options, **({"ordered": True} if args.ordered else {})}
-    from concept_icd.corpora.files import printable
+    from concept_icd.files import printable
 
     columns = columns_of(args)
     return {"source": args.source, "path": printable(args.path), **({"columns": columns} if columns else {})}
@@ -202,8 +202,8 @@ def _hash(path: Path) -> dict[str, str]:
     """Its name and, of a file its SHA-256, of a folder that of its notes' and .xml files' names and hashes."""
     from concept_icd.artifacts import hash_of, sha256
     from concept_icd.corpora.cmc2007 import SPLITS
-    from concept_icd.corpora.files import printable
     from concept_icd.corpora.text import note_files
+    from concept_icd.files import printable
 
     name = printable(path.name)
     if path.is_file():

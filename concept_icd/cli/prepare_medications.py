@@ -30,8 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Writes the folder and says what was found."""
-    from concept_icd.mimic3.prepare import bytes_of
-    from concept_icd.models.medications import prepare
+    from concept_icd.corpora.mimic3.prepare import bytes_of
+    from concept_icd.medications import prepare
 
     if args.synthetic is not None:
         prepared = prepare.prepare_synthetic_stays(args.synthetic, args.seed, args.out, overwrite=args.overwrite)

@@ -6,10 +6,10 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from concept_icd.concepts import ConceptSet
+    from concept_icd.ontology.concepts import ConceptSet
     from concept_icd.records import Note
-    from concept_icd.scoring.descent import Descent, DescentRule
-    from concept_icd.scoring.engines import Engine
+    from concept_icd.scoring.executors import Engine
+    from concept_icd.scoring.selection import Descent, DescentRule
 
 HELP = "score every concept of every note with a tuning run's adapters, each note by one that did not see it"
 EXAMPLE = "concept-icd score --corpus runs/corpus --tuned runs/tuned --out runs/scores"
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from concept_icd.scoring.adapters import plan_scoring, score_corpus
-    from concept_icd.scoring.descent import FILE as DESCENT
+    from concept_icd.scoring.selection import FILE as DESCENT
     from concept_icd.scoring.store import read_failures
 
     _check(args)
@@ -105,7 +105,7 @@ def _tell_cut(out: str) -> None:
     import sys
 
     from concept_icd.artifacts import read_manifest
-    from concept_icd.base_model import load_tokenizer
+    from concept_icd.llm.base_model import load_tokenizer
 
     manifest = read_manifest(out, "score")
     if cut := manifest.get("truncated"):
@@ -158,12 +158,12 @@ def _concepts(args: argparse.Namespace) -> ConceptSet:
     from pathlib import Path
 
     from concept_icd.artifacts import read_manifest
-    from concept_icd.code_checks import require_labels
-    from concept_icd.concepts import ConceptSet
     from concept_icd.corpora.reading import decode, say
     from concept_icd.errors import InputError
-    from concept_icd.ontology import load_ontology
-    from concept_icd.tuning.folder import CONCEPTS
+    from concept_icd.ontology.code_checks import require_labels
+    from concept_icd.ontology.concepts import ConceptSet
+    from concept_icd.ontology.tree import load_ontology
+    from concept_icd.scoring.specs import CONCEPTS
 
     read_manifest(args.tuned, "finetune")
     if args.codes is None:
@@ -185,8 +185,8 @@ def _concepts(args: argparse.Namespace) -> ConceptSet:
 def _descent(args: argparse.Namespace, concepts: ConceptSet) -> tuple[DescentRule, Descent] | tuple[None, None]:
     from dataclasses import replace
 
-    from concept_icd.ontology import load_ontology
-    from concept_icd.scoring.descent import Descent, DescentRule
+    from concept_icd.ontology.tree import load_ontology
+    from concept_icd.scoring.selection import Descent, DescentRule
 
     if args.descent is None:
         return None, None
@@ -213,7 +213,7 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
 def _engine(args: argparse.Namespace) -> Engine | None:
     if args.engine == "local":
         return None
-    from concept_icd.scoring.ray_engine import RayEngine
+    from concept_icd.scoring.ray_executor import RayEngine
 
     without_gpu = args.device == "cpu" or args.scorer == "server"
     return RayEngine(args.ray_address, workers=args.workers, gpus=0 if without_gpu else args.tensor_parallel)
@@ -224,8 +224,8 @@ def _print_dry_run(scoring: Any, notes: int, args: argparse.Namespace, rule: Des
     import dataclasses
     import json
 
+    from concept_icd.doctor.tokens import count_tokens, estimate_hours
     from concept_icd.errors import InputError
-    from concept_icd.scoring.dry_run import count_tokens, estimate_hours
 
     count = count_tokens(scoring)
     if rule is not None:  # its budget, or what it asked of the notes that it was fitted on

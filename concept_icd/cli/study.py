@@ -50,17 +50,18 @@ def run(args: argparse.Namespace) -> int:
     """Runs what is not done yet, prints the billing codes' figures and names the report."""
     import sys
 
-    from concept_icd.artifacts import MANIFEST, new_file, sha256
+    from concept_icd.artifacts import sha256
     from concept_icd.errors import InputError
-    from concept_icd.models.medications.folder import load_stays
-    from concept_icd.models.medications.folds import monte_carlo_folds, patient_folds
-    from concept_icd.models.medications.model import device_of
-    from concept_icd.models.medications.search import Hyperband
-    from concept_icd.models.medications.strategy import read_strategy, shipped_strategies
-    from concept_icd.models.medications.study import run_study
-    from concept_icd.models.medications.study_page import render_study
-    from concept_icd.models.medications.study_tables import print_study
-    from concept_icd.models.medications.targets import subset
+    from concept_icd.medications.folder import load_stays
+    from concept_icd.medications.model import device_of
+    from concept_icd.medications.strategy import read_strategy, shipped_strategies
+    from concept_icd.medications.study.page import render_study
+    from concept_icd.medications.study.run import monte_carlo_folds, patient_folds
+    from concept_icd.medications.study.search import Hyperband
+    from concept_icd.medications.study.study import run_study
+    from concept_icd.medications.study.tables import print_study
+    from concept_icd.medications.targets import subset
+    from concept_icd.outputs import MANIFEST, new_file
 
     for name in ("folds", "draws", "subset_from"):
         if getattr(args, name) < 1:

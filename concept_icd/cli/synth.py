@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Writes the tables and says how many rows each has."""
-    from concept_icd.mimic3.synthetic_tables import write_synthetic_mimic3
+    from concept_icd.corpora.mimic3.synthetic.tables import write_synthetic_mimic3
 
     counts = write_synthetic_mimic3(
         args.out,

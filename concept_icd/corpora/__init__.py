@@ -1,7 +1,7 @@
 """Corpora as `CodedNote` records: one module a source, a store for what `concept-icd prepare` writes.
 
-    >>> from concept_icd.corpora import synthetic
-    >>> [coded.note.note_id for coded in synthetic(notes=2, seed=0)]
+    >>> from concept_icd.corpora import synthetic_notes
+    >>> [coded.note.note_id for coded in synthetic_notes(notes=2, seed=0)]
     ['synthetic-0-00000', 'synthetic-0-00001']
 
 `read_corpus` stops at the first bad note; `read_corpus_leniently` reads the others and lists the failures. They
@@ -15,18 +15,18 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from concept_icd.artifacts import MANIFEST
 from concept_icd.corpora import cmc2007, jsonl, text
 from concept_icd.corpora.cmc2007 import read_cmc2007
 from concept_icd.corpora.codiesp import read_codiesp
-from concept_icd.corpora.files import ending, lines, printable
 from concept_icd.corpora.jsonl import read_jsonl
 from concept_icd.corpora.reading import Entry, Failure, leniently, strictly
 from concept_icd.corpora.store import Corpus, load_corpus, save_corpus
-from concept_icd.corpora.synthetic_notes import synthetic, synthetic_codes
+from concept_icd.corpora.synthetic.notes import synthetic_codes, synthetic_notes
 from concept_icd.corpora.tables import csv_entries, json_entries, parquet_entries
 from concept_icd.corpora.text import read_text_folder
 from concept_icd.errors import InputError, did_you_mean
+from concept_icd.files import ending, lines, printable
+from concept_icd.outputs import MANIFEST
 from concept_icd.records import CodedNote
 
 __all__ = [
@@ -41,8 +41,8 @@ __all__ = [
     "read_jsonl",
     "read_text_folder",
     "save_corpus",
-    "synthetic",
     "synthetic_codes",
+    "synthetic_notes",
 ]
 
 #: What `format` may be; "csv" is any table of text, "parquet" is Feather too, "json-list" a list of records,

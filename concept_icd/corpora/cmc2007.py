@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import NoReturn
 from xml.parsers import expat
 
-from concept_icd.code_checks import require_had
-from concept_icd.corpora.files import opened
 from concept_icd.corpora.reading import Entry, Failure, flaw, strictly, without_duplicates
 from concept_icd.errors import InputError
-from concept_icd.ontology import Ontology, load_ontology
+from concept_icd.files import opened
+from concept_icd.ontology.code_checks import require_had
+from concept_icd.ontology.tree import Ontology, load_ontology
 from concept_icd.records import CodedNote, Note
 
 #: The organisers' file names and the split that each one is.

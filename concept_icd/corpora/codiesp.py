@@ -19,9 +19,9 @@ from typing import Any
 
 from concept_icd.artifacts import loads
 from concept_icd.corpora.equivalence_maps import EquivalenceMaps
-from concept_icd.corpora.files import read_bytes
 from concept_icd.corpora.reading import decode, flaw
 from concept_icd.errors import InputError
+from concept_icd.files import read_bytes
 from concept_icd.records import CodedNote, Note, OneLine
 
 SPLITS = ("train", "dev", "test")

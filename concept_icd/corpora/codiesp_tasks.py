@@ -24,7 +24,7 @@ from concept_icd.corpora.codiesp import SPLITS, Case, coded_note, files_of, read
 from concept_icd.corpora.equivalence_maps import BY_HAND, WAYS, Carried, EquivalenceMaps
 from concept_icd.corpora.store import save_corpus
 from concept_icd.errors import InputError, did_you_mean
-from concept_icd.ontology import load_ontology
+from concept_icd.ontology.tree import load_ontology
 from concept_icd.records import CodedNote
 
 #: Name -> rule, in words.

@@ -22,9 +22,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from concept_icd.corpora.files import opened
 from concept_icd.errors import InputError
-from concept_icd.ontology import Ontology, load_ontology
+from concept_icd.files import opened
+from concept_icd.ontology.tree import Ontology, load_ontology
 
 FORWARD, BACKWARD = "icd10cmtoicd9gem", "icd9toicd10cmgem"
 COLUMNS = ("icd10cm", "icd9cm", "approximate", "no_map", "combination", "scenario", "choice_list")

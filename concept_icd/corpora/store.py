@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from concept_icd.artifacts import new_folder, read_manifest, sha256, write_manifest
+from concept_icd.artifacts import read_manifest, sha256, write_manifest
 from concept_icd.errors import InputError
+from concept_icd.outputs import new_folder
 from concept_icd.records import CodedNote, Note, OneLine
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from concept_icd.corpora.files import ending, printable, read_bytes
 from concept_icd.corpora.reading import Entry, Failure, decode, flaw, say, strictly, without_duplicates
 from concept_icd.errors import InputError
+from concept_icd.files import ending, printable, read_bytes
 from concept_icd.records import CodedNote, Note
 
 #: In any case, plain or gzipped.

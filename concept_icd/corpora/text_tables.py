@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from concept_icd.corpora.files import LONGEST, lines, opened, printable
 from concept_icd.errors import InputError
+from concept_icd.files import LONGEST, lines, opened, printable
 
 
 def delimiter(path: str | Path) -> str:

@@ -8,16 +8,15 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
-from concept_icd.coder import ConceptCoder
-from concept_icd.desk.line import Answers
+from concept_icd.coder.coder import ConceptCoder
+from concept_icd.desk.queue import Answers, ScoringQueue
 from concept_icd.desk.record.events import Conflict, Event, NewEvent
 from concept_icd.desk.record.store import Record
 from concept_icd.desk.review import History, Review, Suggestion, suggestion_record
-from concept_icd.desk.scoring_queue import ScoringQueue
 from concept_icd.desk.settings import Settings
 from concept_icd.desk.telemetry import Telemetry
 from concept_icd.desk.worklist import Presence, Worklist
-from concept_icd.ontology import load_ontology
+from concept_icd.ontology.tree import load_ontology
 from concept_icd.records import CodingResult, Note
 
 #: Suggestions that are listed at least; those that reached the threshold always are.

@@ -5,13 +5,32 @@ Formulas are in `flops` and `gpu_memory`, counts in `workload`, speeds in `throu
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from concept_icd.doctor.flops import lora_parameters, scoring_flops, tuning_flops
-from concept_icd.doctor.gpu_memory import BYTES, scoring_bytes, tuning_bytes
-from concept_icd.doctor.model_size import ModelShape
-from concept_icd.doctor.throughput import PACKED_OVER_PLAIN, Speed
-from concept_icd.doctor.workload import Plan, Workload
+from concept_icd.corpora.mimic3.tasks import Task
+from concept_icd.doctor.cost_model import (
+    BYTES,
+    CARDS,
+    PACKED_OVER_PLAIN,
+    SHARE_OF_PEAK,
+    Card,
+    ModelShape,
+    Speed,
+    has_weights,
+    local_folder,
+    lora_parameters,
+    scoring_bytes,
+    scoring_flops,
+    shape_of,
+    tuning_bytes,
+    tuning_flops,
+)
+from concept_icd.doctor.findings import Finding, readable_bytes, readable_count, readable_seconds
+from concept_icd.doctor.machine import Device, existing_folder, offline
+from concept_icd.doctor.workload import NOTE_TOKENS, Plan, Workload, read_plan, workload_of
 
 #: `prepare` of the full tables, with notes (measured, plain CSV: benchmarks/prepare_mimic3.py) and without: seconds,
 #: and the memory that it keeps to.
@@ -134,3 +153,118 @@ def estimate_stages(
 def gpu_hours(stages: list[StageEstimate]) -> float:
     """Hours of one GPU: tuning and scoring."""
     return sum(stage.seconds for stage in stages if stage.stage in ("tune", "score")) / 3600
+
+
+# Whether this machine has what a run needs: the base model, memory of the device, free disk.
+
+MODEL, ESTIMATES = "base model", "estimates, not measured"
+
+
+def examine_model(name: str, shape: ModelShape) -> Finding:
+    """Whether the base model lies on this machine, and how large it is."""
+    size = f"{readable_count(shape.parameters)} parameters ({shape.source})"
+    if (folder := local_folder(name)) and has_weights(folder):
+        return Finding(MODEL, "ok", f"{name}: {size}, on this machine")
+    if Path(name).is_absolute() or name.startswith("."):
+        return Finding(MODEL, "missing", f"{name} is no folder with a model", "correct model_name_or_path")
+    command = f"hf download {name}"
+    if offline():
+        return Finding(MODEL, "missing", f"{name}: not on this machine, and the hub is set offline", command)
+    text = f"{name}: {size}; not on this machine, {readable_bytes(2 * shape.parameters)} come at its first use"
+    return Finding(MODEL, "warning", text, command)
+
+
+def describe_stages(stages: Sequence[StageEstimate], device: Device) -> list[Finding]:
+    """One line a stage."""
+    place = "on the GPU" if device.kind == "cuda" else "of memory for the model"
+    findings = []
+    for stage in stages:
+        parts = [readable_seconds(stage.seconds)]
+        if stage.device_bytes:
+            parts.append(f"{readable_bytes(stage.device_bytes)} {place}")
+        if stage.memory_bytes and (device.kind == "cuda" or not stage.device_bytes):
+            parts.append(f"{readable_bytes(stage.memory_bytes)} of memory")
+        parts.append(f"{readable_bytes(stage.disk_bytes)} of disk")
+        findings.append(Finding(ESTIMATES, "note", f"{stage.stage}: {', '.join(parts)} ({stage.why})"))
+    if device.count > 1:
+        text = f"time is of one GPU; the {device.count} here share tuning: accelerate launch --config_file multi_gpu"
+        findings.append(Finding(ESTIMATES, "note", text))
+    return findings
+
+
+def examine_fit(stages: Sequence[StageEstimate], device: Device, machine_memory: int, out: Path) -> list[Finding]:
+    """Whether memory and disk suffice, and whether the run would ever end."""
+    findings = []
+    for stage in stages:
+        if stage.device_bytes > device.memory:
+            text = (
+                f"{stage.stage} needs about {readable_bytes(stage.device_bytes)}, "
+                f"{device.name} has {readable_bytes(device.memory)}"
+            )
+            mend = "set load_in_4bit: true and gradient_checkpointing: true, lower negative_share or max_length"
+            findings.append(Finding(ESTIMATES, "missing", text, mend))
+        needs_both = device.kind == "cuda" or not stage.device_bytes
+        if needs_both and stage.memory_bytes > machine_memory:
+            text = (
+                f"{stage.stage} needs about {readable_bytes(stage.memory_bytes)} of memory, "
+                f"there are {readable_bytes(machine_memory)}"
+            )
+            findings.append(Finding(ESTIMATES, "missing", text, "run this stage on a larger machine"))
+    folder = existing_folder(out)
+    disk, free = sum(stage.disk_bytes for stage in stages), shutil.disk_usage(folder).free
+    if disk > free:
+        text = f"the run writes about {readable_bytes(disk)}, {folder} has {readable_bytes(free)} free"
+        findings.append(Finding(ESTIMATES, "missing", text, "name a folder on a larger disk with --out"))
+    total = sum(stage.seconds for stage in stages)
+    if total > 30 * 86_400:
+        text = f"all stages together would take about {readable_seconds(total)} on {device.name}"
+        findings.append(Finding(ESTIMATES, "warning", text, "take a GPU, or a smaller model_name_or_path"))
+    return findings
+
+
+# The table of estimated GPU hours a benchmark and card, as the README shows it.
+
+
+def hours_on(
+    task: Task, config: str, card: Card, parameters: float | None = None, note_tokens: float = NOTE_TOKENS
+) -> tuple[float, float, float]:
+    """Estimated GPU hours of tuning and of scoring, and the most GPU memory in bytes.
+
+    Raises:
+        InputError: no such config, or the size of its model is not known.
+    """
+    plan = read_plan(config)
+    shape = shape_of(plan.model_name_or_path, parameters)
+    work = workload_of(task, plan, shape, note_tokens)
+    stages = estimate_stages(work, plan, shape, card.speed, plan.dtype or "bfloat16")
+    tune, score = (gpu_hours([stage for stage in stages if stage.stage == name]) for name in ("tune", "score"))
+    return tune, score, max(stage.device_bytes for stage in stages)
+
+
+def hours_table(
+    rows: Iterable[tuple[Task, str]], cards: Iterable[str], parameters: float | None, note_tokens: float
+) -> str:
+    """Markdown: a row a benchmark and config, a column a card; what does not fit says so."""
+    columns = [CARDS[name] for name in cards]
+    lines = [
+        "| benchmark, config | GPU memory | " + " | ".join(card.title for card in columns) + " |",
+        "|" + "---|" * (2 + len(columns)),
+    ]
+    for task, config in rows:
+        cells, memory = [], 0.0
+        for card in columns:
+            tune, score, memory = hours_on(task, config, card, parameters, note_tokens)
+            if memory > card.memory:
+                cells.append("does not fit")
+                continue
+            parts = f"tune {readable_seconds(3600 * tune)}, score {readable_seconds(3600 * score)}"
+            cells.append(f"**{readable_seconds(3600 * (tune + score))}** ({parts})")
+        name = task.title if config == task.name else f"{task.title}, `{config}`"
+        lines.append(f"| {name} | {readable_bytes(memory)} | {' | '.join(cells)} |")
+    peaks = ", ".join(f"{card.title} {card.peak / 1e12:.0f} TFLOP/s" for card in columns)
+    lines += [
+        "",
+        f"Estimates, not measured: one GPU at {SHARE_OF_PEAK:.0%} of its dense bfloat16 peak ({peaks}), "
+        f"{note_tokens:,.0f} tokens a summary.",
+    ]
+    return "\n".join(lines)

@@ -11,12 +11,12 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from concept_icd.concepts import ConceptSet
-from concept_icd.doctor.model_size import ModelShape, local_folder
+from concept_icd.corpora.mimic3.tasks import Task
+from concept_icd.doctor.cost_model import ModelShape, local_folder
 from concept_icd.errors import InputError
-from concept_icd.mimic3.tasks import Task
-from concept_icd.ontology import Ontology, load_ontology
-from concept_icd.prompts import PromptTemplate
+from concept_icd.llm.prompts import PromptTemplate
+from concept_icd.ontology.concepts import ConceptSet
+from concept_icd.ontology.tree import Ontology, load_ontology
 from concept_icd.resources import read_yaml
 
 #: Tokens of a discharge summary with its addenda, mean: an assumption. KEPT (Yang et al. 2022) says "3,000+".

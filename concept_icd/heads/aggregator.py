@@ -35,8 +35,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_array
 
-from concept_icd.heads.own_weights import fit_on_all, fit_on_path
-from concept_icd.heads.shared_model import BLOCK, ScoreStatistics, fit_shared
+from concept_icd.heads.penalised_logistic import BLOCK, ScoreStatistics, fit_on_all, fit_on_path, fit_shared
 
 
 @dataclass(frozen=True)

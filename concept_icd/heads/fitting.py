@@ -23,23 +23,19 @@ from typing import Any, Literal
 import numpy as np
 from scipy.sparse import csr_array
 
-from concept_icd.artifacts import hash_of, read_json, require_finite, sha256, write_json, writing
+from concept_icd.artifacts import hash_of, read_json, require_finite, sha256, write_json
+from concept_icd.corpora.folds import group_folds
 from concept_icd.errors import InputError
-from concept_icd.folds import group_folds
 from concept_icd.heads.aggregator import Aggregator, Strength, fit_aggregator, fit_aggregators
-from concept_icd.heads.calibration import Calibration, Method, fit_calibration
-from concept_icd.heads.combinations import Combinations, fit_combinations
-from concept_icd.heads.familiarity import Familiarity, fit_familiarity, numbers_of
-from concept_icd.heads.newton import log_loss
-from concept_icd.heads.pairs import PairTable
-from concept_icd.heads.ranker import Ranker
-from concept_icd.heads.ranker_files import ranker_settings, ranker_tensors, read_ranker
-from concept_icd.heads.ranker_fitting import fit_ranker
-from concept_icd.heads.ranking_examples import GoldOrder
-from concept_icd.heads.ranking_features import PathScores
-from concept_icd.heads.reading import ReadingDepth, fit_reading
-from concept_icd.heads.shared_model import BLOCK, ScoreStatistics
-from concept_icd.heads.threshold import Threshold, choose_threshold
+from concept_icd.heads.calibration import Calibration, Method, Threshold, choose_threshold, fit_calibration
+from concept_icd.heads.cooccurrence import Combinations, fit_combinations
+from concept_icd.heads.novelty import Familiarity, fit_familiarity, numbers_of
+from concept_icd.heads.penalised_logistic import BLOCK, ScoreStatistics, log_loss
+from concept_icd.heads.ranker import Ranker, ranker_settings, ranker_tensors, read_ranker
+from concept_icd.heads.ranker_fitting import GoldOrder, fit_ranker
+from concept_icd.heads.ranking_features import PairTable, PathScores
+from concept_icd.heads.recall_cutoff import ReadingDepth, fit_reading
+from concept_icd.outputs import writing
 from concept_icd.progress import track
 from concept_icd.records import OneLine
 

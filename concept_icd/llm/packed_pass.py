@@ -2,7 +2,7 @@
 
 transformers makes the masks of a model, one for each kind of layer that it has (full attention, sliding window,
 chunks), from a function "query index, key index -> seen or not". In a packed pass the same function is asked about
-positions in the plain prompt, not about places in the packed sequence, and the rule of `concept_icd.scoring.packing`
+positions in the plain prompt, not about places in the packed sequence, and the rule of `concept_icd.llm.packing`
 is laid on top. So every kind of layer sees of a question's prompt what it would see of the prompt alone.
 """
 
@@ -18,12 +18,12 @@ import torch
 from torch.nn.functional import linear
 from transformers.masking_utils import AttentionMaskInterface, eager_mask, flex_attention_mask, sdpa_mask
 
-from concept_icd.scoring.packing import NOTE, visible
+from concept_icd.llm.packing import NOTE, visible
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The segment of every token and its position in the plain prompt, as `concept_icd.scoring.packing` has them.
+    """The segment of every token and its position in the plain prompt, as `concept_icd.llm.packing` has them.
 
     Attributes:
         query_segments, query_positions: (B, Q), of the tokens of the pass.

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from numpy.typing import ArrayLike
 
-from concept_icd.metrics.areas import area_metrics, precision_recall_curve
+from concept_icd.metrics.auc import area_metrics, precision_recall_curve
 from concept_icd.metrics.calibration import calibration_metrics, equal_count_bins, equal_width_bins
-from concept_icd.metrics.decisions import code_scores, confusion, decision_metrics
+from concept_icd.metrics.decisions import code_scores, confusion, decision_metrics, level_metrics
 from concept_icd.metrics.inputs import check_pair, codes_with_gold
 from concept_icd.metrics.intervals import bootstrap_intervals, headline_intervals, metric_intervals
-from concept_icd.metrics.levels import level_metrics
 from concept_icd.metrics.order import gain_curve, note_order, order_metrics
-from concept_icd.metrics.rank_errors import rank_errors_at_recall
-from concept_icd.metrics.ranking import ranking_metrics
+from concept_icd.metrics.ranking import rank_errors_at_recall, ranking_metrics
 
 __all__ = [
     "area_metrics",

@@ -37,11 +37,10 @@ from numpy.typing import ArrayLike
 from scipy import sparse
 from scipy.special import expit, logit, stdtrit
 
+from concept_icd.metrics.auc import drawn_macro_auc, drawn_micro_auc
 from concept_icd.metrics.decisions import check_decisions, f1_family
-from concept_icd.metrics.drawn_areas import drawn_macro_auc, drawn_micro_auc
 from concept_icd.metrics.inputs import Bools, Floats, check_pair
-from concept_icd.metrics.ranking import note_ranking
-from concept_icd.metrics.ranks import gold_ranks
+from concept_icd.metrics.ranking import gold_ranks, note_ranking
 
 Intervals = dict[str, dict[str, float]]
 Scale = Literal["share", "count", "plain"]

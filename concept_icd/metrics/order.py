@@ -32,9 +32,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from concept_icd.metrics.areas import mean_of_defined
+from concept_icd.metrics.auc import mean_of_defined
 from concept_icd.metrics.inputs import Bools, Floats, Ints, check_pair
-from concept_icd.metrics.ranks import ranks_of
+from concept_icd.metrics.ranking import ranks_of
 
 Codes = Literal["diagnoses", "procedures"]
 #: Where the field cuts its gain curves.

@@ -15,14 +15,14 @@ even where the set has fewer codes. Ties: see `ranks`.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from concept_icd.metrics.areas import mean_of_defined
-from concept_icd.metrics.inputs import Floats, check_pair, codes_with_gold
-from concept_icd.metrics.rank_errors import RECALLS, note_rank_errors
-from concept_icd.metrics.ranks import GoldRanks, gold_ranks
+from concept_icd.metrics.auc import mean_of_defined
+from concept_icd.metrics.inputs import Bools, Floats, Ints, check_pair, codes_with_gold
 
 
 def ranking_metrics(
@@ -65,3 +65,134 @@ def note_ranking(ranks: GoldRanks, ks: Iterable[int]) -> dict[str, Floats]:
         values[f"ndcg_at_{k}"] = ranks.sums(gain * (ranks.rank <= k)) / ranks.sums(ideal * (ranks.position <= k))
     values["coverage"] = ranks.sums(ranks.rank * (ranks.position == ranks.count[ranks.note]))
     return values | note_rank_errors(ranks, RECALLS)
+
+
+# Where the gold codes of each note stand when the note's codes are ordered by falling score.
+#
+#     rank = 1 + |{codes with a higher score}| + |{codes with the same score in an earlier column}|
+#
+# So ties are broken by column: of two codes with one score, the one with the lower column index comes first. This is
+# deterministic and does not look at gold; it does depend on the order of the columns, so name that order (the package
+# sorts codes as strings).
+
+
+@dataclass(frozen=True)
+class GoldRanks:
+    """One entry per gold (note, code), by note and then by rank.
+
+    Attributes:
+        note: row. rank: 1 is the top. position: j, where this is the note's j-th gold code from the top.
+        count: (notes,) gold codes of each note.
+    """
+
+    note: Ints
+    rank: Ints
+    position: Ints
+    count: Ints
+
+    @property
+    def has_gold(self) -> Bools:
+        """(notes,) the note has a gold code."""
+        return self.count > 0
+
+    def sums(self, values: Floats | Bools | Ints) -> Floats:
+        """Sums values of gold codes per note; one number for each note that has a gold code."""
+        weights = np.asarray(values, dtype=np.float64)
+        summed = np.bincount(self.note, weights=weights, minlength=self.count.size).astype(np.float64)
+        return summed[self.has_gold]
+
+
+def gold_ranks(gold: Bools, scores: Floats) -> GoldRanks:
+    """The ranks of the gold codes; both (notes, codes), checked."""
+    note, code = np.nonzero(gold)
+    rank = ranks_of(scores, note, code)
+    rank = rank[np.lexsort((rank, note))]
+    count = gold.sum(axis=1)
+    first = np.cumsum(count) - count  # where each note's entries begin
+    return GoldRanks(note, rank, np.arange(note.size) - first[note] + 1, count)
+
+
+def ranks_of(scores: Floats, note: Ints, code: Ints) -> Ints:
+    """The rank of each (note, code) named, 1 at the top; scores (notes, codes), the other two of one length.
+
+    Those of a note stand together.
+    """
+    if not note.size:
+        return np.empty(0, dtype=np.int64)
+    cuts = np.flatnonzero(np.diff(note)) + 1
+    rows = note[np.concatenate([[0], cuts])].tolist()
+    above = [_codes_above(scores[row], own) for row, own in zip(rows, np.split(code, cuts), strict=True)]
+    return np.concatenate(above) + 1
+
+
+def _codes_above(scores: Floats, codes: Ints) -> Ints:
+    """How many codes of a note are read before each of these."""
+    if codes.size <= 2 + scores.size // 1000:  # so few are counted faster than all are sorted
+        above = [
+            np.count_nonzero(scores[:code] >= scores[code]) + np.count_nonzero(scores[code + 1 :] > scores[code])
+            for code in codes.tolist()
+        ]
+        return np.array(above, dtype=np.int64)
+    own, ordered = scores[codes], np.sort(scores)  # of values, which is ten times faster than of indices
+    above_or_tied = scores.size - ordered.searchsorted(own, side="left")
+    higher = scores.size - ordered.searchsorted(own, side="right")
+    for place in np.flatnonzero(above_or_tied - higher > 1).tolist():
+        higher[place] += np.count_nonzero(scores[: codes[place]] == own[place])
+    return higher
+
+
+# Rank errors at recall: how many wrong codes a coder reads, from the top, before a fraction R of the gold codes.
+#
+# With P gold codes at ranks r_1 < ... < r_P, e_j = r_j - j is the number of wrong codes above the j-th gold code.
+#
+#     step:    RE@R = e_j  with  j = ceil(R P), the first j that reaches recall R
+#     interp:  RE@R = e at position 1 + R (P - 1), linear between neighbours
+#              (= percentile_R(r_1..r_P) - percentile_R(1..P), as the code of Marcou et al. 2024 computes it)
+#
+# Both meet RE@100 = coverage - P at R = 1; the formula printed in that paper would count every negative there. Gold at
+# ranks 1, 3, 4, 9: step 0, 1, 1, 5 and interp .75, 1, 2, 5 at 25, 50, 75, 100 %. Every note with a gold code counts,
+# also one with a single gold code (both forms: r_1 - 1); notes without are left out.
+
+Mode = Literal["step", "interp"]
+RECALLS = (0.25, 0.5, 0.75, 1.0)
+
+
+def rank_errors_at_recall(
+    gold: ArrayLike, scores: ArrayLike, recalls: Iterable[float] = RECALLS, mode: Mode = "step"
+) -> dict[str, float]:
+    """Mean rank errors per note, as `rank_errors_at_25` and so on.
+
+    Args:
+        gold: 0/1 (notes, codes). scores: (notes, codes). recalls: fractions in (0, 1]; where any is above 1, all are
+            percentages, so that (25, 50, 75, 100) means the same as (.25, .5, .75, 1).
+
+    Raises:
+        ValueError: see `inputs.check_pair`; a recall outside (0, 1]; another mode.
+    """
+    ranks = gold_ranks(*check_pair(gold, scores))
+    return {name: mean_of_defined(values) for name, values in note_rank_errors(ranks, recalls, mode).items()}
+
+
+def note_rank_errors(ranks: GoldRanks, recalls: Iterable[float], mode: Mode = "step") -> dict[str, Floats]:
+    """The same per note: (notes with a gold code,) each."""
+    if mode not in ("step", "interp"):
+        raise ValueError(f"mode is 'step' or 'interp', not {mode!r}")
+    fractions = [float(recall) for recall in recalls]
+    if any(fraction > 1 for fraction in fractions):
+        fractions = [fraction / 100 for fraction in fractions]
+    if not all(0 < fraction <= 1 for fraction in fractions):
+        raise ValueError(f"recalls lie in (0, 1], or in (0, 100] as percentages: {list(recalls)}")
+    errors = (ranks.rank - ranks.position).astype(np.float64)
+    count = ranks.count[ranks.has_gold]
+    first = np.cumsum(count) - count  # where each note's errors begin
+    found = {}
+    for fraction in fractions:
+        if mode == "step":  # the small number undoes float rounding such as .07 * 100 = 7.000000000000001
+            values = errors[first + np.ceil(fraction * count - 1e-9).astype(np.int64) - 1]
+        else:
+            place = fraction * (count - 1)
+            below = np.floor(place).astype(np.int64)
+            above = np.minimum(below + 1, count - 1)
+            values = errors[first + below] + (place - below) * (errors[first + above] - errors[first + below])
+        found[f"rank_errors_at_{fraction * 100:.10g}"] = values
+    return found

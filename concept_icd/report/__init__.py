@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from concept_icd.artifacts import new_folder, write_json
+from concept_icd.artifacts import write_json
+from concept_icd.outputs import new_folder
 from concept_icd.report.comparison import SideBySide
 from concept_icd.report.comparison_page import render_comparison
 from concept_icd.report.page import render_page

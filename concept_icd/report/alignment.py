@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from concept_icd.corpora.gold import gold_places
 from concept_icd.errors import InputError
-from concept_icd.gold import gold_places
-from concept_icd.heads.reading import TARGETS, stops
 from concept_icd.metrics.inputs import Bools, Floats, Ints
+from concept_icd.metrics.recall_depth import TARGETS, stops
+from concept_icd.readers.predictions import Gold, Predictions, kind_of
 from concept_icd.records import Kind, OneLine
-from concept_icd.report.depth import Stops
-from concept_icd.report.reading import Gold, Predictions, kind_of
+from concept_icd.report.order import Stops
 
 
 @dataclass(frozen=True, repr=False)

@@ -32,8 +32,7 @@ from concept_icd.metrics.intervals import (
 from concept_icd.metrics.order import Codes
 from concept_icd.progress import progress_bar
 from concept_icd.records import Kind, OneLine
-from concept_icd.report.depth import Stops, report_depth
-from concept_icd.report.order import FREQUENCY, bounds, frequencies, report_order
+from concept_icd.report.order import FREQUENCY, Stops, bounds, frequencies, report_depth, report_order
 from concept_icd.report.results import KS, LONG, plain
 
 #: The figures of the table, where a system has them.

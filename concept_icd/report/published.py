@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from concept_icd.mimic3.tasks import find_task
+from concept_icd.corpora.mimic3.tasks import find_task
 
 
 @dataclass(frozen=True)

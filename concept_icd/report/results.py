@@ -20,14 +20,11 @@ from concept_icd import metrics
 from concept_icd.artifacts import git_commit, hash_of, versions
 from concept_icd.metrics.decisions import check_decisions
 from concept_icd.metrics.intervals import draw_weights, drawn_decisions, drawn_means, intervals_of
-from concept_icd.metrics.rank_errors import RECALLS, note_rank_errors
-from concept_icd.metrics.ranking import note_ranking
-from concept_icd.metrics.ranks import gold_ranks
+from concept_icd.metrics.ranking import RECALLS, gold_ranks, note_rank_errors, note_ranking
 from concept_icd.progress import progress_bar
 from concept_icd.records import Kind, OneLine
 from concept_icd.report.definitions import DEFINITIONS
-from concept_icd.report.depth import Stops, report_depth
-from concept_icd.report.order import bounds, frequencies, report_order
+from concept_icd.report.order import Stops, bounds, frequencies, report_depth, report_order
 
 KS = (5, 8, 15)
 #: What is also given over the codes with a gold example alone.

@@ -13,9 +13,9 @@ from typing import Any
 
 from concept_icd.artifacts import hash_of, read_json
 from concept_icd.errors import InputError
+from concept_icd.readers.predictions import Gold, Predictions, read_predictions
 from concept_icd.report.alignment import Matrices, align
 from concept_icd.report.comparison import System
-from concept_icd.report.reading import Gold, Predictions, read_predictions
 from concept_icd.report.results import IN_SAMPLE
 
 RESULTS, PREDICTIONS = "results.json", "predictions.jsonl"

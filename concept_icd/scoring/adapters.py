@@ -9,16 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from concept_icd.artifacts import read_manifest, read_record
-from concept_icd.concepts import ConceptSet
 from concept_icd.errors import InputError
-from concept_icd.model_reference import ModelReference, members_of
-from concept_icd.prompts import PromptTemplate, checked_note_text
+from concept_icd.llm.prompts import PromptTemplate, checked_note_text
+from concept_icd.llm.reference import ModelReference, members_of
+from concept_icd.ontology.concepts import ConceptSet
 from concept_icd.records import Note, OneLine, require_notes
-from concept_icd.scoring.engines import Engine
+from concept_icd.scoring.executors import Engine
 from concept_icd.scoring.scorer import QuestionPlan
-from concept_icd.scoring.specs import Kind, ScorerSpec
+from concept_icd.scoring.specs import ADAPTER, CONCEPTS, FOLDS, PROMPT, Kind, ScorerSpec
 from concept_icd.scoring.store import Job, fill_store
-from concept_icd.tuning.folder import ADAPTER, CONCEPTS, FOLDS, PROMPT
 
 
 def score_corpus(

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from concept_icd.records import Concept, Note, require_notes
-from concept_icd.scoring.scorer import QuestionPlan, Rounds, Scorer, next_round
-from concept_icd.scoring.scores import NoteFailure, NoteScores
+from concept_icd.scoring.scorer import NoteFailure, NoteScores, QuestionPlan, Rounds, Scorer, next_round
 
 #: Notes that one member scores before the next does: what a caller that keeps finished notes may lose.
 NOTES_AT_ONCE = 64

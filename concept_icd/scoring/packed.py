@@ -1,7 +1,7 @@
 """The packed scorer: the logits of all concepts of a note from one reading of it.
 
 The note's keys and values are computed once; the questions follow in packed chunks under a block mask
-(`concept_icd.scoring.packing`), and the cache is cropped back to the note after each chunk, so that a plan can ask
+(`concept_icd.llm.packing`), and the cache is cropped back to the note after each chunk, so that a plan can ask
 round after round. A score is logit(yes) - logit(no) at the end of the question, in float32, without the rest of the
 vocabulary. It equals the score of the plain prompt "note + question" but for rounding, which is checked on every model
 that is loaded. Knows notes and concepts, never gold codes.
@@ -19,15 +19,13 @@ import numpy as np
 import torch
 from transformers import DynamicCache
 
-from concept_icd.base_model import LoadedModel, load_model
 from concept_icd.errors import InputError
-from concept_icd.prompts import EncodedNote, PromptTemplate, TokenizedPrompt, checked_note_text
+from concept_icd.llm.base_model import LoadedModel, is_out_of_memory, load_model
+from concept_icd.llm.packing import NOTE, PADDING, QuestionChunk, chunk_questions
+from concept_icd.llm.packing_check import check_packing
+from concept_icd.llm.prompts import EncodedNote, PromptTemplate, TokenizedPrompt, checked_note_text
 from concept_icd.records import Concept, Note, require_notes
-from concept_icd.scoring.memory import is_out_of_memory
-from concept_icd.scoring.packing import NOTE, PADDING, QuestionChunk, chunk_questions
-from concept_icd.scoring.packing_check import check_packing
-from concept_icd.scoring.scorer import QuestionPlan, Scorer, next_round
-from concept_icd.scoring.scores import NoteFailure, NoteScores
+from concept_icd.scoring.scorer import NoteFailure, NoteScores, QuestionPlan, Scorer, next_round
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ class PackedScorer(Scorer):
         self.chunk_tokens, self.batch_tokens = chunk_tokens, batch_tokens
         self._questions: dict[tuple[str, str], list[int]] = {}  # concept key and text -> tokens
         self._was_halved = False
-        check_packing(self)
+        check_packing(self.model, self.tokens, self.max_length, lambda notes, asked: self.ask(self.read(notes), asked))
 
     @classmethod
     def from_pretrained(
@@ -86,7 +84,7 @@ class PackedScorer(Scorer):
         batch_tokens: int = 8192,
         **loading: Any,
     ) -> PackedScorer:
-        """Loads model, adapter and prompt; `loading` goes to `concept_icd.base_model.load_model`."""
+        """Loads model, adapter and prompt; `loading` goes to `concept_icd.llm.base_model.load_model`."""
         template = prompt if isinstance(prompt, PromptTemplate) else PromptTemplate.load(prompt)
         checked_note_text(note_text)  # before minutes of loading
         return cls(

@@ -25,9 +25,9 @@ import numpy as np
 
 from concept_icd.artifacts import loads
 from concept_icd.errors import InputError, did_you_mean
-from concept_icd.model_reference import ADAPTER_FILES, QUESTION_TOKENS, ModelReference
-from concept_icd.prompts import PromptTemplate, TokenizedPrompt
-from concept_icd.scoring.promptwise import Answered, Asked, PromptScorer, margin, tokenized_prompt
+from concept_icd.llm.prompts import PromptTemplate, TokenizedPrompt
+from concept_icd.llm.reference import ADAPTER_FILES, QUESTION_TOKENS, ModelReference
+from concept_icd.scoring.by_prompt import Answered, Asked, PromptScorer, margin, tokenized_prompt
 
 #: Where `vllm serve` listens by default.
 LOOPBACK = "http://127.0.0.1:8000"

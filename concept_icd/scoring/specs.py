@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from concept_icd.errors import InputError
-from concept_icd.model_reference import members_of
-from concept_icd.prompts import NOTE_TEXTS, PromptTemplate
+from concept_icd.llm.prompts import NOTE_TEXTS, PromptTemplate
+from concept_icd.llm.reference import members_of
 from concept_icd.records import OneLine
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class ScorerSpec(OneLine):
 
             return VllmScorer.from_pretrained(self.model, adapter, self.prompt, **self.options)
         if self.kind == "light":
-            from concept_icd.scoring.light import LightScorer
+            from concept_icd.scoring.numpy_llama import LightScorer
 
             return LightScorer.from_pretrained(self.model, adapter, self.prompt, **self.options)
         from concept_icd.scoring.packed import PackedScorer
@@ -114,3 +114,8 @@ def averaged(adapter: str | None, make: Callable[[str | None], Scorer]) -> Score
 
     members = [None] if adapter is None else [str(member) for member in members_of(adapter)]
     return make(adapter) if len(members) == 1 else AveragedScorer([make(member) for member in members])
+
+
+# Names of what a tuning run leaves behind, for those who read it without the training libraries.
+
+CONCEPTS, PROMPT, FOLDS, ADAPTER = "concepts.json", "prompt.yaml", "folds.json", "adapter"

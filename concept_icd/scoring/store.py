@@ -3,7 +3,7 @@
 OUT/scoring.json          what is being scored, by hash: a run with anything else is refused
 OUT/concepts.json         the columns    OUT/prompt.yaml  the words around note and concept
 OUT/fill.json             where a plan decides what is asked: the logit of a concept that a note was not asked about
-OUT/shards/00000.parquet  one record a note (`concept_icd.scoring.shards`). Which notes a shard holds follows from the
+OUT/shards/00000.parquet  one record a note (`concept_icd.scoring.store`). Which notes a shard holds follows from the
                           settings, so that a resumed run batches them as an unbroken one would and gives the same bits.
 OUT/failures.json         notes that could not be scored: id and reason
 OUT/manifest.json         when all is done
@@ -27,28 +27,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
-from concept_icd.artifacts import (
-    MANIFEST,
-    hash_of,
-    private_folder,
-    read_json,
-    read_manifest,
-    require_own,
-    write_json,
-    write_manifest,
-    writing,
-)
-from concept_icd.concepts import ConceptSet
+from concept_icd.artifacts import hash_of, read_json, read_manifest, write_json, write_manifest
 from concept_icd.corpora.reading import flaw
 from concept_icd.errors import InputError
+from concept_icd.llm.prompts import PromptTemplate
+from concept_icd.ontology.concepts import ConceptSet
+from concept_icd.outputs import MANIFEST, new_file, private_folder, require_own, writing
 from concept_icd.progress import TokenRates, progress_bar
-from concept_icd.prompts import PromptTemplate
 from concept_icd.records import Note, OneLine
-from concept_icd.scoring.engines import Engine, LocalEngine, Record, Shard
-from concept_icd.scoring.scorer import QuestionPlan, Scorer
-from concept_icd.scoring.scores import ConceptScores, NoteFailure, NoteScores
-from concept_icd.scoring.shards import SCHEMA, failures_of, read_shard, shard_path, write_shard
+from concept_icd.scoring.executors import Engine, LocalEngine, Record, Shard
+from concept_icd.scoring.scorer import ConceptScores, NoteFailure, NoteScores, QuestionPlan, Scorer
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -295,4 +285,83 @@ def _notes_hash(notes: Iterable[Note]) -> str:
     digest = hashlib.sha256()
     for note in notes:
         digest.update(json.dumps([note.note_id, note.text]).encode())
+    return digest.hexdigest()
+
+
+# One shard of a store: a Parquet file that is whole or not there, and that knows when it was damaged or exchanged.
+#
+# Columns: note_id; truncated; asked (list of int32: rows of the concepts that a plan asked; null: all of them); logits
+# (list of float32, one for each asked); failure (why the note could not be scored; asked and logits are null then);
+# computed and reused (prompt tokens).
+
+SCHEMA = pa.schema(
+    {
+        "note_id": pa.string(),
+        "truncated": pa.string(),
+        "asked": pa.list_(pa.int32()),
+        "logits": pa.list_(pa.float32()),
+        "failure": pa.string(),
+        "computed": pa.int64(),
+        "reused": pa.int64(),
+    }
+)
+
+
+def shard_path(folder: Path, number: int) -> Path:
+    """Where a shard of a store lies."""
+    return folder / "shards" / f"{number:05d}.parquet"
+
+
+def write_shard(shard: Shard, records: Iterable[Record], identity: str) -> None:
+    """Writes the records in the order of the shard's notes; the name comes last.
+
+    Args:
+        identity: of the run, as `read_shard` will be given it.
+
+    Raises:
+        InputError: the disk is full. RuntimeError: the engine did not give each note exactly one record.
+    """
+    records = list(records)
+    found = {record.note_id: record for record in records}
+    if len(records) != len(shard.notes) or found.keys() != {note.note_id for note in shard.notes}:
+        raise RuntimeError(f"the engine gave {len(records)} records for the {len(shard.notes)} notes of {shard.path}")
+    columns = zip(*(_row(found[note.note_id]) for note in shard.notes), strict=True)
+    table = pa.table([pa.array(column, kind) for column, kind in zip(columns, SCHEMA.types, strict=True)], SCHEMA)
+    table = table.replace_schema_metadata({"sha256": _digest(table, shard.number, identity)})
+    with new_file(shard.path) as staging:
+        pq.write_table(table, staging, compression="zstd", use_dictionary=False, write_page_checksum=True)
+
+
+def read_shard(path: Path, number: int, identity: str) -> pa.Table | None:
+    """The shard, or None where it is missing, damaged, another shard or another run's."""
+    try:
+        table = pq.read_table(path, page_checksum_verification=True, partitioning=None)
+        written = (table.schema.metadata or {})[b"sha256"].decode()
+        whole = table.schema.equals(SCHEMA) and written == _digest(table, number, identity)
+    except (OSError, pa.ArrowException, KeyError, ValueError, MemoryError):  # what a flipped byte can lead to
+        return None
+    return table if whole else None
+
+
+def failures_of(table: pa.Table) -> dict[str, str]:
+    """Note id -> why it could not be scored."""
+    pairs = zip(table.column("note_id").to_pylist(), table.column("failure").to_pylist(), strict=True)
+    return {note_id: reason for note_id, reason in pairs if reason is not None}
+
+
+def _row(record: Record) -> tuple[object, ...]:
+    if isinstance(record, NoteFailure):
+        return record.note_id, None, None, None, record.reason, 0, 0
+    logits = np.asarray(record.logits, dtype=np.float32)
+    return record.note_id, record.truncated, record.asked, logits, None, record.computed, record.reused
+
+
+def _digest(table: pa.Table, number: int, identity: str) -> str:
+    """Of the content, not of the bytes: another version of pyarrow may write the same rows in other bytes."""
+    digest = hashlib.sha256(f"{identity} {number} {table.num_rows}\n".encode())
+    for name in ("note_id", "truncated", "failure", "computed", "reused"):
+        digest.update(repr(table.column(name).to_pylist()).encode())
+    for name in ("asked", "logits"):
+        for row in table.column(name):
+            digest.update(b"-" if row.values is None else b"%d:" % len(row) + row.values.to_numpy().tobytes())
     return digest.hexdigest()

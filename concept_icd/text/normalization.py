@@ -36,7 +36,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from concept_icd.one_line import OneLine
+from concept_icd.errors import OneLine
 from concept_icd.text.divided_words import LINE_HYPHEN, line_hyphens
 
 _LINE_END = "[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]"

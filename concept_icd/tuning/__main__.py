@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from concept_icd.tuning.launched import run_launched
+from concept_icd.tuning.launch import run_launched
 
 
 def main(argv: Sequence[str]) -> int:

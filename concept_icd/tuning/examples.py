@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from concept_icd.concepts import ConceptSet
 from concept_icd.errors import InputError
-from concept_icd.prompts import TokenizedPrompt
+from concept_icd.llm.packing import pack_batch
+from concept_icd.llm.prompts import TokenizedPrompt
+from concept_icd.ontology.concepts import ConceptSet
 from concept_icd.records import CodedNote
-from concept_icd.scoring.packing import pack_batch
 
 #: Marks the columns of a batch that hold no answer.
 NO_ANSWER = -100.0
@@ -66,7 +66,7 @@ def training_rows(
 
 @dataclass
 class PackedCollator:
-    """Draws the questions of each note and packs the batch (`concept_icd.scoring.packing.pack_batch`).
+    """Draws the questions of each note and packs the batch (`concept_icd.llm.packing.pack_batch`).
 
     Attributes:
         questions: tokens of every concept's question.

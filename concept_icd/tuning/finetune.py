@@ -23,35 +23,26 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, parse_flag_from_env
 from accelerate.utils.memory import clear_device_cache
 
-from concept_icd.artifacts import (
-    MANIFEST,
-    begun_folder,
-    new_folder,
-    read_manifest,
-    read_record,
-    sha256,
-    write_json,
-    write_manifest,
-    writing,
-)
-from concept_icd.base_model import load_model
-from concept_icd.code_checks import require_labels
-from concept_icd.concepts import ConceptSet
+from concept_icd.artifacts import read_manifest, read_record, sha256, write_json, write_manifest
 from concept_icd.corpora import load_corpus
+from concept_icd.corpora.folds import group_folds
 from concept_icd.corpora.reading import decode, say
 from concept_icd.errors import InputError
-from concept_icd.folds import group_folds
-from concept_icd.model_reference import fingerprint_of
-from concept_icd.ontology import Ontology, load_ontology
-from concept_icd.phrases import read_phrase_file
-from concept_icd.prompts import PromptTemplate, TokenizedPrompt
-from concept_icd.question_embedding import start_from_words
-from concept_icd.question_tokens import QuestionTokens
+from concept_icd.llm.base_model import load_model
+from concept_icd.llm.prompts import PromptTemplate, TokenizedPrompt
+from concept_icd.llm.question_embedding import start_from_words
+from concept_icd.llm.question_tokens import QuestionTokens
+from concept_icd.llm.reference import fingerprint_of
+from concept_icd.ontology.code_checks import require_labels
+from concept_icd.ontology.concepts import ConceptSet
+from concept_icd.ontology.phrases import read_phrase_file
+from concept_icd.ontology.tree import Ontology, load_ontology
+from concept_icd.outputs import MANIFEST, begun_folder, new_folder, writing
 from concept_icd.records import CodedNote
 from concept_icd.scoring.packed import PackedScorer
+from concept_icd.scoring.specs import ADAPTER, CONCEPTS, FOLDS, PROMPT
 from concept_icd.tuning.config import ConceptArguments, LoraModelConfig, Options, TuningConfig
 from concept_icd.tuning.examples import PackedCollator, training_rows
-from concept_icd.tuning.folder import ADAPTER, CONCEPTS, FOLDS, PROMPT
 from concept_icd.tuning.publishing import begin_publishing, publish
 from concept_icd.tuning.runs import DECISIVE, last_checkpoint, on_main
 from concept_icd.tuning.trainer import ConceptTrainer

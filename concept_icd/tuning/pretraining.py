@@ -27,12 +27,12 @@ import numpy as np
 import torch
 
 from concept_icd.artifacts import read_record
-from concept_icd.base_model import load_model
 from concept_icd.errors import InputError
+from concept_icd.llm.base_model import load_model
 from concept_icd.llm.packed_pass import accept_packing
-from concept_icd.prompts import PromptTemplate, TokenizedPrompt
+from concept_icd.llm.packing import pack_batch
+from concept_icd.llm.prompts import PromptTemplate, TokenizedPrompt
 from concept_icd.records import Note
-from concept_icd.scoring.packing import pack_batch
 from concept_icd.tuning.pretraining_batches import batches, next_tokens
 from concept_icd.tuning.pretraining_model import MAX_LENGTH, new_model, train_tokenizer
 from concept_icd.tuning.pretraining_questions import QuestionedNote, QuestionMaker

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from concept_icd.concepts import node_text
-from concept_icd.nchs import lists_and_indexes
-from concept_icd.ontology import load_ontology
+from concept_icd.ontology.concepts import node_text
+from concept_icd.ontology.nchs import lists_and_indexes
+from concept_icd.ontology.tree import load_ontology
+from concept_icd.ontology.wordings import read_entries, read_inclusions
 from concept_icd.tuning.pretraining_questions import QuestionMaker
 from concept_icd.tuning.pretraining_terms import collect_terms
 from concept_icd.tuning.pretraining_text import OpenText
-from concept_icd.wordings import read_entries, read_inclusions
 
 
 def read_question_maker(data_dir: str | Path, text: OpenText, seed: int) -> QuestionMaker:

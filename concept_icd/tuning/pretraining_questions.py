@@ -12,11 +12,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from concept_icd.ontology.wordings import words_of
 from concept_icd.records import OneLine
 from concept_icd.tuning.pretraining_notes import Mention, Status, compose_note
 from concept_icd.tuning.pretraining_terms import CodeTerms
 from concept_icd.tuning.pretraining_text import OpenText, Topic, sentences
-from concept_icd.wordings import words_of
 
 #: Shares of the makers: made-up notes, passages about topics, real notes.
 SHARES = (0.65, 0.15, 0.20)

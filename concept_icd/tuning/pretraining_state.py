@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from concept_icd.artifacts import new_folder, write_json
+from concept_icd.artifacts import write_json
+from concept_icd.outputs import new_folder
 
 STATE, MOMENTS = "state.json", "optimizer.safetensors"
 

@@ -12,9 +12,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from concept_icd.ontology import Ontology
+from concept_icd.ontology.tree import Ontology
+from concept_icd.ontology.wordings import PhraseFinder, collect_wordings, group_of, plain, words_of
 from concept_icd.tuning.pretraining_text import Topic, withheld
-from concept_icd.wordings import PhraseFinder, collect_wordings, group_of, plain, words_of
 
 #: Shares kept apart for the held-out questions.
 WITHHELD_PHRASES, WITHHELD_CODES = 0.05, 0.01

@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from concept_icd.corpora import read_cmc2007, synthetic
+from concept_icd.corpora import read_cmc2007
+from concept_icd.corpora import synthetic_notes as synthetic
 from concept_icd.errors import InputError
+from concept_icd.ontology.wordings import words_of
 from concept_icd.records import OneLine
 from concept_icd.text.normalization import normalize
-from concept_icd.wordings import words_of
 
 _SENTENCE_END = re.compile(r"(?<=[.?!])\s+(?=[A-Z0-9])")
 

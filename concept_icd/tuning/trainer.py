@@ -11,8 +11,8 @@ from transformers import PrinterCallback, ProgressCallback
 from trl import SFTTrainer
 
 from concept_icd.llm.packed_pass import packed_margins
-from concept_icd.question_embedding import add_question_tokens, learned_from
-from concept_icd.question_tokens import QuestionTokens
+from concept_icd.llm.question_embedding import add_question_tokens, learned_from
+from concept_icd.llm.question_tokens import QuestionTokens
 from concept_icd.tuning.examples import NO_ANSWER
 from concept_icd.tuning.runs import StepProgress, full_disk_is_an_os_error
 

@@ -23,8 +23,8 @@ from concept_icd.baselines.lora_classifier import (
 )
 from concept_icd.corpora import save_corpus
 from concept_icd.errors import InputError
+from concept_icd.readers.predictions import read_predictions
 from concept_icd.records import CodedNote, Note
-from concept_icd.report.reading import read_predictions
 from tests.conftest import ROOT
 
 WORDS = {"486": "pneumonia", "401.9": "asthma", "45.13": "renal"}

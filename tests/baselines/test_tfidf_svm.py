@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from concept_icd.baselines.tfidf import TfidfSvm
 from concept_icd.baselines.tfidf_svm import run
 from concept_icd.cli.main import main
-from concept_icd.corpora import load_corpus, save_corpus, synthetic
+from concept_icd.corpora import load_corpus, save_corpus, synthetic_notes
 from concept_icd.errors import InputError
-from concept_icd.models.tfidf import TfidfSvm
+from concept_icd.readers.predictions import read_predictions
 from concept_icd.records import CodedNote, Note
-from concept_icd.report.reading import read_predictions
 
 WORDS = {"486": "pneumonia", "401.9": "hypertension", "45.13": "endoscopy"}
 
@@ -114,5 +114,5 @@ def test_a_held_out_fold_is_counted_as_it_is() -> None:
 
 
 def test_synthetic_notes_need_no_more_than_the_corpus(tmp_path: Path) -> None:
-    save_corpus(tmp_path / "c", synthetic(notes=40, seed=0))
+    save_corpus(tmp_path / "c", synthetic_notes(notes=40, seed=0))
     assert len(read_predictions(run(tmp_path / "c", tmp_path / "o") / "predictions.jsonl").codes) > 20

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from concept_icd.cli.main import main
-from concept_icd.corpora import synthetic
+from concept_icd.corpora import synthetic_notes
 from tests.conftest import ROOT
 
 SECRET = "zebrafish"  # stands for note text that must not reach a message
@@ -302,7 +302,7 @@ def test_tuning_and_scoring_on_a_full_disk_go_on_when_there_is_space(stages, lla
 @pytest.mark.slow
 def test_a_batch_with_bad_notes_codes_the_others_in_the_real_command(stages, tmp_path):
     notes = tmp_path / "notes.jsonl"
-    good = [json.dumps({"note_id": c.note.note_id, "text": c.note.text}) for c in synthetic(notes=2, seed=5)]
+    good = [json.dumps({"note_id": c.note.note_id, "text": c.note.text}) for c in synthetic_notes(notes=2, seed=5)]
     notes.write_text("\n".join([good[0], *LINES.values(), good[1]]) + "\n")
     done = command("code", "--corpus", notes, "--coder", stages / "coder", "--out", tmp_path / "p.jsonl")
     assert done.returncode == 1

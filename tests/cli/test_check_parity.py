@@ -6,7 +6,7 @@ import warnings
 import pytest
 
 from concept_icd.cli.main import main
-from concept_icd.coder import ConceptCoder, ScorerMismatch
+from concept_icd.coder.coder import ConceptCoder, ScorerMismatch
 from concept_icd.corpora.store import save_corpus
 
 

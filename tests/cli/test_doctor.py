@@ -47,7 +47,7 @@ def test_what_is_missing_gives_exit_code_1_and_the_command_that_mends_it(capsys:
 
 
 def test_generated_tables_have_all_that_a_task_needs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    synthetic = pytest.importorskip("concept_icd.mimic3.synthetic_tables")
+    synthetic = pytest.importorskip("concept_icd.corpora.mimic3.synthetic.tables")
     folder = tmp_path / "mimic"
     synthetic.write_synthetic_mimic3(folder, stays=200, seed=0)
     argv = ["doctor", "--mimic-dir", str(folder), "--splits-dir", str(folder), "--task", "mimic3-50"]

@@ -10,9 +10,9 @@ import pytest
 
 from concept_icd.cli import evaluate
 from concept_icd.corpora import save_corpus
+from concept_icd.corpora.mimic3.tasks import MIMIC3_50, TASKS
 from concept_icd.errors import InputError
-from concept_icd.mimic3.tasks import MIMIC3_50, TASKS
-from concept_icd.ontology import load_ontology
+from concept_icd.ontology.tree import load_ontology
 from concept_icd.records import CodedNote, Note
 
 ROOT = Path(__file__).resolve().parent.parent.parent

@@ -11,12 +11,12 @@ import pytest
 
 from concept_icd.artifacts import read_manifest, write_json, write_manifest
 from concept_icd.cli.main import main
-from concept_icd.coder import ConceptCoder
+from concept_icd.coder.coder import ConceptCoder
 from concept_icd.corpora import save_corpus
-from concept_icd.nchs import lists_and_indexes
-from concept_icd.prompts import PromptTemplate
+from concept_icd.llm.prompts import PromptTemplate
+from concept_icd.ontology.nchs import lists_and_indexes
 from concept_icd.scoring.adapters import score_corpus
-from concept_icd.tuning.folder import ADAPTER, CONCEPTS, FOLDS, PROMPT
+from concept_icd.scoring.specs import ADAPTER, CONCEPTS, FOLDS, PROMPT
 
 
 @pytest.fixture(scope="module")

@@ -3,9 +3,9 @@
 import json
 
 from concept_icd.cli.main import main
-from concept_icd.concepts import ConceptSet
-from concept_icd.ontology import load_ontology
-from concept_icd.phrases import read_phrase_file
+from concept_icd.ontology.concepts import ConceptSet
+from concept_icd.ontology.phrases import read_phrase_file
+from concept_icd.ontology.tree import load_ontology
 
 
 def test_phrases_of_the_nchs_files(shared_data, tmp_path, capsys):

@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from concept_icd.cli import prepare
-from concept_icd.corpora import load_corpus, read_jsonl, read_text_folder, synthetic, synthetic_codes
-from concept_icd.ontology import load_ontology
+from concept_icd.corpora import load_corpus, read_jsonl, read_text_folder, synthetic_codes, synthetic_notes
+from concept_icd.ontology.tree import load_ontology
 from concept_icd.resources import resource
 
 
@@ -26,7 +26,7 @@ def test_the_example_of_the_help_runs(tmp_path):
     done = command(*words[2:])
     assert done.returncode == 0, done.stderr
     assert "200 notes" in done.stdout
-    assert load_corpus(tmp_path / "c").notes == tuple(synthetic(200, seed=0))
+    assert load_corpus(tmp_path / "c").notes == tuple(synthetic_notes(200, seed=0))
 
 
 def test_json_counts(tmp_path):
@@ -42,7 +42,7 @@ def test_stays_in_billing_order(tmp_path):
     done = command("synthetic", "--notes", 20, "--seed", 3, "--ordered", "--out", tmp_path / "c")
     assert done.returncode == 0, done.stderr
     corpus = load_corpus(tmp_path / "c")
-    assert corpus.notes == tuple(synthetic(20, seed=3, ordered=True))
+    assert corpus.notes == tuple(synthetic_notes(20, seed=3, ordered=True))
     assert corpus.manifest["config"]["ordered"] is True
 
 

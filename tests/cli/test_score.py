@@ -9,18 +9,17 @@ import pytest
 
 from concept_icd.artifacts import read_manifest
 from concept_icd.cli.main import main
-from concept_icd.concepts import ConceptSet
 from concept_icd.corpora import save_corpus
-from concept_icd.doctor.flops import scoring_flops
-from concept_icd.doctor.model_size import shape_of
-from concept_icd.prompts import PromptTemplate, TokenizedPrompt
+from concept_icd.doctor.cost_model import scoring_flops, shape_of
+from concept_icd.doctor.tokens import count_tokens, estimate_hours
+from concept_icd.llm.prompts import PromptTemplate, TokenizedPrompt
+from concept_icd.ontology.concepts import ConceptSet
 from concept_icd.records import CodedNote, Note
 from concept_icd.scoring.adapters import plan_scoring
-from concept_icd.scoring.descent import DescentRule
-from concept_icd.scoring.dry_run import count_tokens, estimate_hours
 from concept_icd.scoring.packed import PackedScorer
+from concept_icd.scoring.selection import DescentRule
+from concept_icd.scoring.specs import CONCEPTS, PROMPT
 from concept_icd.scoring.store import load_scores
-from concept_icd.tuning.folder import CONCEPTS, PROMPT
 from tests.conftest import build_tokenizer
 from tests.fitted_coder import make_notes
 from tests.scoring.test_adapters import tuned_folder

@@ -6,13 +6,13 @@ import json
 import numpy as np
 import pytest
 
-from concept_icd.concepts import ConceptSet
 from concept_icd.corpora import load_corpus, read_codiesp
 from concept_icd.corpora.codiesp import SPLITS, read_cases
 from concept_icd.corpora.codiesp_tasks import label_set, prepare_codiesp, restricted
 from concept_icd.corpora.equivalence_maps import BACKWARD, FORWARD
 from concept_icd.errors import InputError
-from concept_icd.ontology import load_ontology
+from concept_icd.ontology.concepts import ConceptSet
+from concept_icd.ontology.tree import load_ontology
 from concept_icd.records import CodedNote, Note
 from concept_icd.tuning.examples import targets_of
 

@@ -6,7 +6,7 @@ import pytest
 
 from concept_icd.corpora.equivalence_maps import BACKWARD, BY_HAND, FORWARD, EquivalenceMaps
 from concept_icd.errors import InputError
-from concept_icd.ontology import load_ontology
+from concept_icd.ontology.tree import load_ontology
 
 HEAD = "icd10cm,icd9cm,flags,approximate,no_map,combination,scenario,choice_list\n"
 BACK = "icd9cm,icd10cm,flags,approximate,no_map,combination,scenario,choice_list\n"

@@ -7,10 +7,11 @@ import zipfile
 
 import pytest
 
-from concept_icd.corpora import files, read_corpus_leniently, read_jsonl, read_text_folder
+from concept_icd import files
+from concept_icd.corpora import read_corpus_leniently, read_jsonl, read_text_folder
 from concept_icd.errors import InputError
-from concept_icd.nchs.files import read_text
-from concept_icd.report.reading import read_gold, read_predictions
+from concept_icd.ontology.nchs.files import read_text
+from concept_icd.readers.predictions import read_gold, read_predictions
 
 LINES = [{"note_id": "a", "text": "Cough."}, {"note_id": "b", "text": "Fever."}]
 

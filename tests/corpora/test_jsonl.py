@@ -51,7 +51,7 @@ def test_sex_and_age_as_fhir_omop_and_mimic_write_them(tmp_path):
 
 def test_women_are_women_to_the_medication_network(tmp_path):
     pytest.importorskip("torch")
-    from concept_icd.views.drugs import stays_of
+    from concept_icd.experts.drugs import stays_of
 
     lines = [{"note_id": sex, "text": "x", "sex": sex, "drugs": ["Acetaminophen"]} for sex in ("female", "male", "f")]
     stays = stays_of([coded.note for coded in read_jsonl(write(tmp_path / "n.jsonl", *lines))])

@@ -13,7 +13,7 @@ from concept_icd.corpora import (
     read_corpus,
     read_corpus_leniently,
     save_corpus,
-    synthetic,
+    synthetic_notes,
 )
 from concept_icd.corpora.store import ROWS
 from concept_icd.errors import InputError
@@ -52,7 +52,7 @@ def test_codes_stay_strings(tmp_path):
 
 
 def test_synthetic_notes_round_trip(tmp_path):
-    notes = synthetic(30, seed=5)
+    notes = synthetic_notes(30, seed=5)
     assert save_corpus(tmp_path / "c", notes)["notes"] == 30
     assert load_corpus(tmp_path / "c").notes == tuple(notes)
     assert read_corpus(tmp_path / "c") == notes  # the format is found by the manifest

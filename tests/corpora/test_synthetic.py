@@ -7,28 +7,28 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from concept_icd.corpora import synthetic, synthetic_codes
-from concept_icd.corpora.synthetic_cases import draw_case, draw_patient
-from concept_icd.corpora.synthetic_knowledge import knowledge
-from concept_icd.corpora.synthetic_language import Dice, Template
+from concept_icd.corpora import synthetic_codes, synthetic_notes
+from concept_icd.corpora.synthetic.cases import draw_case, draw_patient
+from concept_icd.corpora.synthetic.knowledge import knowledge
+from concept_icd.corpora.synthetic.language import Dice, Template
 from concept_icd.errors import InputError
-from concept_icd.ontology import load_ontology
+from concept_icd.ontology.tree import load_ontology
 
 
 @pytest.fixture(scope="module")
 def notes():
-    return synthetic(1500, seed=1)
+    return synthetic_notes(1500, seed=1)
 
 
 def test_a_seed_gives_the_same_bytes_everywhere():
-    data = json.dumps([asdict(note) for note in synthetic(40, seed=7)], sort_keys=True).encode()
+    data = json.dumps([asdict(note) for note in synthetic_notes(40, seed=7)], sort_keys=True).encode()
     assert hashlib.sha256(data).hexdigest() == "3f8a567042fe10f7485efa0131ad62b8510deade0ea200068384e3a898514954"
 
 
 def test_a_longer_run_begins_with_a_shorter_one_and_seeds_differ():
-    assert synthetic(30, seed=2)[:12] == synthetic(12, seed=2)
-    assert {note.note.text for note in synthetic(30, seed=2)}.isdisjoint(
-        note.note.text for note in synthetic(30, seed=3)
+    assert synthetic_notes(30, seed=2)[:12] == synthetic_notes(12, seed=2)
+    assert {note.note.text for note in synthetic_notes(30, seed=2)}.isdisjoint(
+        note.note.text for note in synthetic_notes(30, seed=3)
     )
 
 
@@ -70,7 +70,7 @@ def test_notes_have_few_codes_without_repeats_and_a_moderate_length(notes):
 
 
 def test_longer_notes_keep_their_codes():
-    short, long = synthetic(20, seed=4), synthetic(20, seed=4, min_words=1500)
+    short, long = synthetic_notes(20, seed=4), synthetic_notes(20, seed=4, min_words=1500)
     assert all(1500 <= len(note.note.text.split()) < 1600 for note in long)
     assert short[0].codes == long[0].codes  # later notes draw from dice that the longer text has used
 
@@ -180,4 +180,4 @@ def test_drawing_does_not_change_a_case_that_was_drawn():
 
 def test_a_number_below_zero_is_refused():
     with pytest.raises(InputError, match="below zero"):
-        synthetic(-1)
+        synthetic_notes(-1)

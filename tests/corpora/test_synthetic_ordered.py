@@ -10,18 +10,18 @@ from functools import cache
 import numpy as np
 import pytest
 
-from concept_icd.corpora import synthetic, synthetic_codes
-from concept_icd.corpora.synthetic_knowledge import ordered_knowledge
-from concept_icd.corpora.synthetic_language import Dice, Number, Slot
-from concept_icd.corpora.synthetic_stay_writer import StayWriter
-from concept_icd.corpora.synthetic_stays import TREATMENTS, draw_older_patient, draw_stay
+from concept_icd.corpora import synthetic_codes, synthetic_notes
+from concept_icd.corpora.synthetic.knowledge import ordered_knowledge
+from concept_icd.corpora.synthetic.language import Dice, Number, Slot
+from concept_icd.corpora.synthetic.stay_writer import StayWriter
+from concept_icd.corpora.synthetic.stays import TREATMENTS, draw_older_patient, draw_stay
 
 TABLE = ordered_knowledge()
 
 
 @pytest.fixture(scope="module")
 def notes():
-    return synthetic(1500, seed=1, ordered=True)
+    return synthetic_notes(1500, seed=1, ordered=True)
 
 
 @pytest.fixture(scope="module")
@@ -34,13 +34,13 @@ def stays():
 
 
 def test_a_seed_gives_the_same_bytes_everywhere():
-    data = json.dumps([asdict(note) for note in synthetic(40, seed=7, ordered=True)], sort_keys=True).encode()
+    data = json.dumps([asdict(note) for note in synthetic_notes(40, seed=7, ordered=True)], sort_keys=True).encode()
     assert hashlib.sha256(data).hexdigest() == "f273aa17017174fb24d7c1f13309e7a89cb5fb6dbccfeeb8add24830d8f8deff"
 
 
 def test_a_longer_run_begins_with_a_shorter_one_and_seeds_differ():
-    assert synthetic(30, seed=2, ordered=True)[:12] == synthetic(12, seed=2, ordered=True)
-    texts = [{note.note.text for note in synthetic(30, seed=seed, ordered=True)} for seed in (2, 3)]
+    assert synthetic_notes(30, seed=2, ordered=True)[:12] == synthetic_notes(12, seed=2, ordered=True)
+    texts = [{note.note.text for note in synthetic_notes(30, seed=seed, ordered=True)} for seed in (2, 3)]
     assert not texts[0] & texts[1]
 
 
@@ -56,7 +56,9 @@ def test_sizes(notes):
 
 
 def test_longer_notes():
-    assert all(1500 <= len(note.note.text.split()) < 1600 for note in synthetic(5, 4, min_words=1500, ordered=True))
+    assert all(
+        1500 <= len(note.note.text.split()) < 1600 for note in synthetic_notes(5, 4, min_words=1500, ordered=True)
+    )
 
 
 def test_splits_keep_patients_together(notes):

@@ -20,7 +20,7 @@ import httpx
 import uvicorn
 from starlette.types import ASGIApp
 
-from concept_icd.coder import ConceptCoder
+from concept_icd.coder.coder import ConceptCoder
 from concept_icd.desk.app import make_app
 from concept_icd.desk.desk import Desk
 from concept_icd.desk.record.store import Record

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from concept_icd.desk.exports import COLUMNS, _harmless
+from concept_icd.desk.api.export import COLUMNS, _harmless
 from concept_icd.desk.worklist import read_worklist
 from concept_icd.errors import InputError
 from tests.desk.service import Service

@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from concept_icd.desk import server as server_module
-from concept_icd.desk.gate import Gate
+from concept_icd.desk.middleware import Gate
 from concept_icd.desk.settings import (
     Limits,
     Settings,

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from concept_icd.desk.line import Answers, Closed, GivenUp, Line, QueueFull
+from concept_icd.desk.queue import Answers, Closed, GivenUp, Line, QueueFull
 
 
 class Work:

@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 
-from concept_icd.desk.decisions import Refused, events_of
-from concept_icd.desk.measures import measures_of, minutes_of
 from concept_icd.desk.record.events import Conflict, Event
-from concept_icd.desk.review import History, Review
-from concept_icd.ontology import load_ontology
+from concept_icd.desk.review import History, Refused, Review, events_of
+from concept_icd.desk.telemetry import measures_of, minutes_of
+from concept_icd.ontology.tree import load_ontology
 
 SUGGESTED = [
     {"code": "486", "kind": "diagnosis", "rank": 1, "probability": 0.9, "reached": True},

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from fhir.resources.R4B.bundle import Bundle
 
-from concept_icd.coder import ConceptCoder
+from concept_icd.coder.coder import ConceptCoder
 from concept_icd.corpora import read_jsonl
 from concept_icd.records import Note
 from concept_icd.text.normalization import normalize

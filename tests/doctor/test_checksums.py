@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from concept_icd.doctor.checksums import MD5, examine_checksums, read_lists
-from concept_icd.doctor.mimic_folder import ROWS, examine_folder
-from concept_icd.mimic3.tables import Table
+from concept_icd.corpora.mimic3.tables import Table
+from concept_icd.doctor.data import MD5, ROWS, examine_checksums, examine_folder, read_lists
 
 CONTENT = b"SUBJECT_ID,GENDER,DOB\n1,F,2100-01-01 00:00:00\n"
 

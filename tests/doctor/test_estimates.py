@@ -10,14 +10,24 @@ from typing import Any
 
 import pytest
 
-from concept_icd.doctor.cards import hours_on, hours_table
-from concept_icd.doctor.estimates import estimate_stages, gpu_hours
-from concept_icd.doctor.flops import lora_parameters, scoring_flops, tuning_flops
-from concept_icd.doctor.gpu_memory import OVERHEAD, tuning_bytes, weight_bytes
-from concept_icd.doctor.model_size import KNOWN, ModelShape, shape_of
-from concept_icd.doctor.throughput import CARDS, PACKED_OVER_PLAIN, SHARE_OF_PROBE, Speed
+from concept_icd.corpora.mimic3.tasks import TASKS
+from concept_icd.doctor.cost_model import (
+    CARDS,
+    KNOWN,
+    OVERHEAD,
+    PACKED_OVER_PLAIN,
+    SHARE_OF_PROBE,
+    ModelShape,
+    Speed,
+    lora_parameters,
+    scoring_flops,
+    shape_of,
+    tuning_bytes,
+    tuning_flops,
+    weight_bytes,
+)
+from concept_icd.doctor.estimates import estimate_stages, gpu_hours, hours_on, hours_table
 from concept_icd.doctor.workload import Plan, Workload, read_plan, workload_of
-from concept_icd.mimic3.tasks import TASKS
 
 RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
 #: The Llama of benchmarks/common.py.
@@ -103,8 +113,8 @@ def test_questions_asked_of_a_training_note() -> None:
 
 
 def test_mimic3_50_asks_about_its_own_concepts() -> None:
-    from concept_icd.concepts import ConceptSet
-    from concept_icd.ontology import load_ontology
+    from concept_icd.ontology.concepts import ConceptSet
+    from concept_icd.ontology.tree import load_ontology
 
     task, plan = TASKS["mimic3-50"], read_plan("mimic3-50")
     work = workload_of(task, plan, LLAMA)

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from concept_icd.doctor.flops import attention_flops, linear_flops, lora_parameters, scoring_flops, tuning_flops
-from concept_icd.doctor.model_size import KNOWN, ModelShape
+from concept_icd.doctor.cost_model import (
+    KNOWN,
+    ModelShape,
+    attention_flops,
+    linear_flops,
+    lora_parameters,
+    scoring_flops,
+    tuning_flops,
+)
 
 # q 4x4, k and v 4x2, o 4x4, gate and up 4x8, down 8x4: 16 + 8 + 8 + 16 + 32 + 32 + 32 = 144 weights a layer.
 TOY = ModelShape(2, 4, 8, 2, 1, 2, 10, 100, False, "toy")

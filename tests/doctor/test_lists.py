@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from concept_icd.doctor.lists import examine_lists
-from concept_icd.mimic3.tasks import TASKS
+from concept_icd.corpora.mimic3.tasks import TASKS
+from concept_icd.doctor.data import examine_lists
 
 
 def test_the_published_lists_are_recognised(shared_data: Path) -> None:

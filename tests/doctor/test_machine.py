@@ -8,13 +8,20 @@ from pathlib import Path
 import packaging.requirements  # noqa: F401 (before the path is emptied)
 import pytest
 
-from concept_icd.doctor.estimates import StageEstimate
+from concept_icd.doctor.cost_model import KNOWN, measured_speed, probe, shape_of
+from concept_icd.doctor.estimates import StageEstimate, examine_fit, examine_model
 from concept_icd.doctor.findings import Finding, all_there
-from concept_icd.doctor.machine import Device, cores, examine_machine, existing_folder, find_device, memory
-from concept_icd.doctor.model_size import KNOWN, shape_of
-from concept_icd.doctor.needs import examine_fit, examine_model
-from concept_icd.doctor.packages import examine_packages, misfits, version_of
-from concept_icd.doctor.throughput import measured_speed, probe
+from concept_icd.doctor.machine import (
+    Device,
+    cores,
+    examine_machine,
+    examine_packages,
+    existing_folder,
+    find_device,
+    memory,
+    misfits,
+    version_of,
+)
 from tests.conftest import ROOT
 
 

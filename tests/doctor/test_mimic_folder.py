@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from concept_icd.corpora.mimic3.codes import EDITIONS, edition_of
+from concept_icd.doctor.data import ROWS, examine_folder, examine_rows
 from concept_icd.doctor.findings import Finding
-from concept_icd.doctor.mimic_folder import ROWS, examine_folder, examine_rows
-from concept_icd.mimic3.editions import EDITIONS, edition_of
 
 pytest.importorskip("duckdb")
 HEADERS = {
@@ -131,7 +131,7 @@ def test_versions_by_their_admissions_and_patients() -> None:
 
 
 def test_generated_tables_are_nobodys(tmp_path: Path) -> None:
-    synthetic = pytest.importorskip("concept_icd.mimic3.synthetic_tables")
+    synthetic = pytest.importorskip("concept_icd.corpora.mimic3.synthetic.tables")
     synthetic.write_synthetic_mimic3(tmp_path / "mimic", stays=200, seed=1, note_rows=700)
     found, tables = examine_folder(tmp_path / "mimic")
     assert not of_state(found, "missing")

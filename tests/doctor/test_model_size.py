@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from safetensors import safe_open
 
-from concept_icd.doctor.model_size import has_weights, local_folder, shape_of
+from concept_icd.doctor.cost_model import has_weights, local_folder, shape_of
 from concept_icd.errors import InputError
 
 

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from concept_icd.heads import own_weights
+from concept_icd.heads import penalised_logistic as own_weights
 from concept_icd.heads.aggregator import Strength, fit_aggregator, fit_aggregators
-from concept_icd.heads.own_weights import fit_on_path
-from concept_icd.heads.shared_model import ScoreStatistics
+from concept_icd.heads.penalised_logistic import ScoreStatistics, fit_on_path
 
 INF = float("inf")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from concept_icd.heads.combinations import Combinations, fit_combinations
+from concept_icd.heads.cooccurrence import Combinations, fit_combinations
 from concept_icd.heads.fitting import HeadOptions, Heads, fit_heads
 
 

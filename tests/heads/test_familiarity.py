@@ -10,8 +10,8 @@ import pytest
 from scipy.sparse import csr_array
 
 from concept_icd.heads.aggregator import Aggregator
-from concept_icd.heads.familiarity import KEPT, UNFAMILIAR, Familiarity, fit_familiarity, numbers_of
 from concept_icd.heads.fitting import Heads, fit_heads
+from concept_icd.heads.novelty import KEPT, UNFAMILIAR, Familiarity, fit_familiarity, numbers_of
 
 
 def test_the_two_numbers_by_hand():

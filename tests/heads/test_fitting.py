@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from concept_icd.concepts import ConceptSet
 from concept_icd.errors import InputError
 from concept_icd.heads import fitting
 from concept_icd.heads.fitting import HeadOptions, Heads, fit_heads
-from concept_icd.ontology import load_ontology
+from concept_icd.ontology.concepts import ConceptSet
+from concept_icd.ontology.tree import load_ontology
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from concept_icd.heads.newton import log_loss, logistic, minimise
+from concept_icd.heads.penalised_logistic import log_loss, logistic, minimise
 
 
 def test_an_intercept_alone_reaches_the_rate_of_the_cases():

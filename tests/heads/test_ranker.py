@@ -4,9 +4,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from concept_icd.heads.pairs import PairTable
 from concept_icd.heads.ranker import LearnedOrder, Ranker, rank_codes
-from concept_icd.heads.ranking_features import FROM_ORDERS, FROM_PROBABILITIES, TrainingOrders
+from concept_icd.heads.ranking_features import FROM_ORDERS, FROM_PROBABILITIES, PairTable, TrainingOrders
 
 CODES = ("486", "491.21", "780.6", "786.2", "38.93", "96.04", "99.04")
 PROCEDURE = np.array([False] * 4 + [True] * 3)

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from concept_icd.heads.fitting import HeadOptions, Heads, fit_heads
-from concept_icd.heads.pairs import PairTable
-from concept_icd.heads.ranker_fitting import fit_ranker
-from concept_icd.heads.ranking_examples import MAX_NOTES, GoldOrder, notes_to_learn_from
+from concept_icd.heads.ranker_fitting import MAX_NOTES, GoldOrder, fit_ranker, notes_to_learn_from
+from concept_icd.heads.ranking_features import PairTable
 from concept_icd.metrics.order import order_metrics
 from tests.heads.conftest import World, make_world
 

@@ -5,9 +5,15 @@ import pytest
 from scipy.sparse import csr_array
 
 from concept_icd.errors import InputError
-from concept_icd.heads.pairs import PairTable
 from concept_icd.heads.ranker import pairs_of
-from concept_icd.heads.ranking_features import FROM_PATH, PathScores, TrainingOrders, agreement, score_features
+from concept_icd.heads.ranking_features import (
+    FROM_PATH,
+    PairTable,
+    PathScores,
+    TrainingOrders,
+    agreement,
+    score_features,
+)
 
 #: Codes 0-2 are diagnoses, 3 and 4 procedures; three notes.
 PLACES = np.array([[1, 2, 3, 0, 1], [2, 1, 0, 1, 2], [0, 0, 0, 0, 0]])

@@ -11,9 +11,9 @@ import pytest
 from scipy.special import expit, logit
 
 from concept_icd.heads.calibration import Calibration
-from concept_icd.heads.reading import RECALL, TARGETS, ReadingDepth, expected_recall, fit_reading, stops
-from concept_icd.metrics.ranks import gold_ranks
-from concept_icd.metrics.reading import note_reading
+from concept_icd.heads.recall_cutoff import ReadingDepth, fit_reading
+from concept_icd.metrics.ranking import gold_ranks
+from concept_icd.metrics.recall_depth import RECALL, TARGETS, expected_recall, note_reading, stops
 
 
 def by_probability(probabilities: np.ndarray) -> np.ndarray:
@@ -178,7 +178,7 @@ def test_a_result_says_how_far_to_read(fitted):
 
 
 def test_a_coder_keeps_how_far_to_read(fitted, tmp_path):
-    from concept_icd.coder import ConceptCoder
+    from concept_icd.coder.coder import ConceptCoder
 
     fitted.coder.save_pretrained(tmp_path / "coder")
     again = ConceptCoder.from_pretrained(tmp_path / "coder")

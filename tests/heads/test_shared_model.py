@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from concept_icd.heads import shared_model
-from concept_icd.heads.shared_model import ScoreStatistics, fit_shared
+from concept_icd.heads import penalised_logistic as shared_model
+from concept_icd.heads.penalised_logistic import ScoreStatistics, fit_shared
 
 
 def test_statistics_of_some_rows():

@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 from sklearn.metrics import f1_score
 
 from concept_icd.errors import InputError
-from concept_icd.heads.threshold import Threshold, choose_threshold
+from concept_icd.heads.calibration import Threshold, choose_threshold
 
 
 def test_by_hand():

@@ -6,7 +6,7 @@ from hypothesis.extra.numpy import arrays
 from sklearn.metrics import roc_auc_score
 
 from concept_icd.metrics import area_metrics
-from concept_icd.metrics.drawn_areas import drawn_macro_auc, drawn_micro_auc
+from concept_icd.metrics.auc import drawn_macro_auc, drawn_micro_auc
 from tests.metrics.strategies import tied
 
 # One code, three notes: the positive beats one negative and ties with the other.
@@ -43,7 +43,7 @@ def test_each_note_once_is_the_figure_itself_and_blocks_do_not_matter(monkeypatc
     figures = area_metrics(gold, scores)
     assert [whole[0][0], whole[1][0]] == pytest.approx([figures["micro_auc"], figures["macro_auc"]])
     assert done == [gold.sum(), gold.sum()]
-    monkeypatch.setattr("concept_icd.metrics.drawn_areas._BLOCK", 120)  # three notes or positives at once
+    monkeypatch.setattr("concept_icd.metrics.auc._BLOCK", 120)  # three notes or positives at once
     done.clear()
     for auc, expected in zip((drawn_micro_auc, drawn_macro_auc), whole, strict=True):
         assert (auc(gold, scores, weights, done.append) == expected).all()

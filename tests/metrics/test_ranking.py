@@ -4,7 +4,7 @@ from hypothesis import given
 from sklearn.metrics import coverage_error, label_ranking_average_precision_score, ndcg_score
 
 from concept_icd.metrics import ranking_metrics
-from concept_icd.metrics.ranks import ranks_of
+from concept_icd.metrics.ranking import ranks_of
 from tests.metrics.strategies import distinct, tied
 
 # Ten codes in falling score, gold at ranks 1, 3, 4, 9.

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from concept_icd.metrics.ranks import gold_ranks
-from concept_icd.metrics.reading import fixed_depth, note_reading
+from concept_icd.metrics.ranking import gold_ranks
+from concept_icd.metrics.recall_depth import fixed_depth, note_reading
 
 GOLD = np.array([[1, 0, 1, 1, 0, 0, 0, 0, 1, 0], [0] * 10], dtype=bool)  # gold at ranks 1, 3, 4, 9; a note without
 SCORES = np.tile(np.arange(10.0, 0, -1), (2, 1))

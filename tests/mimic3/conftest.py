@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from concept_icd.mimic3.synthetic_files import COLUMNS
-from concept_icd.mimic3.synthetic_tables import write_synthetic_mimic3
+from concept_icd.corpora.mimic3.synthetic.files import COLUMNS
+from concept_icd.corpora.mimic3.synthetic.tables import write_synthetic_mimic3
 
 STAYS = 400
 

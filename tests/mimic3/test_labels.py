@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from concept_icd.errors import InputError
-from concept_icd.mimic3.labels import (
+from concept_icd.corpora.mimic3.labels import (
     BLOCK_ROWS,
     aliases,
     exact_code,
@@ -25,8 +24,9 @@ from concept_icd.mimic3.labels import (
     row_counts,
     stay_counts,
 )
-from concept_icd.mimic3.tasks import TASKS
-from concept_icd.ontology import load_ontology
+from concept_icd.corpora.mimic3.tasks import TASKS
+from concept_icd.errors import InputError
+from concept_icd.ontology.tree import load_ontology
 from concept_icd.records import Kind
 
 #: Stays whose rows are in file order, repeats included.

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from concept_icd.corpora import Corpus, load_corpus
+from concept_icd.corpora.mimic3 import labels as labels_module
+from concept_icd.corpora.mimic3.checks import in_words
+from concept_icd.corpora.mimic3.prepare import bytes_of, prepare_mimic3
+from concept_icd.corpora.mimic3.synthetic.tables import write_synthetic_mimic3
+from concept_icd.corpora.mimic3.tasks import MIMIC3_50, TASKS
 from concept_icd.errors import InputError
-from concept_icd.mimic3 import labels as labels_module
-from concept_icd.mimic3.checks import in_words
-from concept_icd.mimic3.prepare import bytes_of, prepare_mimic3
-from concept_icd.mimic3.synthetic_tables import write_synthetic_mimic3
-from concept_icd.mimic3.tasks import MIMIC3_50, TASKS
 from concept_icd.records import CodedNote, Note
 from tests.mimic3.hand_made import LISTS, TABLES, write_lists, write_tables
 

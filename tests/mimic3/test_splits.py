@@ -15,8 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from concept_icd.artifacts import sha256
-from concept_icd.errors import InputError
-from concept_icd.mimic3.splits import (
+from concept_icd.corpora.mimic3.splits import (
     PUBLISHED,
     Splits,
     ids_hash,
@@ -26,7 +25,8 @@ from concept_icd.mimic3.splits import (
     read_splits,
     unknown_ids,
 )
-from concept_icd.mimic3.tasks import TASKS, Task
+from concept_icd.corpora.mimic3.tasks import TASKS, Task
+from concept_icd.errors import InputError
 
 FIFTY, RARE, CLEAN, FULL = (TASKS[f"mimic3-{name}"] for name in ("50", "rare50", "clean", "full"))
 CAML = {"train": "103\n101\n102\n", "dev": "201\n", "test": "301\n302\n"}

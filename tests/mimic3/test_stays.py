@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from concept_icd.corpora.mimic3.summaries import Stay, count_rows, read_stays
+from concept_icd.corpora.mimic3.tables import database, find_tables
 from concept_icd.errors import InputError
-from concept_icd.mimic3.stays import Stay, count_rows, read_stays
-from concept_icd.mimic3.tables import database, find_tables
 from tests.mimic3.hand_made import TABLES, Rows, write_tables
 
 pytest.importorskip("duckdb")

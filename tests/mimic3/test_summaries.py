@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from concept_icd.corpora.mimic3.summaries import SummaryCounts, load_summaries, stays_with_summary, stream_summaries
+from concept_icd.corpora.mimic3.tables import database, find_tables
 from concept_icd.errors import InputError
-from concept_icd.mimic3.summaries import SummaryCounts, load_summaries, stays_with_summary, stream_summaries
-from concept_icd.mimic3.tables import database, find_tables
 from tests.mimic3.hand_made import ODD_TEXT, TABLES, Rows, write_tables
 
 pytest.importorskip("duckdb")

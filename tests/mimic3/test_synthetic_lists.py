@@ -6,9 +6,9 @@ from collections import Counter, defaultdict
 
 import pytest
 
-from concept_icd.mimic3.synthetic_tables import write_synthetic_mimic3
-from concept_icd.mimic3.tasks import MIMIC3_50, RARE50, TASKS
-from concept_icd.ontology import load_ontology
+from concept_icd.corpora.mimic3.synthetic.tables import write_synthetic_mimic3
+from concept_icd.corpora.mimic3.tasks import MIMIC3_50, RARE50, TASKS
+from concept_icd.ontology.tree import load_ontology
 from tests.mimic3.conftest import in_bill_order, lines, rows
 
 SPLITS = ("train", "dev", "test")

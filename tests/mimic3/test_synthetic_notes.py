@@ -3,9 +3,9 @@
 import itertools
 import re
 
-from concept_icd.mimic3.synthetic_billing import names_of
-from concept_icd.mimic3.synthetic_tables import write_synthetic_mimic3
-from concept_icd.ontology import load_ontology
+from concept_icd.corpora.mimic3.synthetic.billing import names_of
+from concept_icd.corpora.mimic3.synthetic.tables import write_synthetic_mimic3
+from concept_icd.ontology.tree import load_ontology
 from tests.mimic3.conftest import STAYS, by_stay, in_bill_order, rows
 
 #: The layout that the section selector reads.

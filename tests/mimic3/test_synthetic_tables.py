@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from concept_icd.corpora.mimic3.synthetic.billing import retired_codes, terms, words
+from concept_icd.corpora.mimic3.synthetic.files import COLUMNS
+from concept_icd.corpora.mimic3.synthetic.tables import write_synthetic_mimic3
+from concept_icd.corpora.mimic3.tasks import MIMIC3_50
 from concept_icd.errors import InputError
-from concept_icd.mimic3.synthetic_billing import retired_codes, terms, words
-from concept_icd.mimic3.synthetic_files import COLUMNS
-from concept_icd.mimic3.synthetic_tables import write_synthetic_mimic3
-from concept_icd.mimic3.tasks import MIMIC3_50
-from concept_icd.ontology import load_ontology
+from concept_icd.ontology.tree import load_ontology
 from tests.mimic3.conftest import STAYS, by_stay, by_subject, in_bill_order, lines, rows
 
 
@@ -56,7 +56,7 @@ def test_the_same_seed_gives_the_same_bytes_in_another_process(tmp_path):
     """Also where Python orders its sets in another way; another seed gives other bytes."""
     for name, seed, hashing in (("a", 1, "0"), ("b", 1, "1"), ("c", 2, "0")):
         program = (
-            "from concept_icd.mimic3.synthetic_tables import write_synthetic_mimic3 as write;"
+            "from concept_icd.corpora.mimic3.synthetic.tables import write_synthetic_mimic3 as write;"
             f"write({str(tmp_path / name)!r}, 60, {seed}, compress=True)"
         )
         subprocess.run([sys.executable, "-c", program], check=True, env={"PYTHONHASHSEED": hashing, "PATH": ""})

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from concept_icd.corpora.mimic3 import table_bytes
+from concept_icd.corpora.mimic3.tables import Table, database, find_tables, fingerprint, load, read_header
 from concept_icd.errors import InputError, MissingExtraError
-from concept_icd.mimic3 import table_bytes
-from concept_icd.mimic3.tables import Table, database, find_tables, fingerprint, load, read_header
 from tests.mimic3.hand_made import TABLES, write_tables
 
 duckdb = pytest.importorskip("duckdb")

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from concept_icd.concepts import ConceptSet
+from concept_icd.corpora.mimic3.labels import label_order
+from concept_icd.corpora.mimic3.tasks import MIMIC3_50, RARE50, TASKS, Task, find_task, labels_of
 from concept_icd.errors import InputError
-from concept_icd.mimic3.labels import label_order
-from concept_icd.mimic3.tasks import MIMIC3_50, RARE50, TASKS, Task, find_task, labels_of
-from concept_icd.ontology import load_ontology
+from concept_icd.ontology.concepts import ConceptSet
+from concept_icd.ontology.tree import load_ontology
 
 
 @pytest.fixture(scope="session")

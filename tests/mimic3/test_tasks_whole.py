@@ -16,13 +16,13 @@ from pathlib import Path
 import pytest
 
 from concept_icd.artifacts import read_json
-from concept_icd.coder import ConceptCoder
+from concept_icd.coder.coder import ConceptCoder
+from concept_icd.coder.evaluation import DUMMY, ORACLE, evaluate_coder
 from concept_icd.corpora import load_corpus, save_corpus
+from concept_icd.corpora.mimic3.prepare import prepare_mimic3
+from concept_icd.corpora.mimic3.synthetic.tables import write_synthetic_mimic3
+from concept_icd.corpora.mimic3.tasks import TASKS
 from concept_icd.errors import InputError
-from concept_icd.evaluation import DUMMY, ORACLE, evaluate_coder
-from concept_icd.mimic3.prepare import prepare_mimic3
-from concept_icd.mimic3.synthetic_tables import write_synthetic_mimic3
-from concept_icd.mimic3.tasks import TASKS
 from concept_icd.pipeline import fit_coder, run_pipeline
 from concept_icd.scoring.adapters import score_corpus
 from concept_icd.scoring.packed import PackedScorer

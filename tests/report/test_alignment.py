@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from concept_icd.errors import InputError
+from concept_icd.readers.predictions import Gold, Predictions, read_gold, read_predictions
 from concept_icd.report.alignment import align
-from concept_icd.report.reading import Gold, Predictions, read_gold, read_predictions
 
 
 def lines(path, *records):

@@ -12,9 +12,9 @@ import pyarrow.parquet
 import pytest
 
 from concept_icd.errors import InputError
+from concept_icd.readers.predictions import read_gold, read_predictions
 from concept_icd.report import evaluate
 from concept_icd.report.alignment import align
-from concept_icd.report.reading import read_gold, read_predictions
 
 CODES = ("401.9", "428.0", "003.1", "V30.01", "E888.9", "04.07", "99.04")
 NOTES = tuple(str(100_000 + note) for note in range(30))

@@ -2,8 +2,8 @@ import dataclasses
 
 import pytest
 
+from concept_icd.corpora.mimic3.tasks import MIMIC3_50, RARE50, TASKS
 from concept_icd.errors import InputError
-from concept_icd.mimic3.tasks import MIMIC3_50, RARE50, TASKS
 from concept_icd.report.definitions import DEFINITIONS, describe_source, own_rows, published_name
 from concept_icd.report.published import published_benchmarks, published_rows
 

@@ -123,7 +123,7 @@ def test_how_far_to_read_by_hand(tmp_path):
 
 
 def test_foreign_probabilities_are_taken_at_their_word(matrices, results):
-    from concept_icd.heads.reading import expected_recall, stops
+    from concept_icd.metrics.recall_depth import expected_recall, stops
 
     gold, probabilities = matrices
     expected = expected_recall(probabilities, np.argsort(-probabilities, axis=1, kind="stable"))
@@ -278,7 +278,7 @@ def test_the_page_is_whole_and_fetches_nothing(results, tmp_path):
 
 
 def test_charts_put_values_where_they_belong(matrices):
-    from concept_icd.report.svg import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Chart, linear, logarithmic
+    from concept_icd.report.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Chart, linear, logarithmic
 
     chart = Chart("t", linear(100), logarithmic(1000), "x", "y")
     assert chart.at(0, 0) == (LEFT, HEIGHT - BOTTOM)

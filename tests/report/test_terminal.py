@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from concept_icd import metrics
-from concept_icd.mimic3.tasks import MIMIC3_50
+from concept_icd.corpora.mimic3.tasks import MIMIC3_50
 from concept_icd.report import Results, evaluate, write_report
 from concept_icd.report.published import published_rows
 from concept_icd.report.terminal import print_results

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import torch
 
-from concept_icd.concepts import ConceptSet
-from concept_icd.ontology import load_ontology
-from concept_icd.prompts import PromptTemplate
+from concept_icd.llm.prompts import PromptTemplate
+from concept_icd.ontology.concepts import ConceptSet
+from concept_icd.ontology.tree import load_ontology
 from concept_icd.records import Note
 from concept_icd.scoring.packed import PackedScorer
 from concept_icd.scoring.store import Job, fill_store

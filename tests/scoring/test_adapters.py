@@ -12,17 +12,17 @@ import torch
 import transformers
 
 from concept_icd.artifacts import read_manifest, write_json, write_manifest
-from concept_icd.concepts import ConceptSet
 from concept_icd.errors import InputError
-from concept_icd.ontology import load_ontology
-from concept_icd.prompts import PromptTemplate
+from concept_icd.llm.prompts import PromptTemplate
+from concept_icd.ontology.concepts import ConceptSet
+from concept_icd.ontology.tree import load_ontology
 from concept_icd.records import CodedNote, Note
 from concept_icd.scoring import packed
 from concept_icd.scoring.adapters import plan_scoring, score_corpus
 from concept_icd.scoring.packed import PackedScorer
+from concept_icd.scoring.serialization import spec_from_json, spec_to_json
+from concept_icd.scoring.specs import ADAPTER, CONCEPTS, FOLDS, PROMPT
 from concept_icd.scoring.store import load_scores
-from concept_icd.scoring.wire import spec_from_json, spec_to_json
-from concept_icd.tuning.folder import ADAPTER, CONCEPTS, FOLDS, PROMPT
 from tests.fitted_coder import CODES, make_notes
 
 TRAIN, NEW = make_notes(9, 0, "train"), make_notes(3, 1, "new")

@@ -3,20 +3,19 @@
 import numpy as np
 import pytest
 
-from concept_icd.coder import ConceptCoder
-from concept_icd.concepts import ConceptSet
+from concept_icd.coder.coder import ConceptCoder
 from concept_icd.errors import InputError
-from concept_icd.ontology import load_ontology
-from concept_icd.prompts import PromptTemplate
+from concept_icd.llm.prompts import PromptTemplate
+from concept_icd.ontology.concepts import ConceptSet
+from concept_icd.ontology.tree import load_ontology
 from concept_icd.records import Note
 from concept_icd.scoring import averaged
 from concept_icd.scoring.adapters import plan_scoring, score_corpus
 from concept_icd.scoring.averaged import AveragedScorer
-from concept_icd.scoring.descent import Descent, DescentRule, ask_stored
-from concept_icd.scoring.scores import NoteFailure
-from concept_icd.scoring.specs import ScorerSpec
+from concept_icd.scoring.scorer import NoteFailure
+from concept_icd.scoring.selection import Descent, DescentRule, ask_stored
+from concept_icd.scoring.specs import ADAPTER, CONCEPTS, ScorerSpec
 from concept_icd.scoring.store import load_scores
-from concept_icd.tuning.folder import ADAPTER, CONCEPTS
 from tests.scoring.test_adapters import FOLD_OF, NEW, TRAIN, build_adapter, expected, tuned_folder
 
 ADAPTERS = (ADAPTER, "fold-0", "fold-1")

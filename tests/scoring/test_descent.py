@@ -7,19 +7,19 @@ import numpy as np
 import pytest
 
 from concept_icd.cli.main import main
-from concept_icd.coder import ConceptCoder
-from concept_icd.concepts import ConceptSet
+from concept_icd.coder.coder import ConceptCoder
+from concept_icd.corpora.folds import group_folds
+from concept_icd.corpora.gold import gold_matrix
 from concept_icd.corpora.store import save_corpus
 from concept_icd.errors import InputError
-from concept_icd.folds import group_folds
-from concept_icd.gold import gold_matrix
-from concept_icd.heads.descent_fitting import cross_validate, fit_descent, gold_rows
-from concept_icd.ontology import load_ontology
+from concept_icd.heads.selection_fitting import cross_validate, fit_descent, gold_rows
+from concept_icd.ontology.concepts import ConceptSet
+from concept_icd.ontology.tree import load_ontology
 from concept_icd.records import Note
-from concept_icd.scoring.descent import Descent, DescentRule, ask_stored, planned_scores, tree_of
 from concept_icd.scoring.packed import PackedScorer
+from concept_icd.scoring.selection import Descent, DescentRule, ask_stored, planned_scores, tree_of
+from concept_icd.scoring.serialization import questions_from_json, questions_to_json
 from concept_icd.scoring.store import Job, fill_store
-from concept_icd.scoring.wire import questions_from_json, questions_to_json
 
 CODES = ("250.00", "250.02", "401.9", "428", "428.0", "428.9", "486", "493.90", "36.01", "38.93")
 RULE = DescentRule({"chapter": 0.0, "section": 0.0, "category": 1.0}, {"chapter": -1.0, "code": -5.0})

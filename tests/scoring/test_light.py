@@ -8,14 +8,15 @@ import sys
 import numpy as np
 import pytest
 
-from concept_icd.coder import ConceptCoder
+from concept_icd.coder.coder import ConceptCoder
 from concept_icd.errors import InputError
 from concept_icd.records import Note
 from concept_icd.resources import resource
-from concept_icd.scoring import light, small_llama
-from concept_icd.scoring.light import LightScorer
+from concept_icd.scoring import numpy_llama as light
+from concept_icd.scoring import numpy_llama as small_llama
+from concept_icd.scoring.numpy_llama import LightScorer
 from concept_icd.scoring.packed import PackedScorer
-from concept_icd.scoring.scores import NoteFailure
+from concept_icd.scoring.scorer import NoteFailure
 from tests.scoring.test_packed import CODES, CONCEPTS, NOTES
 
 

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from concept_icd.base_model import load_model
-from concept_icd.concepts import ConceptSet
 from concept_icd.errors import InputError
-from concept_icd.prompts import PromptTemplate, TokenizedPrompt
+from concept_icd.llm.base_model import load_model
+from concept_icd.llm.prompts import PromptTemplate, TokenizedPrompt
+from concept_icd.ontology.concepts import ConceptSet
 from concept_icd.records import CodedNote, Concept, Note
 from concept_icd.scoring.packed import PackedScorer
-from concept_icd.scoring.scores import NoteFailure, NoteScores
+from concept_icd.scoring.scorer import NoteFailure, NoteScores
 
 TEXTS = ["pneumonia", "asthma", "diseases of the respiratory system", "fever", "cough", "urinary tract infection"]
 CODES = tuple(f"{index:03d}" for index in range(1, 1 + len(TEXTS)))

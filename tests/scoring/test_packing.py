@@ -2,7 +2,7 @@
 
 import torch
 
-from concept_icd.scoring.packing import NOTE, PADDING, chunk_questions, pack_batch, visible
+from concept_icd.llm.packing import NOTE, PADDING, chunk_questions, pack_batch, visible
 
 
 def test_a_question_sees_the_note_and_itself_only():

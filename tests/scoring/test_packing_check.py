@@ -9,16 +9,16 @@ import pytest
 import torch
 import transformers
 
-from concept_icd.base_model import LoadedModel, load_model, load_tokenizer
 from concept_icd.cli.main import main
 from concept_icd.corpora import save_corpus
 from concept_icd.errors import InputError
+from concept_icd.llm.base_model import LoadedModel, load_model, load_tokenizer
 from concept_icd.llm.packed_pass import accept_packing, packed_margins
-from concept_icd.prompts import PromptTemplate
+from concept_icd.llm.packing import pack_batch
+from concept_icd.llm.prompts import PromptTemplate
 from concept_icd.records import CodedNote, Note
 from concept_icd.scoring.packed import PackedScorer
-from concept_icd.scoring.packing import pack_batch
-from concept_icd.scoring.scores import NoteScores
+from concept_icd.scoring.scorer import NoteScores
 from concept_icd.tuning.__main__ import main as tune
 from tests.conftest import build_tokenizer
 from tests.scoring.test_packed import CONCEPTS, TEXTS

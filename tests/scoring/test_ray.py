@@ -18,16 +18,16 @@ from typing import Any
 import psutil
 import pytest
 
-from concept_icd.artifacts import MANIFEST
-from concept_icd.concepts import ConceptSet
 from concept_icd.errors import InputError
-from concept_icd.ontology import load_ontology
-from concept_icd.prompts import PromptTemplate
+from concept_icd.llm.prompts import PromptTemplate
+from concept_icd.ontology.concepts import ConceptSet
+from concept_icd.ontology.tree import load_ontology
+from concept_icd.outputs import MANIFEST
 from concept_icd.records import Note
-from concept_icd.scoring import ray_engine
-from concept_icd.scoring.descent import Descent, DescentRule
-from concept_icd.scoring.engines import Engine, LocalEngine, Record, Shard
-from concept_icd.scoring.ray_engine import RayEngine
+from concept_icd.scoring import ray_executor as ray_engine
+from concept_icd.scoring.executors import Engine, LocalEngine, Record, Shard
+from concept_icd.scoring.ray_executor import RayEngine
+from concept_icd.scoring.selection import Descent, DescentRule
 from concept_icd.scoring.specs import ScorerSpec
 from concept_icd.scoring.store import Job, fill_store, load_scores, read_failures
 from tests.fitted_coder import CODES, make_notes

@@ -14,15 +14,14 @@ import numpy as np
 import pytest
 
 from concept_icd.artifacts import hash_of, read_json, read_manifest
-from concept_icd.concepts import ConceptSet
 from concept_icd.errors import InputError
-from concept_icd.ontology import load_ontology
-from concept_icd.prompts import PromptTemplate
+from concept_icd.llm.prompts import PromptTemplate
+from concept_icd.ontology.concepts import ConceptSet
+from concept_icd.ontology.tree import load_ontology
 from concept_icd.records import Note
 from concept_icd.scoring.packed import PackedScorer
-from concept_icd.scoring.scores import NoteFailure, NoteScores
-from concept_icd.scoring.shards import read_shard
-from concept_icd.scoring.store import Job, _locked, fill_store, load_scores, read_failures
+from concept_icd.scoring.scorer import NoteFailure, NoteScores
+from concept_icd.scoring.store import Job, _locked, fill_store, load_scores, read_failures, read_shard
 from tests.conftest import ROOT
 from tests.fitted_coder import CODES, make_notes
 

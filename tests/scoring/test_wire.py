@@ -6,15 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from concept_icd.concepts import ConceptSet
 from concept_icd.errors import InputError
-from concept_icd.ontology import load_ontology
-from concept_icd.prompts import PromptTemplate
+from concept_icd.llm.prompts import PromptTemplate
+from concept_icd.ontology.concepts import ConceptSet
+from concept_icd.ontology.tree import load_ontology
 from concept_icd.records import Note
-from concept_icd.scoring.descent import Descent, DescentRule
-from concept_icd.scoring.scores import NoteFailure, NoteScores
-from concept_icd.scoring.specs import ScorerSpec
-from concept_icd.scoring.wire import (
+from concept_icd.scoring.scorer import NoteFailure, NoteScores
+from concept_icd.scoring.selection import Descent, DescentRule
+from concept_icd.scoring.serialization import (
     answer_from_json,
     answer_to_json,
     notes_from_json,
@@ -24,6 +23,7 @@ from concept_icd.scoring.wire import (
     spec_from_json,
     spec_to_json,
 )
+from concept_icd.scoring.specs import ScorerSpec
 
 
 def test_notes_come_out_as_they_went_in():

@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
-from concept_icd.coder import ConceptCoder
-from concept_icd.prompts import PromptTemplate, TokenizedPrompt
-from concept_icd.records import Note
-from concept_icd.text.cutting import LONGEST, beginning
+from concept_icd.coder.coder import ConceptCoder
+from concept_icd.llm.prompts import PromptTemplate, TokenizedPrompt
+from concept_icd.records import LONGEST, Note, beginning
 from tests.conftest import build_tokenizer
 
 LONG = ("Cough and fever. " * 60_000)[:1_000_000]

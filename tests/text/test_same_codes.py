@@ -14,18 +14,18 @@ import numpy as np
 import pytest
 
 import concept_icd
+from concept_icd.baselines.tfidf import TfidfSvm
 from concept_icd.cli.main import main
-from concept_icd.coder import ConceptCoder
-from concept_icd.concepts import ConceptSet
-from concept_icd.models.tfidf import TfidfSvm
-from concept_icd.note_words import Vocabulary, read_sentences
-from concept_icd.ontology import load_ontology
-from concept_icd.phrases import check_coverage
-from concept_icd.prompts import NOTE_TEXTS, PromptTemplate, TokenizedPrompt
+from concept_icd.coder.coder import ConceptCoder
+from concept_icd.experts.terms import TermRecipe, said
+from concept_icd.llm.prompts import NOTE_TEXTS, PromptTemplate, TokenizedPrompt
+from concept_icd.ontology.concepts import ConceptSet
+from concept_icd.ontology.coverage import check_coverage
+from concept_icd.ontology.retrieval import CodeRetriever
+from concept_icd.ontology.tree import load_ontology
 from concept_icd.records import CodingResult, Note
-from concept_icd.retrieval import CodeRetriever
-from concept_icd.views.tagged_words import tagged_words
-from concept_icd.views.terms import TermRecipe, said
+from concept_icd.text.assertion import tagged_words
+from concept_icd.text.sentence_words import Vocabulary, read_sentences
 from tests.conftest import build_tokenizer
 
 REPORTS = (
@@ -145,7 +145,7 @@ def _tokens(note: Note) -> Any:
 
 def _ltr_icd(note: Note) -> Any:
     pytest.importorskip("torch")
-    from concept_icd.models.ltr_icd.data import NoteEncoder
+    from concept_icd.baselines.ltr_icd.data import NoteEncoder
 
     return NoteEncoder(build_tokenizer(), 400).encode(note)[0].tolist()
 

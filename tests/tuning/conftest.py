@@ -9,8 +9,8 @@ import pytest
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory) -> Path:
-    from concept_icd.corpora import save_corpus, synthetic
+    from concept_icd.corpora import save_corpus, synthetic_notes
 
     folder = tmp_path_factory.mktemp("corpus") / "corpus"
-    save_corpus(folder, synthetic(notes=30, seed=0))
+    save_corpus(folder, synthetic_notes(notes=30, seed=0))
     return folder

@@ -15,7 +15,7 @@ from torch.distributed.fsdp import fully_shard
 from transformers import AutoModelForCausalLM
 
 from concept_icd.llm.packed_pass import accept_packing, packed_margins
-from concept_icd.scoring.packing import pack_batch
+from concept_icd.llm.packing import pack_batch
 from concept_icd.tuning.examples import NO_ANSWER
 from concept_icd.tuning.trainer import answer_loss
 

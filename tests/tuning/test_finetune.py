@@ -10,20 +10,20 @@ import torch
 from safetensors.torch import load_file
 
 from concept_icd.artifacts import read_json, read_manifest
-from concept_icd.base_model import load_model
-from concept_icd.concepts import ConceptSet
-from concept_icd.corpora import load_corpus, save_corpus, synthetic
+from concept_icd.corpora import load_corpus, save_corpus, synthetic_notes
 from concept_icd.errors import InputError
+from concept_icd.llm.base_model import load_model
+from concept_icd.ontology.concepts import ConceptSet
 from concept_icd.pipeline import fit_coder
 from concept_icd.records import CodedNote
 from concept_icd.scoring.adapters import score_corpus
 from concept_icd.scoring.packed import PackedScorer
+from concept_icd.scoring.specs import ADAPTER, CONCEPTS, FOLDS, PROMPT
 from concept_icd.scoring.store import load_scores
 from concept_icd.tuning import finetune as stage
 from concept_icd.tuning.__main__ import main
 from concept_icd.tuning.config import make_options, parse_options
 from concept_icd.tuning.finetune import finetune
-from concept_icd.tuning.folder import ADAPTER, CONCEPTS, FOLDS, PROMPT
 from tests.tuning.runs import flags, learned
 
 ADAPTER_FILES = {"adapter_config.json", "adapter_model.safetensors"}
@@ -242,7 +242,7 @@ def test_options_from_python_name_the_nearest_too():
 def test_notes_of_one_patient_cannot_be_folded(llama, tmp_path):
     one = [
         dataclasses.replace(coded, note=dataclasses.replace(coded.note, patient_id="p"), split="train")
-        for coded in synthetic(notes=4, seed=0)
+        for coded in synthetic_notes(notes=4, seed=0)
     ]
     save_corpus(tmp_path / "c", one)
     with pytest.raises(InputError, match="of one patient, so none can be kept from an adapter: set folds to 0"):

@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import load_file
 
 from concept_icd.artifacts import read_manifest
+from concept_icd.scoring.specs import ADAPTER
 from concept_icd.tuning.config import parse_options
 from concept_icd.tuning.finetune import finetune
-from concept_icd.tuning.folder import ADAPTER
 from tests.tuning.runs import flags, learned, process, wait_for
 
 pytestmark = pytest.mark.slow

@@ -11,12 +11,13 @@ import torch
 from safetensors.torch import load_file
 from sklearn.metrics import roc_auc_score
 
-from concept_icd.base_model import load_model
-from concept_icd.concepts import ConceptSet
 from concept_icd.errors import InputError
-from concept_icd.model_reference import TINY
-from concept_icd.ontology import load_ontology
-from concept_icd.prompts import PromptTemplate, TokenizedPrompt
+from concept_icd.llm.base_model import load_model
+from concept_icd.llm.prompts import PromptTemplate, TokenizedPrompt
+from concept_icd.llm.reference import TINY
+from concept_icd.ontology.concepts import ConceptSet
+from concept_icd.ontology.tree import load_ontology
+from concept_icd.ontology.wordings import plain
 from concept_icd.records import Concept, Note
 from concept_icd.scoring.packed import PackedScorer
 from concept_icd.tuning.pretraining import Pretraining, PretrainingOptions
@@ -27,7 +28,6 @@ from concept_icd.tuning.pretraining_questions import QuestionMaker
 from concept_icd.tuning.pretraining_state import Float32Muon, save_model
 from concept_icd.tuning.pretraining_terms import collect_terms
 from concept_icd.tuning.pretraining_text import OpenText, Topic, read_open_text, sentences, withheld
-from concept_icd.wordings import plain
 
 NOTES = (
     "CLINICAL HISTORY: Cough for two days. Rule out pneumonia.\nIMPRESSION: No pneumonia. Mild hydronephrosis.",

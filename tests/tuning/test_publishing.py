@@ -11,9 +11,9 @@ from typing import ClassVar
 import huggingface_hub
 import pytest
 
-from concept_icd.corpora import save_corpus, synthetic
+from concept_icd.baselines.ltr_icd.config import make_options as ltr_icd_options
+from concept_icd.corpora import save_corpus, synthetic_notes
 from concept_icd.errors import InputError
-from concept_icd.models.ltr_icd.options import make_options as ltr_icd_options
 from concept_icd.tuning.config import make_options, parse_options
 from concept_icd.tuning.finetune import finetune
 
@@ -73,7 +73,7 @@ def hub(monkeypatch):
 
 @pytest.fixture
 def options(llama, tmp_path):
-    save_corpus(tmp_path / "corpus", synthetic(notes=4, seed=0))
+    save_corpus(tmp_path / "corpus", synthetic_notes(notes=4, seed=0))
     return {
         "corpus": str(tmp_path / "corpus"),
         "output_dir": str(tmp_path / "tuned"),

@@ -14,24 +14,24 @@ from safetensors.torch import load_file
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from concept_icd.artifacts import hash_of, sha256
-from concept_icd.base_model import load_model
-from concept_icd.coder import ConceptCoder
-from concept_icd.concepts import ConceptSet
+from concept_icd.coder.coder import ConceptCoder
 from concept_icd.errors import InputError
+from concept_icd.llm.base_model import load_model
 from concept_icd.llm.packed_pass import packed_margins
-from concept_icd.model_reference import ADAPTER_FILES, QUESTION_TOKENS, ModelReference
+from concept_icd.llm.prompts import PromptTemplate, TokenizedPrompt
+from concept_icd.llm.question_embedding import add_question_tokens, learned_from, start_from_words
+from concept_icd.llm.question_tokens import QuestionTokens
+from concept_icd.llm.reference import ADAPTER_FILES, QUESTION_TOKENS, ModelReference
+from concept_icd.ontology.concepts import ConceptSet
 from concept_icd.pipeline import fit_coder
-from concept_icd.prompts import PromptTemplate, TokenizedPrompt
-from concept_icd.question_embedding import add_question_tokens, learned_from, start_from_words
-from concept_icd.question_tokens import QuestionTokens
 from concept_icd.records import Concept, Note
 from concept_icd.scoring.adapters import score_corpus
 from concept_icd.scoring.packed import PackedScorer
+from concept_icd.scoring.specs import ADAPTER, CONCEPTS
 from concept_icd.scoring.store import load_scores
 from concept_icd.tuning.config import make_options, parse_options
 from concept_icd.tuning.examples import NO_ANSWER, PackedCollator
 from concept_icd.tuning.finetune import finetune
-from concept_icd.tuning.folder import ADAPTER, CONCEPTS
 from concept_icd.tuning.trainer import answer_loss
 from tests.tuning.runs import flags, learned, process, wait_for
 from tests.tuning.test_trainer import CONCEPTS as FOUR

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from concept_icd.base_model import load_model
-from concept_icd.concepts import ConceptSet
 from concept_icd.errors import InputError
+from concept_icd.llm.base_model import load_model
 from concept_icd.llm.packed_pass import packed_margins
-from concept_icd.prompts import PromptTemplate, TokenizedPrompt
+from concept_icd.llm.prompts import PromptTemplate, TokenizedPrompt
+from concept_icd.ontology.concepts import ConceptSet
 from concept_icd.records import CodedNote, Concept, Note
 from concept_icd.tuning.config import make_options
 from concept_icd.tuning.examples import NO_ANSWER, PackedCollator, targets_of, training_rows

@@ -8,17 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from concept_icd.coder import ConceptCoder
-from concept_icd.concepts import ConceptSet
+from concept_icd.coder.coder import ConceptCoder
+from concept_icd.corpora.gold import gold_matrix
 from concept_icd.errors import InputError
-from concept_icd.gold import gold_matrix
+from concept_icd.experts.drugs import DrugRecipe
 from concept_icd.heads.fitting import HeadOptions
+from concept_icd.medications.strategy import Strategy
 from concept_icd.metrics import area_metrics
-from concept_icd.models.medications.strategy import Strategy
-from concept_icd.ontology import load_ontology
+from concept_icd.ontology.concepts import ConceptSet
+from concept_icd.ontology.tree import load_ontology
 from concept_icd.records import CodedNote, Note
-from concept_icd.scoring.scores import ConceptScores
-from concept_icd.views.drugs import DrugRecipe
+from concept_icd.scoring.scorer import ConceptScores
 from tests.fitted_coder import Fitted
 
 CODES = ("250.00", "428.0", "486", "599.0", "38.93")

@@ -10,15 +10,15 @@ import pytest
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
-from concept_icd.coder import ConceptCoder
-from concept_icd.concepts import ConceptSet
+from concept_icd.coder.coder import ConceptCoder
 from concept_icd.errors import InputError
+from concept_icd.experts.terms import TermRecipe, TermView, pairs_of, said
 from concept_icd.heads.fitting import HeadOptions
-from concept_icd.nchs import lists_and_indexes
-from concept_icd.ontology import load_ontology
+from concept_icd.ontology.concepts import ConceptSet
+from concept_icd.ontology.nchs import lists_and_indexes
+from concept_icd.ontology.tree import load_ontology
 from concept_icd.records import CodedNote, Note
-from concept_icd.scoring.scores import ConceptScores
-from concept_icd.views.terms import TermRecipe, TermView, pairs_of, said
+from concept_icd.scoring.scorer import ConceptScores
 
 CODES = ("486", "591", "593.70", "786.2")
 SAYS = {"486": "Pneumonia", "591": "Hydronephrosis", "593.70": "Vesicoureteral reflux", "786.2": "Cough"}

@@ -9,18 +9,18 @@ import lightgbm
 import numpy as np
 import pytest
 
-from concept_icd.coder import ConceptCoder
-from concept_icd.concepts import ConceptSet
+from concept_icd.coder.coder import ConceptCoder
+from concept_icd.corpora.gold import gold_matrix
 from concept_icd.errors import InputError
-from concept_icd.gold import gold_matrix
+from concept_icd.experts.forest import Forest
+from concept_icd.experts.words import TREES, WordRecipe, WordView
 from concept_icd.heads.fitting import HeadOptions
 from concept_icd.metrics import area_metrics
-from concept_icd.ontology import load_ontology
+from concept_icd.ontology.concepts import ConceptSet
+from concept_icd.ontology.tree import load_ontology
 from concept_icd.records import CodedNote, Note
-from concept_icd.scoring.scores import ConceptScores
-from concept_icd.views.forest import Forest
-from concept_icd.views.tagged_words import tagged_words
-from concept_icd.views.words import TREES, WordRecipe, WordView
+from concept_icd.scoring.scorer import ConceptScores
+from concept_icd.text.assertion import tagged_words
 
 CODES = ("486", "599.0", "786.2")
 SAYS = {"486": "pneumonia", "599.0": "urinary infection", "786.2": "cough"}

@@ -16,7 +16,7 @@ import torch
 from concept_icd.baselines.cec.phrases import all_phrases
 from concept_icd.baselines.cec.prompts import CodePrompt, read_sections
 from concept_icd.errors import InputError
-from concept_icd.prompts import TokenizedPrompt
+from concept_icd.llm.prompts import TokenizedPrompt
 from concept_icd.records import CodedNote, OneLine
 
 #: Of stage 2's training prompts: codes that a note has not, asked a note; phrases of the code and of others, asked a

@@ -1,6 +1,6 @@
 """The options of CEC: the release's numbers are the defaults; what differs between its corpora is in configs/cec.
 
-One YAML file and command-line flags fill them (see `concept_icd.tuning.options`).
+One YAML file and command-line flags fill them (see `concept_icd.tuning.config`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from concept_icd.baselines.options import CorpusOptions, TrainingOptions
 from concept_icd.errors import InputError
-from concept_icd.tuning.options import make_from, parse_into
+from concept_icd.tuning.config import make_from, parse_into
 
 
 @dataclass

@@ -6,9 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from concept_icd.errors import InputError
-from concept_icd.ontology import Ontology
-from concept_icd.phrases import merge_phrases, read_phrases_by_kind
-from concept_icd.phrases.texts import KINDS
+from concept_icd.ontology.phrases import KINDS, merge_phrases, read_phrases_by_kind
+from concept_icd.ontology.tree import Ontology
 
 #: kind ("parent", "leaf") -> label -> its phrases.
 Phrases = Mapping[str, Mapping[str, tuple[str, ...]]]

@@ -11,15 +11,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from concept_icd.artifacts import new_file, writing
-from concept_icd.base_model import LoadedModel
 from concept_icd.baselines.cec.answering import says_yes, write, yes_probability
 from concept_icd.baselines.cec.phrases import all_phrases
 from concept_icd.baselines.cec.prompts import CodePrompt, read_sections
 from concept_icd.corpora.reading import flaw
 from concept_icd.errors import InputError
+from concept_icd.llm.base_model import LoadedModel
+from concept_icd.llm.prompts import TokenizedPrompt
+from concept_icd.outputs import new_file, writing
 from concept_icd.progress import progress_bar
-from concept_icd.prompts import TokenizedPrompt
 from concept_icd.records import Note, require_notes
 
 #: Of stage 2's prompts at test: phrases of the code, and phrases that stage 1 did not find in the note.

@@ -8,10 +8,10 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from concept_icd.errors import InputError
-from concept_icd.prompts import PromptTemplate, TokenizedPrompt
+from concept_icd.llm.prompts import PromptTemplate, TokenizedPrompt
 from concept_icd.records import Note
 from concept_icd.resources import read_yaml
-from concept_icd.sections import STANDARD, split_sections
+from concept_icd.text.sections import STANDARD, split_sections
 
 #: What a prompt of stage 2 calls the answers of stage 1.
 WORDS = {True: "Yes", False: "No"}

@@ -27,8 +27,7 @@ import numpy as np
 import torch
 from accelerate import PartialState
 
-from concept_icd.artifacts import begun_folder, new_file, sha256, write_json, write_manifest
-from concept_icd.base_model import LoadedModel, load_model
+from concept_icd.artifacts import sha256, write_json, write_manifest
 from concept_icd.baselines.cec.examples import (
     code_examples,
     code_questions,
@@ -45,11 +44,13 @@ from concept_icd.baselines.predictions import PREDICTIONS, by_probability, kinds
 from concept_icd.baselines.runs import RUN, fit_lora, in_folder, is_new_run
 from concept_icd.corpora import load_corpus
 from concept_icd.errors import InputError
-from concept_icd.heads.threshold import Threshold
-from concept_icd.model_reference import fingerprint_of
-from concept_icd.ontology import load_ontology
-from concept_icd.phrases.texts import KINDS
-from concept_icd.prompts import PromptTemplate, TokenizedPrompt
+from concept_icd.heads.calibration import Threshold
+from concept_icd.llm.base_model import LoadedModel, load_model
+from concept_icd.llm.prompts import PromptTemplate, TokenizedPrompt
+from concept_icd.llm.reference import fingerprint_of
+from concept_icd.ontology.phrases import KINDS
+from concept_icd.ontology.tree import load_ontology
+from concept_icd.outputs import begun_folder, new_file
 from concept_icd.records import CodedNote, Note
 from concept_icd.tuning.runs import DECISIVE, on_main
 

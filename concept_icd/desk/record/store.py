@@ -20,10 +20,10 @@ from sqlalchemy import Connection, Engine, create_engine, event, func, insert, s
 from sqlalchemy.engine import Row, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError
 
-from concept_icd.artifacts import private_folder
 from concept_icd.desk.record.events import Conflict, Event, NewEvent, now
 from concept_icd.desk.record.tables import EVENTS
 from concept_icd.errors import InputError
+from concept_icd.outputs import private_folder
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 #: Seconds that a database may take to connect, to answer, or to let another writer's lock go.

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from concept_icd.base_model import LoadedModel, load_model
 from concept_icd.baselines.cec.answering import says_yes, write, yes_probability
+from concept_icd.llm.base_model import LoadedModel, load_model
 
 
 @pytest.fixture(scope="module")

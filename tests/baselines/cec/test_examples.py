@@ -18,7 +18,7 @@ from concept_icd.baselines.cec.examples import (
 )
 from concept_icd.baselines.cec.prompts import CodePrompt, read_sections
 from concept_icd.errors import InputError
-from concept_icd.prompts import PromptTemplate, TokenizedPrompt
+from concept_icd.llm.prompts import PromptTemplate, TokenizedPrompt
 from concept_icd.records import CodedNote, Note
 from tests.conftest import build_tokenizer
 

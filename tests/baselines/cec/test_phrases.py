@@ -9,7 +9,7 @@ import pytest
 
 from concept_icd.baselines.cec.phrases import all_phrases, read_phrases
 from concept_icd.errors import InputError
-from concept_icd.ontology import load_ontology
+from concept_icd.ontology.tree import load_ontology
 
 MOST = {"parent": 5, "leaf": 2}
 

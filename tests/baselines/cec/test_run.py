@@ -15,9 +15,9 @@ from concept_icd.baselines.cec.training import run
 from concept_icd.cli.main import main
 from concept_icd.corpora import save_corpus
 from concept_icd.errors import InputError
-from concept_icd.model_reference import ADAPTER_FILES
+from concept_icd.llm.reference import ADAPTER_FILES
+from concept_icd.readers.predictions import read_predictions
 from concept_icd.records import CodedNote, Note
-from concept_icd.report.reading import read_predictions
 from tests.baselines.cec.test_examples import PHRASES
 
 FILE = {label: {"parent": list(found[:5]), "leaf": list(found[5:])} for label, found in PHRASES.items()}

@@ -14,7 +14,7 @@ from accelerate.utils import DistributedType
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
-from concept_icd.models.ltr_icd.training import save
+from concept_icd.baselines.ltr_icd.training import save
 from tests.conftest import build_tokenizer
 from tests.models.ltr_icd.small_models import small_model
 

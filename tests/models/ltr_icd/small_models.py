@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from transformers import BertConfig, RobertaConfig, T5Config
 
-from concept_icd.models.ltr_icd.backbones import random_backbone
-from concept_icd.models.ltr_icd.config import LtrIcdConfig, ModelOptions
-from concept_icd.models.ltr_icd.model import LtrIcd
+from concept_icd.baselines.ltr_icd.backbones import random_backbone
+from concept_icd.baselines.ltr_icd.config import LtrIcdConfig, ModelOptions
+from concept_icd.baselines.ltr_icd.model import LtrIcd
 from concept_icd.records import CodedNote, Note
 
 DIAGNOSES = ("038.9", "250.00", "401.9", "428.0", "486", "599.0")

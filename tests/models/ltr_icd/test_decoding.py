@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from concept_icd.models.ltr_icd.decoding import DIAGNOSES, END, PROCEDURES, START, Grammar, generate
+from concept_icd.baselines.ltr_icd.decoding import DIAGNOSES, END, PROCEDURES, START, Grammar, generate
 
 FOUR = Grammar(diagnoses=2, codes=4)
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import conv1d
 
-from concept_icd.models.ltr_icd.label_attention import LabelAttention, attend
+from concept_icd.baselines.ltr_icd.label_attention import LabelAttention, attend
 
 
 def naive(block: LabelAttention, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

@@ -11,11 +11,11 @@ import torch
 from safetensors import safe_open
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from concept_icd.baselines.ltr_icd.backbones import load_backbone
+from concept_icd.baselines.ltr_icd.decoding import START, generate
+from concept_icd.baselines.ltr_icd.model import NO_TOKEN, LtrIcd
 from concept_icd.errors import InputError
-from concept_icd.heads.threshold import Threshold
-from concept_icd.models.ltr_icd.backbones import load_backbone
-from concept_icd.models.ltr_icd.decoding import START, generate
-from concept_icd.models.ltr_icd.model import NO_TOKEN, LtrIcd
+from concept_icd.heads.calibration import Threshold
 from tests.models.ltr_icd.small_models import BACKBONES, DIAGNOSES, PROCEDURES, batch, small_model
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from concept_icd.baselines.ltr_icd.config import make_options, parse_options
 from concept_icd.errors import InputError
-from concept_icd.models.ltr_icd.options import make_options, parse_options
 from tests.conftest import ROOT
 
 CONFIGS = sorted((ROOT / "configs" / "ltr-icd").glob("*.yaml"))

@@ -15,17 +15,16 @@ from tokenizers import processors
 from transformers import BertConfig, BertModel
 
 from concept_icd.baselines.corpus import labels_of, training_notes
-from concept_icd.corpora import load_corpus, save_corpus, synthetic
+from concept_icd.baselines.ltr_icd import training
+from concept_icd.baselines.ltr_icd.config import PLM_ICD, make_options
+from concept_icd.baselines.ltr_icd.data import NoteEncoder, caml_words
+from concept_icd.baselines.ltr_icd.model import LtrIcd
+from concept_icd.baselines.ltr_icd.predicting import predict
+from concept_icd.baselines.ltr_icd.training import train
+from concept_icd.corpora import load_corpus, save_corpus, synthetic_notes
 from concept_icd.errors import InputError
-from concept_icd.models.ltr_icd import training
-from concept_icd.models.ltr_icd.config import PLM_ICD
-from concept_icd.models.ltr_icd.data import NoteEncoder, caml_words
-from concept_icd.models.ltr_icd.model import LtrIcd
-from concept_icd.models.ltr_icd.options import make_options
-from concept_icd.models.ltr_icd.predicting import predict
-from concept_icd.models.ltr_icd.training import train
+from concept_icd.readers.predictions import read_predictions
 from concept_icd.records import CodedNote, Note
-from concept_icd.report.reading import read_predictions
 from tests.conftest import ROOT, build_tokenizer
 from tests.models.ltr_icd.small_models import coded, small_model
 
@@ -211,7 +210,7 @@ def test_a_run_killed_while_it_predicts_does_not_train_again(tmp_path: Path, mon
 
 @pytest.mark.slow
 def test_two_processes_train_one_model(tmp_path: Path) -> None:
-    where = corpus(tmp_path / "corpus", synthetic(notes=24, seed=3))
+    where = corpus(tmp_path / "corpus", synthetic_notes(notes=24, seed=3))
     words = {"corpus": where, "output_dir": tmp_path / "out", "config": "tiny", "num_train_epochs": 1, "tiny_width": 32}
     flags = [word for name, value in words.items() for word in (f"--{name}", str(value))]
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -287,7 +286,7 @@ def test_plm_icd_ranks_by_probability(base: str, tmp_path: Path) -> None:
 
 
 def test_held_out_patients_are_apart_and_test_notes_are_never_used() -> None:
-    notes = synthetic(notes=60, seed=2)
+    notes = synthetic_notes(notes=60, seed=2)
     no_dev = [note for note in notes if note.split != "dev"]
     train_notes, held_out = training_notes(corpus_of(no_dev), 0.2, seed=0)
     assert held_out
@@ -310,8 +309,8 @@ def corpus_of(notes: list[CodedNote]):  # type: ignore[no-untyped-def]
 
 def test_a_label_set_with_an_alias_and_codes_outside(tmp_path: Path) -> None:
     """rare50's spoilt labels: "40.7" is a label that means another code; a code outside is left out, order kept."""
-    from concept_icd.models.ltr_icd.data import training_example
-    from concept_icd.models.ltr_icd.decoding import DIAGNOSES, END, PROCEDURES, Grammar
+    from concept_icd.baselines.ltr_icd.data import training_example
+    from concept_icd.baselines.ltr_icd.decoding import DIAGNOSES, END, PROCEDURES, Grammar
 
     notes = [coded(0, ("486", "428.0", "038.9"), ("96.04",))]
     save_corpus(tmp_path / "c", notes, label_set=["038.9", "96.4", "486"], aliases={"96.4": "96.04"})

@@ -2,7 +2,7 @@
 
 import pytest
 
-from concept_icd.models.medications.synthetic_stays import SyntheticStays, synthetic_stays
+from concept_icd.medications.synthetic import SyntheticStays, synthetic_stays
 
 
 @pytest.fixture(scope="session")

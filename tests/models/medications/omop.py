@@ -9,8 +9,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from concept_icd.code_shapes import ICD9CM
-from concept_icd.models.medications.drug_names import ingredients_of
+from concept_icd.medications.drug_names import ingredients_of
+from concept_icd.ontology.code_shapes import ICD9CM
 
 SEX = {"F": 8532, "M": 8507}
 DRUGS, INGREDIENTS, CODES = 10_000, 500_000, 44_000_000

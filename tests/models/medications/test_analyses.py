@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from concept_icd.models.medications.analyses import (
+from concept_icd.medications.study.figures import (
     agreement,
     binned_entropy_reduction,
     entropy,

@@ -2,11 +2,11 @@
 
 from dataclasses import replace
 
-from concept_icd.mimic3.checks import in_words
-from concept_icd.models.medications.checks import all_checks
-from concept_icd.models.medications.read_stays import ReadStays
-from concept_icd.models.medications.synthetic_stays import synthetic_stays
-from concept_icd.models.medications.targets import LostCodes
+from concept_icd.corpora.mimic3.checks import in_words
+from concept_icd.medications.prepare import all_checks
+from concept_icd.medications.stays import ReadStays
+from concept_icd.medications.synthetic import synthetic_stays
+from concept_icd.medications.targets import LostCodes
 
 NOTHING_LOST = LostCodes({}, {}, {})
 

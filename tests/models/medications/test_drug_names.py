@@ -6,7 +6,7 @@ from collections import defaultdict
 
 import pytest
 
-from concept_icd.models.medications.drug_names import doubtful_names, ingredients_of, name_rules
+from concept_icd.medications.drug_names import doubtful_names, ingredients_of, name_rules
 
 CASES = {
     # One ingredient in many spellings

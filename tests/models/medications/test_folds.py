@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from concept_icd.errors import InputError
-from concept_icd.models.medications.folds import monte_carlo_folds, patient_folds
+from concept_icd.medications.study.run import monte_carlo_folds, patient_folds
 
 RNG = np.random.default_rng(0)
 PATIENTS = [f"p{number}" for number in RNG.integers(700, size=1000)]

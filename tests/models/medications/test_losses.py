@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from concept_icd.models.medications.hierarchy import Tree
-from concept_icd.models.medications.losses import (
+from concept_icd.medications.losses import (
     bce_loss,
     focal_loss,
     imbalance_weights,
@@ -19,7 +18,7 @@ from concept_icd.models.medications.losses import (
     tree_l2,
     tree_min_loss,
 )
-from concept_icd.models.medications.model import log_odds, rolled
+from concept_icd.medications.model import Tree, log_odds, rolled
 
 PARENTS = np.array([-1, 0, 0, -1])
 TREE = Tree.of(PARENTS)

@@ -5,11 +5,11 @@ import csv
 import numpy as np
 import pytest
 
+from concept_icd.corpora.mimic3.tables import database
 from concept_icd.errors import InputError
-from concept_icd.mimic3.tables import database
-from concept_icd.models.medications.mimic_tables import find_mimic_tables, read_mimic_tables
-from concept_icd.models.medications.targets import level_counts, roll_up
-from concept_icd.ontology import load_ontology
+from concept_icd.medications.mimic import find_mimic_tables, read_mimic_tables
+from concept_icd.medications.targets import level_counts, roll_up
+from concept_icd.ontology.tree import load_ontology
 from tests.mimic3.hand_made import without_rows, write_tables
 from tests.models.medications.omop import write_omop
 

@@ -5,13 +5,13 @@ import dataclasses
 import numpy as np
 import pytest
 
+from concept_icd.corpora.folds import group_folds
 from concept_icd.errors import InputError
-from concept_icd.folds import group_folds
+from concept_icd.medications.out_of_fold import fit, out_of_fold_logits
+from concept_icd.medications.strategy import Strategy
+from concept_icd.medications.study.run import frequencies
+from concept_icd.medications.synthetic import synthetic_stays
 from concept_icd.metrics import ranking_metrics
-from concept_icd.models.medications.dummy import frequencies
-from concept_icd.models.medications.out_of_fold import fit, out_of_fold_logits
-from concept_icd.models.medications.strategy import Strategy
-from concept_icd.models.medications.synthetic_stays import synthetic_stays
 
 STRATEGY = Strategy(units=48, epochs=15, learning_rate=3e-3, dropout=0.2, bias="log_odds", stop_share=0.0, patience=5)
 

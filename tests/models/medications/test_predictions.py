@@ -8,13 +8,13 @@ import pytest
 
 from concept_icd.cli.main import main
 from concept_icd.errors import InputError
-from concept_icd.models.medications.folder import load_stays
-from concept_icd.models.medications.folds import monte_carlo_folds
-from concept_icd.models.medications.model import MedicationModel
-from concept_icd.models.medications.predictions import node_columns, top_columns, write_codes
-from concept_icd.models.medications.strategy import Strategy
-from concept_icd.models.medications.synthetic_stays import synthetic_stays
-from concept_icd.models.medications.training import train
+from concept_icd.medications.folder import load_stays
+from concept_icd.medications.model import MedicationModel
+from concept_icd.medications.predictions import node_columns, top_columns, write_codes
+from concept_icd.medications.strategy import Strategy
+from concept_icd.medications.study.run import monte_carlo_folds
+from concept_icd.medications.synthetic import synthetic_stays
+from concept_icd.medications.training import train
 from tests.mimic3.hand_made import write_tables
 from tests.models.medications.omop import omop_tables, write_omop
 

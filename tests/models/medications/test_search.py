@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from concept_icd.errors import InputError
-from concept_icd.models.medications.folds import monte_carlo_folds
-from concept_icd.models.medications.search import Hyperband, drawn, search
-from concept_icd.models.medications.strategy import Strategy
-from concept_icd.models.medications.training import train
+from concept_icd.medications.strategy import Strategy
+from concept_icd.medications.study.run import monte_carlo_folds
+from concept_icd.medications.study.search import Hyperband, drawn, search
+from concept_icd.medications.training import train
 
 
 def test_the_studys_search() -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from concept_icd.cli.main import main
-from concept_icd.models.medications.figures import TARGET_METRICS
-from concept_icd.models.medications.folder import save_stays
-from concept_icd.models.medications.strategy import shipped_strategies
+from concept_icd.medications.folder import save_stays
+from concept_icd.medications.strategy import shipped_strategies
+from concept_icd.medications.study.figures import TARGET_METRICS
 from tests.mimic3.hand_made import write_tables
 from tests.models.medications.omop import omop_tables, write_omop
 

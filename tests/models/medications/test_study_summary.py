@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from concept_icd.models.medications.figures import PER_STAY
-from concept_icd.models.medications.folds import Fold
-from concept_icd.models.medications.records import Stays
-from concept_icd.models.medications.study_summary import Drawn, by_ward, differences, summarise
+from concept_icd.medications.strategy import Stays
+from concept_icd.medications.study.figures import PER_STAY
+from concept_icd.medications.study.run import Fold
+from concept_icd.medications.study.study import Drawn, by_ward, differences, summarise
 
 ROWS = [np.array(rows) for rows in ([0, 1, 2], [3, 4, 5])]
 FOLDS = {name: Fold(ROWS[0], ROWS[0], rows) for name, rows in zip("ab", ROWS, strict=True)}

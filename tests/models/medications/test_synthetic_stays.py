@@ -5,11 +5,11 @@ import pytest
 from scipy.sparse import csr_array
 
 from concept_icd.errors import InputError
+from concept_icd.medications.study.run import monte_carlo_folds
+from concept_icd.medications.synthetic import CODES, INGREDIENTS, drug_rule, synthetic_stays
+from concept_icd.medications.targets import TREE_LEVELS
 from concept_icd.metrics.ranking import ranking_metrics
-from concept_icd.models.medications.folds import monte_carlo_folds
-from concept_icd.models.medications.synthetic_stays import CODES, INGREDIENTS, drug_rule, synthetic_stays
-from concept_icd.models.medications.targets import TREE_LEVELS
-from concept_icd.ontology import load_ontology
+from concept_icd.ontology.tree import load_ontology
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from concept_icd.errors import InputError
-from concept_icd.models.medications.targets import level_counts, part_of, roll_up, subset
-from concept_icd.ontology import load_ontology
+from concept_icd.medications.targets import level_counts, part_of, roll_up, subset
+from concept_icd.ontology.tree import load_ontology
 
 ONTOLOGY = load_ontology()
 BILLED = {

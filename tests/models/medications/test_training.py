@@ -11,16 +11,14 @@ import pytest
 from scipy.special import expit
 
 from concept_icd.errors import InputError
+from concept_icd.medications.model import NEVER, MedicationModel, new_network
+from concept_icd.medications.strategy import SELECTIONS, Strategy, read_strategy
+from concept_icd.medications.study.figures import node_sets
+from concept_icd.medications.study.run import answered, frequencies, monte_carlo_folds
+from concept_icd.medications.synthetic import synthetic_stays
+from concept_icd.medications.targets import part_of, subset
+from concept_icd.medications.training import dev_figure, train
 from concept_icd.metrics import ranking_metrics
-from concept_icd.models.medications.dummy import frequencies
-from concept_icd.models.medications.figures import node_sets
-from concept_icd.models.medications.folds import monte_carlo_folds
-from concept_icd.models.medications.model import NEVER, MedicationModel, new_network
-from concept_icd.models.medications.strategy import SELECTIONS, Strategy, read_strategy
-from concept_icd.models.medications.study_run import answered
-from concept_icd.models.medications.synthetic_stays import synthetic_stays
-from concept_icd.models.medications.targets import part_of, subset
-from concept_icd.models.medications.training import dev_figure, train
 
 
 @pytest.mark.parametrize(

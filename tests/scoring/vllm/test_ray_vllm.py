@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from concept_icd.concepts import ConceptSet
-from concept_icd.ontology import load_ontology
-from concept_icd.prompts import PromptTemplate
-from concept_icd.scoring.ray_engine import RayEngine
+from concept_icd.llm.prompts import PromptTemplate
+from concept_icd.ontology.concepts import ConceptSet
+from concept_icd.ontology.tree import load_ontology
+from concept_icd.scoring.ray_executor import RayEngine
 from concept_icd.scoring.specs import ScorerSpec
 from concept_icd.scoring.store import Job, fill_store, load_scores
 from tests.fitted_coder import CODES, make_notes

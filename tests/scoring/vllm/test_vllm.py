@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from concept_icd.concepts import ConceptSet
 from concept_icd.errors import InputError
-from concept_icd.prompts import PromptTemplate
-from concept_icd.question_tokens import QuestionTokens
+from concept_icd.llm.prompts import PromptTemplate
+from concept_icd.llm.question_tokens import QuestionTokens
+from concept_icd.ontology.concepts import ConceptSet
 from concept_icd.records import CodedNote, Note
 from concept_icd.scoring.packed import PackedScorer
 from concept_icd.scoring.specs import ScorerSpec

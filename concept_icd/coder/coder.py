@@ -1,0 +1,410 @@
+"""The coder: a fitted pipeline from a note to ranked codes, that is stored as one folder (see `coder_folder`).
+
+It knows the scorer and the heads; it never sees gold codes but in `fit`, and there only with scores of notes that the
+scorer was not tuned on.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from concept_icd import __version__
+from concept_icd.artifacts import hash_of, require_finite
+from concept_icd.coder.evidence import with_evidence
+from concept_icd.coder.results import coding_results, describe_codes
+from concept_icd.corpora.gold import gold_matrix, gold_places
+from concept_icd.corpora.reading import flaw
+from concept_icd.errors import InputError
+from concept_icd.experts.expert import Recipe, View, join, means, views_hash, with_views, without_views
+from concept_icd.heads.fitting import HeadOptions, Heads, fit_heads, folds_of
+from concept_icd.heads.lexicon import Lexicon
+from concept_icd.heads.lexicon_fitting import learn_features, naming
+from concept_icd.heads.ranker_fitting import GoldOrder, notes_to_learn_from
+from concept_icd.llm.prompts import PromptTemplate
+from concept_icd.llm.reference import ModelReference
+from concept_icd.ontology.concepts import ConceptSet
+from concept_icd.ontology.tree import load_ontology
+from concept_icd.records import LONGEST, CodedNote, CodingResult, Note, OneLine, beginning, require_notes
+from concept_icd.scoring.scorer import ConceptScores
+from concept_icd.scoring.selection import Descent, DescentRule, planned_scores
+from concept_icd.scoring.specs import checked_settings
+
+#: Notes that are scored together by `code_batch`.
+BATCH = 64
+
+
+class ScorerMismatch(UserWarning):
+    """A coder scores new notes with another scorer than the one that its heads were fitted on."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ConceptCoder(OneLine):
+    """See the module.
+
+    Attributes:
+        model: the base model and adapter, with what proves that they are those of the fit.
+        scorer_settings: "scorer", what scored the notes of the fit ("packed" where it is not said; see
+            `concept_icd.scoring.specs`), and how it read the notes, such as max_length; see `checked_settings`.
+        out_of_fold: the heads were fitted on out-of-fold scores; False is stamped on every result.
+        classification: name of the ontology of the codes.
+        lexicon: what the learned order reads of a note's text; None where it reads nothing, or nothing was learnt.
+        used_scorer: what new notes are scored with where it is not what the heads were fitted on; see `with_scorer`.
+        descent: which concepts a note is asked about, as in the scores of the fit; None: all.
+        views: what else speaks for codes; their columns are the last of `concepts`.
+    """
+
+    concepts: ConceptSet
+    heads: Heads
+    prompt: PromptTemplate
+    model: ModelReference
+    scorer_settings: Mapping[str, Any] = field(default_factory=dict)
+    out_of_fold: bool = True
+    classification: str = "icd9cm"
+    lexicon: Lexicon | None = None
+    used_scorer: Mapping[str, Any] = field(default_factory=dict)
+    descent: DescentRule | None = None
+    views: tuple[View, ...] = ()
+
+    @classmethod
+    def fit(
+        cls,
+        scores: ConceptScores,
+        notes: Iterable[CodedNote],
+        concepts: ConceptSet,
+        *,
+        model: str | Path,
+        adapter: str | Path | None = None,
+        prompt: PromptTemplate | str | Path = "concept",
+        scorer_settings: Mapping[str, Any] | None = None,
+        options: HeadOptions | None = None,
+        allow_in_sample: bool = False,
+        classification: str = "icd9cm",
+        descent: DescentRule | None = None,
+        views: Sequence[Recipe] = (),
+    ) -> ConceptCoder:
+        """Fits the heads on the scores of training notes.
+
+        Args:
+            notes: coded notes, among them every scored one. Gold codes outside the set are ignored.
+            views: what is stacked with the scores, fitted here on the scored notes; see `concept_icd.experts`.
+            model: the base model that new notes will be scored with; adapter: on it.
+            allow_in_sample: take scores of notes that the scorer was tuned on, and say so in every result.
+
+        Raises:
+            InputError: scores of another concept set, in-sample scores, a scored note without its codes, or a setting
+                that no coder keeps.
+        """
+        if scores.concept_hash != concepts.hash:
+            raise InputError("the scores are of another concept set than this one: score the notes again")
+        if not scores.out_of_fold and not allow_in_sample:
+            raise InputError(
+                "these scores are not out-of-fold, and heads fitted on notes that the scorer was tuned on promise too "
+                "much: score with cross-fitted adapters, or allow in-sample scores, which every result will then say"
+            )
+        options, notes, scorer_settings = options or HeadOptions(), list(notes), checked_settings(scorer_settings or {})
+        template = prompt if isinstance(prompt, PromptTemplate) else PromptTemplate.load(prompt)
+        reference = ModelReference.of(model, adapter)
+        gold, patients = gold_matrix(scores.note_ids, notes, concepts.codes)
+        fitted = []
+        if views:
+            by_id, fold = {coded.note.note_id: coded for coded in notes}, folds_of(patients, options)
+            own = [by_id[note_id] for note_id in scores.note_ids]
+            fitted = [recipe.fit(own, gold, concepts, fold, options.seed) for recipe in views]
+            concepts, held_out = with_views(concepts, [view for view, _ in fitted]), [columns for _, columns in fitted]
+            scores = join(scores, concepts, held_out, means(held_out))
+        levels = [concept.level for concept in concepts.concepts]
+        order, lexicon, text = None, None, None
+        scored = {note_id: row for row, note_id in enumerate(scores.note_ids)}
+        in_order = all(coded.in_billing_order for coded in notes if coded.note.note_id in scored)
+        if options.order == "billing" or (options.order == "auto" and in_order):
+            ontology = load_ontology(classification)
+            procedure = [ontology.kind(concepts.meaning(code)) == "procedure" for code in concepts.codes]
+            order = GoldOrder(*gold_places(scores.note_ids, notes, concepts.codes), np.array(procedure))
+            own_notes = [coded.note for coded in notes if coded.note.note_id in scored]
+            texts = {scored[note.note_id]: note.normalized.text for note in own_notes}
+            if any(texts.values()):
+                rows = notes_to_learn_from(order.places, options.seed)
+                fold = folds_of(patients, options)[rows]
+                learnt_from = [texts[row] for row in rows]
+                lexicon, found = learn_features(
+                    learnt_from, order.places[rows], naming(concepts), order.procedure, fold
+                )
+                text = found.at_rows(rows, len(scores))
+        heads = fit_heads(
+            scores.logits,
+            gold,
+            concepts.cover,
+            levels,
+            concepts.codes,
+            groups=patients,
+            order=order,
+            text=text,
+            options=options,
+        )
+        return cls(
+            concepts,
+            heads,
+            template,
+            reference,
+            scorer_settings,
+            scores.out_of_fold,
+            classification,
+            lexicon if heads.ranker.learned is not None else None,
+            descent=descent,
+            views=tuple(view for view, _ in fitted),
+        )
+
+    # Use ----------------------------------------------------------------------------------------------------------
+
+    def predict_proba(self, scores: ConceptScores) -> np.ndarray:
+        """Calibrated probabilities, float64, shape (notes, codes), in the order of `concepts.codes`.
+
+        Args:
+            scores: with the columns of the coder's views, if it has any (`complete`).
+
+        Raises:
+            InputError: the scores are of another concept set.
+        """
+        if scores.concept_hash != self.concepts.hash:
+            raise InputError(
+                f"the scores are of another concept set than the coder's: it ranks its own {len(self.concepts.codes)} "
+                "codes and no others; score the notes with this coder, or fit one on these scores"
+            )
+        require_finite("the scores", scores.logits)
+        return self.heads.predict_proba(scores.logits)
+
+    def complete(self, scores: ConceptScores, notes: Iterable[Note]) -> ConceptScores:
+        """Scores of the concepts asked, with what the coder's views say of these notes beside them.
+
+        Args:
+            scores: as a scorer gave them for `asked`. notes: every scored one among them.
+
+        Raises:
+            InputError: the scores are of another concept set, or a scored note is missing.
+        """
+        if not self.views or scores.concept_hash == self.concepts.hash:
+            return scores
+        if scores.concept_hash != self.asked.hash:
+            raise InputError("the scores are of another concept set than the coder's: score the notes with this coder")
+        by_id = {note.note_id: note for note in notes}
+        if missing := [note_id for note_id in scores.note_ids if note_id not in by_id]:
+            raise InputError(f"the coder also reads the notes themselves, and {missing[0]!r} is not among them")
+        own = [beginning(by_id[note_id]) for note_id in scores.note_ids]
+        fill = self.heads.aggregator.mean[len(self.asked) :]
+        return join(scores, self.concepts, [view.log_odds(own) for view in self.views], fill)
+
+    @cached_property
+    def asked(self) -> ConceptSet:
+        """The concepts that the scorer is asked about."""
+        return without_views(self.concepts)
+
+    def rank(
+        self, scores: ConceptScores, probabilities: np.ndarray | None = None, *, notes: Iterable[Note] = ()
+    ) -> np.ndarray:
+        """Order of the codes, int64, shape (notes, codes): the column of the code at each rank; see `heads.ranker`.
+
+        Args:
+            probabilities: what `predict_proba` gave for the scores, where it is at hand.
+            notes: notes of these scores. The order of one that is not among them, or has no text, is the one that was
+                learnt without text.
+        """
+        p = self.predict_proba(scores) if probabilities is None else probabilities
+        order = self.heads.rank(scores.logits, p)
+        if self.lexicon is None:
+            return order
+        read = {note.note_id: beginning(note).normalized.text for note in notes}
+        texts = {note_id: text for note_id, text in read.items() if text}
+        rows = np.array([row for row, note_id in enumerate(scores.note_ids) if note_id in texts], dtype=np.int64)
+        text = self.lexicon.features([texts[scores.note_ids[row]] for row in rows])
+        order[rows] = self.heads.rank(scores.logits[rows], p[rows], text)
+        return order
+
+    def code(self, note: Note | str, top_concepts: int = 5, evidence: bool = False) -> CodingResult:
+        """Ranks every code of the set for one note, given as a record or as plain text.
+
+        Args:
+            evidence: also find the passages for and against each code (`concept_icd.coder.evidence`), which scores the
+            note
+                once more per sentence and for some clauses.
+
+        Raises:
+            InputError: the note is empty, or the model cannot be loaded.
+        """
+        record = Note("note", note) if isinstance(note, str) else note
+        return next(self.code_batch([record], top_concepts=top_concepts, evidence=evidence))
+
+    def code_batch(
+        self, notes: Sequence[Note], *, top_concepts: int = 5, evidence: bool = False, batch: int = BATCH
+    ) -> Iterator[CodingResult]:
+        """Codes the notes in order, some at a time.
+
+        Raises:
+            InputError: a note is empty or no text.
+        """
+        for note in require_notes(notes):
+            if reason := flaw(note.text):
+                raise InputError(f"note {note.note_id!r}: {reason}")
+        for start in range(0, len(notes), batch):
+            part = notes[start : start + batch]
+            results = self.results(self._score(part), top_concepts, notes=part)
+            for note, result in zip(part, results, strict=True):
+                if result.truncated is None and len(note.text) > LONGEST and (self.views or self.lexicon):
+                    sentence = f"words and terms were looked for in the first {LONGEST:,} characters alone"
+                    result = replace(result, truncated=sentence)
+                yield with_evidence(self, note, result) if evidence else result
+
+    def results(
+        self,
+        scores: ConceptScores,
+        top_concepts: int = 5,
+        top_codes: int | None = None,
+        *,
+        notes: Iterable[Note] = (),
+        order: np.ndarray | None = None,
+    ) -> Iterator[CodingResult]:
+        """Ranked codes from concept scores that are there already.
+
+        Args:
+            top_concepts: how many concepts to name for each code, those that added most to its log-odds first.
+            top_codes: the first codes of each note alone; None: every code of the set.
+            notes: see `rank`. order: what `rank` gave for the scores, where it is at hand.
+        """
+        probabilities = self.predict_proba(scores)
+        order = self.rank(scores, probabilities, notes=notes) if order is None else order
+        return coding_results(self, scores, probabilities, order, top_concepts, top_codes)
+
+    def with_scorer(self, scorer: str, **options: Any) -> ConceptCoder:
+        """The coder with another scorer for new notes: "packed", "vllm" or "server".
+
+        Args:
+            options: "url" of a server, and what goes to the scorer's `from_pretrained`.
+        """
+        return replace(self, used_scorer={"scorer": scorer, **options})
+
+    @property
+    def scorer_mismatch(self) -> str | None:
+        """One sentence where new notes are scored with another scorer than the notes of the fit."""
+        fitted_on = self.scorer_settings.get("scorer", "packed")
+        used = self.used_scorer.get("scorer", fitted_on)
+        if used == fitted_on:
+            return None
+        return (
+            f"the coder's heads were fitted on scores of the {fitted_on} scorer and it is used with {used}: "
+            f"`concept-icd check-parity --scorers {fitted_on} {used}` says what that changes"
+        )
+
+    def _score(self, notes: Sequence[Note]) -> ConceptScores:
+        if self._plan is None:
+            scores: ConceptScores = self.scorer.score(notes, self.asked)
+        else:
+            scores = planned_scores(self.scorer, notes, self.asked, self._plan)
+        return self.complete(scores, notes)
+
+    @cached_property
+    def _plan(self) -> Descent | None:
+        if self.descent is None:
+            return None
+        return Descent.over(self.asked, load_ontology(self.classification), self.descent)
+
+    @cached_property
+    def scorer(self) -> Any:
+        """The scorer, loaded when first asked for; the base model must be the one of the fit.
+
+        A small model that the packed scorer scored for the fit is scored without torch here, which takes seconds to
+        start; the scores are the same but for rounding (`concept_icd.scoring.numpy_llama`).
+        """
+        from concept_icd.scoring.specs import ScorerSpec
+
+        self.model.check()
+        if self.scorer_mismatch:
+            warnings.warn(self.scorer_mismatch, ScorerMismatch, stacklevel=2)
+        options = {**self.scorer_settings, **self.used_scorer}
+        kind, url = options.pop("scorer", "packed"), options.pop("url", None)
+        if kind == "server" and not self.used_scorer:
+            raise InputError(
+                "the coder's heads were fitted on scores of a vLLM server: name the server that may read the notes "
+                '(--scorer server --server-url URL, or `with_scorer("server", url=...)`), or another scorer'
+            )
+        adapter = str(self.model.adapter) if self.model.adapter is not None else None
+        spec = ScorerSpec(kind, self.model.location, adapter, self.prompt, options, url)
+        if kind == "packed" and not self.used_scorer:
+            try:
+                return replace(spec, kind="light").make()
+            except InputError:  # not such a model
+                pass
+        return spec.make()
+
+    @cached_property
+    def about_codes(self) -> list[dict[str, Any]]:
+        """What a result says of each code whatever the note."""
+        return describe_codes(self.concepts, self.classification)
+
+    @cached_property
+    def versions(self) -> dict[str, str]:
+        """What produced a result; hashes are shortened to 12 digits."""
+        found = {
+            "concept-icd": __version__,
+            "coder": self.hash[:12],
+            "model": str(self.model),
+            "prompt": f"{self.prompt.name}@{self.prompt.hash[:12]}",
+            "concepts": self.concepts.hash[:12],
+            "heads_fitted_on": "out-of-fold scores" if self.out_of_fold else "IN-SAMPLE scores",
+        }
+        if self.scorer_mismatch:
+            found["scorer"] = f"{self.used_scorer['scorer']}, not that of the fit"
+        return found if self.model.adapter_sha256 is None else {**found, "adapter": self.model.adapter_sha256[:12]}
+
+    @cached_property
+    def hash(self) -> str:
+        """Hex digest of everything that decides a result.
+
+        In a folder it is a checksum against damage, no protection: who changes the folder can change it too. What
+        protects is to keep it elsewhere and to ask for it, see `from_pretrained`.
+        """
+        parts = [self.concepts.hash, self.prompt.hash, self.heads.hash, self.model.hash, dict(self.scorer_settings)]
+        optional = [part.hash for part in (self.lexicon, self.descent) if part is not None]
+        optional += [views_hash(self.views)] if self.views else []
+        return hash_of([*parts, self.out_of_fold, self.classification, *optional])
+
+    # The folder ---------------------------------------------------------------------------------------------------
+
+    def save_pretrained(self, folder: str | Path, *, overwrite: bool = False, **manifest: Any) -> None:
+        """Writes the coder as one folder, by rename.
+
+        Args:
+            manifest: `inputs`, `config`, `seed` and `seconds` of `artifacts.write_manifest`, where known.
+
+        Raises:
+            InputError: the folder exists and `overwrite` is False, or it cannot be written.
+        """
+        from concept_icd.coder.folder import write_coder
+
+        write_coder(self, folder, overwrite=overwrite, **manifest)
+
+    @classmethod
+    def from_pretrained(
+        cls, folder: str | Path, *, model: str | Path | None = None, expected_hash: str | None = None
+    ) -> ConceptCoder:
+        """Reads a folder that `save_pretrained` wrote; the model itself is loaded when first used.
+
+        A folder is data: nothing in it is run, and no address in it is asked. That it is the folder you mean is known
+        only where you say its hash.
+
+        Args:
+            folder: or the name of a coder in the package: "radiology".
+            model: where the base model is now, if it has moved; it must be the same model.
+            expected_hash: `ConceptCoder.hash` of the coder that is meant, or its first digits, 12 at the least.
+
+        Raises:
+            InputError: no such folder, a file of it missing or damaged, another format version, or another coder.
+        """
+        from concept_icd.coder.folder import read_coder
+
+        return read_coder(folder, model=model, expected_hash=expected_hash)

@@ -1,0 +1,92 @@
+"""Concept scores as results: a record a note, with its codes in order and what is to be said of each.
+
+It knows a coder's heads and the words of its codes; it loads no model and sees no gold codes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from concept_icd.heads.novelty import UNFAMILIAR
+from concept_icd.metrics.recall_depth import stops
+from concept_icd.ontology.concepts import ConceptSet
+from concept_icd.ontology.tree import load_ontology
+from concept_icd.records import CodingResult, ConceptContribution, RankedCode
+from concept_icd.scoring.scorer import ConceptScores
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+    from concept_icd.coder.coder import ConceptCoder
+
+
+def coding_results(
+    coder: ConceptCoder,
+    scores: ConceptScores,
+    probabilities: np.ndarray,
+    order: np.ndarray,
+    top_concepts: int,
+    top_codes: int | None,
+) -> Iterator[CodingResult]:
+    """See `ConceptCoder.results`.
+
+    Args:
+        probabilities: of these scores, shape (notes, codes). order: of the codes, the column at each rank; same shape.
+    """
+    heads, about = coder.heads, coder.about_codes
+    accepted = heads.threshold.accept(probabilities)
+    familiar = heads.familiar(scores.logits, probabilities)
+    for row, note_id in enumerate(scores.note_ids):
+        added = heads.contributions(scores.logits[row])
+        expected = heads.reading.expected_recall(probabilities[row : row + 1], order[row : row + 1])
+        ranked = tuple(
+            RankedCode(
+                rank=rank,
+                probability=float(probabilities[row, column]),
+                accepted=bool(accepted[row, column]),
+                concepts=_carried(coder.concepts, added, column, scores.logits[row], top_concepts),
+                expected_recall=float(expected[0, rank - 1]),
+                **about[column],
+            )
+            for rank, column in enumerate(order[row][:top_codes], start=1)
+        )
+        yield CodingResult(
+            note_id,
+            ranked,
+            scores.truncated[row],
+            coder.versions,
+            int(stops(expected)[0][0]),
+            None if familiar is None else float(familiar[row]),
+            None if familiar is None else bool(familiar[row] <= UNFAMILIAR),
+        )
+
+
+def _carried(
+    asked: ConceptSet, added: csr_array, column: int, logits: np.ndarray, top: int
+) -> tuple[ConceptContribution, ...]:
+    """The `top` concepts that a code looks at, by falling contribution."""
+    part = slice(added.indptr[column], added.indptr[column + 1])
+    found, values = added.indices[part], added.data[part]
+    concepts = asked.concepts
+    return tuple(
+        ConceptContribution(concepts[k].key, concepts[k].level, concepts[k].text, float(logits[k]), float(value))
+        for k, value in ((found[i], values[i]) for i in np.argsort(-values, kind="stable")[:top])
+    )
+
+
+def describe_codes(concepts: ConceptSet, classification: str) -> list[dict[str, Any]]:
+    """What a result says of each code of a set whatever the note."""
+    ontology = load_ontology(classification)
+    return [
+        {
+            "code": code,
+            "kind": ontology.kind(meant),
+            "title": ontology.resolve(meant).title,
+            "path": ontology.path(meant),
+        }
+        for code in concepts.codes
+        for meant in [concepts.meaning(code)]
+    ]

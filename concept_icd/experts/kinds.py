@@ -1,0 +1,59 @@
+"""The kinds of views by their names: as the command line names them and a coder's folder holds them.
+
+torch and what else a kind needs is imported when it is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from concept_icd.errors import InputError
+from concept_icd.experts.expert import Recipe, View
+from concept_icd.ontology.concepts import ConceptSet
+
+
+def recipe(
+    kind: str,
+    drug_strategy: str = "multitask",
+    tabular: Sequence[str | Path] = (),
+    index: Sequence[str | Path] = (),
+) -> Recipe:
+    """How a kind is fitted.
+
+    Args:
+        kind: one of `records.VIEWS`. drug_strategy: of the medication network, see `read_strategy`.
+        tabular, index: files of NCHS with more terms than the titles.
+
+    Raises:
+        InputError: no such strategy, or one of the files cannot be read.
+    """
+    from concept_icd.experts.drugs import DrugRecipe
+    from concept_icd.experts.terms import TermRecipe
+    from concept_icd.experts.words import WordRecipe
+    from concept_icd.medications.strategy import read_strategy
+
+    if kind == "terms":
+        return TermRecipe.read(tabular, index)
+    return WordRecipe() if kind == "words" else DrugRecipe(read_strategy(drug_strategy))
+
+
+def load_view(kind: str, folder: Path, concepts: ConceptSet) -> View:
+    """Reads a view out of a coder's folder.
+
+    Raises:
+        InputError: a file is missing or damaged, or this version knows no such view.
+    """
+    if kind == "words":
+        from concept_icd.experts.words import WordView
+
+        return WordView.load(folder)
+    if kind == "terms":
+        from concept_icd.experts.terms import TermView
+
+        return TermView.load(folder)
+    if kind == "drugs":
+        from concept_icd.experts.drugs import DrugView
+
+        return DrugView.load(folder, concepts)
+    raise InputError(f"{folder} is a view of a kind that this version does not know: fit the coder again")

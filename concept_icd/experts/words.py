@@ -1,0 +1,183 @@
+"""What the words of a note say of its codes: boosted trees over tagged words (`tagged_words`), one ensemble a code.
+
+The strongest lexical system of our trials on short reports. Codes with few notes are left to the concepts. What is
+kept of a word, or of two neighbours, is a hash, so that a coder's folder holds no text of the notes it was fitted on.
+Whoever hashes a word finds out whether trees ask for it (those of at least two notes can be): hashes keep words from
+being read off, not from being guessed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from concept_icd.artifacts import hash_of, read_json, require_finite, sha256, write_json
+from concept_icd.errors import InputError, MissingExtraError
+from concept_icd.experts.forest import Forest
+from concept_icd.ontology.concepts import ConceptSet
+from concept_icd.outputs import writing
+from concept_icd.progress import track
+from concept_icd.records import CodedNote, Level, Note, OneLine
+from concept_icd.text.assertion import tagged_words
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+FILE, NUMBERS = "words.json", "words.safetensors"
+#: Features of fewer training notes, and codes of fewer, are left out.
+FEWEST_NOTES, FEWEST_GOLD = 2, 3
+ROUNDS = 80
+TREES: dict[str, Any] = {
+    "objective": "binary",
+    "learning_rate": 0.1,
+    "num_leaves": 8,
+    "min_data_in_leaf": 3,
+    "min_data_in_bin": 1,
+    "max_bin": 2,
+    "feature_fraction": 0.3,
+    "bagging_fraction": 0.8,
+    "bagging_freq": 1,
+    "lambda_l2": 1.0,
+    "num_threads": 1,
+    "deterministic": True,
+    "force_row_wise": True,
+    "verbose": -1,
+}
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class WordView(OneLine):
+    """Fitted trees.
+
+    Attributes:
+        features: uint64, rising: the hashes of the tagged words that the trees ask for. forest: an ensemble a code.
+    """
+
+    codes: tuple[str, ...]
+    features: np.ndarray
+    forest: Forest
+    level: Level = "words"
+
+    def log_odds(self, notes: Sequence[Note]) -> np.ndarray:
+        """See `View`."""
+        return self.log_odds_of([_hashes(note.normalized.text) for note in notes])
+
+    def log_odds_of(self, words: Sequence[np.ndarray]) -> np.ndarray:
+        """The same of notes whose words are hashed already; NaN where a note has none."""
+        inputs = np.zeros((len(words), len(self.features)), dtype=bool)
+        for row, own in enumerate(words):
+            inputs[row] = np.isin(self.features, own)
+        there = np.array([len(own) > 0 for own in words], dtype=bool)
+        found = self.forest.sums(inputs).astype(np.float32)
+        return np.where(there[:, None], found, np.float32(np.nan))
+
+    @cached_property
+    def hash(self) -> str:
+        """See `View`."""
+        return hash_of([self.codes, *(numbers.tolist() for numbers in self._numbers().values())])
+
+    def save(self, folder: Path) -> None:
+        """See `View`."""
+        from safetensors.numpy import save_file
+
+        with writing(folder / NUMBERS):
+            save_file(self._numbers(), folder / NUMBERS)
+        write_json(folder / FILE, {"codes": self.codes, "sha256": sha256(folder / NUMBERS)})
+
+    @classmethod
+    def load(cls, folder: Path) -> WordView:
+        """Reads what `save` wrote.
+
+        Raises:
+            InputError: a file is missing or damaged.
+        """
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        record = read_json(folder / FILE)
+        try:
+            if record["sha256"] != sha256(folder / NUMBERS):
+                raise KeyError(NUMBERS)
+            numbers = load_file(folder / NUMBERS)
+            require_finite(folder / NUMBERS, numbers)
+            view = cls(tuple(record["codes"]), numbers.pop("features"), Forest(**numbers))
+            view.forest.check(len(view.features), len(view.codes))
+            return view
+        except (KeyError, TypeError, ValueError, OSError, SafetensorError) as error:
+            raise InputError(f"{folder}: {FILE} or {NUMBERS} is missing or damaged: fit the coder again") from error
+
+    def _numbers(self) -> dict[str, np.ndarray]:
+        return {"features": self.features, **vars(self.forest)}
+
+
+@dataclass(frozen=True)
+class WordRecipe:
+    """How the trees are grown: the constants of this module.
+
+    Attributes:
+        rounds: trees a code.
+    """
+
+    rounds: int = ROUNDS
+
+    def fit(
+        self, notes: Sequence[CodedNote], gold: np.ndarray, concepts: ConceptSet, fold: np.ndarray, seed: int
+    ) -> tuple[WordView, np.ndarray]:
+        """See `Recipe`."""
+        words = [_hashes(coded.note.normalized.text) for coded in notes]
+        own = np.flatnonzero(gold.sum(axis=0) >= FEWEST_GOLD)
+        codes = tuple(concepts.codes[column] for column in own.tolist())
+        if not codes:
+            raise InputError(f"no code has {FEWEST_GOLD} notes to learn words from: leave the view of words out")
+        held_out = np.full((len(notes), len(codes)), np.nan, dtype=np.float32)
+        for number in track(np.unique(fold).tolist(), len(np.unique(fold)), "fit words", "folds"):
+            view = _grow(words, gold[:, own], np.flatnonzero(fold != number), codes, seed, self.rounds)
+            out = np.flatnonzero(fold == number)
+            held_out[out] = view.log_odds_of([words[row] for row in out.tolist()])
+        return _grow(words, gold[:, own], np.arange(len(notes)), codes, seed, self.rounds), held_out
+
+
+def _grow(
+    words: Sequence[np.ndarray], gold: np.ndarray, rows: np.ndarray, codes: tuple[str, ...], seed: int, rounds: int
+) -> WordView:
+    """Trees of these notes; a code that none of them has gets its prior alone."""
+    lightgbm = _lightgbm()
+    own = [words[row] for row in rows.tolist()]
+    found, count = np.unique(np.concatenate(own), return_counts=True)
+    features = found[count >= FEWEST_NOTES]
+    inputs = _matrix(own, features)
+    boosters, data = [], lightgbm.Dataset(inputs, params=TREES, free_raw_data=False)
+    for column in range(len(codes)):
+        data.set_label(gold[rows, column].astype(np.float32))  # to sort the columns once is a third of the time
+        boosters.append(lightgbm.train(TREES | {"seed": seed}, data, rounds))
+    forest = Forest.of(boosters)
+    return WordView(codes, features[forest.features], forest.over(forest.features))
+
+
+def _hashes(text: str) -> np.ndarray:
+    """Of the tagged words of a text: uint64, rising."""
+    digests = (hashlib.blake2b(word.encode(), digest_size=8).digest() for word in tagged_words(text))
+    return np.unique(np.frombuffer(b"".join(digests), dtype="<u8"))
+
+
+def _lightgbm() -> Any:
+    try:
+        import lightgbm
+    except ImportError as error:
+        raise MissingExtraError("lightgbm", "words") from error
+    return lightgbm
+
+
+def _matrix(words: Sequence[np.ndarray], features: np.ndarray) -> csr_matrix:
+    """0/1, float32 (notes, features); LightGBM wants SciPy's older class."""
+    from scipy.sparse import csr_matrix
+
+    of_note = [np.flatnonzero(np.isin(features, own)) for own in words]
+    ends, flat = np.cumsum([0, *map(len, of_note)]), np.concatenate(of_note).astype(np.int32)
+    return csr_matrix((np.ones(len(flat), dtype=np.float32), flat, ends), shape=(len(words), len(features)))

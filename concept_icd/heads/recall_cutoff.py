@@ -1,0 +1,83 @@
+r"""How far down its list a note has to be read: the expected recall of the first k suggestions.
+
+Let the codes of a note be gold independently, code i with its calibrated probability \(p_i\), S of them in all and
+\(S_k\) among the first k in the order shown. Of the notes that have a gold code of the set, the expected recall is
+
+    E[S_k / S | S >= 1] = sum_{i <= k} w_i / sum_i w_i,     w_i = p_i \int_0^1 prod_{j != i} (1 - p_j s) ds
+
+since a gold code i brings 1/S = 1/(1 + gold codes beside it), and 1/(1 + m) = \int_0^1 t^m dt with t = 1 - s. The share
+of the probability mass, sum_{i <= k} p_i / sum_i p_i, is another thing: the ratio of the expectations. It calls the
+first codes of a note less worth than they are (p = 1, .5: 2/3 against the true 3/4), so that more would be read.
+
+Codes are not independent, and probabilities are not perfect. So Platt scaling of the expected recall (`calibration`),
+fitted on held-out notes, says what recall is found where so much was expected: two numbers. A target is reached at the
+first k whose expected recall, so corrected, is at least the target. k is a whole number, so that the mean recall comes
+out above the target rather than on it.
+
+What it is not: an expectation is no promise for one note, of which some fall short and others have everything; it
+holds for notes like those it was fitted on; nothing is said of gold codes outside the set, and a note that has no gold
+code at all has no recall. It knows nothing of concepts, models or text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.special import logit
+
+from concept_icd.heads.calibration import Calibration, fit_calibration
+from concept_icd.metrics.recall_depth import expected_recall, stops
+
+#: Where the recall found is held against the recall expected, and the notes, evenly spread, that are looked at.
+_SHARES = (0.25, 0.5, 0.75, 0.8, 0.85, 0.9, 0.95, 0.98)
+_NOTES = 10_000
+_PRIOR = 10
+
+
+@dataclass(frozen=True)
+class ReadingDepth:
+    """How many suggestions to read; as it stands, probabilities are taken at their word.
+
+    Attributes:
+        calibration: of the log-odds of the expected recall.
+    """
+
+    calibration: Calibration = field(default_factory=Calibration)
+
+    def expected_recall(self, probabilities: np.ndarray, order: np.ndarray) -> np.ndarray:
+        """The recall to expect once the codes up to each rank are read, float64, shape (notes, codes), rising to 1.
+
+        Args:
+            probabilities: calibrated, shape (notes, codes). order: the column at each rank, of the same shape.
+        """
+        with np.errstate(divide="ignore"):  # at a recall of 1 the log-odds are infinite, and 1 it stays
+            return self.calibration.probabilities(logit(expected_recall(probabilities, order)))
+
+
+def fit_reading(gold: np.ndarray, probabilities: np.ndarray) -> ReadingDepth:
+    """Fits the correction, with the codes read by falling probability.
+
+    At the ranks where several recalls are expected, the recall that is found is the target of a logistic regression on
+    the log-odds of what was expected. `_PRIOR` notes more, in which all is found as expected, keep it finite, and from
+    following the chance of a few notes.
+
+    Args:
+        gold: 0/1, shape (notes, codes); notes without a gold code are left out. probabilities: calibrated and
+            out-of-fold, of the same shape.
+    """
+    rows = np.flatnonzero(gold.any(axis=1))
+    rows = rows[:: len(rows) // _NOTES + 1]
+    gold, probabilities = gold[rows], probabilities[rows]
+    order = np.argsort(-probabilities, axis=1, kind="stable")
+    expected = expected_recall(probabilities, order)
+    hits = np.cumsum(np.take_along_axis(gold, order, axis=1), axis=1)
+    shares = np.array(_SHARES)
+    said, found = [np.tile(logit(shares), _PRIOR)], [np.tile(shares, _PRIOR)]
+    for share in _SHARES:
+        depth, at = stops(expected, share)
+        recall = hits[np.arange(len(hits)), depth - 1] / hits[:, -1]
+        inside = at < 1  # all codes read is a recall of 1 whatever the probabilities
+        said.append(logit(at[inside]))
+        found.append(recall[inside])
+    return ReadingDepth(fit_calibration(np.concatenate(said), np.concatenate(found)))

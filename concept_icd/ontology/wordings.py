@@ -1,0 +1,163 @@
+"""What the classification calls its codes (titles, inclusion terms, entries of the index), and where text says it.
+
+The titles come with the package; the NCHS files with inclusion terms and index are a user's own
+(`concept_icd.ontology.nchs`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from concept_icd.ontology.nchs import read_index, read_tabular
+from concept_icd.ontology.tree import Ontology
+
+Found = TypeVar("Found")
+#: Words of the longest wording that is looked for in text.
+LONGEST = 6
+
+_LEADING = re.compile(r"^(unspecified|other and unspecified) ", re.IGNORECASE)
+_ASIDES = re.compile(r"\s*[\[(][^\])]*[\])]")
+_FORMAL = re.compile(
+    r", (NOS|NEC|unspecified|not elsewhere classified|not otherwise specified|site not specified|"
+    r"organism unspecified)\b.*$|( of)? unspecified site$| (NOS|NEC|unspecified)$",
+    re.IGNORECASE,
+)
+
+
+def read_inclusions(paths: Iterable[str | Path]) -> dict[str, list[str]]:
+    """Code -> what the tabular lists include in it.
+
+    Raises:
+        InputError: a file is missing, damaged or no tabular list.
+    """
+    return {code: [*entry.inclusions, *entry.includes] for path in paths for code, entry in read_tabular(path).items()}
+
+
+def read_entries(paths: Iterable[str | Path], codes: Mapping[str, object]) -> list[tuple[str, str]]:
+    """(Phrase, code) of the entries of alphabetic indexes that lead to one of `codes`, main terms' own codes first.
+
+    Raises:
+        InputError: a file is missing, damaged or no alphabetic index.
+    """
+    entries = [entry for path in paths for entry in read_index(path)]
+    entries.sort(key=lambda entry: len(entry.terms))
+    return [(entry.phrase, entry.code) for entry in entries if entry.code in codes]
+
+
+def collect_wordings(
+    ontology: Ontology,
+    titles: Mapping[str, str],
+    inclusions: Mapping[str, Iterable[str]],
+    index: Sequence[tuple[str, str]],
+) -> dict[str, tuple[str, ...]]:
+    """Code -> what notes may call it, each wording once, the plain title first.
+
+    Args:
+        titles: of every code and node above. inclusions: see `read_inclusions`. index: see `read_entries`.
+    """
+    indexed: dict[str, list[str]] = defaultdict(list)
+    for phrase, code in index:
+        indexed[code].append(phrase)
+    known = {code: plain([title])[:1] + plain(indexed.get(code, ())) for code, title in titles.items()}
+    groups = {code: group_of(code, ontology) for code in titles}
+    added = _whole({code: plain(inclusions.get(code, ())) for code in titles}, known, groups)
+    return {code: tuple(dict.fromkeys(known[code] + added[code])) for code in titles}
+
+
+def words_of(text: str) -> tuple[str, ...]:
+    """Lower-case words without punctuation, to compare names by."""
+    return tuple(re.findall(r"[a-z0-9]+", text.lower()))
+
+
+def plain(phrases: Iterable[str]) -> tuple[str, ...]:
+    """Phrases as a clinician would write them: no brackets, no "NOS", inverted index entries turned round."""
+    found: dict[str, None] = {}
+    for phrase in phrases:
+        if phrase.endswith(":") or "classifiable" in phrase:
+            continue
+        short = _LEADING.sub("", _FORMAL.sub("", _ASIDES.sub("", phrase)).strip(" ,;-"))
+        if 3 <= len(short) <= 90:
+            found[short] = None
+            head, comma, rest = short.partition(", ")
+            if comma and "," not in rest and len(rest.split()) <= 3 and not rest.startswith(("with", "due", "in ")):
+                found[f"{rest} {head[0].lower()}{head[1:]}"] = None
+    return tuple(found)
+
+
+def group_of(code: str, ontology: Ontology) -> str:
+    """The category, or the three-digit node of a procedure: 100 procedure categories are too wide to tell apart by."""
+    level = "subcategory" if ontology.kind(code) == "procedure" else "category"
+    return next((node for node in ontology.path(code) if ontology.level(node) == level), code)
+
+
+def _whole(
+    added: Mapping[str, tuple[str, ...]], known: Mapping[str, tuple[str, ...]], groups: Mapping[str, str]
+) -> dict[str, tuple[str, ...]]:
+    """Inclusion terms that say enough alone: not those of several categories, nor bare parts of the code's own title.
+
+    Under "Malignant neoplasm of kidney", the inclusion term "Kidney" is a site, not a disease.
+    """
+    owners: dict[tuple[str, ...], set[str]] = defaultdict(set)
+    for source in (added, known):
+        for code, names in source.items():
+            for name in names:
+                owners[words_of(name)].add(groups[code])
+    kept = {}
+    for code, names in added.items():
+        title = set(words_of(known[code][0])) if known[code] else set()
+        kept[code] = tuple(
+            name for name in names if len(owners[words_of(name)]) == 1 and not set(words_of(name)) < title
+        )
+    return kept
+
+
+class PhraseFinder:
+    """Finds the wordings of codes in running text, longest first.
+
+    A name that leads to several codes goes where the alphabetic index says first, then to the code it is the title
+    of, then to the widest.
+
+    Attributes:
+        codes: the words of a name -> its code.
+    """
+
+    def __init__(
+        self,
+        wordings: Mapping[str, Sequence[str]],
+        index: Sequence[tuple[str, str]] = (),
+        split: Callable[[str], Sequence[str]] = words_of,
+    ) -> None:
+        self.codes: dict[tuple[str, ...], str] = {}
+        self._split = split
+        by_width = sorted((len(code), code) for code in wordings)
+        pairs = [pair for pair in index if pair[1] in wordings]
+        pairs += [(name, code) for _, code in by_width for name in wordings[code][:1]]
+        # A single word that is neither a main term nor a title says too little in running text: "heart", "total".
+        rest = [(name, code) for _, code in by_width for name in wordings[code][1:]]
+        pairs += [(name, code) for name, code in rest if len(split(name)) > 1]
+        for name, code in pairs:
+            words = tuple(split(name))
+            if words and len(words) <= LONGEST and len("".join(words)) >= 4:
+                self.codes.setdefault(words, code)
+
+    def find(self, text: str) -> list[tuple[int, str, str]]:
+        """(index of the first word, the words, the code) of each match, in order, without overlaps."""
+        words = self._split(text)
+        return [(start, " ".join(words[start:end]), code) for start, end, code in longest_matches(words, self.codes)]
+
+
+def longest_matches(words: Sequence[str], known: Mapping[tuple[str, ...], Found]) -> Iterator[tuple[int, int, Found]]:
+    """(First word, word after the last, what is known) of each match, from the left, the longest first, no overlaps."""
+    start = 0
+    while start < len(words):
+        for end in range(min(len(words), start + LONGEST), start, -1):
+            if (found := known.get(tuple(words[start:end]))) is not None:
+                yield start, end, found
+                start = end
+                break
+        else:
+            start += 1

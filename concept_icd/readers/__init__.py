@@ -1,0 +1,1 @@
+"""Predictions, gold codes and label sets from a user's files."""

@@ -1,0 +1,108 @@
+"""Text as a label: an ICD-9-CM code in any spelling, or a label of a known set exactly as it stands there.
+
+A published label need not be a code: where a procedure code went through a number, 04.07 became 40.7 and 00.66 became
+66. with nothing after the dot.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from concept_icd.corpora.reading import say
+from concept_icd.errors import InputError
+from concept_icd.files import lines, printable
+from concept_icd.ontology.code_checks import never_had, not_billable
+from concept_icd.ontology.tree import load_ontology
+from concept_icd.records import CodedNote, Kind, Note
+
+#: What is left of a procedure code that went through a number, and then got its dot.
+_SPOILT = re.compile(r"\d{1,2}\.\d{0,2}", re.ASCII)
+
+_LONGEST = 20
+
+
+class LabelReader:
+    """Reads labels; each spelling is looked up once."""
+
+    def __init__(self, labels: Iterable[str] = ()) -> None:
+        self._ontology = load_ontology("icd9cm")
+        self.labels = frozenset(labels)
+        self._known: dict[tuple[Any, Any], str] = {}
+
+    def read(self, text: Any, kind: Any = None) -> str:
+        """The label that `text` spells; `kind` is "diagnosis", "procedure" or None.
+
+        Raises:
+            InputError: no text, no label of the set and no ICD-9-CM code.
+        """
+        if not isinstance(text, str):
+            raise InputError(f"a code is text in quotes, not {text!r}: numbers lose leading zeros")
+        if kind not in (None, "diagnosis", "procedure"):
+            raise InputError(f'the kind of {text!r} is "diagnosis" or "procedure", not {kind!r}')
+        if (text, kind) not in self._known:
+            label = text.strip()
+            if len(label) > _LONGEST:  # it may be a note: not to be quoted
+                raise InputError(f"a text of {len(label)} characters stands where a code is expected")
+            self._known[text, kind] = label if label in self.labels else self._ontology.parse(label, kind)
+        return self._known[text, kind]
+
+    def read_all(self, texts: Iterable[Any]) -> tuple[str, ...]:
+        """The labels of texts such as "428.0" and "428.0;401.9", each once, in order; blanks are skipped."""
+        parts = (part for text in texts for part in (text.split(";") if isinstance(text, str) else [text]))
+        return tuple(dict.fromkeys(self.read(part) for part in parts if not isinstance(part, str) or part.strip()))
+
+
+def told_codes(counts: Mapping[str, int], labels: Collection[str], what: str) -> list[str]:
+    """Sentences on codes that no edition had and on those that cannot be billed, but for labels of a known set.
+
+    Args:
+        counts: label -> how often it stands there.
+    """
+    ontology = load_ontology("icd9cm")
+    found = (check(counts, ontology, what, labels) for check in (never_had, not_billable))
+    return [sentence for sentence in found if sentence]
+
+
+def kind_of(label: str) -> Kind:
+    """Of a label. One that is no code is a procedure: those alone were published spoilt."""
+    try:
+        return load_ontology("icd9cm").kind(label)
+    except InputError:
+        return "procedure"
+
+
+def billed_note(note_id: str, labels: Iterable[str], principal: str | None = None) -> CodedNote:
+    """Labels in billing order as a note without text; `principal` as in `CodedNote`."""
+    by_kind: dict[Kind, list[str]] = {"diagnosis": [], "procedure": []}
+    for label in labels:
+        by_kind[kind_of(label)].append(label)
+    return CodedNote(Note(note_id, ""), tuple(by_kind["diagnosis"]), tuple(by_kind["procedure"]), principal=principal)
+
+
+def read_codes(path: str | Path) -> tuple[str, ...]:
+    """A label set: one label a line, `a;b` is two; blank lines and lines that start with # are skipped.
+
+    A spoilt label of the published spelling ("66.") is taken as it stands.
+
+    Raises:
+        InputError: no label, or a line is none.
+    """
+    found = dict[str, None]()
+    for number, line in lines(path):
+        if line.startswith("#"):
+            continue
+        labels = [part.strip() for part in line.split(";") if part.strip()]
+        reader = LabelReader(label for label in labels if _SPOILT.fullmatch(label))
+        try:
+            found |= dict.fromkeys(reader.read_all(labels))
+        except InputError as error:
+            raise InputError(f"{path}, line {number}: {error}") from error
+    if not found:
+        raise InputError(f"{path} names no code")
+    counts = dict.fromkeys((label for label in found if not label.endswith(".")), 1)  # "66." is spoilt on purpose
+    for sentence in told_codes(counts, (), "labels"):
+        say(f"{printable(path)}: {sentence}")
+    return tuple(found)

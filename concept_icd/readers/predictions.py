@@ -1,0 +1,90 @@
+"""Anybody's predictions and gold codes, read from the files that coders and their papers' repositories write.
+
+JSON lines (any other ending)
+    predictions: ours, or `{"note_id", "probabilities": {code: p}}`; gold: `{"note_id", "codes": [...]}`
+.csv, .psv, .tsv without a header
+    `id|code|code|...`, decisions without probabilities (CAML's preds_test.psv); the same as gold
+.csv, .psv, .tsv with a header
+    a matrix: a note's id, then a column a code; decisions, or gold, where every cell is 0 or 1
+    or a column LABELS of `a;b`: gold (CAML's test_50.csv)
+.json
+    `{id: {code: p}}` (CAML's pred_100_scores_test.json)
+    gold: a list of records with LABELS (mimic3-50_test.json of MSMN and KEPT)
+Feather, Parquet
+    a matrix (predictions_test.feather of Edin et al.), with a column `target` as gold
+a prepared corpus
+    gold: a split of it
+
+All may be gzipped. Feather, Parquet and gzip are known by their first bytes, the others by their ending. A matrix goes
+to NumPy without a Python object a cell. Codes are text everywhere.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType
+
+from concept_icd.corpora.reading import say
+from concept_icd.errors import InputError
+from concept_icd.files import ending, is_feather, is_parquet, printable
+from concept_icd.ontology.code_checks import never_had
+from concept_icd.ontology.tree import load_ontology
+from concept_icd.readers import arrow_files, delimited, json_files, json_lines
+from concept_icd.readers.corpus import read_corpus_gold
+from concept_icd.readers.forms import Gold, Predictions
+from concept_icd.readers.label_sets import LabelReader, kind_of, read_codes, told_codes
+
+__all__ = ["Gold", "Predictions", "kind_of", "read_codes", "read_gold", "read_predictions", "told_codes"]
+
+_TEXT_TABLES = (".csv", ".psv", ".tsv", ".tab")
+
+
+def read_predictions(path: str | Path, labels: Iterable[str] = ()) -> Predictions:
+    """The predictions of a file.
+
+    Codes that cannot be billed, or that no edition had, are said on stderr: a model may have them on purpose.
+
+    Args:
+        labels: a label set; what is spelled as one of them is that label, all else must be an ICD-9-CM code.
+
+    Raises:
+        InputError: unreadable, malformed, a note or a code twice, no ICD-9-CM code, no probability.
+    """
+    reader = LabelReader(labels)
+    if Path(path).is_dir():
+        raise InputError(f"{path} is a folder; predictions are one file")
+    found = _reader_of(path).read_predictions(path, reader)
+    for sentence in told_codes(Counter(found.codes), reader.labels, "codes that the predictions name"):
+        say(f"{printable(path)}: {sentence}")
+    return found
+
+
+def read_gold(path: str | Path, labels: Iterable[str] = (), split: str | None = None) -> Gold:
+    """The gold codes of a file or of a prepared corpus; errors as in `read_predictions`.
+
+    Args:
+        split: of a prepared corpus: "train", "dev", "test" or "all"; None takes test, or all where it has no test.
+    """
+    reader = LabelReader(labels)
+    if Path(path).is_dir():
+        return read_corpus_gold(path, split)
+    if split is not None:
+        raise InputError(f"{path} is a file: only a prepared corpus has splits")
+    found = _reader_of(path).read_gold(path, reader)
+    counts = Counter(code for codes in found.codes.values() for code in codes)
+    if sentence := never_had(counts, load_ontology("icd9cm"), "gold assignments", reader.labels):
+        raise InputError(
+            f"{path}: {sentence}; is it another classification, or did they go through a number? Labels that a "
+            "benchmark has on purpose are taken as they are where --codes names them"
+        )
+    return found
+
+
+def _reader_of(path: str | Path) -> ModuleType:
+    if is_feather(path) or is_parquet(path):
+        return arrow_files
+    if ending(path) in _TEXT_TABLES:
+        return delimited
+    return json_files if json_files.is_one_json(path) else json_lines

@@ -1,0 +1,185 @@
+"""Notes as sentences of word stems, each with its section and its place: what `mentions` looks for codes in.
+
+It knows text and sections, never codes. A sentence here is also an item of a list ("COPD; gout; on insulin").
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from concept_icd.errors import OneLine
+from concept_icd.text.sections import split_sections
+from concept_icd.text.sentences import sentence_spans
+from concept_icd.text.words import stems
+
+#: Groups of sections; all others are "other", and what is said of relatives is left out.
+GROUPS = ("other", "complaint", "present", "course", "discharge", "past", "drugs")
+_GROUP_OF = {
+    "Chief Complaint": "complaint",
+    "History of Present Illness": "present",
+    "Hospital Course": "course",
+    "Discharge Diagnosis": "discharge",
+    "Past History": "past",
+    "Admission Medications": "drugs",
+    "Discharge Medications": "drugs",
+    "Inpatient Medications": "drugs",
+}
+_LEFT_OUT = {"Family History", "Allergies", "Signature"}
+_ITEM = re.compile(r";\s")
+#: A sentence with one of these among its first three words says that something is not there.
+_DENIALS = {"no", "denies", "denied", "deny", "without", "negative"}
+#: A pair of words is the number first * PAIR + second, a word alone the second.
+PAIR = 1 << 31
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Sentences(OneLine):
+    """The sentences of some notes, in order.
+
+    Attributes:
+        note, group: row of the note, index into `GROUPS`, shape (sentences,).
+        start: where it begins, 0 to 1 of the note. item: its number in its section, from 0. items: of that section.
+        grams: words and pairs of neighbours as numbers, each once a sentence. at: the sentence of each.
+        notes: how many there are, also those without a sentence.
+    """
+
+    note: np.ndarray
+    group: np.ndarray
+    start: np.ndarray
+    item: np.ndarray
+    items: np.ndarray
+    grams: np.ndarray
+    at: np.ndarray
+    notes: int
+
+    def __len__(self) -> int:
+        return len(self.note)
+
+    def matrix(self, keys: np.ndarray) -> csr_array:
+        """Which sentence holds which of these (rising) grams: 0/1, float32, shape (sentences, keys)."""
+        place = np.minimum(np.searchsorted(keys, self.grams), max(0, len(keys) - 1))
+        known = keys[place] == self.grams if len(keys) else np.zeros(len(self.grams), dtype=bool)
+        ones = np.ones(int(known.sum()), dtype=np.float32)
+        return csr_array((ones, (self.at[known], place[known])), shape=(len(self), len(keys)))
+
+    def select(self, notes: np.ndarray) -> Sentences:
+        """The sentences of these notes (rising rows), which are numbered anew."""
+        number = np.full(self.notes, -1)
+        number[notes] = np.arange(len(notes))
+        kept = number[self.note] >= 0
+        row = np.cumsum(kept) - 1
+        grams = kept[self.at]
+        return Sentences(
+            number[self.note[kept]],
+            self.group[kept],
+            self.start[kept],
+            self.item[kept],
+            self.items[kept],
+            self.grams[grams],
+            row[self.at[grams]],
+            len(notes),
+        )
+
+
+class Vocabulary:
+    """Words and their numbers, from 1; it grows with the notes read unless it is `closed`."""
+
+    def __init__(self, words: Iterable[str] = (), *, closed: bool = False) -> None:
+        self.words = ["", *words]
+        self._number = {word: number for number, word in enumerate(self.words) if number}
+        self._closed = closed
+
+    def number(self, word: str) -> int:
+        """0 for a word that a closed vocabulary does not have."""
+        found = self._number.get(word, 0)
+        if not found and not self._closed:
+            found = self._number[word] = len(self.words)
+            self.words.append(word)
+        return found
+
+    def key(self, term: str) -> int:
+        """The gram of one or two stems."""
+        first, _, second = term.partition(" ")
+        return self.number(first) * PAIR + self.number(second) if second else self.number(first)
+
+    def term(self, key: int) -> str:
+        """The stems of a gram."""
+        first, second = divmod(key, PAIR)
+        return f"{self.words[first]} {self.words[second]}" if first else self.words[second]
+
+
+def read_sentences(texts: Iterable[str], vocabulary: Vocabulary) -> Sentences:
+    """The sentences of notes."""
+    rows: list[tuple[int, int, float, int, int]] = []
+    keys: list[int] = []
+    at: list[int] = []
+    note = -1
+    known: dict[str, list[int] | None] = {}  # lists repeat themselves
+    for note, text in enumerate(texts):
+        for section in split_sections(text):
+            if section.name in _LEFT_OUT:
+                continue
+            found: list[tuple[int, list[int]]] = []
+            for start, piece in _pieces(text[section.start : section.end]):
+                if piece not in known:
+                    known[piece] = _grams(piece, vocabulary)
+                if (told := known[piece]) is not None:
+                    found.append((section.start + start, told))
+            group = GROUPS.index(_GROUP_OF.get(section.name, "other"))
+            for item, (start, grams) in enumerate(found):
+                at.extend([len(rows)] * len(grams))
+                keys.extend(grams)
+                rows.append((note, group, start / len(text), item, len(found)))
+        if len(known) > 100_000:
+            known.clear()
+    table = np.array(rows, dtype=np.float64).reshape(-1, 5)
+    number, group, item, items = table[:, [0, 1, 3, 4]].astype(np.int64).T
+    found_grams, of = np.array(keys, dtype=np.int64), np.array(at, dtype=np.int64)
+    return Sentences(number, group, table[:, 2], item, items, found_grams, of, note + 1)
+
+
+def _pieces(text: str) -> Iterable[tuple[int, str]]:
+    """Sentences and items of a section with where they begin, without its heading where that has its own line."""
+    for start, end in sentence_spans(text):
+        if text[end - 1] == ":":
+            continue
+        begin = start
+        for match in _ITEM.finditer(text, start, end):
+            yield begin, text[begin : match.start()]
+            begin = match.end()
+        yield begin, text[begin:end]
+
+
+def _grams(piece: str, vocabulary: Vocabulary) -> list[int] | None:
+    """Of words that the vocabulary has; None where nothing is said, or said not to be there."""
+    words = stems(piece)
+    if not words or _DENIALS.intersection(words[:3]):
+        return None
+    numbers = [vocabulary.number(word) for word in words]
+    pairs = [a * PAIR + b for a, b in pairwise(numbers) if a and b]
+    return list(dict.fromkeys([number for number in numbers if number] + pairs))
+
+
+def keys_of(terms: Iterable[str]) -> tuple[Vocabulary, np.ndarray]:
+    """A closed vocabulary of the words of some terms, and the terms' grams."""
+    listed = list(terms)
+    words = dict.fromkeys(word for term in listed for word in term.split())
+    vocabulary = Vocabulary(words, closed=True)
+    return vocabulary, np.array([vocabulary.key(term) for term in listed], dtype=np.int64)
+
+
+def title_terms(titles: Mapping[int, Iterable[str]]) -> dict[int, set[str]]:
+    """For each code, terms of its titles and phrases: pairs of neighbours, or the word alone of a title with one."""
+    found: dict[int, set[str]] = {}
+    for code, texts in titles.items():
+        terms = found.setdefault(code, set())
+        for text in texts:
+            words = stems(text)
+            terms.update([" ".join(pair) for pair in pairwise(words)] if words[1:] else words)
+    return found
