@@ -42,7 +42,7 @@ def make_scorer(way: str, model: str, adapter: str, options: dict[str, Any]) -> 
 
         return PackedScorer.from_pretrained(model)
     if way == "plain":
-        from concept_icd.scoring.by_prompt import PlainScorer
+        from concept_icd.scoring.plain import PlainScorer
 
         return PlainScorer.from_pretrained(model)
     from concept_icd.scoring.vllm import VllmScorer

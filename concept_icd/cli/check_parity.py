@@ -96,7 +96,7 @@ def _name(kind: str, dtype: str | None) -> str:
 def _scorer(
     kind: Any, model: Any, adapter: Any, prompt: PromptTemplate, url: str | None, options: dict[str, Any]
 ) -> Any:
-    from concept_icd.scoring.by_prompt import PlainScorer
+    from concept_icd.scoring.plain import PlainScorer
     from concept_icd.scoring.server import LOOPBACK
     from concept_icd.scoring.specs import ScorerSpec, averaged
 

@@ -7,8 +7,8 @@ import pytest
 
 from concept_icd.coder.parity import compare_codes, compare_scores
 from concept_icd.errors import InputError
-from concept_icd.scoring.by_prompt import PlainScorer
 from concept_icd.scoring.packed import PackedScorer
+from concept_icd.scoring.plain import PlainScorer
 from concept_icd.scoring.scorer import ConceptScores
 from tests.scoring.test_packed import CONCEPTS, NOTES, plain_scores
 

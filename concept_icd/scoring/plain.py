@@ -1,0 +1,52 @@
+"""The plain scorer: one prompt a question through transformers, nothing shared. The yardstick of all others, and slow.
+
+It is for checking, not for use: `concept-icd check-parity` compares the other scorers with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from concept_icd.llm.base_model import LoadedModel, load_model
+from concept_icd.llm.prompts import PromptTemplate, TokenizedPrompt
+from concept_icd.scoring.by_prompt import Answered, Asked, PromptScorer, margin
+
+
+class PlainScorer(PromptScorer):
+    """Scores concepts of notes as a generic library does: the whole vocabulary's logits at each prompt's end."""
+
+    def __init__(self, loaded: LoadedModel, tokens: TokenizedPrompt) -> None:
+        super().__init__(tokens, notes_at_once=1)
+        self.model = loaded.model
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model: str | Path,
+        adapter: str | Path | None = None,
+        prompt: PromptTemplate | str | Path = "concept",
+        *,
+        max_length: int | None = None,
+        note_text: str = "whole",
+        **loading: Any,
+    ) -> PlainScorer:
+        """Loads model, adapter and prompt as `PackedScorer.from_pretrained` does."""
+        template = prompt if isinstance(prompt, PromptTemplate) else PromptTemplate.load(prompt)
+        loaded = load_model(model, adapter, **loading)
+        length = min(max_length or loaded.max_length, loaded.max_length)
+        return cls(loaded, TokenizedPrompt(template, loaded.tokenizer, length, note_text, loaded.questions))
+
+    @torch.inference_mode()
+    def _ask(self, asked: Sequence[Asked]) -> list[Answered]:
+        yes, no = self.tokens.yes_id, self.tokens.no_id
+        answers = []
+        for one in asked:
+            prompts = (torch.tensor([ids], device=self.model.device) for ids in one.prompts)
+            ends = [self.model(ids, logits_to_keep=1, use_cache=False).logits[0, -1].float() for ids in prompts]
+            answers.append(Answered(np.array([margin(logits, yes, no) for logits in ends], dtype=np.float32)))
+        return answers
