@@ -9,7 +9,7 @@ import pytest
 
 from concept_icd.cli.main import main
 from concept_icd.corpora import load_corpus
-from tests.mimic3.hand_made import TABLES, write_lists, write_tables
+from tests.corpora.mimic3.hand_made import TABLES, write_lists, write_tables
 
 pytest.importorskip("duckdb")
 SECRET = "zebrafish"

@@ -1,6 +1,6 @@
 import pytest
 
-from tests.test_benchmarks import run
+from tests.benchmarks.test_benchmarks import run
 
 pytest.importorskip("vllm", reason="vLLM is not installed; `make test-vllm` has it")
 

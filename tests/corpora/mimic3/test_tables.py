@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from concept_icd.corpora.mimic3 import table_bytes
 from concept_icd.corpora.mimic3.tables import Table, database, find_tables, fingerprint, load, read_header
 from concept_icd.errors import InputError, MissingExtraError
-from tests.mimic3.hand_made import TABLES, write_tables
+from tests.corpora.mimic3.hand_made import TABLES, write_tables
 
 duckdb = pytest.importorskip("duckdb")
 SECRET = "zebrafish"  # stands for note text that must not reach a message

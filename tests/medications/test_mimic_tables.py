@@ -10,8 +10,8 @@ from concept_icd.errors import InputError
 from concept_icd.medications.mimic import find_mimic_tables, read_mimic_tables
 from concept_icd.medications.targets import level_counts, roll_up
 from concept_icd.ontology.tree import load_ontology
-from tests.mimic3.hand_made import without_rows, write_tables
-from tests.models.medications.omop import write_omop
+from tests.corpora.mimic3.hand_made import without_rows, write_tables
+from tests.medications.omop import write_omop
 
 pytest.importorskip("duckdb")
 

@@ -9,7 +9,7 @@ import pytest
 from concept_icd.corpora.mimic3.synthetic.tables import write_synthetic_mimic3
 from concept_icd.corpora.mimic3.tasks import MIMIC3_50, RARE50, TASKS
 from concept_icd.ontology.tree import load_ontology
-from tests.mimic3.conftest import in_bill_order, lines, rows
+from tests.corpora.mimic3.conftest import in_bill_order, lines, rows
 
 SPLITS = ("train", "dev", "test")
 

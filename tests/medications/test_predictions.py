@@ -15,8 +15,8 @@ from concept_icd.medications.strategy import Strategy
 from concept_icd.medications.study.run import monte_carlo_folds
 from concept_icd.medications.synthetic import synthetic_stays
 from concept_icd.medications.training import train
-from tests.mimic3.hand_made import write_tables
-from tests.models.medications.omop import omop_tables, write_omop
+from tests.corpora.mimic3.hand_made import write_tables
+from tests.medications.omop import omop_tables, write_omop
 
 
 @pytest.fixture(scope="module")

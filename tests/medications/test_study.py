@@ -12,8 +12,8 @@ from concept_icd.cli.main import main
 from concept_icd.medications.folder import save_stays
 from concept_icd.medications.strategy import shipped_strategies
 from concept_icd.medications.study.figures import TARGET_METRICS
-from tests.mimic3.hand_made import write_tables
-from tests.models.medications.omop import omop_tables, write_omop
+from tests.corpora.mimic3.hand_made import write_tables
+from tests.medications.omop import omop_tables, write_omop
 
 SMALL = ["--units", "32", "--epochs", "2", "--draws", "20"]
 

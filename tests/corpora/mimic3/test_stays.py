@@ -9,7 +9,7 @@ import pytest
 from concept_icd.corpora.mimic3.summaries import Stay, count_rows, read_stays
 from concept_icd.corpora.mimic3.tables import database, find_tables
 from concept_icd.errors import InputError
-from tests.mimic3.hand_made import TABLES, Rows, write_tables
+from tests.corpora.mimic3.hand_made import TABLES, Rows, write_tables
 
 pytest.importorskip("duckdb")
 

@@ -18,7 +18,7 @@ from concept_icd.corpora.mimic3.synthetic.tables import write_synthetic_mimic3
 from concept_icd.corpora.mimic3.tasks import MIMIC3_50, TASKS
 from concept_icd.errors import InputError
 from concept_icd.records import CodedNote, Note
-from tests.mimic3.hand_made import LISTS, TABLES, write_lists, write_tables
+from tests.corpora.mimic3.hand_made import LISTS, TABLES, write_lists, write_tables
 
 pytest.importorskip("duckdb")
 

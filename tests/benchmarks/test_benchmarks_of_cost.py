@@ -7,8 +7,8 @@ from xml.etree import ElementTree
 import pytest
 import torch
 
+from tests.benchmarks.test_benchmarks import run
 from tests.conftest import ROOT
-from tests.test_benchmarks import run
 
 
 @pytest.mark.slow

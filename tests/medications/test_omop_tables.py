@@ -11,8 +11,8 @@ from concept_icd.medications.mimic import find_mimic_tables, read_mimic_tables
 from concept_icd.medications.omop import find_cdm_tables, read_cdm_tables
 from concept_icd.medications.targets import roll_up
 from concept_icd.ontology.tree import load_ontology
-from tests.mimic3.hand_made import write_tables
-from tests.models.medications.omop import omop_tables, write_omop
+from tests.corpora.mimic3.hand_made import write_tables
+from tests.medications.omop import omop_tables, write_omop
 
 pytest.importorskip("duckdb")
 

@@ -6,7 +6,7 @@ import re
 from concept_icd.corpora.mimic3.synthetic.billing import names_of
 from concept_icd.corpora.mimic3.synthetic.tables import write_synthetic_mimic3
 from concept_icd.ontology.tree import load_ontology
-from tests.mimic3.conftest import STAYS, by_stay, in_bill_order, rows
+from tests.corpora.mimic3.conftest import STAYS, by_stay, in_bill_order, rows
 
 #: The layout that the section selector reads.
 HEADINGS = """

@@ -164,7 +164,7 @@ def test_how_far_to_read_is_the_same_from_the_predictions(run, tmp_path):
 
 @pytest.mark.slow
 def test_the_benchmark_of_reading_takes_the_folders_of_a_run(run, tmp_path):
-    from tests.test_benchmarks import run as run_benchmark
+    from tests.benchmarks.test_benchmarks import run as run_benchmark
 
     (tmp_path / "fold").mkdir()
     (tmp_path / "fold" / "prepared").symlink_to(run / "prepared")

@@ -25,8 +25,8 @@ from concept_icd.corpora import load_corpus, save_corpus, synthetic_notes
 from concept_icd.errors import InputError
 from concept_icd.readers.predictions import read_predictions
 from concept_icd.records import CodedNote, Note
+from tests.baselines.ltr_icd.small_models import coded, small_model
 from tests.conftest import ROOT, build_tokenizer
-from tests.models.ltr_icd.small_models import coded, small_model
 
 #: Of several shapes: one code, only procedures, the same codes in two orders.
 EIGHT = [

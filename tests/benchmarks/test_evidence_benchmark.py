@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from concept_icd.corpora.store import save_corpus
+from tests.benchmarks.test_benchmarks import run
 from tests.conftest import ROOT
-from tests.test_benchmarks import run
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
 from concept_icd.baselines.ltr_icd.training import save
+from tests.baselines.ltr_icd.small_models import small_model
 from tests.conftest import build_tokenizer
-from tests.models.ltr_icd.small_models import small_model
 
 
 def main(out: str) -> None:

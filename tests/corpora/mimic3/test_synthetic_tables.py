@@ -16,7 +16,7 @@ from concept_icd.corpora.mimic3.synthetic.tables import write_synthetic_mimic3
 from concept_icd.corpora.mimic3.tasks import MIMIC3_50
 from concept_icd.errors import InputError
 from concept_icd.ontology.tree import load_ontology
-from tests.mimic3.conftest import STAYS, by_stay, by_subject, in_bill_order, lines, rows
+from tests.corpora.mimic3.conftest import STAYS, by_stay, by_subject, in_bill_order, lines, rows
 
 
 def files_of(folder: Path) -> dict[str, bytes]:

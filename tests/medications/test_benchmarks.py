@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.test_benchmarks import run
+from tests.benchmarks.test_benchmarks import run
 
 
 @pytest.mark.slow

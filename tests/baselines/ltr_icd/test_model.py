@@ -16,7 +16,7 @@ from concept_icd.baselines.ltr_icd.decoding import START, generate
 from concept_icd.baselines.ltr_icd.model import NO_TOKEN, LtrIcd
 from concept_icd.errors import InputError
 from concept_icd.heads.calibration import Threshold
-from tests.models.ltr_icd.small_models import BACKBONES, DIAGNOSES, PROCEDURES, batch, small_model
+from tests.baselines.ltr_icd.small_models import BACKBONES, DIAGNOSES, PROCEDURES, batch, small_model
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.7])

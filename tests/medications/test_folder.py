@@ -9,8 +9,8 @@ from concept_icd.cli.main import main
 from concept_icd.errors import InputError
 from concept_icd.medications.folder import MATRICES, load_stays, save_stays
 from concept_icd.medications.synthetic import synthetic_stays
-from tests.mimic3.hand_made import write_tables
-from tests.models.medications.omop import omop_tables, write_omop
+from tests.corpora.mimic3.hand_made import write_tables
+from tests.medications.omop import omop_tables, write_omop
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from concept_icd.corpora.mimic3.codes import Codes, outside, read_codes
 from concept_icd.corpora.mimic3.tables import database, find_tables
 from concept_icd.errors import InputError
 from concept_icd.ontology.tree import load_ontology
-from tests.mimic3.hand_made import TABLES, Rows, write_tables
+from tests.corpora.mimic3.hand_made import TABLES, Rows, write_tables
 
 pytest.importorskip("duckdb")
 
