@@ -1,8 +1,10 @@
 """concept-icd: a clinical note in; ranked, classified ICD-9-CM codes out, each with the concepts that carried it.
 
     >>> from concept_icd import ConceptCoder
-    >>> coder = ConceptCoder.from_pretrained("radiology")  # doctest: +SKIP
-    >>> coder.code("Cough and fever. Right lower lobe pneumonia.").top(3)  # doctest: +SKIP
+    >>> coder = ConceptCoder.from_pretrained("radiology")
+    >>> result = coder.code("Cough and fever. Right lower lobe pneumonia.")
+    >>> [(code.code, code.title) for code in result.accepted]
+    [('486', 'Pneumonia, organism unspecified')]
 
 Importing the package imports neither torch nor transformers; the names below load on first use.
 """
