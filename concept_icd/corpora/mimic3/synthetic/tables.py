@@ -6,8 +6,8 @@ stays without a summary, summaries without codes, births three centuries early, 
 Rows are streamed, so the full size needs little memory; the same seed and options give the same bytes.
 
     >>> from concept_icd.corpora.mimic3.synthetic.tables import write_synthetic_mimic3
-    >>> write_synthetic_mimic3("mimic", stays=20, seed=0)["stays"]
-    20
+    >>> write_synthetic_mimic3("mimic", stays=60, seed=0)["stays"]
+    60
 """
 
 from __future__ import annotations
