@@ -15,7 +15,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from concept_icd.corpora.mimic3 import tables
-from concept_icd.corpora.mimic3.codes import EDITIONS, edition_of
+from concept_icd.corpora.mimic3.checks import EDITIONS, edition_of
 from concept_icd.corpora.mimic3.splits import LAYOUTS, published, published_in_words, read_splits
 from concept_icd.corpora.mimic3.tables import COLUMNS, OPTIONAL, Table
 from concept_icd.corpora.mimic3.tasks import TASKS, Task

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from concept_icd.corpora.mimic3.codes import read_kind
 from concept_icd.corpora.mimic3.dates import date_of
-from concept_icd.corpora.mimic3.summaries import count_rows, read_stays
+from concept_icd.corpora.mimic3.stays import count_rows, read_stays
 from concept_icd.corpora.mimic3.tables import Tables, find_tables, load, require_ids
 from concept_icd.medications.omop_files import NDC_TABLES, find_omop_tables, load_ndc_ingredients
 from concept_icd.medications.stays import (

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from concept_icd import __version__
 from concept_icd.artifacts import read_manifest
-from concept_icd.corpora.mimic3.codes import EDITIONS, edition_of
+from concept_icd.corpora.mimic3.checks import EDITIONS, edition_of
 from concept_icd.corpora.mimic3.prepare import LEAST_MEMORY
 from concept_icd.corpora.mimic3.tables import Tables, database, fingerprint, require_duckdb
 from concept_icd.errors import InputError

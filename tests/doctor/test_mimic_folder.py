@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from concept_icd.corpora.mimic3.codes import EDITIONS, edition_of
+from concept_icd.corpora.mimic3.checks import EDITIONS, edition_of
 from concept_icd.doctor.data import ROWS, examine_folder, examine_rows
 from concept_icd.doctor.findings import Finding
 

@@ -9,16 +9,14 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
+from types import MappingProxyType
 from typing import Any
 
 from concept_icd.corpora.mimic3.codes import (
     CODE_TABLES,
-    COUNTS,
-    EDITIONS,
     TITLE_TABLES,
     Codes,
     KindOfCodes,
-    edition_of,
     outside,
 )
 from concept_icd.corpora.mimic3.gold import Gold
@@ -31,11 +29,76 @@ from concept_icd.corpora.mimic3.splits import (
     published_in_words,
     unknown_ids,
 )
-from concept_icd.corpora.mimic3.summaries import Stay, SummaryCounts
+from concept_icd.corpora.mimic3.stays import Stay
+from concept_icd.corpora.mimic3.summaries import SummaryCounts
 from concept_icd.corpora.mimic3.tasks import MIMIC3_50, Task
 from concept_icd.errors import InputError
 from concept_icd.ontology.tree import Ontology
 from concept_icd.records import Kind
+
+# The published editions of MIMIC-III are told apart by their numbers of patients and admissions.
+# Rows: MIT-LCP/mimic-code, mimic-iii/buildmimic/postgres/postgres_checks.sql, and the demo's own documentation. Codes
+# without a description: MIT-LCP/mimic-code#96.
+
+#: Edition -> rows of each table.
+EDITIONS: Mapping[str, Mapping[str, int]] = MappingProxyType(
+    {
+        "MIMIC-III 1.4": {
+            "ADMISSIONS": 58_976,
+            "PATIENTS": 46_520,
+            "DIAGNOSES_ICD": 651_047,
+            "PROCEDURES_ICD": 240_095,
+            "NOTEEVENTS": 2_083_180,
+            "PRESCRIPTIONS": 4_156_450,
+            "D_ICD_DIAGNOSES": 14_567,
+            "D_ICD_PROCEDURES": 3_882,
+        },
+        "the MIMIC-III demo": {
+            "ADMISSIONS": 129,
+            "PATIENTS": 100,
+            "DIAGNOSES_ICD": 1_761,
+            "PROCEDURES_ICD": 506,
+            "NOTEEVENTS": 0,
+            "PRESCRIPTIONS": 10_398,
+            "D_ICD_DIAGNOSES": 14_567,
+            "D_ICD_PROCEDURES": 3_882,
+        },
+        "MIMIC-III's CareVue subset": {
+            "ADMISSIONS": 26_836,
+            "PATIENTS": 23_692,
+            "DIAGNOSES_ICD": 225_345,
+            "PROCEDURES_ICD": 113_012,
+            "NOTEEVENTS": 880_107,
+            "PRESCRIPTIONS": 1_435_643,
+            "D_ICD_DIAGNOSES": 14_567,
+            "D_ICD_PROCEDURES": 3_882,
+        },
+    }
+)
+#: Edition -> other counts, by the name of their check.
+COUNTS: Mapping[str, Mapping[str, int]] = MappingProxyType(
+    {
+        "MIMIC-III 1.4": {
+            "diagnosis codes that D_ICD_DIAGNOSES lacks": 144,
+            "procedure codes that D_ICD_PROCEDURES lacks": 16,
+        },
+        "the MIMIC-III demo": {
+            "codes": 740,
+            "stays with a code of the fixed 50": 127,
+            "diagnosis codes that D_ICD_DIAGNOSES lacks": 20,
+            "procedure codes that D_ICD_PROCEDURES lacks": 3,
+        },
+    }
+)
+
+
+def edition_of(rows: Mapping[str, int]) -> str | None:
+    """Which edition's numbers of admissions and patients these are; None: nobody's."""
+    for edition, known in EDITIONS.items():
+        if all(rows.get(table) == known[table] for table in ("ADMISSIONS", "PATIENTS")):
+            return edition
+    return None
+
 
 Check = dict[str, Any]
 #: How many codes or ids a sentence names.

@@ -18,13 +18,8 @@ from concept_icd.corpora.mimic3.checks import Found, all_checks, require_known
 from concept_icd.corpora.mimic3.codes import read_codes
 from concept_icd.corpora.mimic3.gold import gold_labels
 from concept_icd.corpora.mimic3.splits import Splits, read_splits
-from concept_icd.corpora.mimic3.summaries import (
-    count_rows,
-    load_summaries,
-    read_stays,
-    stays_with_summary,
-    stream_summaries,
-)
+from concept_icd.corpora.mimic3.stays import count_rows, read_stays
+from concept_icd.corpora.mimic3.summaries import load_summaries, stays_with_summary, stream_summaries
 from concept_icd.corpora.mimic3.tables import Table, Tables, database, find_tables, fingerprint, require_duckdb
 from concept_icd.corpora.mimic3.tasks import Task, find_task
 from concept_icd.corpora.store import NOTES, save_corpus

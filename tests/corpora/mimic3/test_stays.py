@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from concept_icd.corpora.mimic3.summaries import Stay, count_rows, read_stays
+from concept_icd.corpora.mimic3.stays import Stay, count_rows, read_stays
 from concept_icd.corpora.mimic3.tables import database, find_tables
 from concept_icd.errors import InputError
 from tests.corpora.mimic3.hand_made import TABLES, Rows, write_tables
