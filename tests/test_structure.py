@@ -1,6 +1,7 @@
 """The package's plan: rooms in layers, imports that only go down, no circles, files of a size that one reads whole."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -102,3 +103,20 @@ def test_files_are_short():
         if (lines := len(file.read_text(encoding="utf-8").splitlines())) > LONGEST
     }
     assert long == {}
+
+
+def test_modules_that_texts_name_are_there():
+    known = modules()
+    texts = [
+        *PACKAGE.rglob("*.py"),
+        *ROOT.glob("*.md"),
+        *(ROOT / "docs").rglob("*.md"),
+        *(ROOT / "scripts").rglob("*.py"),
+    ]
+    missing = []
+    for file in texts:
+        for named in re.findall(r"\bconcept_icd((?:\.[a-z_0-9]+)+)", file.read_text(encoding="utf-8")):
+            parts = named[1:].split(".")
+            if not any(".".join(parts[:size]) in known for size in (len(parts), len(parts) - 1) if size):
+                missing.append(f"{file.relative_to(ROOT)}: concept_icd{named}")
+    assert missing == []

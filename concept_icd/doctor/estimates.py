@@ -1,6 +1,6 @@
 """Time, memory and disk of each stage of a benchmark: estimates from token counts and a speed, nothing measured.
 
-Formulas are in `flops` and `gpu_memory`, counts in `workload`, speeds in `throughput`.
+Formulas and speeds are in `cost_model`, counts in `workload`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Synthetic discharge summaries with their codes in billing order. Nothing here describes a real patient.
 
 The same seed gives the same bytes on every platform, and the first notes of a longer run are those of a shorter
-one. What happened to the patient is drawn first (`synthetic_cases`, or `synthetic_stays` for `ordered=True`); then it
-is put into words (`synthetic_writer`, `synthetic_stay_writer`).
+one. What happened to the patient is drawn first (`cases`, or `stays` for `ordered=True`); then it
+is put into words (`writer`, `stay_writer`).
 
 No public notes come with their codes in billing order, so `ordered=True` is what a ranking can be proved on in the
 open; it shows that an order that depends on the text is learnt, not how well real coders are followed. The rules:

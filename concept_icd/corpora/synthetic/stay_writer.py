@@ -1,4 +1,4 @@
-"""Puts a stay into words from which its billing order can be learnt; see `synthetic_notes` for the rules.
+"""Puts a stay into words from which its billing order can be learnt; see `notes` for the rules.
 
 The writer sees the reason for admission and how each condition was treated, never the billed order with its noise.
 """

@@ -1,4 +1,4 @@
-"""Draws a stay whose billing order depends on what its note tells; the rules stand in `synthetic_notes`.
+"""Draws a stay whose billing order depends on what its note tells; the rules stand in `notes`.
 
 It knows nothing of sentences: what the text must tell (which condition was the reason, what was there on arrival, how
 much treatment each took, on which day a procedure was done) is drawn here, and the order follows from it.
