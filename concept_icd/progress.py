@@ -1,4 +1,7 @@
-"""Progress of long work: a rich bar with ETA on a terminal, a plain line now and then elsewhere, on stderr."""
+"""What a user is told on stderr while a command runs: sentences, and the progress of long work.
+
+Progress is a bar with an estimate of the time left on a terminal, and a plain line now and then elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,11 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 T = TypeVar("T")
+
+
+def say(sentence: str) -> None:
+    """Tells what was guessed, left alone or begun."""
+    print(f"concept-icd: {sentence}", file=sys.stderr, flush=True)
 
 
 @contextmanager

@@ -53,9 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Reads, measures, writes and prints."""
-    from concept_icd.corpora.reading import say
     from concept_icd.files import printable
     from concept_icd.outputs import require_replaceable
+    from concept_icd.progress import say
     from concept_icd.readers.predictions import read_codes, read_gold, told_codes
     from concept_icd.report import write_comparison
     from concept_icd.report.comparison import GoldLabels, compare_systems

@@ -68,10 +68,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _read_codes(path: Path) -> list[str]:
-    from concept_icd.corpora.reading import say
     from concept_icd.errors import InputError
     from concept_icd.ontology.code_checks import require_labels
     from concept_icd.ontology.tree import load_ontology
+    from concept_icd.progress import say
 
     try:
         lines = path.read_text(encoding="utf-8").split()

@@ -26,9 +26,9 @@ def run(args: argparse.Namespace) -> int:
     """Runs what is not done yet, prints the figures and names the report."""
     from concept_icd.cli.prepare import code_checks
     from concept_icd.corpora import format_of, read_corpus
-    from concept_icd.corpora.reading import say
     from concept_icd.files import printable
     from concept_icd.pipeline import run_pipeline
+    from concept_icd.progress import say
 
     prepared = (args.format or format_of(args.corpus)) == "prepared"
     source = args.corpus if prepared else read_corpus(args.corpus, args.format, columns_of(args))

@@ -158,11 +158,12 @@ def _concepts(args: argparse.Namespace) -> ConceptSet:
     from pathlib import Path
 
     from concept_icd.artifacts import read_manifest
-    from concept_icd.corpora.reading import decode, say
+    from concept_icd.corpora.reading import decode
     from concept_icd.errors import InputError
     from concept_icd.ontology.code_checks import require_labels
     from concept_icd.ontology.concepts import ConceptSet
     from concept_icd.ontology.tree import load_ontology
+    from concept_icd.progress import say
     from concept_icd.scoring.specs import CONCEPTS
 
     read_manifest(args.tuned, "finetune")

@@ -20,11 +20,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from concept_icd.corpora.reading import Entry, Failure, decode, flaw, say, strictly, without_duplicates
+from concept_icd.corpora.reading import Entry, Failure, decode, flaw, strictly, without_duplicates
 from concept_icd.errors import InputError
 from concept_icd.files import LONGEST, byte_lines, printable
 from concept_icd.ontology.code_checks import require_had
 from concept_icd.ontology.tree import Ontology, load_ontology
+from concept_icd.progress import say
 from concept_icd.records import CodedNote, Kind, Note, age_of, sex_of
 
 FIELDS = (

@@ -7,7 +7,6 @@ It knows nothing of how the caller treats failures: `strictly` raises the first 
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -36,11 +35,6 @@ class Failure(OneLine):
 
 #: What a reader yields.
 Entry = CodedNote | Failure
-
-
-def say(sentence: str) -> None:
-    """Tells on stderr what a reader guessed or left alone: where a user looks while a command runs."""
-    print(f"concept-icd: {sentence}", file=sys.stderr, flush=True)
 
 
 def strictly(entries: Iterable[Entry]) -> list[CodedNote]:

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from concept_icd.corpora.jsonl import FIELDS, GUESSES, NoteBuilder
-from concept_icd.corpora.reading import Entry, Failure, say, without_duplicates
+from concept_icd.corpora.reading import Entry, Failure, without_duplicates
 from concept_icd.corpora.text_tables import text_rows
 from concept_icd.errors import InputError
 from concept_icd.files import is_parquet, opened, printable, read_bytes
+from concept_icd.progress import say
 from concept_icd.records import age_of
 
 #: Fields whose cells hold several values.

@@ -8,9 +8,10 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from concept_icd.corpora.reading import Entry, Failure, decode, flaw, say, strictly, without_duplicates
+from concept_icd.corpora.reading import Entry, Failure, decode, flaw, strictly, without_duplicates
 from concept_icd.errors import InputError
 from concept_icd.files import ending, printable, read_bytes
+from concept_icd.progress import say
 from concept_icd.records import CodedNote, Note
 
 #: In any case, plain or gzipped.

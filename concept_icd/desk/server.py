@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import sys
 import webbrowser
 from collections import Counter
 from typing import Any
@@ -17,6 +16,7 @@ from concept_icd.desk.app import make_app
 from concept_icd.desk.desk import Desk
 from concept_icd.desk.telemetry import log_to_stderr
 from concept_icd.errors import InputError
+from concept_icd.progress import say
 
 #: Seconds within which the head of a request must have come, since the connection or since its first byte, and its
 #: body, for which the gate answers 408 sooner where it waits for one.
@@ -171,7 +171,7 @@ def serve(desk: Desk, *, open_browser: bool = False) -> None:
         raise InputError(sentence) from error
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     address = f"http://{host}:{listening.getsockname()[1]}/"
-    print(f"concept-icd: {len(desk.worklist)} notes on the desk at {address}", file=sys.stderr, flush=True)
+    say(f"{len(desk.worklist)} notes on the desk at {address}")
     if open_browser:
         webbrowser.open(address)
     asyncio.run(_run(server, desk, listening))

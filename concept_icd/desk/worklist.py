@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 import time
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from concept_icd.corpora import read_corpus_leniently
 from concept_icd.errors import InputError
+from concept_icd.progress import say
 from concept_icd.records import Note
 from concept_icd.resources import resource
 
@@ -61,9 +61,9 @@ def read_worklist(
         else:
             notes.append(note)
     for reason in reasons[:SHOWN]:
-        print(f"concept-icd: {reason}", file=sys.stderr)
+        say(f"{reason}")
     if len(reasons) > SHOWN:
-        print(f"concept-icd: {len(reasons)} notes cannot be shown (the first {SHOWN} above)", file=sys.stderr)
+        say(f"{len(reasons)} notes cannot be shown (the first {SHOWN} above)")
     if not notes:
         raise InputError(f"{path} holds no note that can be read")
     return Worklist(notes)

@@ -11,11 +11,11 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from concept_icd.corpora.reading import say
 from concept_icd.errors import InputError
 from concept_icd.files import lines, printable
 from concept_icd.ontology.code_checks import never_had, not_billable
 from concept_icd.ontology.tree import load_ontology
+from concept_icd.progress import say
 from concept_icd.records import CodedNote, Kind, Note
 
 #: What is left of a procedure code that went through a number, and then got its dot.

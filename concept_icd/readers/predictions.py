@@ -26,11 +26,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 
-from concept_icd.corpora.reading import say
 from concept_icd.errors import InputError
 from concept_icd.files import ending, is_feather, is_parquet, printable
 from concept_icd.ontology.code_checks import never_had
 from concept_icd.ontology.tree import load_ontology
+from concept_icd.progress import say
 from concept_icd.readers import arrow_files, delimited, json_files, json_lines
 from concept_icd.readers.corpus import read_corpus_gold
 from concept_icd.readers.forms import Gold, Predictions

@@ -9,7 +9,6 @@ that is loaded. Knows notes and concepts, never gold codes.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from concept_icd.llm.base_model import LoadedModel, is_out_of_memory, load_model
 from concept_icd.llm.packing import NOTE, PADDING, QuestionChunk, chunk_questions
 from concept_icd.llm.packing_check import check_packing
 from concept_icd.llm.prompts import EncodedNote, PromptTemplate, TokenizedPrompt, checked_note_text
+from concept_icd.progress import say
 from concept_icd.records import Concept, Note, require_notes
 from concept_icd.scoring.scorer import NoteFailure, NoteScores, QuestionPlan, Scorer, next_round
 
@@ -154,7 +154,7 @@ class PackedScorer(Scorer):
         self.batch_tokens = len(notes) * (max(notes) + chunk) // 2
         if not self._was_halved:
             self._was_halved = True
-            print("concept-icd: out of memory; going on with half as much at a time", file=sys.stderr, flush=True)
+            say("out of memory; going on with half as much at a time")
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 

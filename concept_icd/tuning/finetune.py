@@ -26,7 +26,7 @@ from accelerate.utils.memory import clear_device_cache
 from concept_icd.artifacts import read_manifest, read_record, sha256, write_json, write_manifest
 from concept_icd.corpora import load_corpus
 from concept_icd.corpora.folds import group_folds
-from concept_icd.corpora.reading import decode, say
+from concept_icd.corpora.reading import decode
 from concept_icd.errors import InputError
 from concept_icd.llm.base_model import load_model
 from concept_icd.llm.prompts import PromptTemplate, TokenizedPrompt
@@ -38,6 +38,7 @@ from concept_icd.ontology.concepts import ConceptSet
 from concept_icd.ontology.phrases import read_phrase_file
 from concept_icd.ontology.tree import Ontology, load_ontology
 from concept_icd.outputs import MANIFEST, begun_folder, new_folder, writing
+from concept_icd.progress import say
 from concept_icd.records import CodedNote
 from concept_icd.scoring.packed import PackedScorer
 from concept_icd.scoring.specs import ADAPTER, CONCEPTS, FOLDS, PROMPT
