@@ -34,7 +34,7 @@ from concept_icd.artifacts import read_json, write_json
 from concept_icd.corpora import read_cmc2007
 from concept_icd.corpora.folds import group_folds
 from concept_icd.corpora.gold import gold_matrix
-from concept_icd.experts.expert import Recipe, View
+from concept_icd.experts.expert import Expert, ExpertRecipe
 from concept_icd.experts.terms import TermRecipe
 from concept_icd.experts.words import ROUNDS, WordRecipe
 from concept_icd.metrics.intervals import draw_weights, drawn_decisions, interval
@@ -65,11 +65,12 @@ def split(notes: list[CodedNote], seed: int, fold: int, folds: int) -> list[Code
 
 
 def run_fold(
-    notes: list[CodedNote], folder: Path, seed: int, config: str, options: list[str], recipes: Sequence[Recipe]
+    notes: list[CodedNote], folder: Path, seed: int, config: str, options: list[str], recipes: Sequence[ExpertRecipe]
 ) -> None:
     """All systems on one fold.
 
-    Leaves systems.npz, of each the probabilities and decisions of the fold's test reports, and the coder of all views.
+    Leaves systems.npz, of each the probabilities and decisions of the fold's test reports, and the coder of all
+    experts.
     """
     from concept_icd.pipeline import run_pipeline
 
@@ -102,11 +103,11 @@ def tfidf_svm(train: list[CodedNote], test: list[CodedNote], seed: int) -> dict[
 
 
 def stacked(
-    folder: Path, train: list[CodedNote], test: list[CodedNote], recipes: Sequence[Recipe]
+    folder: Path, train: list[CodedNote], test: list[CodedNote], recipes: Sequence[ExpertRecipe]
 ) -> dict[str, Decided]:
-    """What the views say alone and together, with the fold's scores."""
+    """What the experts say alone and together, with the fold's scores."""
     from concept_icd.coder.coder import ConceptCoder
-    from concept_icd.experts.expert import join, means, views_alone, with_views
+    from concept_icd.experts.expert import experts_alone, join, means, with_experts
     from concept_icd.heads.calibration import choose_threshold
     from concept_icd.heads.fitting import HeadOptions, fit_heads, folds_of
     from concept_icd.scoring.adapters import plan_scoring
@@ -126,15 +127,15 @@ def stacked(
         p = coder.predict_proba(new)
         found[name] = (codes, p, coder.heads.threshold.accept(p))
 
-    views: dict[str, View] = {}
+    experts: dict[str, Expert] = {}
     said: dict[str, dict[str, np.ndarray]] = {}
     for recipe in recipes:
-        view, held_out = recipe.fit(train, gold, coder.concepts, folds_of(patients, options), options.seed)
-        views[view.level], said[view.level] = view, {"train": held_out, "test": view.log_odds(new_notes)}
-        columns = [codes.index(code) for code in view.codes]
-        p, new = expit(held_out), expit(said[view.level]["test"])
+        expert, held_out = recipe.fit(train, gold, coder.concepts, folds_of(patients, options), options.seed)
+        experts[expert.level], said[expert.level] = expert, {"train": held_out, "test": expert.log_odds(new_notes)}
+        columns = [codes.index(code) for code in expert.codes]
+        p, new = expit(held_out), expit(said[expert.level]["test"])
         threshold = choose_threshold(gold[:, columns], p, at_least_one=None, source="out-of-fold")
-        found[view.level] = (view.codes, new, threshold.accept(new))
+        found[expert.level] = (expert.codes, new, threshold.accept(new))
 
     for name, names, scored, dependencies in (
         ("words_aggregated", ("words",), False, "none"),
@@ -144,11 +145,11 @@ def stacked(
         ("concepts_words_terms", ("words", "terms"), True, "none"),
         ("all_combinations", ("words", "terms"), True, "combinations"),
     ):
-        concepts = with_views(coder.concepts, [views[view] for view in names])
-        fill = means([said[view]["train"] for view in names])
-        joint = {part: join(own[part], concepts, [said[view][part] for view in names], fill) for part in own}
+        concepts = with_experts(coder.concepts, [experts[expert] for expert in names])
+        fill = means([said[expert]["train"] for expert in names])
+        joint = {part: join(own[part], concepts, [said[expert][part] for expert in names], fill) for part in own}
         first = 0 if scored else len(coder.concepts)
-        used = concepts if scored else views_alone(concepts)
+        used = concepts if scored else experts_alone(concepts)
         heads = fit_heads(
             joint["train"].logits[:, first:],
             gold,
@@ -161,8 +162,9 @@ def stacked(
         p = heads.predict_proba(joint["test"].logits[:, first:])
         found[name] = (codes, p, heads.threshold.accept(p))
         if name == "all_combinations":
-            kept = tuple(views[view] for view in names)
-            replace(coder, concepts=concepts, heads=heads, views=kept).save_pretrained(folder / STACKED, overwrite=True)
+            kept = tuple(experts[expert] for expert in names)
+            stacked = replace(coder, concepts=concepts, heads=heads, experts=kept)
+            stacked.save_pretrained(folder / STACKED, overwrite=True)
     return found
 
 

@@ -29,13 +29,13 @@ from concept_icd.corpora import load_corpus
 from concept_icd.corpora.folds import group_folds
 from concept_icd.corpora.gold import gold_matrix
 from concept_icd.heads.fitting import HeadOptions, fit_heads
-from concept_icd.heads.selection_fitting import fit_descent, gold_rows
+from concept_icd.heads.selection_fitting import fit_selection, gold_rows
 from concept_icd.metrics.intervals import Scale, draw_weights, interval
 from concept_icd.ontology.concepts import ConceptSet
 from concept_icd.ontology.tree import load_ontology
 from concept_icd.records import Note
 from concept_icd.scoring.packed import PackedScorer
-from concept_icd.scoring.selection import Descent, DescentRule, ask_stored
+from concept_icd.scoring.selection import SelectionRule, TopDownSelection, ask_stored
 from concept_icd.scoring.specs import ADAPTER, PROMPT
 from concept_icd.scoring.store import CONCEPTS, load_scores
 
@@ -67,8 +67,8 @@ class Part:
         found = np.take_along_axis(self.rows[:, self.codes] & asked[:, self.codes], first, axis=1)
         return np.asarray(found.sum(axis=1))
 
-    def ask(self, concepts: ConceptSet, rule: DescentRule) -> np.ndarray:
-        return ask_stored(Descent.over(concepts, load_ontology(), rule), self.notes, self.logits)
+    def ask(self, concepts: ConceptSet, rule: SelectionRule) -> np.ndarray:
+        return ask_stored(TopDownSelection.over(concepts, load_ontology(), rule), self.notes, self.logits)
 
     def figures(self, asked: np.ndarray, seed: int) -> dict[str, Any]:
         hits, everything = self.hits(asked), self.hits(np.ones_like(asked))
@@ -93,16 +93,18 @@ def _interval(samples: np.ndarray, scale: Scale) -> list[float]:
     return [width["low"], width["high"]]
 
 
-def _fit(part: Part, concepts: ConceptSet, rows: np.ndarray, options: dict[str, Any]) -> DescentRule:
+def _fit(part: Part, concepts: ConceptSet, rows: np.ndarray, options: dict[str, Any]) -> SelectionRule:
     notes = [part.notes[row] for row in rows]
-    return fit_descent(part.logits[rows], part.gold[rows], concepts, load_ontology(), notes=notes, **options)
+    return fit_selection(part.logits[rows], part.gold[rows], concepts, load_ontology(), notes=notes, **options)
 
 
 def measure(name: str, options: dict[str, Any], dev: Part, test: Part, concepts: ConceptSet, seed: int) -> Any:
     """A rule's figures on dev notes, cross-validated in 5 folds, and on test notes, fitted on all dev notes."""
     fold, asked = group_folds(dev.patients, 5, seed), np.zeros(dev.logits.shape, dtype=bool)
     for number in np.unique(fold):
-        plan = Descent.over(concepts, load_ontology(), _fit(dev, concepts, np.flatnonzero(fold != number), options))
+        plan = TopDownSelection.over(
+            concepts, load_ontology(), _fit(dev, concepts, np.flatnonzero(fold != number), options)
+        )
         out = np.flatnonzero(fold == number)
         asked[out] = ask_stored(plan, [dev.notes[row] for row in out], dev.logits[out])
     seconds, rule = timed(_fit, dev, concepts, np.arange(len(dev.notes)), options)
@@ -115,10 +117,10 @@ def measure(name: str, options: dict[str, Any], dev: Part, test: Part, concepts:
     return row
 
 
-def check_with_scorer(tuned: Path, rule: DescentRule, test: Part, concepts: ConceptSet, count: int) -> dict[str, Any]:
+def check_with_scorer(tuned: Path, rule: SelectionRule, test: Part, concepts: ConceptSet, count: int) -> dict[str, Any]:
     """The real scorer on some test notes: does it ask the same, and answer the same?"""
     scorer = PackedScorer.from_pretrained("tiny", tuned / ADAPTER, tuned / PROMPT)
-    plan = Descent.over(concepts, load_ontology(), rule)
+    plan = TopDownSelection.over(concepts, load_ontology(), rule)
     rows = {note.note_id: row for row, note in enumerate(test.notes[:count])}
     stored = ask_stored(plan, test.notes[:count], test.logits[:count])
     gaps, other, tokens = [], 0, []
@@ -136,12 +138,12 @@ def check_with_scorer(tuned: Path, rule: DescentRule, test: Part, concepts: Conc
     }
 
 
-def measure_heads(rule: DescentRule, dev: Part, test: Part, concepts: ConceptSet) -> list[dict[str, Any]]:
+def measure_heads(rule: SelectionRule, dev: Part, test: Part, concepts: ConceptSet) -> list[dict[str, Any]]:
     """Heads fitted on dev notes, of all scores or of descended ones, on test notes of either kind.
 
     Here codes that were not asked are ranked too, by the score that stands for them and their frequency.
     """
-    fill = Descent.over(concepts, load_ontology(), rule).fill
+    fill = TopDownSelection.over(concepts, load_ontology(), rule).fill
     levels = [concept.level for concept in concepts.concepts]
     kinds = {}
     for name in ("all", "descended"):

@@ -8,7 +8,7 @@ fold's model scores notes from elsewhere (DATA holds codiesp and open_medical_te
 sections of clinic notes, 50 whole clinic notes, 100 texts of words drawn from the cases, and 100 of words drawn from
 the training reports, both as long as a report. They are compared with the fold's held-out reports:
 
-    shipped         mean standardised score and expected number of codes (`heads.familiarity`)
+    shipped         mean standardised score and expected number of codes (`heads.novelty`)
     scores          all concept scores, Ledoit and Wolf's shrunken covariance
     directions      their first 16 principal directions, and what is left as one variance
     each score      the sum of squares of the standardised scores (no covariance)
@@ -48,7 +48,7 @@ from concept_icd.corpora import load_corpus
 from concept_icd.corpora.gold import gold_matrix
 from concept_icd.heads.aggregator import fit_aggregators
 from concept_icd.heads.fitting import HeadOptions, folds_of
-from concept_icd.heads.novelty import UNFAMILIAR, fit_familiarity, numbers_of
+from concept_icd.heads.novelty import NOVEL, fit_novelty, numbers_of
 from concept_icd.metrics.intervals import draw_weights, interval
 from concept_icd.pipeline import fit_coder
 from concept_icd.records import CodedNote, Note
@@ -63,7 +63,7 @@ Measure = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def fit_shipped(x: np.ndarray, p: np.ndarray) -> Measure:
-    found = fit_familiarity(_numbers(x, p))
+    found = fit_novelty(_numbers(x, p))
     return lambda x, p: found.distances_of(_numbers(x, p))
 
 
@@ -172,12 +172,12 @@ def measure_fold(folder: Path, data: Path, seed: int, most: int | None) -> dict[
                     **{share: float((part > cut).mean()) for share, cut in cuts.items()},
                 }
         result["measures"][name] = row
-    shares = heads.familiar(new, p)
+    shares = heads.novelty_p_values(new, p)
     truth = gold_matrix([coded.note.note_id for coded in test], test, coder.concepts.codes)[0].astype(bool)
     result["stacked"], counts = flagged_stacked(folder, scores, test, truth, texts, most)
     result["counts"] = {
         "stacked": counts,
-        "training": _counts(heads.familiarity.shares(_numbers(*known)), gold, heads.threshold.accept(known[1])),
+        "training": _counts(heads.novelty.p_values(_numbers(*known)), gold, heads.threshold.accept(known[1])),
         "held_out": _counts(shares, truth, heads.threshold.accept(p)),
     }
     return result
@@ -198,14 +198,14 @@ def flagged_stacked(
         """How familiar each note is, and what of it is accepted."""
         logits = coder.complete(scored, notes).logits
         p = coder.heads.predict_proba(logits)
-        return coder.heads.familiar(logits, p), coder.heads.threshold.accept(p)
+        return coder.heads.novelty_p_values(logits, p), coder.heads.threshold.accept(p)
 
     shares, accepted = flagged(scores.select([coded.note.note_id for coded in test]), [coded.note for coded in test])
-    found: dict[str, Any] = {"held_out": float((shares <= UNFAMILIAR).mean())}
+    found: dict[str, Any] = {"held_out": float((shares <= NOVEL).mean())}
     for kind, own in texts.items():
         notes = [Note(str(number), text) for number, text in enumerate(own[:most])]
         chosen = flagged(coder.scorer.score(notes, coder.asked), notes)[0][1::2]
-        found[f"{kind}, report"] = {"notes": len(chosen), "flagged": float((chosen <= UNFAMILIAR).mean())}
+        found[f"{kind}, report"] = {"notes": len(chosen), "flagged": float((chosen <= NOVEL).mean())}
     return found, _counts(shares, gold, accepted)
 
 
@@ -229,7 +229,7 @@ def _unit(*parts: np.ndarray) -> np.ndarray:
 def _counts(shares: np.ndarray, gold: np.ndarray, accepted: np.ndarray) -> dict[str, list[list[int]]]:
     """Of each note in two groups: right, accepted and gold codes."""
     rows = np.stack([(accepted & gold).sum(1), accepted.sum(1), gold.sum(1)], axis=1)
-    apart = shares <= UNFAMILIAR
+    apart = shares <= NOVEL
     return {"unfamiliar": rows[apart].tolist(), "familiar": rows[~apart].tolist()}
 
 
@@ -288,7 +288,7 @@ def main() -> None:
     command = ["python", "benchmarks/familiarity.py", "--work", "RUNS", "--data-dir", "DATA", "--seed", str(args.seed)]
     result = record("familiarity.py", args.seed) | {
         "command": shlex.join(command),
-        "unfamiliar": UNFAMILIAR,
+        "unfamiliar": NOVEL,
         "coded": {which: pool([f["counts"][which] for f in own], args.seed) for which in ("training", "held_out")},
         "coded_stacked": pool([f["counts"]["stacked"] for f in own], args.seed),
         "folds": {name: {k: v for k, v in fold.items() if k != "counts"} for name, fold in folds.items()},

@@ -52,7 +52,7 @@ DRAWS = 2000
 FITTED, FORMULA, MASS = "fitted", "at their word", "share of the mass"
 #: Heads, probabilities and order of test notes -> the recall expected once each rank is read, (notes, codes).
 WAYS: dict[str, Callable[[Heads, np.ndarray, np.ndarray], np.ndarray]] = {
-    FITTED: lambda heads, p, order: heads.reading.expected_recall(p, order),
+    FITTED: lambda heads, p, order: heads.recall_cutoff.expected_recall(p, order),
     FORMULA: lambda heads, p, order: expected_recall(p, order),
     MASS: lambda heads, p, order: _mass(p, order),
 }
@@ -136,7 +136,7 @@ def _read(coder: ConceptCoder, scores: ConceptScores, test: list[CodedNote], fit
         [coded.note.patient_id or coded.note.note_id for coded in test],
         reading,
         fitted_on,
-        (heads.reading.calibration.slope, heads.reading.calibration.intercept),
+        (heads.recall_cutoff.calibration.slope, heads.recall_cutoff.calibration.intercept),
     )
 
 

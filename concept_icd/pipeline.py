@@ -24,7 +24,7 @@ from concept_icd.coder.evaluation import evaluate_coder
 from concept_icd.corpora import Corpus, load_corpus, save_corpus
 from concept_icd.corpora.folds import group_folds
 from concept_icd.errors import InputError
-from concept_icd.experts.expert import Recipe
+from concept_icd.experts.expert import ExpertRecipe
 from concept_icd.heads.fitting import HeadOptions
 from concept_icd.llm.prompts import PromptTemplate
 from concept_icd.ontology.concepts import ConceptSet
@@ -32,7 +32,7 @@ from concept_icd.ontology.tree import load_ontology
 from concept_icd.outputs import MANIFEST, require_replaceable
 from concept_icd.records import CodedNote
 from concept_icd.scoring.selection import FILE as DESCENT
-from concept_icd.scoring.selection import Descent, DescentRule
+from concept_icd.scoring.selection import SelectionRule, TopDownSelection
 from concept_icd.scoring.specs import ADAPTER
 from concept_icd.scoring.store import CONCEPTS, PROMPT, load_scores
 
@@ -142,13 +142,13 @@ def fit_coder(
     adapter: str | Path | None = None,
     options: HeadOptions | None = None,
     allow_in_sample: bool = False,
-    views: Sequence[Recipe] = (),
+    experts: Sequence[ExpertRecipe] = (),
 ) -> ConceptCoder:
     """Fits a coder on the scored notes of a split (None: all); what made the scores is read from their folder.
 
     Args:
         model, adapter: what new notes will be scored with, where it is not what the folder names.
-        views: what is stacked with the scores; see `concept_icd.experts`.
+        experts: what is stacked with the scores; see `concept_icd.experts`.
 
     Raises:
         InputError: no scored note belongs to the split, or what `ConceptCoder.fit` says.
@@ -159,11 +159,11 @@ def fit_coder(
     chosen = [note_id for note_id in scores.note_ids if note_id in wanted]
     if not chosen:
         raise InputError(f"{scored} holds no score of a note of the split {split or '(any)'}")
-    concepts, descent = ConceptSet.load(scored / CONCEPTS), None
+    concepts, rule = ConceptSet.load(scored / CONCEPTS), None
     if settings.get("plan") is not None:
-        descent = DescentRule.load(scored / DESCENT)
-        if Descent.over(concepts, load_ontology(), descent).hash != settings["plan"]:
-            raise InputError(f"{scored / DESCENT} is not the descent that {scored} was scored with: score again")
+        rule = SelectionRule.load(scored / DESCENT)
+        if TopDownSelection.over(concepts, load_ontology(), rule).hash != settings["plan"]:
+            raise InputError(f"{scored / DESCENT} is not the selection that {scored} was scored with: score again")
     coder = ConceptCoder.fit(
         scores.select(chosen),
         notes,
@@ -176,8 +176,8 @@ def fit_coder(
         },
         options=options,
         allow_in_sample=allow_in_sample,
-        descent=descent,
-        views=views,
+        selection=rule,
+        experts=experts,
     )
     made_by = settings["weights"].get(ADAPTER)
     if model is adapter is None and made_by not in (None, coder.model.hash):

@@ -21,8 +21,8 @@ Kind = Literal["diagnosis", "procedure"]
 Level = Literal["chapter", "section", "category", "subcategory", "code", "phrase", "words", "terms", "drugs"]
 #: Levels of a concept that a scorer can be asked about, from the widest to the narrowest.
 LEVELS: tuple[Level, ...] = ("chapter", "section", "category", "subcategory", "code", "phrase")
-#: Levels of what other views say of a code (`concept_icd.experts`).
-VIEWS: tuple[Level, ...] = ("words", "terms", "drugs")
+#: Levels of what experts say of a code (`concept_icd.experts`).
+EXPERTS: tuple[Level, ...] = ("words", "terms", "drugs")
 
 #: Sex as FHIR's administrative gender, MIMIC's letters and OMOP's concepts spell it. None: not known, or neither.
 _SEX = {
@@ -160,11 +160,11 @@ def require_notes(notes: Iterable[Note]) -> list[Note]:
 
 @dataclass(frozen=True, repr=False)
 class Concept(OneLine):
-    """A yes/no matter that a scorer can be asked about, a node of the ontology or a clinical phrase; or a view's word.
+    """What a scorer is asked about (a node of the ontology, a clinical phrase), or what an expert says of a code.
 
     Attributes:
         key: stable and unique in its set, e.g. "category:428" or "phrase:short of breath".
-        level: one of `LEVELS`, or of `VIEWS`. A code of the label set has level "code" whatever its depth in the tree.
+        level: one of `LEVELS` or `EXPERTS`. A code of the label set has level "code" whatever its depth in the tree.
         text: the words that go into the question.
         codes: the codes of the label set that the concept covers, in label-set order.
     """
@@ -200,7 +200,7 @@ class RankedCode(OneLine):
         evidence: character spans (start, end) of the note that carry it, where they were asked for. against: those
             that speak against it; see `concept_icd.coder.evidence`.
         expected_recall: share of the note's gold codes to expect among this suggestion and those before it; None where
-            nothing was fitted that says so (see `heads.reading`).
+            nothing was fitted that says so (see `heads.recall_cutoff`).
     """
 
     rank: int
@@ -225,7 +225,7 @@ class CodingResult(OneLine):
         versions: what produced it (package, coder, model, prompt, concept set).
         read_first: how many suggestions to read for an expected recall of 90 %; None where nothing says so.
         familiarity: share of the coder's training notes that are as unlike the others as this one, or more so; None
-            where nothing was fitted that says so (see `heads.familiarity`).
+            where nothing was fitted that says so (see `heads.novelty`).
         unfamiliar: that share is at most 5 %: the codes deserve less trust. None as for `familiarity`.
     """
 

@@ -4,7 +4,7 @@
 
 DATA/cmc2007 holds train.xml (978 reports) and test_without_codes.xml (976), DATA/icd9cm the files of NCHS. The coder
 goes to concept_icd/coders/radiology; what it says of the test reports to benchmarks/cmc2007/predictions.jsonl: ids,
-codes, probabilities, decisions and the offsets of the evidence, no text. Beside it, in the same form, what its views
+codes, probabilities, decisions and the offsets of the evidence, no text. Beside it, in the same form, what its experts
 say alone: predictions_concepts_only.jsonl (the concept scores, with heads of their own) and
 predictions_lexical_only.jsonl (the trees on tagged words and the classification's terms, with heads of their own).
 Nothing is chosen here: the settings are those of configs/radiology.yaml, chosen by cross-validation on the 978. A
@@ -31,7 +31,7 @@ from concept_icd.coder.coder import ConceptCoder
 from concept_icd.corpora import load_corpus, read_cmc2007, save_corpus
 from concept_icd.corpora.gold import gold_matrix
 from concept_icd.errors import InputError
-from concept_icd.experts.expert import Recipe, View, means, views_alone
+from concept_icd.experts.expert import Expert, ExpertRecipe, experts_alone, means
 from concept_icd.experts.terms import TermRecipe
 from concept_icd.experts.words import ROUNDS, WordRecipe
 from concept_icd.heads.fitting import HeadOptions, fit_heads
@@ -87,7 +87,7 @@ def build(args: argparse.Namespace) -> None:
     recipes = [Kept(WordRecipe(args.rounds)), Kept(TermRecipe.read(*lists_and_indexes(args.data_dir)))]
     options = replace(OPTIONS, dependencies="combinations")
     coder = without_paths(
-        fit_coder(scored, corpus.notes, "train", views=recipes, options=options), args.work / "adapter"
+        fit_coder(scored, corpus.notes, "train", experts=recipes, options=options), args.work / "adapter"
     )
     config = {"script": "scripts/build_radiology_coder.py", "tuning": read_manifest(tuned, "finetune")["config"]}
     config["tuning"] = {key: value for key, value in config["tuning"].items() if key not in ("corpus", "output_dir")}
@@ -110,14 +110,14 @@ def build(args: argparse.Namespace) -> None:
 class Kept:
     """A recipe that keeps what it was given and what it made of it."""
 
-    recipe: Recipe
+    recipe: ExpertRecipe
     notes: Sequence[CodedNote] = ()
-    fitted: tuple[View, np.ndarray] | None = None
+    fitted: tuple[Expert, np.ndarray] | None = None
 
     def fit(
         self, notes: Sequence[CodedNote], gold: np.ndarray, concepts: ConceptSet, fold: np.ndarray, seed: int
-    ) -> tuple[View, np.ndarray]:
-        """See `Recipe`."""
+    ) -> tuple[Expert, np.ndarray]:
+        """See `ExpertRecipe`."""
         self.notes, self.fitted = notes, self.recipe.fit(notes, gold, concepts, fold, seed)
         return self.fitted
 
@@ -126,8 +126,8 @@ def lexical_alone(recipes: Sequence[Kept], coder: ConceptCoder, notes: Sequence[
     """What trees and terms alone say of the notes, by heads of their own; their evidence are whole sentences."""
     train = recipes[0].notes
     gold, patients = gold_matrix([coded.note.note_id for coded in train], train, coder.concepts.codes)
-    views, held_out = zip(*(kept.fitted for kept in recipes if kept.fitted), strict=True)
-    concepts, fill = views_alone(coder.concepts), means(held_out)
+    experts, held_out = zip(*(kept.fitted for kept in recipes if kept.fitted), strict=True)
+    concepts, fill = experts_alone(coder.concepts), means(held_out)
 
     def joint(columns: Sequence[np.ndarray]) -> np.ndarray:
         wide = np.concatenate(columns, axis=1)
@@ -138,10 +138,10 @@ def lexical_alone(recipes: Sequence[Kept], coder: ConceptCoder, notes: Sequence[
     for note in notes:
         spans = sentence_spans(note.text)
         without = [replace(note, text=note.text[:start] + note.text[end:]) for start, end in spans]
-        said = joint([view.log_odds([note, *without]) for view in views])
+        said = joint([expert.log_odds([note, *without]) for expert in experts])
         p = heads.predict_proba(said)
         accepted, order = heads.threshold.accept(p[:1])[0], heads.rank(said[:1], p[:1])[0]
-        expected = heads.reading.expected_recall(p[:1], order[None])[0]
+        expected = heads.recall_cutoff.expected_recall(p[:1], order[None])[0]
         losses = logit(p[0].clip(1e-9, 1 - 1e-9)) - logit(p[1:].clip(1e-9, 1 - 1e-9))
         codes = []
         for column in order.tolist():

@@ -73,7 +73,7 @@ def test_one_command_codes_a_report(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 @pytest.mark.slow
 def test_the_script_that_makes_it(shared_data: Path, tmp_path: Path) -> None:
-    """On a ninth of the reports and a few steps: a coder that loads, and what it and each of its views say."""
+    """On a ninth of the reports and a few steps: a coder that loads, and what it and each of its experts say."""
     data, made, out = tmp_path / "data", tmp_path / "coder", tmp_path / "predictions"
     (data / "cmc2007").mkdir(parents=True)
     for name in ("train.xml", "test_without_codes.xml"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from concept_icd.records import VIEWS
+from concept_icd.records import EXPERTS
 
 HELP = "fit a coder (aggregator, calibration, threshold, ranker) on out-of-fold scores"
 EXAMPLE = "concept-icd fit --corpus runs/corpus --scores runs/scores --out runs/coder"
@@ -34,8 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "stacked with the scores: words (trees on each note's words), terms (what the classification calls a code, "
         "affirmed or denied), drugs (the medication network on its drugs)"
     )
-    parser.add_argument("--views", nargs="+", choices=VIEWS, default=(), help=stacked)
-    more = "with --views terms: NCHS {}, beside the titles"
+    parser.add_argument("--experts", "--views", nargs="+", choices=EXPERTS, default=(), help=stacked)
+    more = "with --experts terms: NCHS {}, beside the titles"
     parser.add_argument(
         "--tabular", nargs="+", default=[], help=more.format("tabular lists, for their inclusion terms")
     )
@@ -62,8 +62,8 @@ def run(args: argparse.Namespace) -> int:
     start = time.monotonic()
     if args.folds < 2:
         raise InputError(f"--folds {args.folds}: at least 2 are needed")
-    if (args.tabular or args.index) and "terms" not in args.views:
-        raise InputError("--tabular and --index are read for --views terms: name it, or leave them out")
+    if (args.tabular or args.index) and "terms" not in args.experts:
+        raise InputError("--tabular and --index are read for --experts terms: name it, or leave them out")
     require_replaceable(args.out, "fit", overwrite=args.overwrite)
     corpus = load_corpus(args.corpus)
     options = HeadOptions(
@@ -78,13 +78,13 @@ def run(args: argparse.Namespace) -> int:
         adapter=args.adapter,
         options=options,
         allow_in_sample=args.allow_in_sample,
-        views=[recipe(kind, args.drug_strategy, args.tabular, args.index) for kind in dict.fromkeys(args.views)],
+        experts=[recipe(kind, args.drug_strategy, args.tabular, args.index) for kind in dict.fromkeys(args.experts)],
     )
     coder.save_pretrained(
         args.out,
         overwrite=args.overwrite,
         inputs={"corpus": corpus.manifest["files"]["notes.parquet"], "concepts": coder.concepts.hash},
-        config={**vars(options), "split": split, "scores": args.scores, "views": list(args.views)},
+        config={**vars(options), "split": split, "scores": args.scores, "views": list(args.experts)},
         seed=args.seed,
         seconds=time.monotonic() - start,
     )

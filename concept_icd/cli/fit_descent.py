@@ -42,21 +42,21 @@ def run(args: argparse.Namespace) -> int:
     from concept_icd.corpora import load_corpus
     from concept_icd.corpora.gold import gold_matrix
     from concept_icd.errors import InputError
-    from concept_icd.heads.selection_fitting import cross_validate, fit_descent
+    from concept_icd.heads.selection_fitting import cross_validate, fit_selection
     from concept_icd.ontology.concepts import ConceptSet
     from concept_icd.ontology.tree import load_ontology
     from concept_icd.outputs import require_new_file
-    from concept_icd.scoring.selection import DescentRule, tree_of
+    from concept_icd.scoring.selection import SelectionRule, tree_of
     from concept_icd.scoring.store import CONCEPTS, load_scores
 
-    require_new_file(args.out, DescentRule.load, overwrite=args.overwrite)  # before any work
+    require_new_file(args.out, SelectionRule.load, overwrite=args.overwrite)  # before any work
     if args.no_descend and not args.retrieve:
         raise InputError("--no-descend asks nothing without --retrieve")
     if args.retrieve < 0 or args.folds < 2:
         raise InputError("--retrieve takes a number from 0 up, --folds one from 2 up")
     scores, coded = load_scores(args.scores), load_corpus(args.corpus).notes
     if scores.asked is not None:
-        raise InputError(f"{args.scores} lacks scores: a descent is fitted on notes that were asked every concept")
+        raise InputError(f"{args.scores} lacks scores: a selection is fitted on notes that were asked every concept")
     if not scores.out_of_fold:
         raise InputError(
             f"{args.scores} holds scores of notes that the model was tuned on: tune with folds, or score others"
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
         budget = max(len(concepts) // 10, 2 * len(tree_of(concepts, ontology)[1]))
     options = {"keep": args.keep, "budget": budget, "retrieve": args.retrieve, "descend": not args.no_descend}
     notes = [by_id[note_id].note for note_id in scores.note_ids]
-    rule = fit_descent(scores.logits, gold, concepts, ontology, notes=notes, **options)
+    rule = fit_selection(scores.logits, gold, concepts, ontology, notes=notes, **options)
     more = {"notes": notes, "folds": args.folds, "seed": args.seed}
     figures = cross_validate(scores.logits, gold, concepts, ontology, patients, **more, **options)
     replace(rule, fitted={**options, "scores": args.scores, **figures}).save(args.out)

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from concept_icd.ontology.concepts import ConceptSet
     from concept_icd.records import Note
     from concept_icd.scoring.executors import Engine
-    from concept_icd.scoring.selection import Descent, DescentRule
+    from concept_icd.scoring.selection import SelectionRule, TopDownSelection
 
 HELP = "score every concept of every note with a tuning run's adapters, each note by one that did not see it"
 EXAMPLE = "concept-icd score --corpus runs/corpus --tuned runs/tuned --out runs/scores"
@@ -183,17 +183,17 @@ def _concepts(args: argparse.Namespace) -> ConceptSet:
     return concepts
 
 
-def _descent(args: argparse.Namespace, concepts: ConceptSet) -> tuple[DescentRule, Descent] | tuple[None, None]:
+def _descent(args: argparse.Namespace, concepts: ConceptSet) -> tuple[SelectionRule | None, TopDownSelection | None]:
     from dataclasses import replace
 
     from concept_icd.ontology.tree import load_ontology
-    from concept_icd.scoring.selection import Descent, DescentRule
+    from concept_icd.scoring.selection import SelectionRule, TopDownSelection
 
     if args.descent is None:
         return None, None
-    rule = DescentRule.load(args.descent)
+    rule = SelectionRule.load(args.descent)
     rule = rule if args.retrieve is None else replace(rule, retrieve=args.retrieve)
-    return rule, Descent.over(concepts, load_ontology(), rule)
+    return rule, TopDownSelection.over(concepts, load_ontology(), rule)
 
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:
@@ -220,7 +220,7 @@ def _engine(args: argparse.Namespace) -> Engine | None:
     return RayEngine(args.ray_address, workers=args.workers, gpus=0 if without_gpu else args.tensor_parallel)
 
 
-def _print_dry_run(scoring: Any, notes: int, args: argparse.Namespace, rule: DescentRule | None) -> None:
+def _print_dry_run(scoring: Any, notes: int, args: argparse.Namespace, rule: SelectionRule | None) -> None:
     """A table, or with --json one object."""
     import dataclasses
     import json

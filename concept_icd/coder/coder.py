@@ -22,7 +22,7 @@ from concept_icd.coder.results import coding_results, describe_codes
 from concept_icd.corpora.gold import gold_matrix, gold_places
 from concept_icd.corpora.reading import flaw
 from concept_icd.errors import InputError
-from concept_icd.experts.expert import Recipe, View, join, means, views_hash, with_views, without_views
+from concept_icd.experts.expert import Expert, ExpertRecipe, experts_hash, join, means, with_experts, without_experts
 from concept_icd.heads.fitting import HeadOptions, Heads, fit_heads, folds_of
 from concept_icd.heads.lexicon import Lexicon
 from concept_icd.heads.lexicon_fitting import learn_features, naming
@@ -33,7 +33,7 @@ from concept_icd.ontology.concepts import ConceptSet
 from concept_icd.ontology.tree import load_ontology
 from concept_icd.records import LONGEST, CodedNote, CodingResult, Note, OneLine, beginning, require_notes
 from concept_icd.scoring.scorer import ConceptScores
-from concept_icd.scoring.selection import Descent, DescentRule, planned_scores
+from concept_icd.scoring.selection import SelectionRule, TopDownSelection, planned_scores
 from concept_icd.scoring.specs import checked_settings
 
 #: Notes that are scored together by `code_batch`.
@@ -56,8 +56,8 @@ class ConceptCoder(OneLine):
         classification: name of the ontology of the codes.
         lexicon: what the learned order reads of a note's text; None where it reads nothing, or nothing was learnt.
         used_scorer: what new notes are scored with where it is not what the heads were fitted on; see `with_scorer`.
-        descent: which concepts a note is asked about, as in the scores of the fit; None: all.
-        views: what else speaks for codes; their columns are the last of `concepts`.
+        selection: which concepts a note is asked about, as in the scores of the fit; None: all.
+        experts: what else speaks for codes; their columns are the last of `concepts`.
     """
 
     concepts: ConceptSet
@@ -69,8 +69,8 @@ class ConceptCoder(OneLine):
     classification: str = "icd9cm"
     lexicon: Lexicon | None = None
     used_scorer: Mapping[str, Any] = field(default_factory=dict)
-    descent: DescentRule | None = None
-    views: tuple[View, ...] = ()
+    selection: SelectionRule | None = None
+    experts: tuple[Expert, ...] = ()
 
     @classmethod
     def fit(
@@ -86,14 +86,18 @@ class ConceptCoder(OneLine):
         options: HeadOptions | None = None,
         allow_in_sample: bool = False,
         classification: str = "icd9cm",
-        descent: DescentRule | None = None,
-        views: Sequence[Recipe] = (),
+        selection: SelectionRule | None = None,
+        experts: Sequence[ExpertRecipe] = (),
+        descent: SelectionRule | None = None,
+        views: Sequence[ExpertRecipe] | None = None,
     ) -> ConceptCoder:
         """Fits the heads on the scores of training notes.
 
         Args:
             notes: coded notes, among them every scored one. Gold codes outside the set are ignored.
-            views: what is stacked with the scores, fitted here on the scored notes; see `concept_icd.experts`.
+            experts: what is stacked with the scores, fitted here on the scored notes; see `concept_icd.experts`.
+            selection: which concepts the notes were asked about, where it was not all.
+            descent, views: the names of `selection` and `experts` before 0.2.0.
             model: the base model that new notes will be scored with; adapter: on it.
             allow_in_sample: take scores of notes that the scorer was tuned on, and say so in every result.
 
@@ -101,6 +105,10 @@ class ConceptCoder(OneLine):
             InputError: scores of another concept set, in-sample scores, a scored note without its codes, or a setting
                 that no coder keeps.
         """
+        if descent is not None or views is not None:
+            old = "`descent` and `views` of ConceptCoder.fit are called `selection` and `experts` now"
+            warnings.warn(old, DeprecationWarning, stacklevel=2)
+            selection, experts = selection or descent, experts or views or ()
         if scores.concept_hash != concepts.hash:
             raise InputError("the scores are of another concept set than this one: score the notes again")
         if not scores.out_of_fold and not allow_in_sample:
@@ -113,11 +121,14 @@ class ConceptCoder(OneLine):
         reference = ModelReference.of(model, adapter)
         gold, patients = gold_matrix(scores.note_ids, notes, concepts.codes)
         fitted = []
-        if views:
+        if experts:
             by_id, fold = {coded.note.note_id: coded for coded in notes}, folds_of(patients, options)
             own = [by_id[note_id] for note_id in scores.note_ids]
-            fitted = [recipe.fit(own, gold, concepts, fold, options.seed) for recipe in views]
-            concepts, held_out = with_views(concepts, [view for view, _ in fitted]), [columns for _, columns in fitted]
+            fitted = [recipe.fit(own, gold, concepts, fold, options.seed) for recipe in experts]
+            concepts, held_out = (
+                with_experts(concepts, [expert for expert, _ in fitted]),
+                [columns for _, columns in fitted],
+            )
             scores = join(scores, concepts, held_out, means(held_out))
         levels = [concept.level for concept in concepts.concepts]
         order, lexicon, text = None, None, None
@@ -157,8 +168,8 @@ class ConceptCoder(OneLine):
             scores.out_of_fold,
             classification,
             lexicon if heads.ranker.learned is not None else None,
-            descent=descent,
-            views=tuple(view for view, _ in fitted),
+            selection=selection,
+            experts=tuple(expert for expert, _ in fitted),
         )
 
     # Use ----------------------------------------------------------------------------------------------------------
@@ -167,7 +178,7 @@ class ConceptCoder(OneLine):
         """Calibrated probabilities, float64, shape (notes, codes), in the order of `concepts.codes`.
 
         Args:
-            scores: with the columns of the coder's views, if it has any (`complete`).
+            scores: with the columns of the coder's experts, if it has any (`complete`).
 
         Raises:
             InputError: the scores are of another concept set.
@@ -181,7 +192,7 @@ class ConceptCoder(OneLine):
         return self.heads.predict_proba(scores.logits)
 
     def complete(self, scores: ConceptScores, notes: Iterable[Note]) -> ConceptScores:
-        """Scores of the concepts asked, with what the coder's views say of these notes beside them.
+        """Scores of the concepts asked, with what the coder's experts say of these notes beside them.
 
         Args:
             scores: as a scorer gave them for `asked`. notes: every scored one among them.
@@ -189,7 +200,7 @@ class ConceptCoder(OneLine):
         Raises:
             InputError: the scores are of another concept set, or a scored note is missing.
         """
-        if not self.views or scores.concept_hash == self.concepts.hash:
+        if not self.experts or scores.concept_hash == self.concepts.hash:
             return scores
         if scores.concept_hash != self.asked.hash:
             raise InputError("the scores are of another concept set than the coder's: score the notes with this coder")
@@ -198,12 +209,12 @@ class ConceptCoder(OneLine):
             raise InputError(f"the coder also reads the notes themselves, and {missing[0]!r} is not among them")
         own = [beginning(by_id[note_id]) for note_id in scores.note_ids]
         fill = self.heads.aggregator.mean[len(self.asked) :]
-        return join(scores, self.concepts, [view.log_odds(own) for view in self.views], fill)
+        return join(scores, self.concepts, [expert.log_odds(own) for expert in self.experts], fill)
 
     @cached_property
     def asked(self) -> ConceptSet:
         """The concepts that the scorer is asked about."""
-        return without_views(self.concepts)
+        return without_experts(self.concepts)
 
     def rank(
         self, scores: ConceptScores, probabilities: np.ndarray | None = None, *, notes: Iterable[Note] = ()
@@ -255,7 +266,7 @@ class ConceptCoder(OneLine):
             part = notes[start : start + batch]
             results = self.results(self._score(part), top_concepts, notes=part)
             for note, result in zip(part, results, strict=True):
-                if result.truncated is None and len(note.text) > LONGEST and (self.views or self.lexicon):
+                if result.truncated is None and len(note.text) > LONGEST and (self.experts or self.lexicon):
                     sentence = f"words and terms were looked for in the first {LONGEST:,} characters alone"
                     result = replace(result, truncated=sentence)
                 yield with_evidence(self, note, result) if evidence else result
@@ -308,10 +319,10 @@ class ConceptCoder(OneLine):
         return self.complete(scores, notes)
 
     @cached_property
-    def _plan(self) -> Descent | None:
-        if self.descent is None:
+    def _plan(self) -> TopDownSelection | None:
+        if self.selection is None:
             return None
-        return Descent.over(self.asked, load_ontology(self.classification), self.descent)
+        return TopDownSelection.over(self.asked, load_ontology(self.classification), self.selection)
 
     @cached_property
     def scorer(self) -> Any:
@@ -369,8 +380,8 @@ class ConceptCoder(OneLine):
         protects is to keep it elsewhere and to ask for it, see `from_pretrained`.
         """
         parts = [self.concepts.hash, self.prompt.hash, self.heads.hash, self.model.hash, dict(self.scorer_settings)]
-        optional = [part.hash for part in (self.lexicon, self.descent) if part is not None]
-        optional += [views_hash(self.views)] if self.views else []
+        optional = [part.hash for part in (self.lexicon, self.selection) if part is not None]
+        optional += [experts_hash(self.experts)] if self.experts else []
         return hash_of([*parts, self.out_of_fold, self.classification, *optional])
 
     # The folder ---------------------------------------------------------------------------------------------------

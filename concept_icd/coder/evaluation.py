@@ -69,7 +69,7 @@ def evaluate_coder(
     known = coder.predict_proba(chosen)
     probabilities, accepted = _over(labels, coder.heads, known)
     order = coder.rank(chosen, known, notes=[coded.note for coded in corpus.notes])
-    expected = coder.heads.reading.expected_recall(known, order)
+    expected = coder.heads.recall_cutoff.expected_recall(known, order)
 
     gold, patients = gold_matrix(chosen.note_ids, corpus.notes, labels)
     ontology = load_ontology(coder.classification)

@@ -8,7 +8,7 @@
     heads.json, heads.safetensors
     lexicon.json       terms of codes in notes, if the order was learnt with them
     descent.json       which concepts a note is asked about, if not all
-    drugs/, terms/, words/  the views that are stacked with the scores, if any
+    drugs/, terms/, words/  the experts that are stacked with the scores, if any
     manifest.json      what made the folder
 
 It knows files and checks; how a coder works stands in `coder`.
@@ -25,7 +25,7 @@ from typing import Any
 from concept_icd.artifacts import read_json, sha256, write_json, write_manifest
 from concept_icd.coder.coder import ConceptCoder
 from concept_icd.errors import InputError
-from concept_icd.experts.kinds import load_view
+from concept_icd.experts.kinds import load_expert
 from concept_icd.heads.fitting import Heads
 from concept_icd.heads.lexicon import Lexicon
 from concept_icd.llm.prompts import PromptTemplate
@@ -33,7 +33,7 @@ from concept_icd.llm.reference import ModelReference, adapter_files, members_of
 from concept_icd.ontology.concepts import ConceptSet
 from concept_icd.outputs import new_folder, writing
 from concept_icd.scoring.selection import FILE as DESCENT
-from concept_icd.scoring.selection import DescentRule
+from concept_icd.scoring.selection import SelectionRule
 from concept_icd.scoring.specs import checked_settings
 
 #: Raised when the folder's form changes, so that another version says so instead of misreading. 3: learned orders.
@@ -62,13 +62,13 @@ def write_coder(
         if coder.lexicon is not None:
             coder.lexicon.save(staging / LEXICON)
             files.append(LEXICON)
-        if coder.descent is not None:
-            coder.descent.save(staging / DESCENT)
+        if coder.selection is not None:
+            coder.selection.save(staging / DESCENT)
             files.append(DESCENT)
-        for view in coder.views:
-            (staging / view.level).mkdir()
-            view.save(staging / view.level)
-            files += sorted(f"{view.level}/{path.name}" for path in (staging / view.level).iterdir())
+        for expert in coder.experts:
+            (staging / expert.level).mkdir()
+            expert.save(staging / expert.level)
+            files += sorted(f"{expert.level}/{path.name}" for path in (staging / expert.level).iterdir())
         if coder.model.adapter is not None:
             with writing(staging / "adapter"):
                 members = members_of(coder.model.adapter)
@@ -88,7 +88,7 @@ def write_coder(
                 "scorer_settings": dict(coder.scorer_settings),
                 "out_of_fold": coder.out_of_fold,
                 "classification": coder.classification,
-                "views": [view.level for view in coder.views],
+                "views": [expert.level for expert in coder.experts],
                 "files": {name: sha256(staging / name) for name in files},
             },
         )
@@ -133,8 +133,8 @@ def read_coder(
             settings["out_of_fold"],
             settings["classification"],
             Lexicon.load(folder / LEXICON) if LEXICON in settings["files"] else None,
-            descent=DescentRule.load(folder / DESCENT) if DESCENT in settings["files"] else None,
-            views=tuple(load_view(level, folder / level, concepts) for level in settings.get("views", ())),
+            selection=SelectionRule.load(folder / DESCENT) if DESCENT in settings["files"] else None,
+            experts=tuple(load_expert(level, folder / level, concepts) for level in settings.get("views", ())),
         )
         unchanged = coder.hash == settings["hash"]
     except InputError as error:

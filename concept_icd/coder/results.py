@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from concept_icd.heads.novelty import UNFAMILIAR
+from concept_icd.heads.novelty import NOVEL
 from concept_icd.metrics.recall_depth import stops
 from concept_icd.ontology.concepts import ConceptSet
 from concept_icd.ontology.tree import load_ontology
@@ -38,10 +38,10 @@ def coding_results(
     """
     heads, about = coder.heads, coder.about_codes
     accepted = heads.threshold.accept(probabilities)
-    familiar = heads.familiar(scores.logits, probabilities)
+    p_values = heads.novelty_p_values(scores.logits, probabilities)
     for row, note_id in enumerate(scores.note_ids):
         added = heads.contributions(scores.logits[row])
-        expected = heads.reading.expected_recall(probabilities[row : row + 1], order[row : row + 1])
+        expected = heads.recall_cutoff.expected_recall(probabilities[row : row + 1], order[row : row + 1])
         ranked = tuple(
             RankedCode(
                 rank=rank,
@@ -59,8 +59,8 @@ def coding_results(
             scores.truncated[row],
             coder.versions,
             int(stops(expected)[0][0]),
-            None if familiar is None else float(familiar[row]),
-            None if familiar is None else bool(familiar[row] <= UNFAMILIAR),
+            None if p_values is None else float(p_values[row]),
+            None if p_values is None else bool(p_values[row] <= NOVEL),
         )
 
 

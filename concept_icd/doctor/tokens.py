@@ -77,7 +77,7 @@ class TokenCount:
         return self.readings * self.notes * 1.96 * stdev(self.note_tokens) / self.counted**0.5 / self.computed
 
     def asking(self, questions: int) -> TokenCount:
-        """The same with fewer questions a note, of the mean length: what a descent asks is not known beforehand."""
+        """The same with fewer questions a note, of the mean length: what a selection asks is not known beforehand."""
         questions = min(questions, self.concepts)
         tokens = round(self.question_tokens * questions / self.concepts)
         return replace(self, concepts=questions, question_tokens=tokens)

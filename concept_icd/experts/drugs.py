@@ -1,4 +1,4 @@
-"""What the drugs of a stay say of its codes: the medication network, as a view (Marcou et al. 2024).
+"""What the drugs of a stay say of its codes: the medication network, as an expert (Marcou et al. 2024).
 
 It reads `Note.drugs`, sex and age. Of procedures, and of diagnoses that nobody among the training notes had, it says
 nothing; nor of a note without drugs.
@@ -28,7 +28,7 @@ from concept_icd.records import CodedNote, Level, Note, OneLine
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class DrugView(OneLine):
+class DrugExpert(OneLine):
     """A trained network over the codes of a coder.
 
     Attributes:
@@ -41,7 +41,7 @@ class DrugView(OneLine):
     level: Level = "drugs"
 
     def log_odds(self, notes: Sequence[Note]) -> np.ndarray:
-        """See `View`."""
+        """See `Expert`."""
         stays = stays_of(notes)
         inputs, _ = aligned_inputs(stays, self.model.input_names)
         column = {node: number for number, node in enumerate(self.model.nodes)}
@@ -51,7 +51,7 @@ class DrugView(OneLine):
 
     @cached_property
     def hash(self) -> str:
-        """See `View`."""
+        """See `Expert`."""
         model, digest = self.model, hashlib.sha256()
         for part in model.parts:
             for tensor in part.network.state_dict().values():
@@ -61,11 +61,11 @@ class DrugView(OneLine):
         )
 
     def save(self, folder: Path) -> None:
-        """See `View`."""
+        """See `Expert`."""
         self.model.save(folder)
 
     @classmethod
-    def load(cls, folder: Path, concepts: ConceptSet) -> DrugView:
+    def load(cls, folder: Path, concepts: ConceptSet) -> DrugExpert:
         """Reads what `save` wrote; the codes are those of the concepts of this level.
 
         Raises:
@@ -87,15 +87,17 @@ class DrugRecipe:
 
     def fit(
         self, notes: Sequence[CodedNote], gold: np.ndarray, concepts: ConceptSet, fold: np.ndarray, seed: int
-    ) -> tuple[DrugView, np.ndarray]:
-        """See `Recipe`: only notes with drugs train it.
+    ) -> tuple[DrugExpert, np.ndarray]:
+        """See `ExpertRecipe`: only notes with drugs train it.
 
         Raises:
             InputError: fewer than two folds have notes with drugs, or none of those has a diagnosis of the tree.
         """
         with_drugs = np.flatnonzero([bool(coded.note.drugs) for coded in notes])
         if len(np.unique(fold[with_drugs])) < 2:
-            raise InputError("the view of drugs needs notes with `drugs` of at least two patients; these have too few")
+            raise InputError(
+                "the expert of drugs needs notes with `drugs` of at least two patients; these have too few"
+            )
         chosen = [notes[row] for row in with_drugs.tolist()]
         stays = stays_of([coded.note for coded in chosen])
         billed = {coded.note.note_id: [concepts.meaning(code) for code in coded.diagnoses] for coded in chosen}
@@ -107,7 +109,7 @@ class DrugRecipe:
             stays, targets, fold[with_drugs], self.strategy, nodes=nodes, seed=seed
         )
         model = fit(stays, targets, np.arange(len(chosen)), self.strategy, seed=seed)
-        return DrugView(codes, nodes, model), held_out
+        return DrugExpert(codes, nodes, model), held_out
 
 
 def stays_of(notes: Sequence[Note]) -> Stays:

@@ -1,4 +1,4 @@
-"""What a view is, and how its columns come beside those of the concepts."""
+"""What an expert is, and how its columns come beside those of the concepts."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from concept_icd.records import LEVELS, CodedNote, Concept, Level, Note
 from concept_icd.scoring.scorer import ConceptScores
 
 
-class View(Protocol):
-    """A fitted view."""
+class Expert(Protocol):
+    """A fitted expert."""
 
     @property
     def level(self) -> Level:
-        """Of its concepts: one of `records.VIEWS`."""
+        """Of its concepts: one of `records.EXPERTS`."""
 
     @property
     def codes(self) -> tuple[str, ...]:
@@ -37,49 +37,50 @@ class View(Protocol):
         """Writes its files into an existing folder."""
 
 
-class Recipe(Protocol):
-    """How a view is fitted."""
+class ExpertRecipe(Protocol):
+    """How an expert is fitted."""
 
     def fit(
         self, notes: Sequence[CodedNote], gold: np.ndarray, concepts: ConceptSet, fold: np.ndarray, seed: int
-    ) -> tuple[View, np.ndarray]:
-        """A view for new notes, and the log-odds of these notes, each by a view that did not see its fold.
+    ) -> tuple[Expert, np.ndarray]:
+        """An expert for new notes, and the log-odds of these notes, each by an expert that did not see its fold.
 
         Args:
             notes: training notes. gold: bool (notes, codes of the concepts). fold: (notes,), a patient's notes in one.
 
         Returns:
-            The view, and float32 (notes, codes of the view) as `View.log_odds` would give them.
+            The expert, and float32 (notes, codes of the expert) as `Expert.log_odds` would give them.
 
         Raises:
-            InputError: the notes have nothing that the view reads.
+            InputError: the notes have nothing that the expert reads.
         """
 
 
-def with_views(asked: ConceptSet, views: Sequence[View]) -> ConceptSet:
-    """The concepts that are asked, then a concept for each code of each view."""
+def with_experts(asked: ConceptSet, experts: Sequence[Expert]) -> ConceptSet:
+    """The concepts that are asked, then a concept for each code of each expert."""
     said = {code: asked.concepts[asked.on_path(code)[_own(asked, code)]].text for code in asked.codes}
-    added = [Concept(f"{view.level}:{code}", view.level, said[code], (code,)) for view in views for code in view.codes]
+    columns = [(expert.level, code) for expert in experts for code in expert.codes]
+    added = [Concept(f"{level}:{code}", level, said[code], (code,)) for level, code in columns]
     return replace(asked, concepts=(*asked.concepts, *added)) if added else asked
 
 
-def without_views(concepts: ConceptSet) -> ConceptSet:
+def without_experts(concepts: ConceptSet) -> ConceptSet:
     """The concepts that a scorer is asked about."""
     asked = tuple(concept for concept in concepts.concepts if concept.level in LEVELS)
     return concepts if len(asked) == len(concepts) else replace(concepts, concepts=asked)
 
 
-def views_alone(concepts: ConceptSet) -> ConceptSet:
-    """The concepts that views answer, which stand after those of a scorer."""
+def experts_alone(concepts: ConceptSet) -> ConceptSet:
+    """The concepts that experts answer, which stand after those of a scorer."""
     return replace(concepts, concepts=tuple(concept for concept in concepts.concepts if concept.level not in LEVELS))
 
 
 def join(scores: ConceptScores, concepts: ConceptSet, columns: Sequence[np.ndarray], fill: np.ndarray) -> ConceptScores:
-    """Scores of the concepts asked, with the columns of the views after them.
+    """Scores of the concepts asked, with the columns of the experts after them.
 
     Args:
-        concepts: what `with_views` gave. columns: of each view, float32 (notes, codes of the view).
-        fill: for each of all those columns what stands where a note gave the view nothing to read.
+        concepts: what `with_experts` gave. columns: of each expert, float32 (notes, codes of the expert).
+        fill: for each of all those columns what stands where a note gave the expert nothing to read.
     """
     added = np.concatenate(columns, axis=1, dtype=np.float32) if columns else np.empty((len(scores), 0), np.float32)
     added = np.where(np.isnan(added), fill.astype(np.float32), added)
@@ -88,16 +89,16 @@ def join(scores: ConceptScores, concepts: ConceptSet, columns: Sequence[np.ndarr
 
 
 def means(columns: Sequence[np.ndarray]) -> np.ndarray:
-    """Of each column over the notes that have it: with it in place of what is not known, a view says nothing."""
+    """Of each column over the notes that have it: with it in place of what is not known, an expert says nothing."""
     wide = np.concatenate(columns, axis=1)
     there = ~np.isnan(wide)
     total: np.ndarray = np.where(there, wide, 0).sum(axis=0, dtype=np.float64)
     return total / np.maximum(there.sum(axis=0), 1)
 
 
-def views_hash(views: Sequence[View]) -> str:
+def experts_hash(experts: Sequence[Expert]) -> str:
     """Hex digest of all of them, in order."""
-    return hash_of([[view.level, view.hash] for view in views])
+    return hash_of([[expert.level, expert.hash] for expert in experts])
 
 
 def _own(asked: ConceptSet, code: str) -> int:

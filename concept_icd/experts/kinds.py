@@ -1,4 +1,4 @@
-"""The kinds of views by their names: as the command line names them and a coder's folder holds them.
+"""The kinds of experts by their names: as the command line names them and a coder's folder holds them.
 
 torch and what else a kind needs is imported when it is asked for.
 """
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from concept_icd.errors import InputError
-from concept_icd.experts.expert import Recipe, View
+from concept_icd.experts.expert import Expert, ExpertRecipe
 from concept_icd.ontology.concepts import ConceptSet
 
 
@@ -18,11 +18,11 @@ def recipe(
     drug_strategy: str = "multitask",
     tabular: Sequence[str | Path] = (),
     index: Sequence[str | Path] = (),
-) -> Recipe:
+) -> ExpertRecipe:
     """How a kind is fitted.
 
     Args:
-        kind: one of `records.VIEWS`. drug_strategy: of the medication network, see `read_strategy`.
+        kind: one of `records.EXPERTS`. drug_strategy: of the medication network, see `read_strategy`.
         tabular, index: files of NCHS with more terms than the titles.
 
     Raises:
@@ -38,22 +38,22 @@ def recipe(
     return WordRecipe() if kind == "words" else DrugRecipe(read_strategy(drug_strategy))
 
 
-def load_view(kind: str, folder: Path, concepts: ConceptSet) -> View:
-    """Reads a view out of a coder's folder.
+def load_expert(kind: str, folder: Path, concepts: ConceptSet) -> Expert:
+    """Reads an expert out of a coder's folder.
 
     Raises:
-        InputError: a file is missing or damaged, or this version knows no such view.
+        InputError: a file is missing or damaged, or this version knows no such expert.
     """
     if kind == "words":
-        from concept_icd.experts.words import WordView
+        from concept_icd.experts.words import WordExpert
 
-        return WordView.load(folder)
+        return WordExpert.load(folder)
     if kind == "terms":
-        from concept_icd.experts.terms import TermView
+        from concept_icd.experts.terms import TermExpert
 
-        return TermView.load(folder)
+        return TermExpert.load(folder)
     if kind == "drugs":
-        from concept_icd.experts.drugs import DrugView
+        from concept_icd.experts.drugs import DrugExpert
 
-        return DrugView.load(folder, concepts)
-    raise InputError(f"{folder} is a view of a kind that this version does not know: fit the coder again")
+        return DrugExpert.load(folder, concepts)
+    raise InputError(f"{folder} is an expert of a kind that this version does not know: fit the coder again")

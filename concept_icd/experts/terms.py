@@ -4,7 +4,7 @@ A note is read clause by clause (`tagged_words.clauses`). A *term* of a code is 
 "viral pneumonia" is no "pneumonia", and is affirmed, doubted or denied, in one section or another. How much each of
 these says is learnt once for all codes, so that a code without a training note has its say too: the terms are the
 classification's, and of a single code nothing but its frequency is learnt. With \(x\) the features of a pair of note
-and code (0 or 1; see `TermView`) and \(f_c\) the share of training notes with the code,
+and code (0 or 1; see `TermExpert`) and \(f_c\) the share of training notes with the code,
 
 \[ \mathrm{logit}\,P(y_{nc} = 1) = w \cdot x_{nc} + v\, \mathrm{logit}\, f_c + b . \]
 """
@@ -38,7 +38,7 @@ OUTSIDE = -1
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class TermView(OneLine):
+class TermExpert(OneLine):
     """Fitted terms.
 
     Attributes:
@@ -55,7 +55,7 @@ class TermView(OneLine):
     level: Level = "terms"
 
     def log_odds(self, notes: Sequence[Note]) -> np.ndarray:
-        """See `View`."""
+        """See `Expert`."""
         found = np.full((len(notes), len(self.codes)), np.nan, dtype=np.float32)
         for row, note in enumerate(notes):
             if note.normalized.text:
@@ -72,20 +72,20 @@ class TermView(OneLine):
 
     @cached_property
     def _folded(self) -> dict[tuple[str, ...], int]:
-        """The terms as the words of notes are folded; a view of an older fit may hold accents."""
+        """The terms as the words of notes are folded; an expert of an older fit may hold accents."""
         return {tuple(map(fold, term)): column for term, column in self.terms.items()}
 
     @cached_property
     def hash(self) -> str:
-        """See `View`."""
+        """See `Expert`."""
         return hash_of(self._record())
 
     def save(self, folder: Path) -> None:
-        """See `View`."""
+        """See `Expert`."""
         write_json(folder / FILE, self._record())
 
     @classmethod
-    def load(cls, folder: Path) -> TermView:
+    def load(cls, folder: Path) -> TermExpert:
         """Reads what `save` wrote.
 
         Raises:
@@ -99,12 +99,12 @@ class TermView(OneLine):
             terms = {tuple(term.split()): column for term, column in (outside | inside).items()}
             weights, bias = (np.array(record[name], dtype=np.float64) for name in ("weights", "bias"))
             require_finite(folder / FILE, [weights, bias])
-            view = cls(codes, terms, tuple(record["sections"]), weights, bias)
-            if len(view.weights) != _width(view.sections) or len(view.bias) != len(codes):
+            expert = cls(codes, terms, tuple(record["sections"]), weights, bias)
+            if len(expert.weights) != _width(expert.sections) or len(expert.bias) != len(codes):
                 raise ValueError("numbers are missing")
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(f"{folder / FILE} is damaged: fit the coder again") from error
-        return view
+        return expert
 
     def _record(self) -> dict[str, object]:
         named = {" ".join(term): column for term, column in self.terms.items()}
@@ -164,18 +164,18 @@ class TermRecipe:
 
     def fit(
         self, notes: Sequence[CodedNote], gold: np.ndarray, concepts: ConceptSet, fold: np.ndarray, seed: int
-    ) -> tuple[TermView, np.ndarray]:
-        """See `Recipe`."""
+    ) -> tuple[TermExpert, np.ndarray]:
+        """See `ExpertRecipe`."""
         terms, codes = self.terms_of(concepts), tuple(concepts.codes)
         mentions = [said(coded.note.normalized.text, terms) for coded in notes]
         if not any(mentions):
-            raise InputError("no training note says a term of a code: leave the view of terms out")
+            raise InputError("no training note says a term of a code: leave the expert of terms out")
         held_out = np.full((len(notes), len(codes)), np.nan, dtype=np.float32)
         for number in np.unique(fold).tolist():
-            view = _weigh(codes, terms, mentions, gold, np.flatnonzero(fold != number))
+            expert = _weigh(codes, terms, mentions, gold, np.flatnonzero(fold != number))
             for row in np.flatnonzero(fold == number).tolist():
                 if notes[row].note.normalized.text:
-                    held_out[row] = view.log_odds_of(mentions[row])
+                    held_out[row] = expert.log_odds_of(mentions[row])
         return _weigh(codes, terms, mentions, gold, np.arange(len(notes))), held_out
 
 
@@ -215,8 +215,8 @@ def _weigh(
     mentions: Sequence[Sequence[tuple[int, str, Status]]],
     gold: np.ndarray,
     rows: np.ndarray,
-) -> TermView:
-    """The view of these notes. Equal pairs of a note and a code are counted, not listed."""
+) -> TermExpert:
+    """The expert of these notes. Equal pairs of a note and a code are counted, not listed."""
     from sklearn.linear_model import LogisticRegression
 
     own = [mentions[row] for row in rows.tolist()]
@@ -241,7 +241,7 @@ def _weigh(
         features[row, list(places)], features[row, -1] = 1, prior[column]
     target, weight = [has_it for _, _, has_it in pairs], list(pairs.values())
     if len(set(target)) < 2:
-        raise InputError("the training notes have every code or none: leave the view of terms out")
+        raise InputError("the training notes have every code or none: leave the expert of terms out")
     model = LogisticRegression(tol=1e-6, max_iter=1000).fit(features, target, sample_weight=weight)
     w, b = model.coef_[0].astype(np.float64), float(model.intercept_[0])
-    return TermView(codes, terms, sections, w[:width], w[width] * prior + b)
+    return TermExpert(codes, terms, sections, w[:width], w[width] * prior + b)

@@ -52,7 +52,7 @@ TREES: dict[str, Any] = {
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class WordView(OneLine):
+class WordExpert(OneLine):
     """Fitted trees.
 
     Attributes:
@@ -65,7 +65,7 @@ class WordView(OneLine):
     level: Level = "words"
 
     def log_odds(self, notes: Sequence[Note]) -> np.ndarray:
-        """See `View`."""
+        """See `Expert`."""
         return self.log_odds_of([_hashes(note.normalized.text) for note in notes])
 
     def log_odds_of(self, words: Sequence[np.ndarray]) -> np.ndarray:
@@ -79,11 +79,11 @@ class WordView(OneLine):
 
     @cached_property
     def hash(self) -> str:
-        """See `View`."""
+        """See `Expert`."""
         return hash_of([self.codes, *(numbers.tolist() for numbers in self._numbers().values())])
 
     def save(self, folder: Path) -> None:
-        """See `View`."""
+        """See `Expert`."""
         from safetensors.numpy import save_file
 
         with writing(folder / NUMBERS):
@@ -91,7 +91,7 @@ class WordView(OneLine):
         write_json(folder / FILE, {"codes": self.codes, "sha256": sha256(folder / NUMBERS)})
 
     @classmethod
-    def load(cls, folder: Path) -> WordView:
+    def load(cls, folder: Path) -> WordExpert:
         """Reads what `save` wrote.
 
         Raises:
@@ -106,9 +106,9 @@ class WordView(OneLine):
                 raise KeyError(NUMBERS)
             numbers = load_file(folder / NUMBERS)
             require_finite(folder / NUMBERS, numbers)
-            view = cls(tuple(record["codes"]), numbers.pop("features"), Forest(**numbers))
-            view.forest.check(len(view.features), len(view.codes))
-            return view
+            expert = cls(tuple(record["codes"]), numbers.pop("features"), Forest(**numbers))
+            expert.forest.check(len(expert.features), len(expert.codes))
+            return expert
         except (KeyError, TypeError, ValueError, OSError, SafetensorError) as error:
             raise InputError(f"{folder}: {FILE} or {NUMBERS} is missing or damaged: fit the coder again") from error
 
@@ -128,24 +128,24 @@ class WordRecipe:
 
     def fit(
         self, notes: Sequence[CodedNote], gold: np.ndarray, concepts: ConceptSet, fold: np.ndarray, seed: int
-    ) -> tuple[WordView, np.ndarray]:
-        """See `Recipe`."""
+    ) -> tuple[WordExpert, np.ndarray]:
+        """See `ExpertRecipe`."""
         words = [_hashes(coded.note.normalized.text) for coded in notes]
         own = np.flatnonzero(gold.sum(axis=0) >= FEWEST_GOLD)
         codes = tuple(concepts.codes[column] for column in own.tolist())
         if not codes:
-            raise InputError(f"no code has {FEWEST_GOLD} notes to learn words from: leave the view of words out")
+            raise InputError(f"no code has {FEWEST_GOLD} notes to learn words from: leave the expert of words out")
         held_out = np.full((len(notes), len(codes)), np.nan, dtype=np.float32)
         for number in track(np.unique(fold).tolist(), len(np.unique(fold)), "fit words", "folds"):
-            view = _grow(words, gold[:, own], np.flatnonzero(fold != number), codes, seed, self.rounds)
+            expert = _grow(words, gold[:, own], np.flatnonzero(fold != number), codes, seed, self.rounds)
             out = np.flatnonzero(fold == number)
-            held_out[out] = view.log_odds_of([words[row] for row in out.tolist()])
+            held_out[out] = expert.log_odds_of([words[row] for row in out.tolist()])
         return _grow(words, gold[:, own], np.arange(len(notes)), codes, seed, self.rounds), held_out
 
 
 def _grow(
     words: Sequence[np.ndarray], gold: np.ndarray, rows: np.ndarray, codes: tuple[str, ...], seed: int, rounds: int
-) -> WordView:
+) -> WordExpert:
     """Trees of these notes; a code that none of them has gets its prior alone."""
     lightgbm = _lightgbm()
     own = [words[row] for row in rows.tolist()]
@@ -157,7 +157,7 @@ def _grow(
         data.set_label(gold[rows, column].astype(np.float32))  # to sort the columns once is a third of the time
         boosters.append(lightgbm.train(TREES | {"seed": seed}, data, rounds))
     forest = Forest.of(boosters)
-    return WordView(codes, features[forest.features], forest.over(forest.features))
+    return WordExpert(codes, features[forest.features], forest.over(forest.features))
 
 
 def _hashes(text: str) -> np.ndarray:

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.special import expit
 
 from concept_icd.errors import InputError
-from concept_icd.heads.penalised_logistic import logistic, minimise
+from concept_icd.heads.penalised_logistic import logistic, minimize
 
 Method = Literal["platt", "temperature", "none"]
 METHODS: tuple[Method, ...] = ("platt", "temperature", "none")
@@ -59,7 +59,7 @@ def fit_calibration(log_odds: np.ndarray, gold: np.ndarray, method: Method = "pl
         value, gradient, hessian = (sum(values) for values in zip(*parts, strict=True))
         return value, gradient, hessian
 
-    slope, intercept = [*minimise(objective, np.array([[1.0, 0.0][:unknowns]]), tolerance=1e-6)[0], 0.0][:2]
+    slope, intercept = [*minimize(objective, np.array([[1.0, 0.0][:unknowns]]), tolerance=1e-6)[0], 0.0][:2]
     return Calibration(float(slope), float(intercept)) if slope > 0 else Calibration()
 
 

@@ -31,7 +31,7 @@ _SUBSETS = (np.arange(2**LIKELY)[:, None] >> np.arange(LIKELY)) % 2 == 1
 
 
 @dataclass(frozen=True, eq=False)
-class Combinations:
+class Cooccurrence:
     """See the module.
 
     Attributes:
@@ -45,7 +45,7 @@ class Combinations:
     weight: float
 
     @classmethod
-    def of(cls, gold: np.ndarray, weight: float) -> Combinations:
+    def of(cls, gold: np.ndarray, weight: float) -> Cooccurrence:
         """Counts the combinations of notes, 0/1, shape (notes, codes)."""
         found = Counter(tuple(np.flatnonzero(row).tolist()) for row in gold)
         sets = sorted(found)
@@ -56,7 +56,7 @@ class Combinations:
         return {"sets": self.sets, "counts": self.counts, "gold": self.gold.tolist(), "weight": self.weight}
 
     @classmethod
-    def read(cls, settings: Mapping[str, Any] | None) -> Combinations | None:
+    def read(cls, settings: Mapping[str, Any] | None) -> Cooccurrence | None:
         """What `settings` gave; None for None."""
         if settings is None:
             return None
@@ -93,9 +93,9 @@ class Combinations:
         return share
 
 
-def fit_combinations(
+def fit_cooccurrence(
     gold: np.ndarray, probabilities: np.ndarray, fold: Sequence[int] | np.ndarray
-) -> tuple[Combinations, np.ndarray]:
+) -> tuple[Cooccurrence, np.ndarray]:
     """The combinations of all notes at the best weight, and the notes' own probabilities by those of the other folds.
 
     Args:
@@ -106,10 +106,10 @@ def fit_combinations(
     for weight in WEIGHTS:
         corrected = np.array(probabilities, dtype=np.float64)
         for number in np.unique(fold):
-            corrected[fold == number] = Combinations.of(gold[fold != number], weight).adjust(
+            corrected[fold == number] = Cooccurrence.of(gold[fold != number], weight).adjust(
                 probabilities[fold == number]
             )
         p = corrected.clip(_LEAST, 1 - _LEAST)
         tried.append((float(-np.where(gold, np.log(p), np.log1p(-p)).mean()), weight, corrected))
     _, weight, corrected = min(tried, key=lambda entry: entry[0])
-    return Combinations.of(gold, weight), corrected
+    return Cooccurrence.of(gold, weight), corrected

@@ -4,10 +4,10 @@
    (`held_out_log_odds`). Log losses are summed as they come; the log-odds of all notes are held once, for the
    strength that was chosen.
 2. The log-odds of the held-out notes at that strength fit the calibration,
-3. and, calibrated (and corrected by which codes occur together, where asked for: `combinations`), the threshold, and
-   how far down the list to read for a recall (`reading`).
+3. and, calibrated (and corrected by which codes occur together, where asked for: `cooccurrence`), the threshold, and
+   how far down the list to read for a recall (`recall_cutoff`).
 4. With billing orders at hand, the held-out probabilities teach the ranker an order (`ranker_fitting`).
-5. The aggregator is fitted again on all the notes, and what these look like to it is kept (`familiarity`).
+5. The aggregator is fitted again on all the notes, and what these look like to it is kept (`novelty`).
 
 It knows nothing of text or models.
 """
@@ -28,13 +28,13 @@ from concept_icd.corpora.folds import group_folds
 from concept_icd.errors import InputError
 from concept_icd.heads.aggregator import Aggregator, Strength, fit_aggregator, fit_aggregators
 from concept_icd.heads.calibration import Calibration, Method, Threshold, choose_threshold, fit_calibration
-from concept_icd.heads.cooccurrence import Combinations, fit_combinations
-from concept_icd.heads.novelty import Familiarity, fit_familiarity, numbers_of
+from concept_icd.heads.cooccurrence import Cooccurrence, fit_cooccurrence
+from concept_icd.heads.novelty import Novelty, fit_novelty, numbers_of
 from concept_icd.heads.penalised_logistic import BLOCK, ScoreStatistics, log_loss
 from concept_icd.heads.ranker import Ranker, ranker_settings, ranker_tensors, read_ranker
 from concept_icd.heads.ranker_fitting import GoldOrder, fit_ranker
 from concept_icd.heads.ranking_features import PairTable, PathScores
-from concept_icd.heads.recall_cutoff import ReadingDepth, fit_reading
+from concept_icd.heads.recall_cutoff import RecallCutoff, fit_recall_cutoff
 from concept_icd.outputs import writing
 from concept_icd.progress import track
 from concept_icd.records import OneLine
@@ -75,7 +75,7 @@ class HeadOptions:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Heads(OneLine):
-    """Aggregator, calibration, threshold, ranker and reading depth of one code set.
+    """Aggregator, calibration, threshold, ranker and recall cut-off of one code set.
 
     Attributes:
         strength: the chosen one. cross_validation: its figures on the held-out notes (log loss per pair of every
@@ -88,9 +88,9 @@ class Heads(OneLine):
     ranker: Ranker
     strength: Strength
     cross_validation: dict[str, Any]
-    reading: ReadingDepth
-    combinations: Combinations | None = None
-    familiarity: Familiarity | None = None
+    recall_cutoff: RecallCutoff
+    cooccurrence: Cooccurrence | None = None
+    novelty: Novelty | None = None
 
     @property
     def codes(self) -> tuple[str, ...]:
@@ -100,10 +100,10 @@ class Heads(OneLine):
     def predict_proba(self, logits: np.ndarray) -> np.ndarray:
         """Calibrated probabilities, float64, shape (notes, codes), from scores of shape (notes, concepts)."""
         p = self.calibration.probabilities(self.aggregator.log_odds(logits))
-        return p if self.combinations is None else self.combinations.adjust(p)
+        return p if self.cooccurrence is None else self.cooccurrence.adjust(p)
 
-    def familiar(self, logits: np.ndarray, probabilities: np.ndarray) -> np.ndarray | None:
-        """Share of the training notes that are as unlike the others as each note, float64 (notes,); see `Familiarity`.
+    def novelty_p_values(self, logits: np.ndarray, probabilities: np.ndarray) -> np.ndarray | None:
+        """Share of the training notes that are as unlike the others as each note, float64 (notes,); see `Novelty`.
 
         Args:
             logits: shape (notes, concepts). probabilities: what `predict_proba` gave for them.
@@ -111,9 +111,9 @@ class Heads(OneLine):
         Returns:
             None where heads were fitted before this was known.
         """
-        if self.familiarity is None:
+        if self.novelty is None:
             return None
-        return self.familiarity.shares(numbers_of(self.aggregator, logits, probabilities))
+        return self.novelty.p_values(numbers_of(self.aggregator, logits, probabilities))
 
     def rank(
         self, logits: np.ndarray, probabilities: np.ndarray | None = None, text: PairTable | None = None
@@ -130,7 +130,7 @@ class Heads(OneLine):
     def contributions(self, logits: np.ndarray) -> csr_array:
         """Log-odds that each concept adds to each code of one note, after calibration; see `Aggregator`.
 
-        What other codes add or take (`combinations`) is not among them.
+        What other codes add or take (`cooccurrence`) is not among them.
         """
         return self.calibration.slope * self.aggregator.contributions(logits)
 
@@ -155,13 +155,13 @@ class Heads(OneLine):
         a = self.aggregator
         w = {"data": a.weights.data, "indices": a.weights.indices, "indptr": a.weights.indptr}
         tensors = {"mean": a.mean, "scale": a.scale, "bias": a.bias, **w, **ranker_tensors(self.ranker)}
-        if self.familiarity is not None:
-            tensors |= self.familiarity.tensors()
+        if self.novelty is not None:
+            tensors |= self.novelty.tensors()
         # save_file writes the memory as it lies, so that it must lie in rows.
         return {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
 
     def _settings(self) -> dict[str, Any]:
-        combinations = {} if self.combinations is None else {"combinations": self.combinations.settings()}
+        cooccurrence = {} if self.cooccurrence is None else {"combinations": self.cooccurrence.settings()}
         return {
             "format": FORMAT,
             "concepts": len(self.aggregator.mean),
@@ -170,9 +170,9 @@ class Heads(OneLine):
             "calibration": vars(self.calibration),
             "threshold": vars(self.threshold),
             "cross_validation": self.cross_validation,
-            "reading": vars(self.reading.calibration),
+            "reading": vars(self.recall_cutoff.calibration),
             "order": ranker_settings(self.ranker),
-            **combinations,  # what is not there leaves no trace: the hash of coders saved before stays
+            **cooccurrence,  # what is not there leaves no trace: the hash of coders saved before stays
         }
 
     @classmethod
@@ -210,9 +210,9 @@ class Heads(OneLine):
                 read_ranker(codes, tensors, settings["order"], aggregator),
                 Strength(**strength),
                 settings["cross_validation"],
-                ReadingDepth(Calibration(**settings["reading"])),
-                Combinations.read(settings.get("combinations")),
-                Familiarity.read(tensors),
+                RecallCutoff(Calibration(**settings["reading"])),
+                Cooccurrence.read(settings.get("combinations")),
+                Novelty.read(tensors),
             )
         except OSError as error:
             raise InputError(f"cannot read {weights}: {error.strerror or error}: fit the coder again") from error
@@ -265,18 +265,18 @@ def fit_heads(
     calibration = fit_calibration(held_out, gold, options.calibration)
     for start in range(0, len(gold), BLOCK):
         held_out[start : start + BLOCK] = calibration.probabilities(held_out[start : start + BLOCK])
-    combinations = None
+    cooccurrence = None
     if options.dependencies == "combinations":
-        combinations, held_out = fit_combinations(gold, held_out, fold)
+        cooccurrence, held_out = fit_cooccurrence(gold, held_out, fold)
     source = f"{len(np.unique(fold))}-fold cross-validation on {len(gold)} notes, micro-F1"
     threshold = choose_threshold(gold, held_out, at_least_one=options.at_least_one, source=source)
     figures: dict[str, Any] = {
         "micro_f1": threshold.micro_f1,
         "log_loss": [{"path": _finite(s.path), "other": _finite(s.other), "value": value} for s, value in tried],
     }
-    reading = fit_reading(gold, held_out)
+    recall_cutoff = fit_recall_cutoff(gold, held_out)
     aggregator = fit_aggregator(logits, gold, cover, levels, strength)
-    familiarity = fit_familiarity(numbers_of(aggregator, logits, held_out))
+    novelty = fit_novelty(numbers_of(aggregator, logits, held_out))
     learned = None
     if order is not None:
         unit = ScoreStatistics.of(logits, np.arange(len(logits))).unit
@@ -293,7 +293,7 @@ def fit_heads(
             seed=options.seed,
         )
     ranker = Ranker(tuple(codes), gold.sum(axis=0).astype(np.int64), learned)
-    return Heads(aggregator, calibration, threshold, ranker, strength, figures, reading, combinations, familiarity)
+    return Heads(aggregator, calibration, threshold, ranker, strength, figures, recall_cutoff, cooccurrence, novelty)
 
 
 def held_out_log_odds(

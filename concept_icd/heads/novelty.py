@@ -30,7 +30,7 @@ from concept_icd.heads.aggregator import Aggregator
 
 #: A note is unfamiliar where at most this share of the training notes is as far out. Chosen on out-of-fold scores of
 #: training reports: the farthest 5 % are coded far worse than the others (benchmarks/familiarity.py).
-UNFAMILIAR = 0.05
+NOVEL = 0.05
 #: Distances that are kept, evenly spread over those of the training notes.
 KEPT = 1000
 #: Added to both variances, for scores that are all alike.
@@ -39,7 +39,7 @@ _TINY = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
-class Familiarity:
+class Novelty:
     """Where the training notes lie.
 
     Attributes:
@@ -51,7 +51,7 @@ class Familiarity:
     precision: np.ndarray
     distances: np.ndarray
 
-    def shares(self, numbers: np.ndarray) -> np.ndarray:
+    def p_values(self, numbers: np.ndarray) -> np.ndarray:
         """Share of the training notes that are as far out or farther, float64 (notes,), of `numbers_of` these notes."""
         farther = len(self.distances) - np.searchsorted(self.distances, self.distances_of(numbers), side="left")
         return np.asarray((1 + farther) / (1 + len(self.distances)))
@@ -66,7 +66,7 @@ class Familiarity:
         return {f"familiarity.{name}": value for name, value in vars(self).items()}
 
     @classmethod
-    def read(cls, tensors: Mapping[str, np.ndarray]) -> Familiarity | None:
+    def read(cls, tensors: Mapping[str, np.ndarray]) -> Novelty | None:
         """What `tensors` gave, among others; None where it is not among them.
 
         Raises:
@@ -87,7 +87,7 @@ def numbers_of(aggregator: Aggregator, logits: np.ndarray, probabilities: np.nda
     return np.stack([standing, np.log(np.maximum(expected, _TINY))], axis=1)
 
 
-def fit_familiarity(numbers: np.ndarray) -> Familiarity:
+def fit_novelty(numbers: np.ndarray) -> Novelty:
     """Fits middle, precision and distances.
 
     Args:
@@ -95,7 +95,7 @@ def fit_familiarity(numbers: np.ndarray) -> Familiarity:
     """
     middle = numbers.mean(axis=0)
     precision = np.linalg.inv(np.cov(numbers.T) + _RIDGE * np.eye(2))
-    found = Familiarity(middle, precision, np.empty(0))
+    found = Novelty(middle, precision, np.empty(0))
     distances = np.sort(found.distances_of(numbers))
     kept = np.linspace(0, len(distances) - 1, min(KEPT, len(distances))).round().astype(np.int64)
-    return Familiarity(middle, precision, distances[kept])
+    return Novelty(middle, precision, distances[kept])

@@ -41,7 +41,7 @@ def fit_on_path(
     Args:
         rows: the notes to fit on. cover: (codes, concepts).
         shared: weights in the order of `cover.data`, intercepts (codes,); what is returned has the same form.
-        tolerance: see `minimise`. precision: float32 is faster, and enough to compare penalties.
+        tolerance: see `minimize`. precision: float32 is faster, and enough to compare penalties.
     """
     sizes = np.diff(cover.indptr)
     order = np.argsort(sizes, kind="stable")  # codes with as many concepts stand together
@@ -68,7 +68,7 @@ def fit_on_path(
         for (w, b), penalty in zip(fitted, penalties, strict=True):
             lam = np.full(own.shape, min(penalty, HUGE))
             lam[:, -1] = BIAS_PENALTY
-            own = minimise(logistic(features, offset, target, lam), own, tolerance)
+            own = minimize(logistic(features, offset, target, lam), own, tolerance)
             w[entry[real]] += own[:, :-1][real]
             b[batch] += own[:, -1]
     return fitted
@@ -119,7 +119,7 @@ def fit_on_all(
 Objective = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
 
 
-def minimise(objective: Objective, start: np.ndarray, tolerance: float = 1e-8, steps: int = 100) -> np.ndarray:
+def minimize(objective: Objective, start: np.ndarray, tolerance: float = 1e-8, steps: int = 100) -> np.ndarray:
     """The minima of smooth convex problems that have nothing in common but their size.
 
     Args:
@@ -270,7 +270,7 @@ def fit_shared(
     penalty[0, -1] = 0.0  # the intercept is free
     target = gold[note, column].astype(np.float64)[None]
     objective = logistic(features[None], np.zeros((1, len(note))), target, penalty, weight)
-    v = minimise(objective, np.zeros((1, len(features))), tolerance)[0]
+    v = minimize(objective, np.zeros((1, len(features))), tolerance)[0]
     weights, bias = np.zeros(len(concept)), v[-2] * frequency + v[-1]
     for place, (found, share) in enumerate(zip(entries, shares, strict=True)):
         k = concept[found]

@@ -36,7 +36,7 @@ _PRIOR = 10
 
 
 @dataclass(frozen=True)
-class ReadingDepth:
+class RecallCutoff:
     """How many suggestions to read; as it stands, probabilities are taken at their word.
 
     Attributes:
@@ -55,7 +55,7 @@ class ReadingDepth:
             return self.calibration.probabilities(logit(expected_recall(probabilities, order)))
 
 
-def fit_reading(gold: np.ndarray, probabilities: np.ndarray) -> ReadingDepth:
+def fit_recall_cutoff(gold: np.ndarray, probabilities: np.ndarray) -> RecallCutoff:
     """Fits the correction, with the codes read by falling probability.
 
     At the ranks where several recalls are expected, the recall that is found is the target of a logistic regression on
@@ -80,4 +80,4 @@ def fit_reading(gold: np.ndarray, probabilities: np.ndarray) -> ReadingDepth:
         inside = at < 1  # all codes read is a recall of 1 whatever the probabilities
         said.append(logit(at[inside]))
         found.append(recall[inside])
-    return ReadingDepth(fit_calibration(np.concatenate(said), np.concatenate(found)))
+    return RecallCutoff(fit_calibration(np.concatenate(said), np.concatenate(found)))

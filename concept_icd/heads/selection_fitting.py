@@ -1,4 +1,4 @@
-r"""The bars of a descent (`scoring.selection`), from scores of all concepts and gold codes of held-out notes.
+r"""Fits the bars of a top-down selection (`scoring.selection`) to scores of all concepts and gold codes.
 
 A gold path is a note and one of its gold codes; it is kept when every concept above the code in the set reaches its
 bar, so that the code is asked. Opening a concept with m concepts below costs m questions, hence a concept reaches its
@@ -26,7 +26,7 @@ from concept_icd.errors import InputError
 from concept_icd.ontology.concepts import ConceptSet
 from concept_icd.ontology.tree import Ontology
 from concept_icd.records import LEVELS, Note
-from concept_icd.scoring.selection import Descent, DescentRule, ask_stored, tree_of
+from concept_icd.scoring.selection import SelectionRule, TopDownSelection, ask_stored, tree_of
 
 #: Prices that are tried, in log-odds per e-fold of children.
 PRICES = (0.0, 0.5, 1.0, 1.5, 2.0)
@@ -38,7 +38,7 @@ LOW = 1e9
 _NOBODY = Note("", "")
 
 
-def fit_descent(
+def fit_selection(
     logits: np.ndarray,
     gold: np.ndarray,
     concepts: ConceptSet,
@@ -49,7 +49,7 @@ def fit_descent(
     retrieve: int = 0,
     descend: bool = True,
     notes: Sequence[Note] | None = None,
-) -> DescentRule:
+) -> SelectionRule:
     """Fits the bars and the price, and what stands for a concept that was not asked.
 
     Args:
@@ -64,7 +64,7 @@ def fit_descent(
         InputError: no gold code, or a share or budget that cannot be.
     """
     if (keep is None) == (budget is None):
-        raise InputError("a descent keeps a share of the gold paths or has a budget: name one of the two")
+        raise InputError("a selection keeps a share of the gold paths or has a budget: name one of the two")
     if keep is not None and not 0 < keep <= 1:
         raise InputError(f"the share of gold paths to keep is {keep}: it must be above 0 and at most 1")
     tree = _Tree.of(concepts, ontology)
@@ -83,8 +83,8 @@ def fit_descent(
             best = figure, price, step.bars
     assert best is not None
     bars = dict(zip(tree.levels, map(float, best[2]), strict=True))
-    rule = DescentRule(bars, {}, best[1], budget, retrieve, descend)
-    asked = ask_stored(Descent.over(concepts, ontology, rule), notes or [_NOBODY] * len(logits), logits)
+    rule = SelectionRule(bars, {}, best[1], budget, retrieve, descend)
+    asked = ask_stored(TopDownSelection.over(concepts, ontology, rule), notes or [_NOBODY] * len(logits), logits)
     return replace(rule, fill=_fill(logits, asked, [concept.level for concept in concepts.concepts]))
 
 
@@ -103,7 +103,7 @@ def cross_validate(
     """The share of gold paths kept and the questions to a note, each note under bars fitted on other patients' notes.
 
     Args:
-        groups: the patient of each note. notes, options: see `fit_descent`.
+        groups: the patient of each note. notes, options: see `fit_selection`.
     """
     read = list(notes or [_NOBODY] * len(logits))
     fold, wanted = group_folds(groups, folds, seed), gold_rows(gold, concepts)
@@ -111,8 +111,8 @@ def cross_validate(
     for number in np.unique(fold):
         rest, out = fold != number, fold == number
         notes_of = [[read[row] for row in np.flatnonzero(part)] for part in (rest, out)]
-        rule = fit_descent(logits[rest], gold[rest], concepts, ontology, notes=notes_of[0], **options)
-        asked[out] = ask_stored(Descent.over(concepts, ontology, rule), notes_of[1], logits[out])
+        rule = fit_selection(logits[rest], gold[rest], concepts, ontology, notes=notes_of[0], **options)
+        asked[out] = ask_stored(TopDownSelection.over(concepts, ontology, rule), notes_of[1], logits[out])
     return {
         "kept": float((asked & wanted).sum() / wanted.sum()),
         "questions": float(asked.sum(axis=1).mean()),

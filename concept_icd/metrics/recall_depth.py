@@ -79,7 +79,7 @@ _TINY = 1e-12
 
 
 def expected_recall(probabilities: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """The module's formula, before any correction; see `ReadingDepth.expected_recall`."""
+    """The module's formula, before any correction; see `RecallCutoff.expected_recall`."""
     found = np.empty(probabilities.shape)
     for rows in _blocks(*probabilities.shape):
         p = np.take_along_axis(probabilities[rows], order[rows], axis=1).astype(np.float64).clip(_TINY, 1.0)

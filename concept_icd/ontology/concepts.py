@@ -21,7 +21,7 @@ from concept_icd.artifacts import hash_of, read_json, write_json
 from concept_icd.errors import InputError, did_you_mean
 from concept_icd.ontology.phrases import phrase_key
 from concept_icd.ontology.tree import Ontology
-from concept_icd.records import LEVELS, VIEWS, Concept, Level, OneLine
+from concept_icd.records import EXPERTS, LEVELS, Concept, Level, OneLine
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -132,7 +132,7 @@ class ConceptSet(OneLine):
     def rows(self) -> dict[str, tuple[int, ...]]:
         """Code -> the rows of the concepts that cover it, widest level first."""
         rows: dict[str, list[int]] = {code: [] for code in self.codes}
-        order = (*LEVELS, *VIEWS)
+        order = (*LEVELS, *EXPERTS)
         for row in sorted(range(len(self)), key=lambda row: order.index(self.concepts[row].level)):
             for code in self.concepts[row].codes:
                 rows[code].append(row)

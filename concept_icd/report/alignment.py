@@ -28,7 +28,7 @@ class Matrices(OneLine):
         decisions: bool (notes, codes), or None where the predictions have no accepted flags.
         places, principal: of the gold codes, as `gold_places` gives them; None where the gold has no billing order.
         kinds: (codes,). patients: (notes,), or None.
-        reading: recall asked for -> how far each note is read, as `heads.reading.stops` gives it; None where the
+        reading: recall asked for -> how far each note is read, as `metrics.recall_depth.stops` gives it; None where the
             predictions do not say so. A recall that the codes named in some note do not reach is left out.
         label_set: in words, where the codes come from and what was left out.
         unnamed: (note, code) pairs that the predictions do not name: probability 0, ranked last.

@@ -134,7 +134,7 @@ def evaluate(
         places, principal: the billing order and the principal diagnoses of the gold, as `coder.gold_places` gives them;
             None: the gold is sets, and no figure of the billing order is given. kinds: (codes,), required with places.
         reading: recall asked for -> how far each note is read for it, and the recall expected there, (notes,) each, as
-            `heads.reading.stops` gives them; None: the probabilities are taken at their word.
+            `metrics.recall_depth.stops` gives them; None: the probabilities are taken at their word.
         label_set: in words, where the codes came from. train_counts: code -> training notes that have it.
         titles: code -> title. draws: most samples of the intervals (`metrics.intervals`); 0 gives no intervals.
         extra: "levels" (from `level_metrics`), "systems" (name -> figures of another system or bound on the same

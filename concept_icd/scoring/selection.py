@@ -1,4 +1,4 @@
-"""The descent: which concepts of a large set a note is asked about, from the chapters down to the codes.
+"""Top-down selection: which concepts of a large set a note is asked about, from the chapters down to the codes.
 
 Round one asks the concepts that have no ancestor in the set: the chapters. A concept whose score reaches the bar of its
 level is opened: the concepts right below it are asked next. With a budget, the concepts furthest above their bars are
@@ -40,7 +40,7 @@ ROUNDS = 10
 
 
 @dataclass(frozen=True)
-class DescentRule:
+class SelectionRule:
     """What was fitted, level by level, so that it serves any concept set.
 
     Attributes:
@@ -71,7 +71,7 @@ class DescentRule:
         write_json(path, {"format": FORMAT, **vars(self)})
 
     @classmethod
-    def load(cls, path: str | Path) -> DescentRule:
+    def load(cls, path: str | Path) -> SelectionRule:
         """Reads what `save` wrote.
 
         Raises:
@@ -87,13 +87,13 @@ class DescentRule:
                 raise ValueError("levels")
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(
-                f"{path} is not a descent that this version wrote: run `concept-icd fit-descent` again"
+                f"{path} is not a selection that this version wrote: run `concept-icd fit-selection` again"
             ) from error
         return rule
 
 
 @dataclass(frozen=True, eq=False)
-class Descent:
+class TopDownSelection:
     """A rule over one concept set: a `QuestionPlan`, which `over` makes again from the three.
 
     Attributes:
@@ -106,7 +106,7 @@ class Descent:
 
     concepts: ConceptSet
     classification: str
-    rule: DescentRule
+    rule: SelectionRule
     below: csr_array
     first: np.ndarray
     bars: np.ndarray
@@ -115,7 +115,7 @@ class Descent:
     paths: csr_array | None = None
 
     @classmethod
-    def over(cls, concepts: ConceptSet, ontology: Ontology, rule: DescentRule) -> Descent:
+    def over(cls, concepts: ConceptSet, ontology: Ontology, rule: SelectionRule) -> TopDownSelection:
         """The rule over this concept set."""
         below, first = tree_of(concepts, ontology)
         levels = [concept.level for concept in concepts.concepts]
@@ -183,7 +183,7 @@ class Descent:
 
 
 def tree_of(concepts: ConceptSet, ontology: Ontology) -> tuple[csr_array, np.ndarray]:
-    """What is asked when a concept is opened, as in `Descent`, and the rows that hang under no other.
+    """What is asked when a concept is opened, as in `TopDownSelection`, and the rows that hang under no other.
 
     A node hangs under its nearest ancestor in the set, whatever levels the set lacks. A phrase hangs where the codes
     that it covers hang.
@@ -232,11 +232,11 @@ def planned_scores(scorer: Scorer, notes: Sequence[Note], concepts: ConceptSet, 
     return ConceptScores(tuple(row_of), concepts.hash, logits, tuple(truncated))
 
 
-def ask_stored(descent: Descent, notes: Sequence[Note], logits: np.ndarray) -> np.ndarray:
-    """What a descent asks where the scores of all concepts (notes, concepts) are known: bool, of that shape."""
+def ask_stored(selection: TopDownSelection, notes: Sequence[Note], logits: np.ndarray) -> np.ndarray:
+    """What a selection asks where the scores of all concepts (notes, concepts) are known: bool, of that shape."""
     asked = np.zeros(logits.shape, dtype=bool)
     for note, row, scores in zip(notes, asked, logits, strict=True):
-        rounds = descent.rounds(note)
+        rounds = selection.rounds(note)
         rows = next(rounds, None)
         while rows is not None:
             row[rows] = True

@@ -20,7 +20,7 @@ from concept_icd.ontology.tree import load_ontology
 from concept_icd.records import Concept, Note
 from concept_icd.scoring.executors import Record
 from concept_icd.scoring.scorer import NoteFailure, NoteScores, QuestionPlan, Scorer
-from concept_icd.scoring.selection import Descent, DescentRule
+from concept_icd.scoring.selection import SelectionRule, TopDownSelection
 from concept_icd.scoring.specs import ScorerSpec
 
 
@@ -48,12 +48,12 @@ def questions_to_json(concepts: Sequence[Concept], plan: QuestionPlan | None) ->
     """Of the concepts, in order, and of the plan over them: its rule, and what else it was made from.
 
     Raises:
-        TypeError: the plan is no `Descent`.
+        TypeError: the plan is no `TopDownSelection`.
     """
     questions: dict[str, Any] = {"concepts": [asdict(concept) for concept in concepts], "plan": None}
     if plan is not None:
-        if not isinstance(plan, Descent):
-            raise TypeError(f"the plan is a {type(plan).__name__}; another process needs a Descent")
+        if not isinstance(plan, TopDownSelection):
+            raise TypeError(f"the plan is a {type(plan).__name__}; another process needs a TopDownSelection")
         questions["plan"] = {
             "codes": plan.concepts.codes,
             "aliases": dict(plan.concepts.aliases),
@@ -64,7 +64,7 @@ def questions_to_json(concepts: Sequence[Concept], plan: QuestionPlan | None) ->
     return json.dumps(questions).encode()
 
 
-def questions_from_json(content: bytes) -> tuple[tuple[Concept, ...], Descent | None]:
+def questions_from_json(content: bytes) -> tuple[tuple[Concept, ...], TopDownSelection | None]:
     """What `questions_to_json` was given; of the plan's rule, all but the figures.
 
     Raises:
@@ -75,10 +75,10 @@ def questions_from_json(content: bytes) -> tuple[tuple[Concept, ...], Descent | 
     if (plan := questions["plan"]) is None:
         return concepts, None
     concept_set = ConceptSet(tuple(plan["codes"]), concepts, plan["aliases"])
-    descent = Descent.over(concept_set, load_ontology(plan["classification"]), DescentRule(**plan["rule"]))
-    if descent.hash != plan["hash"]:
-        raise InputError("the descent asks something else here: install the same version of concept-icd everywhere")
-    return concepts, descent
+    selection = TopDownSelection.over(concept_set, load_ontology(plan["classification"]), SelectionRule(**plan["rule"]))
+    if selection.hash != plan["hash"]:
+        raise InputError("the selection asks something else here: install the same version of concept-icd everywhere")
+    return concepts, selection
 
 
 def notes_to_json(notes: Sequence[Note]) -> bytes:

@@ -142,7 +142,7 @@ def test_an_adapter_that_changed_since_the_scores_is_refused(fitted, runs, tmp_p
 def test_views_are_fitted_with_the_scores_and_read_new_notes(fitted, runs, tmp_path, capsys):
     """From folders to predictions: words and drugs stand beside the concepts."""
     assert fit(runs, tmp_path / "coder", "--views", "drugs") == 2
-    assert "the view of drugs needs notes with `drugs`" in capsys.readouterr().err
+    assert "the expert of drugs needs notes with `drugs`" in capsys.readouterr().err
     assert not (tmp_path / "coder").exists()
     given = [("Furosemide 40mg Tab",) if "486" in coded.codes else ("Metformin",) for coded in fitted.train]
     with_drugs = [
@@ -154,7 +154,7 @@ def test_views_are_fitted_with_the_scores_and_read_new_notes(fitted, runs, tmp_p
     options = ["--corpus", str(tmp_path / "corpus"), "--drug-strategy", str(tmp_path / "small.yaml"), "--folds", "3"]
     assert fit(runs, tmp_path / "coder", "--views", "words", "drugs", *options) == 0
     coder = ConceptCoder.from_pretrained(tmp_path / "coder")
-    assert [view.level for view in coder.views] == ["words", "drugs"]
+    assert [expert.level for expert in coder.experts] == ["words", "drugs"]
     lines = [
         {"note_id": str(i), "text": "Cough and fever.", "drugs": drugs} for i, drugs in enumerate([[], ["Furosemide"]])
     ]
@@ -175,7 +175,7 @@ def test_terms_are_fitted_from_titles_and_named_files(runs, tmp_path, capsys, sh
     tabular, index = lists_and_indexes(shared_data)
     files = ["--tabular", str(tabular[0]), "--index", str(index[0])]
     assert fit(runs, tmp_path / "coder", "--views", "words", *files) == 2
-    assert "--tabular and --index are read for --views terms" in capsys.readouterr().err
+    assert "--tabular and --index are read for --experts terms" in capsys.readouterr().err
     assert fit(runs, tmp_path / "coder", "--views", "terms", "--index", str(tabular[0])) == 2
     assert "does not read as an alphabetic index" in capsys.readouterr().err
     assert fit(runs, tmp_path / "missing", "--views", "terms", "--tabular", str(tmp_path / "none.zip")) == 2
@@ -183,5 +183,5 @@ def test_terms_are_fitted_from_titles_and_named_files(runs, tmp_path, capsys, sh
     assert list(tmp_path.iterdir()) == []
     assert fit(runs, tmp_path / "titles", "--views", "terms") == 0
     assert fit(runs, tmp_path / "coder", "--views", "terms", *files) == 0
-    titles, more = (ConceptCoder.from_pretrained(tmp_path / name).views[0] for name in ("titles", "coder"))
+    titles, more = (ConceptCoder.from_pretrained(tmp_path / name).experts[0] for name in ("titles", "coder"))
     assert len(titles.terms) < len(more.terms)

@@ -17,7 +17,7 @@ from concept_icd.ontology.concepts import ConceptSet
 from concept_icd.records import CodedNote, Note
 from concept_icd.scoring.adapters import plan_scoring
 from concept_icd.scoring.packed import PackedScorer
-from concept_icd.scoring.selection import DescentRule
+from concept_icd.scoring.selection import SelectionRule
 from concept_icd.scoring.specs import CONCEPTS, PROMPT
 from concept_icd.scoring.store import load_scores
 from tests.conftest import build_tokenizer
@@ -167,7 +167,7 @@ def test_of_many_notes_a_sample_stands_for_all(tuned):
 def test_a_descent_asks_its_budget_of_other_codes(score, tuned, tmp_path):
     rule, codes, out = tmp_path / "descent.json", tmp_path / "codes.txt", tmp_path / "s"
     codes.write_text("428.0\n428.21\n486\n493.90\n599.0\n38.93\n")
-    DescentRule({"chapter": -1e9}, {"chapter": -3.0}, budget=9, retrieve=1).save(rule)
+    SelectionRule({"chapter": -1e9}, {"chapter": -3.0}, budget=9, retrieve=1).save(rule)
     words = ("--codes", codes, "--descent", rule)
     assert json.loads(score("--dry-run", "--json", *words)[1])["concepts"] == 9
     code, said, told = score("--out", out, *words, "--limit", 4)
@@ -179,7 +179,7 @@ def test_a_descent_asks_its_budget_of_other_codes(score, tuned, tmp_path):
     assert asked[:, chapters].all()
     assert (asked.sum(axis=1) <= 9).all()
     assert (scores.logits[~asked] == -3.0).all()
-    assert DescentRule.load(out / "descent.json") == DescentRule.load(rule)
+    assert SelectionRule.load(out / "descent.json") == SelectionRule.load(rule)
     code, _, told = score("--out", out, *words, "--limit", 4, "--retrieve", 2)
     assert code == 2
     assert "other settings (plan)" in told

@@ -266,3 +266,10 @@ def test_a_folder_that_exists_is_kept(fitted, folder):
     assert (folder / "coder.json").read_bytes() == before
     fitted.coder.save_pretrained(folder, overwrite=True)
     assert [path.name for path in folder.parent.iterdir()] == ["coder"]
+
+
+def test_the_old_names_of_two_keywords_still_work_and_say_so(fitted):
+    scores = fitted.scores.select([coded.note.note_id for coded in fitted.train])
+    with pytest.warns(DeprecationWarning, match="`selection` and `experts`"):
+        coder = ConceptCoder.fit(scores, fitted.train, fitted.coder.concepts, **fitted.arguments, views=[])
+    assert coder.hash == fitted.coder.hash

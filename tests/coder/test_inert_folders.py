@@ -166,15 +166,15 @@ def test_settings_of_heads_that_are_not_finite_are_refused(folder, text):
 
 
 def test_terms_and_words_that_are_not_finite_are_refused(folder):
-    from concept_icd.experts.terms import TermView
-    from concept_icd.experts.words import WordView
+    from concept_icd.experts.terms import TermExpert
+    from concept_icd.experts.words import WordExpert
 
     path = folder / "terms" / "terms.json"
     record = read_json(path)
     record["bias"][0] = float("nan")
     path.write_text(json.dumps(record))
     with pytest.raises(InputError, match="NaN or infinite"):
-        TermView.load(folder / "terms")
+        TermExpert.load(folder / "terms")
     whole = load_file(folder / "words" / "words.safetensors")
     loop = whole["having"].copy()
     loop[0] = 0  # a tree that leads a note round in a circle
@@ -184,7 +184,7 @@ def test_terms_and_words_that_are_not_finite_are_refused(folder):
         settings = read_json(folder / "words" / "words.json") | {"sha256": digest}
         (folder / "words" / "words.json").write_text(json.dumps(settings))
         with pytest.raises(InputError, match=r"NaN or infinite|damaged"):
-            WordView.load(folder / "words")
+            WordExpert.load(folder / "words")
 
 
 def test_scores_that_are_no_numbers_are_refused(fitted):

@@ -51,9 +51,9 @@ def make(
     return ConceptScores(ids, concepts.hash, logits, (None,) * count, out_of_fold=True), notes
 
 
-def fit(scores: ConceptScores, notes: list[CodedNote], views: list[DrugRecipe], model: Path) -> ConceptCoder:
+def fit(scores: ConceptScores, notes: list[CodedNote], experts: list[DrugRecipe], model: Path) -> ConceptCoder:
     concepts = ConceptSet.expand(CODES, load_ontology("icd9cm"))
-    return ConceptCoder.fit(scores, notes, concepts, model=model, options=OPTIONS, views=views)
+    return ConceptCoder.fit(scores, notes, concepts, model=model, options=OPTIONS, experts=experts)
 
 
 def areas(coder: ConceptCoder, scores: ConceptScores, notes: list[CodedNote]) -> dict[str, float]:
@@ -73,13 +73,13 @@ def stacked(llama: Path) -> tuple[ConceptCoder, ConceptCoder]:
 def test_each_helps_where_the_other_is_weak(stacked: tuple[ConceptCoder, ConceptCoder]) -> None:
     scores, notes = make(300, 1, {"486", "38.93"}, {"250.00", "428.0"})
     alone, both = (areas(coder, scores, notes) for coder in stacked)
-    view = stacked[1].views[0]
-    drugs, (gold, _) = view.log_odds([coded.note for coded in notes]), gold_matrix(scores.note_ids, notes, CODES)
+    expert = stacked[1].experts[0]
+    drugs, (gold, _) = expert.log_odds([coded.note for coded in notes]), gold_matrix(scores.note_ids, notes, CODES)
     by_drugs = {
         code: area_metrics(gold[:, [CODES.index(code)]], drugs[:, [c]])["micro_auc"]
-        for c, code in enumerate(view.codes)
+        for c, code in enumerate(expert.codes)
     }
-    assert set(view.codes) == set(CODES) - {"38.93"}  # of procedures the network says nothing
+    assert set(expert.codes) == set(CODES) - {"38.93"}  # of procedures the network says nothing
     for code in ("250.00", "428.0"):
         assert alone[code] < 0.6
         assert both[code] > 0.85
@@ -151,9 +151,9 @@ def test_held_out_log_odds_come_from_networks_that_did_not_see_the_note(llama: P
     names = [f"drugname{first}{second}" for first in "abcdefghij" for second in "klmnopqrst"]  # each told two notes
     unique = [replace(c, note=replace(c.note, drugs=(names[i % 100],))) for i, c in enumerate(notes)]
     recipe = DrugRecipe(replace(SMALL.strategy, epochs=40, patience=40, dropout=0.0))
-    view, held_out = recipe.fit(unique, gold, concepts, fold, 0)
-    known = gold[:, [CODES.index(code) for code in view.codes]]
-    seen = view.log_odds([coded.note for coded in unique])
+    expert, held_out = recipe.fit(unique, gold, concepts, fold, 0)
+    known = gold[:, [CODES.index(code) for code in expert.codes]]
+    seen = expert.log_odds([coded.note for coded in unique])
     assert area_metrics(known, seen)["micro_auc"] > area_metrics(known, held_out)["micro_auc"] + 0.05
 
 
@@ -161,7 +161,7 @@ def test_a_real_scorer_reads_the_text_and_the_network_the_drugs(fitted: Fitted) 
     notes = [replace(coded, note=replace(coded.note, drugs=("Furosemide",))) for coded in fitted.train]
     scores = fitted.scores.select([coded.note.note_id for coded in notes])
     concepts = fitted.coder.concepts
-    coder = ConceptCoder.fit(scores, notes, concepts, **fitted.arguments, views=[SMALL], options=HeadOptions(folds=3))
+    coder = ConceptCoder.fit(scores, notes, concepts, **fitted.arguments, experts=[SMALL], options=HeadOptions(folds=3))
     note = replace(fitted.test[0].note, text="Cough and fever. Chest pain. Urinary infection.", drugs=("Furosemide",))
     result = coder.code(note, evidence=True)
     again = coder.results(coder.complete(coder.scorer.score([note], coder.asked), [note]))

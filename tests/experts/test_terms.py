@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 
 from concept_icd.coder.coder import ConceptCoder
 from concept_icd.errors import InputError
-from concept_icd.experts.terms import TermRecipe, TermView, pairs_of, said
+from concept_icd.experts.terms import TermExpert, TermRecipe, pairs_of, said
 from concept_icd.heads.fitting import HeadOptions
 from concept_icd.ontology.concepts import ConceptSet
 from concept_icd.ontology.nchs import lists_and_indexes
@@ -83,29 +83,29 @@ def test_the_files_of_nchs_add_terms(shared_data: Path) -> None:
 def test_a_pair_without_a_mention_counts_as_if_it_were_listed(recipe: TermRecipe, concepts: ConceptSet) -> None:
     """The fit over counts is scikit-learn's over every pair of note and code."""
     notes, gold = make(60, 0)
-    view, _ = recipe.fit(notes, gold, concepts, np.arange(60) % 3, 0)
-    assert view.sections == ("history", "impression")
-    width = len(view.weights)
+    expert, _ = recipe.fit(notes, gold, concepts, np.arange(60) % 3, 0)
+    assert expert.sections == ("history", "impression")
+    width = len(expert.weights)
     x = np.zeros((60, len(CODES), width + 1))
     positive = gold.sum(axis=0)
     x[:, :, -1] = np.log((positive + 0.5) / (60 - positive + 0.5))
     for row, coded in enumerate(notes):
-        mentioned, affirmed = pairs_of(said(coded.note.text, view.terms), view.sections)
+        mentioned, affirmed = pairs_of(said(coded.note.text, expert.terms), expert.sections)
         x[row, :, width - 1] = affirmed > 0
         for column, places in mentioned.items():
             x[row, column, :width] = 0
             x[row, column, places] = 1
     model = LogisticRegression(tol=1e-8, max_iter=1000).fit(x.reshape(-1, width + 1), gold.ravel())
     expected = model.decision_function(x.reshape(-1, width + 1)).reshape(gold.shape)
-    assert np.abs(view.log_odds([coded.note for coded in notes]) - expected).max() < 1e-3
+    assert np.abs(expert.log_odds([coded.note for coded in notes]) - expected).max() < 1e-3
     assert np.ptp(expected) > 3
 
 
 def test_a_code_without_a_training_note_is_known_by_its_words(recipe: TermRecipe, concepts: ConceptSet) -> None:
     notes, gold = make(150, 1, codes=("486", "593.70", "786.2"))
-    view, _ = recipe.fit(notes, gold, concepts, np.arange(150) % 3, 0)
+    expert, _ = recipe.fit(notes, gold, concepts, np.arange(150) % 3, 0)
     texts = ("IMPRESSION: Hydronephrosis.", "IMPRESSION: No hydronephrosis.", "IMPRESSION: Normal.")
-    affirmed, denied, silent = expit(view.log_odds([Note(text, text) for text in texts]))[:, CODES.index("591")]
+    affirmed, denied, silent = expit(expert.log_odds([Note(text, text) for text in texts]))[:, CODES.index("591")]
     assert affirmed > 5 * max(denied, silent)
 
 
@@ -113,30 +113,30 @@ def test_a_note_without_the_headings_of_the_training_notes_is_read_too(
     recipe: TermRecipe, concepts: ConceptSet
 ) -> None:
     notes, gold = make(150, 6)
-    view, _ = recipe.fit(notes, gold, concepts, np.arange(150) % 3, 0)
-    assert view.sections
-    affirmed, denied = expit(view.log_odds([Note("a", "Pneumonia."), Note("b", "No pneumonia.")]))[:, 0]
+    expert, _ = recipe.fit(notes, gold, concepts, np.arange(150) % 3, 0)
+    assert expert.sections
+    affirmed, denied = expit(expert.log_odds([Note("a", "Pneumonia."), Note("b", "No pneumonia.")]))[:, 0]
     assert affirmed > 0.5 > denied
 
 
 def test_held_out_log_odds_are_of_weights_that_did_not_see_the_note(recipe: TermRecipe, concepts: ConceptSet) -> None:
     notes, gold = make(90, 2)
     fold = np.arange(90) % 3
-    view, held_out = recipe.fit(notes, gold, concepts, fold, 0)
+    expert, held_out = recipe.fit(notes, gold, concepts, fold, 0)
     for number in range(3):
         rest, out = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
         other, _ = recipe.fit([notes[row] for row in rest], gold[rest], concepts, fold[rest], 0)
         assert np.array_equal(other.log_odds([notes[row].note for row in out]), held_out[out])
-    assert not np.array_equal(view.log_odds([coded.note for coded in notes]), held_out)
+    assert not np.array_equal(expert.log_odds([coded.note for coded in notes]), held_out)
 
 
 def test_a_note_without_text_says_nothing(recipe: TermRecipe, concepts: ConceptSet) -> None:
     notes, gold = make(30, 3)
     notes.append(CodedNote(Note("empty", " \n")))
-    view, held_out = recipe.fit(notes, np.vstack([gold, gold[:1]]), concepts, np.arange(31) % 2, 0)
+    expert, held_out = recipe.fit(notes, np.vstack([gold, gold[:1]]), concepts, np.arange(31) % 2, 0)
     assert np.isnan(held_out[30]).all()
-    assert np.isnan(view.log_odds([Note("empty", "")])).all()
-    assert np.isfinite(view.log_odds([Note("short", "x")])).all()
+    assert np.isnan(expert.log_odds([Note("empty", "")])).all()
+    assert np.isfinite(expert.log_odds([Note("short", "x")])).all()
 
 
 def test_notes_without_a_term_are_refused(recipe: TermRecipe, concepts: ConceptSet) -> None:
@@ -153,7 +153,7 @@ def test_a_coder_with_terms_is_saved_and_names_them(
     logits = np.random.default_rng(0).normal(0, 1, (90, len(concepts))).astype(np.float32)
     scores = ConceptScores(ids, concepts.hash, logits, (None,) * 90, out_of_fold=True)
     options = HeadOptions(features="path", folds=3, order="none")
-    coder = ConceptCoder.fit(scores, notes, concepts, model=llama, options=options, views=[recipe])
+    coder = ConceptCoder.fit(scores, notes, concepts, model=llama, options=options, experts=[recipe])
     coder.save_pretrained(tmp_path / "coder")
     loaded = ConceptCoder.from_pretrained(tmp_path / "coder")
     assert loaded.hash == coder.hash
@@ -169,9 +169,9 @@ def test_a_damaged_file_is_said(
     recipe: TermRecipe, concepts: ConceptSet, tmp_path: Path, change: dict[str, object]
 ) -> None:
     notes, gold = make(30, 5)
-    view, _ = recipe.fit(notes, gold, concepts, np.arange(30) % 2, 0)
-    view.save(tmp_path)
+    expert, _ = recipe.fit(notes, gold, concepts, np.arange(30) % 2, 0)
+    expert.save(tmp_path)
     path = tmp_path / "terms.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(InputError, match=r"terms\.json is damaged"):
-        TermView.load(tmp_path)
+        TermExpert.load(tmp_path)

@@ -13,7 +13,7 @@ from concept_icd.coder.coder import ConceptCoder
 from concept_icd.corpora.gold import gold_matrix
 from concept_icd.errors import InputError
 from concept_icd.experts.forest import Forest
-from concept_icd.experts.words import TREES, WordRecipe, WordView
+from concept_icd.experts.words import TREES, WordExpert, WordRecipe
 from concept_icd.heads.fitting import HeadOptions
 from concept_icd.metrics import area_metrics
 from concept_icd.ontology.concepts import ConceptSet
@@ -73,7 +73,7 @@ def coder(llama: Path) -> ConceptCoder:
     scores, notes = make(120, 0)
     concepts = ConceptSet.expand(CODES, load_ontology("icd9cm"))
     options = HeadOptions(features="path", folds=3)
-    return ConceptCoder.fit(scores, notes, concepts, model=llama, options=options, views=[WordRecipe()])
+    return ConceptCoder.fit(scores, notes, concepts, model=llama, options=options, experts=[WordRecipe()])
 
 
 def test_words_carry_what_the_scores_do_not_know(coder: ConceptCoder) -> None:
@@ -105,9 +105,9 @@ def test_held_out_log_odds_are_of_trees_that_did_not_see_the_note() -> None:
     ]
     gold[1::2] = gold[::2]  # two notes a word, with the same codes
     fold = np.arange(120) // 2 % 3
-    view, held_out = WordRecipe().fit(notes, gold, concepts, fold, 0)
-    assert set(view.codes) == set(CODES)
-    seen = view.log_odds([coded.note for coded in notes])
+    expert, held_out = WordRecipe().fit(notes, gold, concepts, fold, 0)
+    assert set(expert.codes) == set(CODES)
+    seen = expert.log_odds([coded.note for coded in notes])
     known, unknown = (area_metrics(gold, columns)["micro_auc"] for columns in (seen, held_out))
     assert unknown < 0.6
     assert known > unknown
@@ -118,8 +118,8 @@ def test_codes_with_too_few_notes_are_left_out() -> None:
     concepts = ConceptSet.expand(CODES, load_ontology("icd9cm"))
     gold = np.zeros((40, 3), dtype=bool)
     gold[:2, 0] = gold[:5, 1] = True
-    view, held_out = WordRecipe().fit(notes, gold, concepts, np.arange(40) % 2, 0)
-    assert view.codes == ("599.0",)
+    expert, held_out = WordRecipe().fit(notes, gold, concepts, np.arange(40) % 2, 0)
+    assert expert.codes == ("599.0",)
     assert held_out.shape == (40, 1)
     with pytest.raises(InputError, match="no code has 3 notes to learn words from"):
         WordRecipe().fit(notes, gold & False, concepts, np.arange(40) % 2, 0)
@@ -147,7 +147,7 @@ def test_a_folder_holds_no_word_of_a_note(coder: ConceptCoder, tmp_path: Path) -
 
 
 def test_a_damaged_file_is_said(coder: ConceptCoder, tmp_path: Path) -> None:
-    coder.views[0].save(tmp_path)
+    coder.experts[0].save(tmp_path)
     (tmp_path / "words.json").write_text('{"codes": []}')
     with pytest.raises(InputError, match=r"words\.json or words\.safetensors is missing or damaged"):
-        WordView.load(tmp_path)
+        WordExpert.load(tmp_path)

@@ -34,7 +34,7 @@ def test_save_and_load_are_bit_equal(world, heads, tmp_path):
     assert (again.predict_proba(scores) == heads.predict_proba(scores)).all()
     assert (again.ranker.rank(again.predict_proba(scores)) == heads.ranker.rank(heads.predict_proba(scores))).all()
     assert (again.threshold, again.calibration, again.strength) == (heads.threshold, heads.calibration, heads.strength)
-    assert (again.cross_validation, again.reading) == (heads.cross_validation, heads.reading)
+    assert (again.cross_validation, again.recall_cutoff) == (heads.cross_validation, heads.recall_cutoff)
 
 
 def test_contributions_sum_to_the_calibrated_log_odds(world, heads):

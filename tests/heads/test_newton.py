@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from concept_icd.heads.penalised_logistic import log_loss, logistic, minimise
+from concept_icd.heads.penalised_logistic import log_loss, logistic, minimize
 
 
 def test_an_intercept_alone_reaches_the_rate_of_the_cases():
@@ -11,7 +11,7 @@ def test_an_intercept_alone_reaches_the_rate_of_the_cases():
     target = np.array([[1.0, 1.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]])
     for offset in (0.0, 5.0, -5.0):
         objective = logistic(np.ones((2, 1, 4)), np.full((2, 4), offset), target, np.zeros((2, 1)))
-        found = minimise(objective, np.zeros((2, 1)))
+        found = minimize(objective, np.zeros((2, 1)))
         assert found[:, 0] + offset == pytest.approx([np.log(3), -np.log(3)], abs=1e-6)
 
 
@@ -21,7 +21,7 @@ def test_a_full_step_that_overshoots_is_taken_back():
     objective = logistic(np.ones((1, 1, 100)), np.full((1, 100), -20.0), target, np.full((1, 1), 1e-6))
     _, gradient, hessian = objective(np.zeros((1, 1)), np.array([0]))
     assert -gradient[0, 0] / hessian[0, 0, 0] > 1000
-    assert minimise(objective, np.zeros((1, 1)))[0, 0] == pytest.approx(20.0, abs=1e-3)
+    assert minimize(objective, np.zeros((1, 1)))[0, 0] == pytest.approx(20.0, abs=1e-3)
 
 
 def test_weights_count_cases_and_value_gradient_and_hessian_belong_together():
@@ -44,10 +44,10 @@ def test_problems_that_are_solved_together_do_not_touch():
     rng = np.random.default_rng(1)
     x, offset = rng.normal(size=(5, 3, 40)), 4 * rng.normal(size=(5, 40))
     y, penalty = (rng.random((5, 40)) < 0.3).astype(float), np.array([0.01, 0.1, 1, 10, 100])[:, None] * np.ones(3)
-    together = minimise(logistic(x, offset, y, penalty), np.zeros((5, 3)))
+    together = minimize(logistic(x, offset, y, penalty), np.zeros((5, 3)))
     for i in range(5):
         alone = logistic(x[i : i + 1], offset[i : i + 1], y[i : i + 1], penalty[i : i + 1])
-        assert minimise(alone, np.zeros((1, 3)))[0] == pytest.approx(together[i], abs=1e-5)
+        assert minimize(alone, np.zeros((1, 3)))[0] == pytest.approx(together[i], abs=1e-5)
         assert np.abs(alone(together[i : i + 1], np.array([0]))[1]).max() < 1e-3  # the gradient of the minimum
 
 

@@ -9,7 +9,7 @@ from concept_icd.ontology.concepts import ConceptSet
 from concept_icd.ontology.retrieval import CodeRetriever
 from concept_icd.ontology.tree import load_ontology
 from concept_icd.records import Note
-from concept_icd.scoring.selection import Descent, DescentRule, ask_stored
+from concept_icd.scoring.selection import SelectionRule, TopDownSelection, ask_stored
 from concept_icd.scoring.serialization import questions_from_json, questions_to_json
 
 CODES = ("250.00", "401.9", "428.0", "486", "493.90", "599.0", "780.6", "786.2", "38.93")
@@ -73,10 +73,10 @@ def test_retrieved_codes_are_asked_with_all_that_covers_them(concepts):
     note = Note("n", "asthma and cough")
     expected = {row for column in retriever.best(note, 2) for row in concepts.on_path(CODES[column])}
     logits = np.full((1, len(concepts)), -5, dtype=np.float32)
-    alone = Descent.over(concepts, load_ontology(), DescentRule({}, {}, retrieve=2, descend=False))
+    alone = TopDownSelection.over(concepts, load_ontology(), SelectionRule({}, {}, retrieve=2, descend=False))
     _, travelled = questions_from_json(questions_to_json(concepts.concepts, alone))
     for plan in (alone, travelled):
         assert set(np.flatnonzero(ask_stored(plan, [note], logits)[0])) == expected
-    union = Descent.over(concepts, load_ontology(), DescentRule({"chapter": 0.0}, {}, retrieve=2))
+    union = TopDownSelection.over(concepts, load_ontology(), SelectionRule({"chapter": 0.0}, {}, retrieve=2))
     assert set(np.flatnonzero(ask_stored(union, [note], logits)[0])) == expected | set(union.first)
     assert union.hash != alone.hash

@@ -13,7 +13,7 @@ from concept_icd.scoring import averaged
 from concept_icd.scoring.adapters import plan_scoring, score_corpus
 from concept_icd.scoring.averaged import AveragedScorer
 from concept_icd.scoring.scorer import NoteFailure
-from concept_icd.scoring.selection import Descent, DescentRule, ask_stored
+from concept_icd.scoring.selection import SelectionRule, TopDownSelection, ask_stored
 from concept_icd.scoring.specs import ADAPTER, CONCEPTS, ScorerSpec
 from concept_icd.scoring.store import load_scores
 from tests.scoring.test_adapters import FOLD_OF, NEW, TRAIN, build_adapter, expected, tuned_folder
@@ -69,7 +69,7 @@ def test_a_plan_is_told_the_means(scorer, tuned, llama):
         values = np.unique(means[:, levels == level])
         half = len(values) // 2
         bars[level] = float(values[half - 1 : half + 1].mean())  # between two scores: rounding must not decide
-    plan = Descent.over(concepts, ontology, DescentRule(bars, {}))
+    plan = TopDownSelection.over(concepts, ontology, SelectionRule(bars, {}))
     notes = [*TRAIN, Note("empty", " ")]
     found = {one.note_id: one for one in scorer.iter_scores(notes, concepts.concepts, plan)}
     assert isinstance(found.pop("empty"), NoteFailure)

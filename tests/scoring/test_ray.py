@@ -27,7 +27,7 @@ from concept_icd.records import Note
 from concept_icd.scoring import ray_executor as ray_engine
 from concept_icd.scoring.executors import Engine, LocalEngine, Record, Shard
 from concept_icd.scoring.ray_executor import RayEngine
-from concept_icd.scoring.selection import Descent, DescentRule
+from concept_icd.scoring.selection import SelectionRule, TopDownSelection
 from concept_icd.scoring.specs import ScorerSpec
 from concept_icd.scoring.store import Job, fill_store, load_scores, read_failures
 from tests.fitted_coder import CODES, make_notes
@@ -56,7 +56,11 @@ def packed(model: Path | str, **options: Any) -> ScorerSpec:
 
 
 def fill(
-    folder: Path, engine: Engine, spec: ScorerSpec, second: ScorerSpec | None = None, plan: Descent | None = None
+    folder: Path,
+    engine: Engine,
+    spec: ScorerSpec,
+    second: ScorerSpec | None = None,
+    plan: TopDownSelection | None = None,
 ) -> None:
     jobs = [Job("first", NOTES[:27], spec), Job("second", NOTES[27:], second or spec)]
     settings = {"out_of_fold": True}
@@ -152,10 +156,10 @@ class Killing(RayEngine):
 
 @pytest.mark.slow
 def test_two_workers_of_this_machine_write_the_same_bits_and_leave_nothing(llama, tmp_path):
-    """Under a descent, which the workers make anew."""
+    """Under a selection, which the workers make anew."""
     before = set(Path("/tmp").glob("concept-icd-*"))
-    rule = DescentRule({"chapter": 0.1}, {"chapter": -9.0}, budget=12, retrieve=1)
-    plan = Descent.over(CONCEPTS, load_ontology("icd9cm"), rule)
+    rule = SelectionRule({"chapter": 0.1}, {"chapter": -9.0}, budget=12, retrieve=1)
+    plan = TopDownSelection.over(CONCEPTS, load_ontology("icd9cm"), rule)
     fill(tmp_path / "alone", LocalEngine(), packed(llama), plan=plan)
     with watching() as seen:
         fill(tmp_path / "scores", RayEngine(workers=2), packed(llama), plan=plan)

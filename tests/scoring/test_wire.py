@@ -12,7 +12,7 @@ from concept_icd.ontology.concepts import ConceptSet
 from concept_icd.ontology.tree import load_ontology
 from concept_icd.records import Note
 from concept_icd.scoring.scorer import NoteFailure, NoteScores
-from concept_icd.scoring.selection import Descent, DescentRule
+from concept_icd.scoring.selection import SelectionRule, TopDownSelection
 from concept_icd.scoring.serialization import (
     answer_from_json,
     answer_to_json,
@@ -70,8 +70,8 @@ def test_questions_and_their_plan_come_out_as_they_went_in():
     codes = ("66.", "66.0", "486", "428.0", "38.93")
     concepts = ConceptSet.expand(codes, load_ontology(), phrases={"486": ["lung infection"]}, aliases={"66.": "66.0"})
     assert questions_from_json(questions_to_json(concepts.concepts, None)) == (concepts.concepts, None)
-    rule = DescentRule({"chapter": 0.1, "code": 1 / 3}, {"chapter": -1e-7}, 0.3, 12, 2, False, {"kept": 0.9})
-    plan = Descent.over(concepts, load_ontology(), rule)
+    rule = SelectionRule({"chapter": 0.1, "code": 1 / 3}, {"chapter": -1e-7}, 0.3, 12, 2, False, {"kept": 0.9})
+    plan = TopDownSelection.over(concepts, load_ontology(), rule)
     sent = questions_to_json(concepts.concepts, plan)
     found, again = questions_from_json(sent)
     assert found == concepts.concepts
@@ -80,7 +80,7 @@ def test_questions_and_their_plan_come_out_as_they_went_in():
     assert again.hash == plan.hash
     for name in ("first", "bars", "fill"):
         assert getattr(again, name).tobytes() == getattr(plan, name).tobytes()
-    with pytest.raises(TypeError, match="the plan is a DescentRule; another process needs a Descent"):
+    with pytest.raises(TypeError, match="the plan is a SelectionRule; another process needs a TopDownSelection"):
         questions_to_json(concepts.concepts, rule)
     other = json.loads(sent)
     other["plan"]["rule"]["budget"] = 13

@@ -68,7 +68,7 @@ def test_the_beginning_ends_at_white_space_and_is_never_blank() -> None:
 
 def test_a_coder_with_views_looks_at_as_much() -> None:
     coder = ConceptCoder.from_pretrained("radiology")
-    assert coder.views
+    assert coder.experts
     text = "Cough and fever. No pneumonia.\n" * (LONGEST // 25)
     result, shorter = (coder.code(note) for note in (Note("n", text), beginning(Note("n", text))))
     assert [code.code for code in result.codes] == [code.code for code in shorter.codes]

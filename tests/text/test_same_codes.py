@@ -197,9 +197,9 @@ def test_no_reader_of_words_takes_the_text_as_it_was_given() -> None:
 
 
 def test_views_read_the_same(coder: ConceptCoder) -> None:
-    assert [view.level for view in coder.views] == ["words", "terms"]
-    for view in coder.views:
-        of_copy, of_note = view.log_odds([Note("n", COPY), Note("n", NOTE)])
+    assert [expert.level for expert in coder.experts] == ["words", "terms"]
+    for expert in coder.experts:
+        of_copy, of_note = expert.log_odds([Note("n", COPY), Note("n", NOTE)])
         assert np.array_equal(of_copy, of_note, equal_nan=True)
 
 

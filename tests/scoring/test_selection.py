@@ -12,17 +12,17 @@ from concept_icd.corpora.folds import group_folds
 from concept_icd.corpora.gold import gold_matrix
 from concept_icd.corpora.store import save_corpus
 from concept_icd.errors import InputError
-from concept_icd.heads.selection_fitting import cross_validate, fit_descent, gold_rows
+from concept_icd.heads.selection_fitting import cross_validate, fit_selection, gold_rows
 from concept_icd.ontology.concepts import ConceptSet
 from concept_icd.ontology.tree import load_ontology
 from concept_icd.records import Note
 from concept_icd.scoring.packed import PackedScorer
-from concept_icd.scoring.selection import Descent, DescentRule, ask_stored, planned_scores, tree_of
+from concept_icd.scoring.selection import SelectionRule, TopDownSelection, ask_stored, planned_scores, tree_of
 from concept_icd.scoring.serialization import questions_from_json, questions_to_json
 from concept_icd.scoring.store import Job, fill_store
 
 CODES = ("250.00", "250.02", "401.9", "428", "428.0", "428.9", "486", "493.90", "36.01", "38.93")
-RULE = DescentRule({"chapter": 0.0, "section": 0.0, "category": 1.0}, {"chapter": -1.0, "code": -5.0})
+RULE = SelectionRule({"chapter": 0.0, "section": 0.0, "category": 1.0}, {"chapter": -1.0, "code": -5.0})
 NOTE = Note("n", "cough")
 
 
@@ -71,7 +71,7 @@ def test_every_concept_can_be_reached(concepts):
 
 
 def test_only_the_children_of_what_clears_its_bar_are_asked(concepts):
-    plan = Descent.over(concepts, load_ontology(), RULE)
+    plan = TopDownSelection.over(concepts, load_ontology(), RULE)
     answers = dict.fromkeys(keys(concepts, range(len(concepts))), -2.0)
     answers |= {"chapter:390-459": 0.1, "section:420-429": 0.0, "code:428": 5.0, "section:401-405": 3.0}
     rounds = plan.rounds(NOTE)
@@ -95,15 +95,15 @@ def test_a_budget_is_spent_on_the_most_promising_and_never_overdrawn(concepts):
     notes = [NOTE] * 200
     counts = {}
     for budget in (8, 15, 25, len(concepts)):
-        rule = DescentRule({"chapter": 0.0}, {}, budget=budget)
-        asked = ask_stored(Descent.over(concepts, load_ontology(), rule), notes, logits)
+        rule = SelectionRule({"chapter": 0.0}, {}, budget=budget)
+        asked = ask_stored(TopDownSelection.over(concepts, load_ontology(), rule), notes, logits)
         counts[budget] = asked.sum(axis=1)
         assert counts[budget].max() <= budget
     assert (counts[len(concepts)] == len(concepts)).all()
     assert counts[15].mean() > counts[8].mean()
     # The best chapter is opened before the others.
     _, first = tree_of(concepts, load_ontology())
-    plan = Descent.over(concepts, load_ontology(), DescentRule({"chapter": 0.0}, {}, budget=len(first) + 2))
+    plan = TopDownSelection.over(concepts, load_ontology(), SelectionRule({"chapter": 0.0}, {}, budget=len(first) + 2))
     best = concepts.index("chapter:460-519")
     answers = np.where(np.arange(len(concepts)) == best, -1.0, -3.0).astype(np.float32)
     [asked] = ask_stored(plan, [NOTE], answers[None])
@@ -111,7 +111,7 @@ def test_a_budget_is_spent_on_the_most_promising_and_never_overdrawn(concepts):
 
 
 def test_levels_without_a_bar_have_that_of_the_next_wider_one(concepts):
-    plan = Descent.over(concepts, load_ontology(), RULE)
+    plan = TopDownSelection.over(concepts, load_ontology(), RULE)
     bar = {concept.level: float(plan.bars[row]) for row, concept in enumerate(concepts.concepts)}
     fill = {concept.level: float(plan.fill[row]) for row, concept in enumerate(concepts.concepts)}
     assert bar == {"chapter": 0, "section": 0, "category": 1, "subcategory": 1, "code": 1, "phrase": 1}
@@ -119,28 +119,28 @@ def test_levels_without_a_bar_have_that_of_the_next_wider_one(concepts):
 
 
 def test_a_plan_travels_and_its_hash_tells_rules_and_sets_apart(concepts):
-    plan = Descent.over(concepts, load_ontology(), RULE)
+    plan = TopDownSelection.over(concepts, load_ontology(), RULE)
     asked, again = questions_from_json(questions_to_json(concepts.concepts, plan))
     assert asked == concepts.concepts
     assert again.hash == plan.hash
     assert again.rounds(NOTE).__next__().tolist() == plan.first.tolist()
     others = [
-        Descent.over(concepts, load_ontology(), DescentRule({**RULE.bars, "chapter": 0.5}, RULE.fill)),
-        Descent.over(concepts, load_ontology(), DescentRule(RULE.bars, {**RULE.fill, "code": 0.0})),
-        Descent.over(concepts, load_ontology(), DescentRule(RULE.bars, RULE.fill, budget=20)),
-        Descent.over(ConceptSet.expand(CODES[:-1], load_ontology()), load_ontology(), RULE),
+        TopDownSelection.over(concepts, load_ontology(), SelectionRule({**RULE.bars, "chapter": 0.5}, RULE.fill)),
+        TopDownSelection.over(concepts, load_ontology(), SelectionRule(RULE.bars, {**RULE.fill, "code": 0.0})),
+        TopDownSelection.over(concepts, load_ontology(), SelectionRule(RULE.bars, RULE.fill, budget=20)),
+        TopDownSelection.over(ConceptSet.expand(CODES[:-1], load_ontology()), load_ontology(), RULE),
     ]
     assert len({plan.hash, *(other.hash for other in others)}) == 5
 
 
 def test_a_rule_is_a_small_file_and_a_damaged_one_says_so(tmp_path):
     RULE.save(tmp_path / "descent.json")
-    assert DescentRule.load(tmp_path / "descent.json") == RULE
+    assert SelectionRule.load(tmp_path / "descent.json") == RULE
     for change in ({"format": 0}, {"bars": {"chapters": 0.0}}, {"price": "much"}, {"more": 1}):
         record = json.loads((tmp_path / "descent.json").read_text()) | change
         (tmp_path / "other.json").write_text(json.dumps(record))
-        with pytest.raises(InputError, match="fit-descent"):
-            DescentRule.load(tmp_path / "other.json")
+        with pytest.raises(InputError, match="fit-selection"):
+            SelectionRule.load(tmp_path / "other.json")
 
 
 @pytest.mark.parametrize("budget", [None, 24])
@@ -148,8 +148,8 @@ def test_a_real_model_asks_what_the_stored_scores_say(concepts, llama, llama_ada
     scorer = PackedScorer.from_pretrained(llama, llama_adapter)
     notes = [Note(str(n), text * (n + 1)) for n, text in enumerate(["cough and fever. ", "renal pain ", "no history "])]
     every = scorer.score(notes, concepts)
-    rule = DescentRule({"chapter": float(np.median(every.logits))}, {"chapter": -9.0}, budget=budget)
-    plan = Descent.over(concepts, load_ontology(), rule)
+    rule = SelectionRule({"chapter": float(np.median(every.logits))}, {"chapter": -9.0}, budget=budget)
+    plan = TopDownSelection.over(concepts, load_ontology(), rule)
     asked = ask_stored(plan, notes, every.logits)
     found = planned_scores(scorer, notes, concepts, plan)
     assert 0.1 < asked.mean() < 0.9
@@ -168,8 +168,8 @@ def world(concepts: ConceptSet, notes: int, seed: int = 0) -> tuple[np.ndarray, 
     return (rng.normal(size=truth.shape) + np.where(truth, 1.5, -1.5)).astype(np.float32), gold
 
 
-def figures(rule: DescentRule, logits: np.ndarray, gold: np.ndarray, concepts: ConceptSet) -> tuple[float, float]:
-    asked = ask_stored(Descent.over(concepts, load_ontology(), rule), [NOTE] * len(logits), logits)
+def figures(rule: SelectionRule, logits: np.ndarray, gold: np.ndarray, concepts: ConceptSet) -> tuple[float, float]:
+    asked = ask_stored(TopDownSelection.over(concepts, load_ontology(), rule), [NOTE] * len(logits), logits)
     wanted = gold_rows(gold, concepts)
     return (asked & wanted).sum() / wanted.sum(), asked.sum(axis=1).mean()
 
@@ -177,20 +177,22 @@ def figures(rule: DescentRule, logits: np.ndarray, gold: np.ndarray, concepts: C
 @pytest.mark.parametrize("keep", [1.0, 0.98, 0.9, 0.5])
 def test_the_stated_share_of_gold_paths_is_kept_for_fewer_questions(concepts, keep):
     logits, gold = world(concepts, 300)
-    kept, questions = figures(fit_descent(logits, gold, concepts, load_ontology(), keep=keep), logits, gold, concepts)
+    kept, questions = figures(fit_selection(logits, gold, concepts, load_ontology(), keep=keep), logits, gold, concepts)
     assert keep <= kept < keep + 0.02
     assert questions < len(concepts)
     unseen = world(concepts, 300, seed=1)
-    assert figures(fit_descent(logits, gold, concepts, load_ontology(), keep=keep), *unseen, concepts)[0] > keep - 0.05
+    assert (
+        figures(fit_selection(logits, gold, concepts, load_ontology(), keep=keep), *unseen, concepts)[0] > keep - 0.05
+    )
 
 
 def test_the_greedy_bars_are_near_the_best_of_a_grid(concepts):
     logits, gold = world(concepts, 60)
-    found = fit_descent(logits, gold, concepts, load_ontology(), keep=0.9)
+    found = fit_selection(logits, gold, concepts, load_ontology(), keep=0.9)
     _, questions = figures(found, logits, gold, concepts)
     levels, best = ("chapter", "section", "category"), np.inf
     for bars in itertools.product((-2.0, -1.0, -0.5, 0.0, 0.5), repeat=3):
-        rule = DescentRule(dict(zip(levels, bars, strict=True)), {})
+        rule = SelectionRule(dict(zip(levels, bars, strict=True)), {})
         kept, asked = figures(rule, logits, gold, concepts)
         best = min(best, asked if kept >= 0.9 else np.inf)
     assert questions <= best * 1.02
@@ -198,7 +200,7 @@ def test_the_greedy_bars_are_near_the_best_of_a_grid(concepts):
 
 def test_a_budget_keeps_more_than_bars_that_ask_as_much(concepts):
     logits, gold = world(concepts, 300)
-    rule = fit_descent(logits, gold, concepts, load_ontology(), keep=None, budget=20)
+    rule = fit_selection(logits, gold, concepts, load_ontology(), keep=None, budget=20)
     kept, questions = figures(rule, logits, gold, concepts)
     assert questions <= 20
     assert kept > 0.4
@@ -207,11 +209,11 @@ def test_a_budget_keeps_more_than_bars_that_ask_as_much(concepts):
 def test_figures_are_of_notes_that_the_bars_did_not_see(concepts):
     logits, gold = world(concepts, 60)
     patients = [str(n // 2) for n in range(60)]
-    seen = figures(fit_descent(logits, gold, concepts, load_ontology(), keep=0.9), logits, gold, concepts)
+    seen = figures(fit_selection(logits, gold, concepts, load_ontology(), keep=0.9), logits, gold, concepts)
     found = cross_validate(logits, gold, concepts, load_ontology(), patients, keep=0.9)
     fold, kept = group_folds(patients, 5, 0), 0.0
     for number in range(5):
-        rule = fit_descent(logits[fold != number], gold[fold != number], concepts, load_ontology(), keep=0.9)
+        rule = fit_selection(logits[fold != number], gold[fold != number], concepts, load_ontology(), keep=0.9)
         out = fold == number
         kept += figures(rule, logits[out], gold[out], concepts)[0] * gold[out].sum()
     assert found["kept"] == pytest.approx(kept / gold.sum())
@@ -227,9 +229,9 @@ def test_what_cannot_be_fitted_says_so(concepts):
         ({"keep": None, "budget": 2}, "less than the"),
     ]:
         with pytest.raises(InputError, match=sentence):
-            fit_descent(logits, gold, concepts, load_ontology(), **options)
+            fit_selection(logits, gold, concepts, load_ontology(), **options)
     with pytest.raises(InputError, match="no path to keep"):
-        fit_descent(logits, np.zeros_like(gold), concepts, load_ontology())
+        fit_selection(logits, np.zeros_like(gold), concepts, load_ontology())
 
 
 # From the command line --------------------------------------------------------------------------------------------
@@ -248,22 +250,22 @@ def test_from_scores_of_all_concepts_to_a_coder_that_descends(fitted, tmp_path, 
     command = ["fit-descent", "--corpus", str(corpus), "--scores", str(scores), "--out", str(rule), "--budget", "12"]
     assert main(command) == 0
     assert "questions a note" in capsys.readouterr().out
-    plan = Descent.over(coder.concepts, load_ontology(), DescentRule.load(rule))
+    plan = TopDownSelection.over(coder.concepts, load_ontology(), SelectionRule.load(rule))
     descended = tmp_path / "descended"
     fill_store(descended, [job], coder.concepts, coder.prompt, settings=settings, plan=plan)
-    DescentRule.load(rule).save(descended / "descent.json")
+    SelectionRule.load(rule).save(descended / "descent.json")
     folder = tmp_path / "coder"
     command = ["fit", "--corpus", str(corpus), "--scores", str(descended), "--out", str(folder)]
     assert main([*command, "--split", "train"]) == 0
     again = ConceptCoder.from_pretrained(folder)
-    assert again.descent is not None
+    assert again.selection is not None
     expected = planned_scores(again.scorer, [coded[0].note], again.concepts, plan)
     [by_hand] = again.results(expected, notes=[coded[0].note])
     assert again.code(coded[0].note).to_dict() == by_hand.to_dict()
     assert main([*command[:-1], str(tmp_path / "x"), "--split", "train"]) == 0
-    DescentRule({"chapter": 0.0}, {}).save(descended / "descent.json")
+    SelectionRule({"chapter": 0.0}, {}).save(descended / "descent.json")
     assert main([*command[:-1], str(tmp_path / "y"), "--split", "train"]) == 2
-    assert "is not the descent that" in capsys.readouterr().err
+    assert "is not the selection that" in capsys.readouterr().err
     command = ["fit-descent", "--corpus", str(corpus), "--scores", str(descended), "--out", str(rule)]
     assert main(command) == 2
     assert "exists already" in capsys.readouterr().err

@@ -11,7 +11,7 @@ import pytest
 from scipy.special import expit, logit
 
 from concept_icd.heads.calibration import Calibration
-from concept_icd.heads.recall_cutoff import ReadingDepth, fit_reading
+from concept_icd.heads.recall_cutoff import RecallCutoff, fit_recall_cutoff
 from concept_icd.metrics.ranking import gold_ranks
 from concept_icd.metrics.recall_depth import RECALL, TARGETS, expected_recall, note_reading, stops
 
@@ -80,11 +80,9 @@ def simulated(notes: int, seed: int, codes: int = 30) -> tuple[np.ndarray, np.nd
     return true, rng.random(true.shape) < true
 
 
-def measured(
-    reading: ReadingDepth, said: np.ndarray, gold: np.ndarray, recall: float
-) -> dict[str, tuple[float, float]]:
+def measured(cutoff: RecallCutoff, said: np.ndarray, gold: np.ndarray, recall: float) -> dict[str, tuple[float, float]]:
     """Figure -> mean and its standard error over the notes with a gold code."""
-    depth, expected = stops(reading.expected_recall(said, by_probability(said)), recall)
+    depth, expected = stops(cutoff.expected_recall(said, by_probability(said)), recall)
     values = note_reading(gold_ranks(gold, said), depth, expected, recall)
     values["gap"] = values["reading_recall"] - values["reading_expected"]
     with_gold = {name: value[gold.any(axis=1)] for name, value in values.items()}
@@ -93,11 +91,11 @@ def measured(
 
 def test_where_probabilities_are_true_the_recall_expected_is_the_recall_found():
     true, gold = simulated(4000, seed=0)
-    reading, new = fit_reading(gold, true), simulated(4000, seed=1)
-    assert reading.calibration.slope == pytest.approx(1, abs=0.06)
-    assert reading.calibration.intercept == pytest.approx(0, abs=0.06)
+    cutoff, new = fit_recall_cutoff(gold, true), simulated(4000, seed=1)
+    assert cutoff.calibration.slope == pytest.approx(1, abs=0.06)
+    assert cutoff.calibration.intercept == pytest.approx(0, abs=0.06)
     for recall in TARGETS:
-        for found in (measured(reading, *new, recall), measured(ReadingDepth(), *new, recall)):
+        for found in (measured(cutoff, *new, recall), measured(RecallCutoff(), *new, recall)):
             gap, error = found["gap"]
             assert abs(gap) < 3 * error < 0.02, recall
             assert found["reading_recall"][0] > recall - 3 * found["reading_recall"][1], recall
@@ -110,8 +108,8 @@ def boast(true: np.ndarray) -> np.ndarray:
 
 def test_probabilities_that_promise_too_much_are_corrected():
     (true, gold), (new, new_gold) = simulated(4000, seed=2), simulated(4000, seed=3)
-    reading = fit_reading(gold, boast(true))
-    plain, corrected = (measured(r, boast(new), new_gold, RECALL) for r in (ReadingDepth(), reading))
+    cutoff = fit_recall_cutoff(gold, boast(true))
+    plain, corrected = (measured(r, boast(new), new_gold, RECALL) for r in (RecallCutoff(), cutoff))
     assert plain["reading_recall"][0] < 0.85
     assert abs(plain["gap"][0]) > 0.05
     assert corrected["reading_recall"][0] > 0.9
@@ -128,8 +126,8 @@ def test_codes_that_exclude_one_another_are_allowed_for():
         return true, rng.multinomial(1, true).astype(bool)
 
     (true, gold), (new, new_gold) = one_code_each(4), one_code_each(5)
-    reading = fit_reading(gold, true)
-    plain, corrected = (measured(r, new, new_gold, 0.75) for r in (ReadingDepth(), reading))
+    cutoff = fit_recall_cutoff(gold, true)
+    plain, corrected = (measured(r, new, new_gold, 0.75) for r in (RecallCutoff(), cutoff))
     assert plain["gap"][0] < -0.015
     assert abs(corrected["gap"][0]) < 3 * corrected["gap"][1] < 0.015
     assert corrected["reading_depth"][0] > plain["reading_depth"][0]
@@ -138,28 +136,28 @@ def test_codes_that_exclude_one_another_are_allowed_for():
 
 def test_few_notes_and_notes_without_gold_fit_something_finite():
     p = np.array([[0.9, 0.2, 0.1], [0.8, 0.3, 0.1], [0.5, 0.4, 0.3]])
-    best_first = fit_reading(np.array([[1, 0, 0], [1, 0, 0], [0, 0, 0]], dtype=bool), p)
+    best_first = fit_recall_cutoff(np.array([[1, 0, 0], [1, 0, 0], [0, 0, 0]], dtype=bool), p)
     assert 0 < best_first.calibration.slope < 100
     assert best_first.expected_recall(p, by_probability(p))[2, 0] > expected_recall(p, by_probability(p))[2, 0]
-    nothing = fit_reading(np.zeros((3, 3), dtype=bool), p)
+    nothing = fit_recall_cutoff(np.zeros((3, 3), dtype=bool), p)
     assert nothing.calibration.slope == pytest.approx(1, abs=1e-3)
-    one_code = fit_reading(np.ones((3, 1), dtype=bool), p[:, :1])
+    one_code = fit_recall_cutoff(np.ones((3, 1), dtype=bool), p[:, :1])
     assert one_code.expected_recall(p[:, :1], np.zeros((3, 1), dtype=int)).tolist() == [[1.0]] * 3
 
 
 def test_every_expectation_rises_to_one():
-    reading = ReadingDepth(Calibration(0.7, -0.4))
+    cutoff = RecallCutoff(Calibration(0.7, -0.4))
     p = np.random.default_rng(0).random((5, 7)) ** 3
-    found = reading.expected_recall(p, by_probability(p))
+    found = cutoff.expected_recall(p, by_probability(p))
     assert (np.diff(found, axis=1) > 0).all()
     assert (found[:, -1] == 1).all()
     shown = np.random.default_rng(1).permuted(np.tile(np.arange(7), (5, 1)), axis=1)
-    assert not np.allclose(reading.expected_recall(p, shown), found)  # it goes by the order shown
+    assert not np.allclose(cutoff.expected_recall(p, shown), found)  # it goes by the order shown
 
 
 def test_a_result_says_how_far_to_read(fitted):
     coder = fitted.coder
-    assert coder.heads.reading.calibration != Calibration()
+    assert coder.heads.recall_cutoff.calibration != Calibration()
     results = list(coder.results(fitted.scores, notes=[coded.note for coded in (*fitted.train, *fitted.test)]))
     for row, result in enumerate(results):
         expected = [code.expected_recall for code in result.codes]
@@ -169,7 +167,9 @@ def test_a_result_says_how_far_to_read(fitted):
         assert result.read_for(RECALL) == result.read_first
         assert result.read_first <= result.read_for(1.0) <= 6
         p = np.array([[code.probability for code in result.codes]])
-        assert expected == pytest.approx(coder.heads.reading.expected_recall(p, np.arange(6)[None])[0].tolist()), row
+        assert expected == pytest.approx(
+            coder.heads.recall_cutoff.expected_recall(p, np.arange(6)[None])[0].tolist()
+        ), row
     assert len({result.read_first for result in results}) > 1
     cut = next(coder.results(fitted.scores, top_codes=1))
     assert (cut.read_first, cut.read_for(1.0)) == (results[0].read_first, None)
@@ -182,9 +182,9 @@ def test_a_coder_keeps_how_far_to_read(fitted, tmp_path):
 
     fitted.coder.save_pretrained(tmp_path / "coder")
     again = ConceptCoder.from_pretrained(tmp_path / "coder")
-    assert again.heads.reading == fitted.coder.heads.reading
+    assert again.heads.recall_cutoff == fitted.coder.heads.recall_cutoff
     # What was fitted decides results, so that the coder's hash covers it.
-    other = dataclasses.replace(again.heads, reading=ReadingDepth())
+    other = dataclasses.replace(again.heads, recall_cutoff=RecallCutoff())
     assert other.hash != again.heads.hash
 
 

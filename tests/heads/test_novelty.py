@@ -11,7 +11,7 @@ from scipy.sparse import csr_array
 
 from concept_icd.heads.aggregator import Aggregator
 from concept_icd.heads.fitting import Heads, fit_heads
-from concept_icd.heads.novelty import KEPT, UNFAMILIAR, Familiarity, fit_familiarity, numbers_of
+from concept_icd.heads.novelty import KEPT, NOVEL, Novelty, fit_novelty, numbers_of
 
 
 def test_the_two_numbers_by_hand():
@@ -23,9 +23,9 @@ def test_the_two_numbers_by_hand():
 
 
 def test_the_share_counts_the_training_notes_that_are_as_far_out_and_the_note_itself():
-    found = Familiarity(np.array([1.0, 0.0]), np.diag([1.0, 0.25]), np.array([0.0, 1.0, 4.0]))
+    found = Novelty(np.array([1.0, 0.0]), np.diag([1.0, 0.25]), np.array([0.0, 1.0, 4.0]))
     # Distances 0, 1 (twice: (0, 2) in units of deviation 2), 9.
-    shares = found.shares(np.array([[1.0, 0.0], [2.0, 0.0], [1.0, 2.0], [4.0, 0.0]]))
+    shares = found.p_values(np.array([[1.0, 0.0], [2.0, 0.0], [1.0, 2.0], [4.0, 0.0]]))
     assert shares.tolist() == [1.0, 0.75, 0.75, 0.25]
 
 
@@ -35,23 +35,23 @@ def correlated(notes: int, seed: int) -> np.ndarray:
 
 
 def test_of_new_notes_of_the_same_kind_as_many_are_flagged_as_is_said():
-    found = fit_familiarity(correlated(4000, 0))
+    found = fit_novelty(correlated(4000, 0))
     assert len(found.distances) == KEPT
-    shares = found.shares(correlated(20_000, 1))
-    for share in (0.01, UNFAMILIAR, 0.5):
+    shares = found.p_values(correlated(20_000, 1))
+    for share in (0.01, NOVEL, 0.5):
         assert (shares <= share).mean() == pytest.approx(share, rel=0.2)
 
 
 def test_far_is_meant_in_both_directions_and_against_the_correlation():
-    found = fit_familiarity(correlated(2000, 0))
-    along, against = found.shares(np.array([[1.5, 1.2], [1.5, -1.2]]))
-    assert along > 0.2 > UNFAMILIAR > against
-    assert (found.shares(np.array([[9.0, 7.2], [-9.0, -7.2]])) < UNFAMILIAR).all()
+    found = fit_novelty(correlated(2000, 0))
+    along, against = found.p_values(np.array([[1.5, 1.2], [1.5, -1.2]]))
+    assert along > 0.2 > NOVEL > against
+    assert (found.p_values(np.array([[9.0, 7.2], [-9.0, -7.2]])) < NOVEL).all()
 
 
 def test_scores_that_are_all_alike_make_no_note_unfamiliar():
-    found = fit_familiarity(np.tile([0.0, 1.0], (20, 1)))
-    assert found.shares(np.array([[0.0, 1.0]])).tolist() == [1.0]
+    found = fit_novelty(np.tile([0.0, 1.0], (20, 1)))
+    assert found.p_values(np.array([[0.0, 1.0]])).tolist() == [1.0]
 
 
 @pytest.fixture
@@ -60,16 +60,16 @@ def heads(world) -> Heads:
 
 
 def shares(heads: Heads, logits: np.ndarray) -> np.ndarray:
-    found = heads.familiar(logits, heads.predict_proba(logits))
+    found = heads.novelty_p_values(logits, heads.predict_proba(logits))
     assert found is not None
     return found
 
 
 def test_heads_tell_notes_of_their_world_from_others(world, heads):
     own, _ = world.draw(2000, seed=1)
-    assert (shares(heads, own) <= UNFAMILIAR).mean() == pytest.approx(UNFAMILIAR, abs=0.02)
-    assert (shares(heads, own + 3.0) <= UNFAMILIAR).mean() > 0.9  # every concept a little likelier
-    assert shares(heads, np.full_like(own[:1], -6.0))[0] <= UNFAMILIAR  # nothing of all that is there
+    assert (shares(heads, own) <= NOVEL).mean() == pytest.approx(NOVEL, abs=0.02)
+    assert (shares(heads, own + 3.0) <= NOVEL).mean() > 0.9  # every concept a little likelier
+    assert shares(heads, np.full_like(own[:1], -6.0))[0] <= NOVEL  # nothing of all that is there
 
 
 def test_it_is_saved_with_the_heads_and_older_heads_load_without(world, heads, tmp_path):
@@ -88,8 +88,8 @@ def test_it_is_saved_with_the_heads_and_older_heads_load_without(world, heads, t
     save_file(kept, weights)
     settings.write_text(json.dumps(json.loads(settings.read_text()) | {"sha256": sha256(weights)}))
     older = Heads.load(tmp_path)
-    assert older.familiarity is None
-    assert older.familiar(scores, older.predict_proba(scores)) is None
+    assert older.novelty is None
+    assert older.novelty_p_values(scores, older.predict_proba(scores)) is None
     assert (older.predict_proba(scores) == heads.predict_proba(scores)).all()
     assert older.hash != heads.hash
 
@@ -99,12 +99,12 @@ def test_a_result_says_whether_its_note_is_familiar(fitted):
     results = list(coder.results(fitted.scores, notes=[coded.note for coded in (*fitted.train, *fitted.test)]))
     for result in results:
         assert 0 < result.familiarity <= 1
-        assert result.unfamiliar == (result.familiarity <= UNFAMILIAR)
+        assert result.unfamiliar == (result.familiarity <= NOVEL)
     assert sum(result.unfamiliar for result in results[:80]) in range(2, 7)  # 5 % of the training notes
     other = coder.code("The quick brown fox jumps over the lazy dog in Paris, 1789.").to_dict()
     assert (other["familiarity"], other["unfamiliar"]) == (1 / 81, True)
 
-    older = dataclasses.replace(coder, heads=dataclasses.replace(coder.heads, familiarity=None))
+    older = dataclasses.replace(coder, heads=dataclasses.replace(coder.heads, novelty=None))
     result = next(older.results(fitted.scores))
     assert (result.familiarity, result.unfamiliar) == (None, None)
     assert result.codes == results[0].codes
