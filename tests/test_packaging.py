@@ -35,22 +35,24 @@ HEAVY = (
     "duckdb",
     "rich",
     "yaml",
+    "jinja2",
 )
 
 # What a user's own script does; it prints where it found things.
 LOOK_AROUND = """
 import json
 import concept_icd
-from concept_icd.model_reference import TINY
+from concept_icd.llm.reference import TINY
 from concept_icd.corpora import synthetic_notes
-from concept_icd.ontology import load_ontology
-from concept_icd.prompts import PromptTemplate
+from concept_icd import load_ontology
+from concept_icd.llm.prompts import PromptTemplate
 from concept_icd.resources import resource
 
 names = ["prompts/concept.yaml", "prompts/propose_phrases.yaml", "ontology/icd9cm/diagnoses.tsv",
          "ontology/icd9cm/procedures.tsv", "configs/synthetic-tiny.yaml", "configs/accelerate/cpu.yaml",
          "examples/discharge/heart_failure.txt", "examples/gold.jsonl"]
-NEEDED = ["report/page.css", "report/published.yaml", "mimic3/synthetic_words.yaml", "py.typed"]
+NEEDED = ["report/templates/page.css", "report/templates/base.html", "report/published.yaml",
+          "corpora/mimic3/synthetic/words.yaml", "py.typed"]
 package = __import__("pathlib").Path(concept_icd.__file__).parent
 print(json.dumps({
     "package": str(package),

@@ -55,11 +55,10 @@ def run(args: argparse.Namespace) -> int:
     from concept_icd.medications.folder import load_stays
     from concept_icd.medications.model import device_of
     from concept_icd.medications.strategy import read_strategy, shipped_strategies
-    from concept_icd.medications.study.page import render_study
+    from concept_icd.medications.study.page import print_study, render_study
     from concept_icd.medications.study.run import monte_carlo_folds, patient_folds
     from concept_icd.medications.study.search import Hyperband
     from concept_icd.medications.study.study import run_study
-    from concept_icd.medications.study.tables import print_study
     from concept_icd.medications.targets import subset
     from concept_icd.outputs import MANIFEST, new_file
 

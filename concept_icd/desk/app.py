@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import html
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -27,6 +26,7 @@ from concept_icd.desk.api import export as export_api
 from concept_icd.desk.api import notes as notes_api
 from concept_icd.desk.desk import Desk
 from concept_icd.desk.middleware import Gate
+from concept_icd.report.page import render, style
 
 PAGE = Path(__file__).parent / "page"
 TYPES = {
@@ -77,8 +77,8 @@ def make_app(desk: Desk) -> ASGIApp:
 
     @app.get("/docs", include_in_schema=False)
     def docs() -> Response:
-        style = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
-        policy = f"default-src 'none'; style-src 'sha256-{style}'; frame-ancestors 'none'"
+        digest = base64.b64encode(hashlib.sha256(style().encode()).digest()).decode()
+        policy = f"default-src 'none'; style-src 'sha256-{digest}'; frame-ancestors 'none'"
         return HTMLResponse(docs_page(app.openapi()), headers={"Content-Security-Policy": policy})
 
     return Gate(app, desk.settings, desk.telemetry)
@@ -116,37 +116,26 @@ async def _no_record(request: Request, error: Exception) -> Response:
     return await _refused(request, no_record())
 
 
-# The API's documentation as one page without scripts: FastAPI's own loads its parts from another site.
-
-STYLE = "body{max-width:60rem;margin:2rem auto;padding:0 1rem;font:16px/1.5 sans-serif}pre{overflow:auto;padding:.5rem}"
-
-
 def docs_page(openapi: dict[str, Any]) -> str:
-    """HTML of an OpenAPI document: each route with what it takes and answers, and an example of its body."""
+    """An OpenAPI document as a page without scripts, since FastAPI's own page loads its parts from another site.
+
+    It has each route with what it takes and answers, and an example of its body.
+    """
     schemas = openapi.get("components", {}).get("schemas", {})
-    parts = [f"<h1>{_text(openapi['info']['title'])}</h1><p>{_text(openapi['info'].get('description', ''))}</p>"]
-    parts.append('<p><a href="openapi.json">openapi.json</a></p>')
-    for path, methods in openapi["paths"].items():
-        for method, route in methods.items():
-            parts.append(
-                f"<h2><code>{method.upper()} {_text(path)}</code></h2><p>{_text(route.get('description', ''))}</p>"
-            )
-            if parameters := route.get("parameters"):
-                rows = "".join(
-                    f"<li><code>{_text(p['name'])}</code> ({p['in']}{', required' if p.get('required') else ''}) "
-                    f"{_text(p.get('description', ''))}</li>"
-                    for p in parameters
-                )
-                parts.append(f"<ul>{rows}</ul>")
-            for example in _examples(route, schemas):
-                parts.append(f"<pre>{_text(json.dumps(example, indent=2, ensure_ascii=False))}</pre>")
-            answers = "".join(
-                f"<li>{status}: {_text(said.get('description', ''))}</li>"
-                for status, said in route["responses"].items()
-            )
-            parts.append(f"<details><summary>answers</summary><ul>{answers}</ul></details>")
-    body = "\n".join(parts)
-    return f'<!doctype html><html lang="en"><meta charset="utf-8"><title>API</title><style>{STYLE}</style>{body}</html>'
+    routes = [
+        {
+            "method": method.upper(),
+            "path": path,
+            "description": route.get("description", ""),
+            "parameters": route.get("parameters", []),
+            "examples": [json.dumps(example, indent=2, ensure_ascii=False) for example in _examples(route, schemas)],
+            "answers": route["responses"],
+        }
+        for path, methods in openapi["paths"].items()
+        for method, route in methods.items()
+    ]
+    info = openapi["info"]
+    return render("api.html", title=info["title"], description=info.get("description", ""), routes=routes)
 
 
 def _examples(route: dict[str, Any], schemas: dict[str, Any]) -> list[Any]:
@@ -157,7 +146,3 @@ def _examples(route: dict[str, Any], schemas: dict[str, Any]) -> list[Any]:
             name = choice.get("$ref", "").rpartition("/")[2]
             found += schemas.get(name, {}).get("examples", [])
     return found
-
-
-def _text(value: str) -> str:
-    return html.escape(value).replace("\n", "<br>")

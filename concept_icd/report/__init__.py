@@ -11,8 +11,7 @@ from pathlib import Path
 from concept_icd.artifacts import write_json
 from concept_icd.outputs import new_folder
 from concept_icd.report.comparison import SideBySide
-from concept_icd.report.comparison_page import render_comparison
-from concept_icd.report.page import render_page
+from concept_icd.report.page import render_comparison, render_results
 from concept_icd.report.results import Results, evaluate
 
 __all__ = ["Results", "evaluate", "write_comparison", "write_report"]
@@ -32,7 +31,7 @@ def write_report(
     plain = results.to_dict()
     with new_folder(folder, "evaluate", overwrite=overwrite) as staging:
         write_json(staging / "results.json", plain)
-        (staging / "report.html").write_text(render_page(plain, title), encoding="utf-8")
+        (staging / "report.html").write_text(render_results(plain, title), encoding="utf-8")
     return Path(folder) / "report.html"
 
 

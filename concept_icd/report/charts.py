@@ -1,4 +1,9 @@
-"""The charts of a report, from the plain form of `Results`."""
+"""The charts of the pages, as inline SVG: two scales, axes with ticks, marks. Colours come from `templates/page.css`.
+
+They are made by hand and not by a plotting library, so that they follow the page's light and dark colours, carry their
+values as tooltips, and need nothing at run time. The functions take `Results.to_dict()`; where there is nothing to draw
+they return a sentence instead.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +16,7 @@ from typing import Any
 from concept_icd.report.order import BILLED, FREQUENCY
 
 
-def precision_recall_chart(results: dict[str, Any]) -> str:
+def precision_recall(results: dict[str, Any]) -> Chart:
     """Precision against recall over all (note, code) pairs, with the point at which the codes were accepted."""
     curve, figures = results["curves"]["precision_recall"], results["figures"]
     chart = Chart("Precision-recall curve", linear(1), linear(1), "recall", "precision")
@@ -21,10 +26,10 @@ def precision_recall_chart(results: dict[str, Any]) -> str:
     chart.line(zip(curve["recall"], curve["precision"], strict=True), "one", "these predictions")
     at = f"accepted codes: recall {figures['micro_recall']:.3f}, precision {figures['micro_precision']:.3f}"
     chart.dot(figures["micro_recall"], figures["micro_precision"], "two", at, 5)
-    return chart.render()
+    return chart
 
 
-def calibration_chart(results: dict[str, Any]) -> str:
+def calibration(results: dict[str, Any]) -> Chart:
     """Share of positives against mean probability in ten bins of equal width, with 95 % Wilson intervals."""
     chart = Chart("Calibration", linear(1), linear(1), "mean probability in the bin", "share of gold codes")
     chart.line([(0, 0), (1, 1)], "faint", "probabilities that mean what they say", dashed=True)
@@ -37,17 +42,17 @@ def calibration_chart(results: dict[str, Any]) -> str:
         chart.dot(
             confidence, accuracy, "one", f"probability {confidence:.3f}, gold {accuracy:.3f}, {pairs:,} pairs", 3.5
         )
-    return chart.render()
+    return chart
 
 
-def rank_error_chart(results: dict[str, Any]) -> str:
+def rank_errors(results: dict[str, Any]) -> Chart | str:
     """Wrong codes read, from the top, before a share of the gold codes is found; intervals at the quarters."""
     curve, intervals = results["curves"]["rank_errors"], results["intervals"]
     bands = {recall: intervals.get(f"rank_errors_at_{recall}") for recall in (25, 50, 75, 100)}
     shown = [value for value in curve["step"] + curve["interp"] if value is not None]
     shown += [band["high"] for band in bands.values() if band and band["high"] is not None]
     if not any(value is not None for value in curve["step"]):
-        return '<p class="note">No note has a gold code.</p>'
+        return "No note has a gold code."
     high = max(shown, default=0)
     scale = logarithmic(high) if high > 50 else linear(max(high * 1.05, 1))
     chart = Chart("Rank errors at recall", linear(100), scale, "gold codes found, %", "wrong codes read (mean)")
@@ -58,10 +63,10 @@ def rank_error_chart(results: dict[str, Any]) -> str:
     chart.line(zip(curve["recall"], curve["step"], strict=True), "one", "step form")
     for recall, value in zip(curve["recall"], curve["step"], strict=True):
         chart.dot(recall, value, "one", f"{recall} %: {value:.2f} wrong codes", 3.5 if recall % 25 == 0 else 2)
-    return chart.render()
+    return chart
 
 
-def frequency_chart(results: dict[str, Any]) -> str:
+def frequency(results: dict[str, Any]) -> Chart:
     """F1 of each code against how often it occurs: in training where that is known, else in these notes."""
     known = results["codes"][0]["train_count"] is not None
     column = "train_count" if known else "gold"
@@ -73,18 +78,18 @@ def frequency_chart(results: dict[str, Any]) -> str:
     for row in rows:
         tooltip = f"{row['code']} {row['title'] or ''}: F1 {row['f1']:.3f}, {row[column]:,} notes, {row['gold']} gold"
         chart.dot(row[column], row["f1"], "one", tooltip, radius)
-    return chart.render()
+    return chart
 
 
 #: Colours of systems in one picture, in page.css; the bounds that they are read by are fainter.
 COLOURS = ("one", "two", "three", "four", "five", "six")
 
 
-def gain_chart(kind: str, curves: Mapping[str, Sequence[float | None]]) -> str:
+def gain(kind: str, curves: Mapping[str, Sequence[float | None]]) -> Chart | str:
     """Mean cumulative gain of one kind of codes against k, a line a system; the dummy and the bound are dashed."""
     shown = {name: gains for name, gains in curves.items() if None not in gains}
     if not shown:
-        return f'<p class="note">No note has gold {kind}.</p>'
+        return f"No note has gold {kind}."
     last = max(len(gains) for gains in shown.values())
     high = max(gain for gains in shown.values() for gain in gains if gain is not None)
     chart = Chart(f"Cumulative gain, {kind}", linear(last), linear(high * 1.05 or 1), "codes read", "gain (mean)")
@@ -96,16 +101,13 @@ def gain_chart(kind: str, curves: Mapping[str, Sequence[float | None]]) -> str:
         chart.line(points, colour, name, dashed=name == BILLED or place >= len(COLOURS))
         for k, gain in points[1:]:
             chart.dot(k, gain, colour, f"{name}: {gain:.2f} after {k:.0f} codes", 2.5)
-    return chart.render()
+    return chart
 
 
-def gain_figures(gain: dict[str, Any]) -> str:
-    """The gain curves, a figure a kind (kind -> system -> gains)."""
+def gains(curves: Mapping[str, Mapping[str, Sequence[float | None]]]) -> list[tuple[str, Chart | str, str]]:
+    """Title, chart and note of the gain curves of each kind (kind -> system -> gains)."""
     note = "The g-th billed of a note's P codes is worth P - g + 1; codes of this kind alone, read from the top."
-    return "".join(
-        f"<figure><h3>Gain, {kind}</h3><p class='note'>{note}</p>{gain_chart(kind, curves)}</figure>"
-        for kind, curves in gain.items()
-    )
+    return [(f"Gain, {kind}", gain(kind, own), note) for kind, own in curves.items()]
 
 
 def wilson(share: float, pairs: int, z: float = 1.96) -> tuple[float, float]:
@@ -115,11 +117,6 @@ def wilson(share: float, pairs: int, z: float = 1.96) -> tuple[float, float]:
     scale = 1 + z * z / pairs
     return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
 
-
-# A small chart as inline SVG: two scales, axes with ticks, and marks. Colours come from the page's style sheet.
-#
-# Made by hand rather than by a plotting library so that the charts follow the page's light and dark colours, carry
-# their values as tooltips, and need nothing at run time.
 
 WIDTH, HEIGHT = 460, 300
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 44
@@ -159,7 +156,10 @@ def nice_step(rough: float) -> float:
 
 
 class Chart:
-    """Collects marks; `render` gives the `<svg>`. Mark classes are colours of page.css: `one`, `two`, `faint`."""
+    """Collects marks; `render` gives the `<svg>`. Mark classes are colours of page.css: `one`, `two`, `faint`.
+
+    A template prints it as it is (`__html__`); its labels are escaped here.
+    """
 
     def __init__(self, title: str, x: Scale, y: Scale, x_label: str, y_label: str) -> None:
         self.title, self.x, self.y, self.x_label, self.y_label = title, x, y, x_label, y_label
@@ -210,6 +210,8 @@ class Chart:
         parts.append(f'<text x="12" y="{middle}" text-anchor="middle" {turned}>{escape(self.y_label)}</text>')
         parts += self._marks
         return "".join(parts) + "</svg>" + self._legend_row()
+
+    __html__ = render
 
     def _legend_row(self) -> str:
         keys = "".join(

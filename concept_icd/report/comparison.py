@@ -175,6 +175,17 @@ def compare_systems(
     )
 
 
+def shown(found: dict[str, Any]) -> list[str]:
+    """The figures of the tables of `SideBySide.to_dict()`: those of `COMPARED` that a system has."""
+    return [metric for metric in COMPARED if any(metric in row["figures"] for row in found["systems"])]
+
+
+def excludes_zero(difference: dict[str, Any]) -> bool:
+    """Whether the interval of a difference does not hold 0."""
+    low, high = difference.get("low"), difference.get("high")
+    return low is not None and high is not None and (low > 0 or high < 0)
+
+
 @dataclass(frozen=True)
 class _Notes:
     """values: metric -> (notes,), NaN where the note does not count. counts: metric -> notes that count."""

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from concept_icd.report.comparison_page import excludes_zero, shown
+from concept_icd.report.comparison import excludes_zero, shown
 from concept_icd.report.definitions import (
     FILTER,
     FILTER_SHOWN,
@@ -24,6 +24,7 @@ from concept_icd.report.definitions import (
     own_rows,
     published_name,
 )
+from concept_icd.report.formatting import terminal_number
 from concept_icd.report.results import Results
 
 
@@ -63,7 +64,7 @@ def _figures(results: Results) -> Table:
             highest = ceiling(results.figures, name)
             at_most = "" if highest is None else f" (at most {highest:.3f})"
             of = f" of {results.figures['primary_notes']} notes" if name == "primary_accuracy" else ""
-            table.add_row(name, f"{_cell(results.figures[name])}{at_most}{of}", spread)
+            table.add_row(name, f"{terminal_number(results.figures[name])}{at_most}{of}", spread)
     if "map" not in results.figures:
         table.caption = f"ranked by {results.ranked_by}"
     return table
@@ -75,7 +76,7 @@ def _systems(title: str, rows: Iterable[tuple[str, Mapping[str, Any]]], metrics:
     for metric in metrics:
         table.add_column(metric.replace("precision_at_", "P@").replace("_", "\n"), justify="right")
     for name, figures in rows:
-        table.add_row(escape(name), *(_cell(figures.get(metric)) for metric in metrics))
+        table.add_row(escape(name), *(terminal_number(figures.get(metric)) for metric in metrics))
     return table
 
 
@@ -92,10 +93,6 @@ def _print_published(console: Console, results: Results, published: dict[str, An
         console.print(note, style="dim", markup=False, highlight=False)
 
 
-def _cell(value: float | None) -> str:
-    return "-" if value is None or value != value else f"{value:.3f}"
-
-
 def print_comparison(found: dict[str, Any]) -> None:
     """Prints `SideBySide.to_dict()`: the figures side by side, and the differences against the first system."""
     console = Console()
@@ -110,7 +107,7 @@ def print_comparison(found: dict[str, Any]) -> None:
     for row in systems:
         values.add_column(escape(row["name"]), justify="right")
     for metric in metrics:
-        cells = (_cell(row["figures"].get(metric)) for row in systems)
+        cells = (terminal_number(row["figures"].get(metric)) for row in systems)
         values.add_row(metric, f"{found['notes'][metric]}", *cells)
     console.print(values)
     if len(systems) == 1:

@@ -197,7 +197,7 @@ def test_in_sample_heads_are_stamped(files):
     found = run(files, files / "classifier.jsonl", files / "leaky.jsonl")
     assert found["systems"][0]["stamps"] == []
     assert found["systems"][1]["stamps"][0].startswith("IN-SAMPLE")
-    assert "<p class='stamp'>leaky: IN-SAMPLE" in (files / "out" / "compare.html").read_text()
+    assert '<p class="stamp">leaky: IN-SAMPLE' in (files / "out" / "compare.html").read_text()
 
 
 def refused(files, *runs, **more):

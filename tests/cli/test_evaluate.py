@@ -313,5 +313,5 @@ def test_in_sample_heads_are_stamped(files, capsys):
     found = run(files, predictions="leaky.jsonl")
     assert found["stamps"][0].startswith("IN-SAMPLE: the coder's heads were fitted on scores of notes")
     assert found["stamps"][0] in " ".join(capsys.readouterr().out.split())
-    assert "<p class='stamp'>IN-SAMPLE" in (files / "out" / "report.html").read_text()
+    assert '<p class="stamp">IN-SAMPLE' in (files / "out" / "report.html").read_text()
     assert run(files, predictions="ours.jsonl", out="second")["stamps"] == []

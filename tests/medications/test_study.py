@@ -12,8 +12,10 @@ from concept_icd.cli.main import main
 from concept_icd.medications.folder import save_stays
 from concept_icd.medications.strategy import shipped_strategies
 from concept_icd.medications.study.figures import TARGET_METRICS
+from concept_icd.medications.study.page import render_study
 from tests.corpora.mimic3.hand_made import write_tables
 from tests.medications.omop import omop_tables, write_omop
+from tests.report.html_page import Page
 
 SMALL = ["--units", "32", "--epochs", "2", "--draws", "20"]
 
@@ -50,6 +52,10 @@ def test_every_strategy_from_tables_to_a_page(tmp_path: Path, capsys: pytest.Cap
     )  # fmt: skip
     assert [heading for heading in headings if heading not in page] == []
     assert "<script" not in page
+    renamed = (tmp_path / "study" / "results.json").read_text().replace("multitask", "<script>multi'task")
+    told = Page(render_study(json.loads(renamed), "<script>'title"))
+    assert "script" not in {tag for tag, _ in told.tags}
+    assert {"<script>multi'task", "Less <script>multi'task", "<script>'title"} <= set(told.words)
     assert "report.html" in capsys.readouterr().out
 
 

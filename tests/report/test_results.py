@@ -1,6 +1,5 @@
 import json
 import re
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
@@ -8,6 +7,7 @@ import pytest
 from concept_icd import metrics
 from concept_icd.errors import InputError
 from concept_icd.report import evaluate, write_report
+from tests.report.html_page import Page
 
 CODES = ("038.9", "401.9", "428.0", "99.04", "V30.01")
 NOTES = tuple(f"note {n}" for n in range(40))
@@ -228,34 +228,6 @@ def test_the_billing_order_has_its_figures_intervals_and_rows(matrices, tmp_path
         assert f"<code>{name}</code>" in text, name
     with pytest.raises(ValueError, match="places are those of the gold codes"):
         evaluate(*matrices, CODES, NOTES, places=0 * places, kinds=kinds)
-
-
-class Page(HTMLParser):
-    """Checks that tags close in order, and collects what a reader would see."""
-
-    VOID = ("br", "meta", "wbr")
-
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.tags, self.words = [], [], []
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if self.open and self.open[-1] != "style":
-            self.words.append(data)
 
 
 def test_the_page_is_whole_and_fetches_nothing(results, tmp_path):
