@@ -213,9 +213,9 @@ class TestOneLaptop:
             "", "You do research", "You run it in a hospital", "You code", "From one laptop to a cluster"
         ):
             scratch.run(line)
-        (line,) = (line for line in printed("Codes from medications") if "--views" in line)
+        (line,) = (line for line in printed("Codes from medications") if "--experts" in line)
         scratch.run(line)
-        scratch.run_examples("demo", "run", "prepare", "finetune", "score", "check-parity", "fit-descent", "fit")
+        scratch.run_examples("demo", "run", "prepare", "finetune", "score", "check-parity", "fit-selection", "fit")
         scratch.run_examples("evaluate", "code", "serve", "ontology")
 
 
@@ -238,9 +238,9 @@ class TestRawTables:
             scratch.run(line)
         for heading in ("Long public notes: CodiEsp", "Codes in billing order", "Baselines", "Codes from medications"):
             for line in printed(heading):
-                if "--views" not in line:
+                if "--experts" not in line:
                     scratch.run(line)
-        scratch.run_examples("doctor", "synth", "phrases", "compare", "baseline", "study", "code-stays")
+        scratch.run_examples("doctor", "synth", "phrases", "compare", "baseline", "medications")
 
 
 def test_every_example_is_run() -> None:

@@ -9,7 +9,6 @@ if TYPE_CHECKING:
     from concept_icd.llm.prompts import PromptTemplate
     from concept_icd.scoring.scorer import ConceptScores
 
-HELP = "compare two scorers on the same notes: gaps, rank correlation, and what changes of a coder's codes"
 EXAMPLE = "concept-icd check-parity --corpus runs/demo/corpus --coder runs/demo/coder --limit 5"
 SCORERS = ("packed", "light", "vllm", "server", "plain")
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from concept_icd.cli.corpus_options import add_format, columns_of
+from concept_icd.cli.options import add_format, columns_of
 from concept_icd.errors import InputError
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from concept_icd.corpora.reading import Failure
     from concept_icd.records import CodingResult, Note, RankedCode
 
-HELP = "rank the ICD-9-CM codes of a note, or of a corpus"
 EXAMPLE = "concept-icd code report.txt"
 INPUTS = ("note", "corpus", "coder", "model")
 #: The coder in the package.

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from concept_icd.errors import InputError
 
-HELP = "set several systems side by side: figures, paired differences with intervals, gain curves"
 EXAMPLE = (
     "concept-icd compare ours=runs/ours ltr-icd=runs/ltr-icd/predictions.jsonl "
     "--gold runs/ordered --out runs/comparison"

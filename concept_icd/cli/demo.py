@@ -7,7 +7,6 @@ from pathlib import Path
 
 from concept_icd.cli import run as run_verb
 
-HELP = "run the whole pipeline on synthetic notes with the shipped tiny model, then code sample notes (minutes)"
 EXAMPLE = "concept-icd demo"
 INPUTS = ("data_dir",)
 

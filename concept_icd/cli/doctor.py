@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from concept_icd.doctor.estimates import StageEstimate
     from concept_icd.doctor.findings import Finding
 
-HELP = "check the machine, the packages, the MIMIC-III folder and the admission lists; estimate time and memory"
 EXAMPLE = "concept-icd doctor --mimic-dir MIMIC_DIR --splits-dir SPLITS_DIR --task mimic3-50"
 
 _COLOURS = {"ok": "green", "missing": "red", "warning": "yellow", "note": "cyan"}

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from concept_icd.readers.predictions import Gold
     from concept_icd.report.alignment import Matrices
 
-HELP = "score predictions of any model against gold codes: results.json and report.html"
 EXAMPLE = "concept-icd evaluate --predictions predictions.jsonl --gold gold.jsonl --out runs/evaluated"
 INPUTS = ("predictions", "gold", "threshold_from", "codes", "train_counts")
 

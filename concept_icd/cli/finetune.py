@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 
-HELP = "tune LoRA adapters on a prepared corpus; options are those of scripts/finetune.py, see its --help"
 EXAMPLE = "concept-icd finetune --config synthetic-tiny --corpus runs/corpus --output_dir runs/tuned-tiny"
 #: What the tuning parses itself.
 PASSES_OPTIONS_ON = True

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from concept_icd.cli.old_names import OldOption
 from concept_icd.records import EXPERTS
 
-HELP = "fit a coder (aggregator, calibration, threshold, ranker) on out-of-fold scores"
 EXAMPLE = "concept-icd fit --corpus runs/corpus --scores runs/scores --out runs/coder"
 INPUTS = ("corpus", "scores", "model", "adapter", "tabular", "index", "drug_strategy")
 
@@ -34,7 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "stacked with the scores: words (trees on each note's words), terms (what the classification calls a code, "
         "affirmed or denied), drugs (the medication network on its drugs)"
     )
-    parser.add_argument("--experts", "--views", nargs="+", choices=EXPERTS, default=(), help=stacked)
+    parser.add_argument("--experts", nargs="+", choices=EXPERTS, default=(), help=stacked)
+    parser.add_argument("--views", dest="experts", nargs="+", choices=EXPERTS, action=OldOption, new="--experts")
     more = "with --experts terms: NCHS {}, beside the titles"
     parser.add_argument(
         "--tabular", nargs="+", default=[], help=more.format("tabular lists, for their inclusion terms")

@@ -1,6 +1,7 @@
-"""The `concept-icd` command: one module a verb, imported only when its verb (or the help) is asked for.
+"""The `concept-icd` command: one module a verb, imported only when its verb is asked for.
 
-A verb's module has `HELP` (one line), `EXAMPLE` (a command that runs), `add_arguments(parser)` and `run(args) -> int`.
+A verb's module has `EXAMPLE` (commands that run), `add_arguments(parser)` and `run(args) -> int`; what it does stands
+in `GROUPS`, so that the help imports no verb.
 `INPUTS` are the names of its options that name what it reads: no output is written over those.
 Where `PASSES_OPTIONS_ON` is true, `args.others` holds the options that the parser does not know; where `THREADS_SPIN`
 is, OpenMP's and OpenBLAS's threads spin for some milliseconds while they wait for work; where `ENDS_BY_SIGNAL` is, the
@@ -14,38 +15,51 @@ import argparse
 import importlib
 import io
 import os
+import shutil
 import signal
 import sys
+import textwrap
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from concept_icd import __version__
+from concept_icd.cli.old_names import new_words
 from concept_icd.errors import InputError
 
-#: In the order of the flow.
-VERBS = (
-    "doctor",
-    "ontology",
-    "phrases",
-    "synth",
-    "prepare",
-    "finetune",
-    "score",
-    "check-parity",
-    "fit-descent",
-    "fit",
-    "evaluate",
-    "compare",
-    "baseline",
-    "study",
-    "code",
-    "serve",
-    "code-stays",
-    "run",
-    "demo",
-)
+#: Group -> verb -> what it does, as the help prints them.
+GROUPS = {
+    "use": {
+        "demo": "run the whole pipeline on synthetic notes with the shipped tiny model, then code sample notes",
+        "code": "rank the ICD-9-CM codes of a note, or of a corpus",
+        "serve": "serve the coder's desk and an API on this machine",
+    },
+    "train": {
+        "prepare": "read a corpus (JSON lines, tables, text, CMC 2007, CodiEsp, MIMIC-III) into a folder with splits",
+        "synth": "invent data: notes with codes, tables in the shape of MIMIC-III, stays with drugs",
+        "run": "run all stages on one corpus: tune, score, fit, evaluate, report (resumes where it stopped)",
+        "finetune": "tune LoRA adapters on a prepared corpus; options are those of scripts/finetune.py, see its --help",
+        "score": "score every concept of every note with a tuning run's adapters, each note by one that did not see it",
+        "fit": "fit a coder (aggregator, calibration, threshold, ranker) on out-of-fold scores",
+        "medications": "codes of stays from their drugs: prepare stays, study the networks, code new stays",
+    },
+    "measure": {
+        "evaluate": "score predictions of any model against gold codes: results.json and report.html",
+        "compare": "set several systems side by side: figures, paired differences with intervals, gain curves",
+        "baseline": "run a baseline on a prepared corpus: tfidf-svm, lora-classifier, cec, plm-icd or ltr-icd",
+    },
+    "scale": {
+        "doctor": "check the machine, the packages and the MIMIC-III data; estimate time and memory",
+        "fit-selection": "fit which concepts a note is asked about, where there are too many to ask them all",
+        "check-parity": "compare two scorers on the same notes: gaps, rank correlation, and which codes change",
+    },
+    "look up": {
+        "ontology": "show a code with its path, or search codes by words",
+        "phrases": "collect phrases of codes (NCHS lists, phrase files, a local LLM) and check them against notes",
+    },
+}
+VERBS = {verb: about for verbs in GROUPS.values() for verb, about in verbs.items()}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -53,8 +67,9 @@ def main(argv: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a name of a file that is not UTF-8 is printed with escapes
             stream.reconfigure(errors="backslashreplace")
-    parser = _parser()
-    args, others = parser.parse_known_args(argv)
+    words = new_words(sys.argv[1:] if argv is None else argv)
+    parser = _parser([word for word in words[:1] if word in VERBS])
+    args, others = parser.parse_known_args(words)
     args.others = others
     if not args.threads_spin:
         # Where other programs share the cores, threads that spin while they wait make everything many times slower.
@@ -113,28 +128,45 @@ def _flat(values: Any) -> Iterator[object]:
             yield str(value).partition("=")[2] or None
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(filled: Sequence[str] = tuple(VERBS)) -> argparse.ArgumentParser:
+    """The parser, with the options of the verbs that are named: the others are not imported."""
     parser = argparse.ArgumentParser(
         prog="concept-icd",
+        usage="concept-icd [-h] [--version] VERB ...",
         description="Reads a clinical note and returns ranked ICD-9-CM codes with the concepts that carried them.",
-        epilog="Suggestions are for research and must be validated by a professional coder.",
+        epilog=_groups(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"concept-icd {__version__}")
-    verbs = parser.add_subparsers(metavar="VERB", required=True)
-    for name in VERBS:
+    verbs = parser.add_subparsers(prog="concept-icd", metavar="VERB", required=True, help=argparse.SUPPRESS)
+    for name, about in VERBS.items():
+        sub = verbs.add_parser(name, description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+        if name not in filled:
+            continue
         module = importlib.import_module(f"concept_icd.cli.{name.replace('-', '_')}")
-        sub = verbs.add_parser(
-            name,
-            help=module.HELP,
-            description=module.HELP,
-            epilog=f"example:\n  {module.EXAMPLE}",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
+        sub.epilog = f"example:\n  {module.EXAMPLE}"
         module.add_arguments(sub)
         sub.set_defaults(run=module.run, inputs=getattr(module, "INPUTS", ()))
         for flag in ("PASSES_OPTIONS_ON", "THREADS_SPIN", "ENDS_BY_SIGNAL"):
             sub.set_defaults(**{flag.lower(): getattr(module, flag, False)})
     return parser
+
+
+def _groups() -> str:
+    """The verbs by what one does with them, each on a line of its own."""
+    width, lines = shutil.get_terminal_size().columns - 2, []
+    for group, verbs in GROUPS.items():
+        lines.append(f"{group}:")
+        for verb, about in verbs.items():
+            lines += textwrap.wrap(f"  {verb:<14}{about}", width, subsequent_indent=" " * 16, break_on_hyphens=False)
+        lines.append("")
+    return "\n".join(
+        [
+            *lines,
+            "concept-icd VERB --help prints the options of a verb and an example.",
+            "Suggestions are for research and must be validated by a professional coder.",
+        ]
+    )
 
 
 if __name__ == "__main__":

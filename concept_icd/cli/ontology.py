@@ -7,10 +7,11 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
+from concept_icd.cli.options import positive
+
 if TYPE_CHECKING:
     from concept_icd.ontology.tree import Node, Ontology
 
-HELP = "show a code with its path, or search codes by words"
 EXAMPLE = 'concept-icd ontology show 428.21\n  concept-icd ontology search "heart failure" --limit 5'
 
 
@@ -22,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     show.add_argument("--kind", choices=("diagnosis", "procedure"), help="how to read a code without a dot")
     search = verbs.add_parser("search", help="print the codes whose title has these words, or that begin so")
     search.add_argument("words", nargs="+", help='e.g. heart failure, or the beginning of a code ("428.")')
-    search.add_argument("--limit", type=_positive, default=10, help="how many to print (default: 10)")
+    search.add_argument("--limit", type=positive, default=10, help="how many to print (default: 10)")
     for verb in (show, search):
         verb.add_argument("--json", action="store_true", help="print JSON instead of text")
 
@@ -77,9 +78,3 @@ def _record(node: Node) -> dict[str, Any]:
         "title": node.title,
         "billable": node.billable,
     }
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)

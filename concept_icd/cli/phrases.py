@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from concept_icd.ontology.coverage import PhraseCoverage
 
-HELP = "collect clinical phrases of codes (NCHS lists, phrase files, a local LLM) and check them against notes"
 EXAMPLE = "concept-icd phrases --codes codes.txt --tabular Dtab12.zip --index Dindex12.zip --out phrases.json"
 INPUTS = ("codes", "tabular", "index", "file", "corpus", "propose")
 

@@ -10,17 +10,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from concept_icd.cli import prepare_medications
-from concept_icd.cli.corpus_options import add_columns, columns_of
+from concept_icd.cli.options import add_columns, add_output, columns_of
 from concept_icd.corpora.codiesp_tasks import TASKS as CODIESP_TASKS
 from concept_icd.corpora.mimic3.tasks import TASKS
 
 if TYPE_CHECKING:
     from concept_icd.records import CodedNote
 
-HELP = "read a corpus (JSON lines, tables, text, CMC 2007, CodiEsp, MIMIC-III) into a folder of notes, codes and splits"
-EXAMPLE = "concept-icd prepare synthetic --notes 200 --seed 0 --out runs/synthetic"
-INPUTS = ("path", "codiesp_dir", "maps_dir", "mimic_dir", "splits_dir", "omop_dir", "vocabulary_dir")
+EXAMPLE = "concept-icd prepare jsonl notes.jsonl --out runs/notes"
+INPUTS = ("path", "codiesp_dir", "maps_dir", "mimic_dir", "splits_dir")
 
 SOURCES = {
     "cmc2007": "the XML file, or the folder with train.xml and test_without_codes.xml, of the CMC 2007 challenge",
@@ -36,22 +34,14 @@ WITH_COLUMNS = ("jsonl", "csv", "parquet", "json-list")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares one sub-verb a source."""
-    names = "|".join((*SOURCES, "synthetic", "codiesp", "mimic3", "medications"))
+    names = "|".join((*SOURCES, "codiesp", "mimic3"))
     sources = parser.add_subparsers(dest="source", metavar=names, required=True)
     for name, what in SOURCES.items():
         source = sources.add_parser(name, help=what, description=f"Reads {what}.")
         source.add_argument("path", type=Path, metavar="PATH", help=what)
         if name in WITH_COLUMNS:
             add_columns(source)
-        _add_output(source)
-    what = "discharge summaries of invented patients, with codes in billing order"
-    synthetic = sources.add_parser("synthetic", help=what, description=f"Writes {what}.")
-    synthetic.add_argument("--notes", type=_positive, default=1000, help="how many (default: 1000)")
-    synthetic.add_argument("--seed", type=int, default=0, help="the same seed gives the same notes (default: 0)")
-    synthetic.add_argument("--min-words", type=int, default=0, help="lengthen each note to this many words")
-    order = "larger stays whose billing order depends on what the text tells, to prove a ranking on"
-    synthetic.add_argument("--ordered", action="store_true", help=order)
-    _add_output(synthetic)
+        add_output(source)
     what = "a named benchmark of CodiEsp's cases in English, their ICD-10 diagnoses carried to ICD-9-CM"
     codiesp = sources.add_parser("codiesp", help=what, description=f"Prepares {what}.")
     codiesp.add_argument("--task", required=True, metavar="NAME", help=", ".join(CODIESP_TASKS))
@@ -59,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     codiesp.add_argument("--codiesp-dir", type=Path, required=True, metavar="DIR", help=folder)
     folder = "the folder with icd10cmtoicd9gem.csv and icd9toicd10cmgem.csv, plain or gzipped (NBER's form of the GEM)"
     codiesp.add_argument("--maps-dir", type=Path, required=True, metavar="DIR", help=folder)
-    _add_output(codiesp)
+    add_output(codiesp)
     what = "a named benchmark of MIMIC-III from its raw tables and the admission lists of its paper"
     mimic3 = sources.add_parser("mimic3", help=what, description=f"Prepares {what}.")
     folder = "the folder with the tables (NOTEEVENTS.csv.gz, DIAGNOSES_ICD.csv.gz ...; .csv or .csv.gz)"
@@ -70,11 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     mimic3.add_argument("--splits-dir", type=Path, metavar="DIR", help=lists)
     memory = "about how much memory the command may take, 2GB or more (default: 3GB); temporary files go beside --out"
     mimic3.add_argument("--memory", default="3GB", metavar="SIZE", help=memory)
-    _add_output(mimic3)
-    what = prepare_medications.HELP
-    medications = sources.add_parser("medications", help=what, description=f"Prepares {what}.")
-    prepare_medications.add_arguments(medications)
-    _add_output(medications)
+    add_output(mimic3)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -82,29 +68,27 @@ def run(args: argparse.Namespace) -> int:
     from concept_icd.outputs import require_replaceable
 
     if args.overwrite:  # before the long reading
-        stage = "prepare medications" if args.source == "medications" else "prepare"
-        require_replaceable(args.out, stage, overwrite=True)
+        require_replaceable(args.out, "prepare", overwrite=True)
     if args.source == "mimic3":
         return _run_mimic3(args)
     if args.source == "codiesp":
         return _run_codiesp(args)
-    if args.source == "medications":
-        return prepare_medications.run(args)
+    from concept_icd.corpora import read_corpus
+    from concept_icd.files import printable
+
+    started, columns = time.monotonic(), columns_of(args)
+    notes = read_corpus(args.path, args.source, columns)
+    config = {"source": args.source, "path": printable(args.path), **({"columns": columns} if columns else {})}
+    return write_corpus(args, notes, started, inputs=_hash(args.path), config=config)
+
+
+def write_corpus(args: argparse.Namespace, notes: Sequence[CodedNote], started: float, **facts: Any) -> int:
+    """Writes the folder of these notes with the facts of its manifest, and prints what is in it."""
     from concept_icd.corpora import save_corpus
 
-    started = time.monotonic()
-    notes = _read(args)
     checks = code_checks(notes)
-    counts = save_corpus(
-        args.out,
-        notes,
-        inputs={} if args.source == "synthetic" else _hash(args.path),
-        config=_config(args),
-        seed=args.seed if args.source == "synthetic" else None,
-        seconds=time.monotonic() - started,
-        overwrite=args.overwrite,
-        checks=checks,
-    )
+    seconds = time.monotonic() - started
+    counts = save_corpus(args.out, notes, seconds=seconds, overwrite=args.overwrite, checks=checks, **facts)
     if args.json:
         print(json.dumps({"folder": str(args.out), "counts": counts, **({"checks": checks} if checks else {})}))
     else:
@@ -165,37 +149,6 @@ def _run_mimic3(args: argparse.Namespace) -> int:
     if prepared.reused:
         print(f"{args.out} is complete: the same tables, lists and task made it, and nothing was written")
     return 0
-
-
-def _add_output(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write")
-    parser.add_argument("--overwrite", action="store_true", help="replace the folder if it exists")
-    parser.add_argument("--json", action="store_true", help="print the counts as one JSON object")
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return number
-
-
-def _read(args: argparse.Namespace) -> list[CodedNote]:
-    from concept_icd.corpora import read_corpus, synthetic_notes
-
-    if args.source == "synthetic":
-        return synthetic_notes(args.notes, args.seed, min_words=args.min_words, ordered=args.ordered)
-    return read_corpus(args.path, args.source, columns_of(args))
-
-
-def _config(args: argparse.Namespace) -> dict[str, Any]:
-    if args.source == "synthetic":
-        options = {"notes": args.notes, "seed": args.seed, "min_words": args.min_words}
-        return {"source": "synthetic", **options, **({"ordered": True} if args.ordered else {})}
-    from concept_icd.files import printable
-
-    columns = columns_of(args)
-    return {"source": args.source, "path": printable(args.path), **({"columns": columns} if columns else {})}
 
 
 def _hash(path: Path) -> dict[str, str]:

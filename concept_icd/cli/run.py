@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from concept_icd.cli.corpus_options import add_format, columns_of
+from concept_icd.cli.options import add_format, columns_of
 
-HELP = "run all stages on one corpus: tune, score out of fold, fit, evaluate, report (resumes where it stopped)"
 EXAMPLE = "concept-icd run --corpus CMC_FOLDER --config cmc2007-tiny --seed 1 --out runs/cmc2007-seed1"
 INPUTS = ("corpus", "config")
 

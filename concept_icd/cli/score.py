@@ -5,15 +5,16 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from concept_icd.cli.old_names import OldOption
+
 if TYPE_CHECKING:
     from concept_icd.ontology.concepts import ConceptSet
     from concept_icd.records import Note
     from concept_icd.scoring.executors import Engine
     from concept_icd.scoring.selection import SelectionRule, TopDownSelection
 
-HELP = "score every concept of every note with a tuning run's adapters, each note by one that did not see it"
 EXAMPLE = "concept-icd score --corpus runs/corpus --tuned runs/tuned --out runs/scores"
-INPUTS = ("corpus", "tuned", "codes", "descent")
+INPUTS = ("corpus", "tuned", "codes", "selection")
 
 #: Failures that are printed; all of them stand in failures.json.
 _TOLD = 20
@@ -27,9 +28,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--splits", nargs="+", metavar="SPLIT", help="only the notes of these splits")
     which = "ask for these codes instead of the tuning's: all of ICD-9-CM (all), or a file with one code a line"
     parser.add_argument("--codes", metavar="all|FILE", help=which)
-    asked = "ask only what this descent leads to (written by `concept-icd fit-descent`), not every concept"
-    parser.add_argument("--descent", metavar="FILE", help=asked)
-    also = "with --descent: also ask for the N codes whose words the note has (BM25; default: the descent's own)"
+    asked = "ask only what this selection leads to (written by `concept-icd fit-selection`), not every concept"
+    parser.add_argument("--selection", metavar="FILE", help=asked)
+    parser.add_argument("--descent", dest="selection", action=OldOption, new="--selection")
+    also = "with --selection: also ask for the N codes whose words the note has (BM25; default: the selection's own)"
     parser.add_argument("--retrieve", type=int, metavar="N", help=also)
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N notes, to try things out")
     parser.add_argument(
@@ -134,11 +136,11 @@ def _check(args: argparse.Namespace) -> None:
         "--workers": args.workers is not None and args.engine != "ray",
         "--price-per-hour": args.price_per_hour is not None and not args.dry_run,
         "--json": args.json and not args.dry_run,
-        "--retrieve": args.retrieve is not None and args.descent is None,
+        "--retrieve": args.retrieve is not None and args.selection is None,
     }
     needs = {"--server-url": "--scorer server", "--device": "--scorer packed", "--tensor-parallel": "--scorer vllm"}
     needs |= {"--chunk-tokens": "--scorer packed", "--batch-tokens": "--scorer packed"}
-    needs |= {"--ray-address": "--engine ray", "--workers": "--engine ray", "--retrieve": "--descent"}
+    needs |= {"--ray-address": "--engine ray", "--workers": "--engine ray", "--retrieve": "--selection"}
     for name in (name for name, given in idle.items() if given):
         raise InputError(f"{name} does nothing without {needs.get(name, '--dry-run')}")
 
@@ -189,9 +191,9 @@ def _descent(args: argparse.Namespace, concepts: ConceptSet) -> tuple[SelectionR
     from concept_icd.ontology.tree import load_ontology
     from concept_icd.scoring.selection import SelectionRule, TopDownSelection
 
-    if args.descent is None:
+    if args.selection is None:
         return None, None
-    rule = SelectionRule.load(args.descent)
+    rule = SelectionRule.load(args.selection)
     rule = rule if args.retrieve is None else replace(rule, retrieve=args.retrieve)
     return rule, TopDownSelection.over(concepts, load_ontology(), rule)
 

@@ -7,10 +7,9 @@ import os
 from pathlib import Path
 
 from concept_icd.cli.code import add_coder_arguments, load_coder
-from concept_icd.cli.corpus_options import add_format, columns_of
+from concept_icd.cli.options import add_format, columns_of
 from concept_icd.errors import InputError, MissingExtraError
 
-HELP = "serve the coder's desk and an API on this machine"
 EXAMPLE = "concept-icd serve --notes notes.jsonl"
 #: A note is some hundred short steps: threads that sleep between them take twice as long. A service with nothing to do
 #: uses no processor all the same.

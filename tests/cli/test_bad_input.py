@@ -50,7 +50,7 @@ def stages(llama, tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("stages")
     tuning = f"--corpus {root}/corpus --output_dir {root}/tuned --model_name_or_path {llama} --max_steps 1 --folds 2"
     for line in (
-        f"prepare synthetic --notes 60 --out {root}/corpus",
+        f"synth notes --notes 60 --out {root}/corpus",
         f"finetune {tuning} --levels chapter code --per_device_train_batch_size 2",
         f"score --corpus {root}/corpus --tuned {root}/tuned --out {root}/scores",
         f"fit --corpus {root}/corpus --scores {root}/scores --out {root}/coder --features path",
@@ -151,7 +151,7 @@ def test_malformed_xml_names_the_line_and_codes_nothing(stages, tmp_path, capsys
     ("words", "sentence"),
     [
         ("prepare text {s}/none --out {t}/o", "none: no such file or folder"),
-        ("prepare synthetic --notes 3 --out {t}/file/o", "cannot write"),
+        ("synth notes --notes 3 --out {t}/file/o", "cannot write"),
         ("finetune --corpus {s}/none --output_dir {t}/o", "has no manifest.json"),
         ("finetune --corpus {s}/scores --output_dir {t}/o", "was written by `score`, not by `prepare`"),
         ("finetune --corpus {s}/corpus --output_dir {t}/o --lerning_rate 1", "did you mean 'learning_rate'"),
@@ -256,8 +256,8 @@ def fill_up(disk: Path, spare: int) -> None:
 @pytest.mark.parametrize(
     ("spare", "words"),
     [
-        (0, "prepare synthetic --notes 60 --out {d}/o"),
-        (20_000, "prepare synthetic --notes 60 --out {d}/o"),
+        (0, "synth notes --notes 60 --out {d}/o"),
+        (20_000, "synth notes --notes 60 --out {d}/o"),
         (0, "fit --corpus {s}/corpus --scores {s}/scores --out {d}/o --features path"),
         (40_000, "fit --corpus {s}/corpus --scores {s}/scores --out {d}/o --features path"),
         (0, "code --corpus {s}/corpus --coder {s}/coder --out {d}/p.jsonl"),

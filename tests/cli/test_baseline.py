@@ -13,7 +13,7 @@ from concept_icd.cli.main import main
 
 @pytest.mark.parametrize("name", BASELINES)
 def test_every_baseline_has_its_main_and_names_what_it_lacks(name: str, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
-    module, _ = BASELINES[name]
+    module, *_ = BASELINES[name]
     assert callable(importlib.import_module(module).main)
     phrases = ["--phrases", "p.json"] if name == "cec" else []
     plain = [] if name == "tfidf-svm" else ["--config", "tiny"]

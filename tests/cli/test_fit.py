@@ -141,7 +141,7 @@ def test_an_adapter_that_changed_since_the_scores_is_refused(fitted, runs, tmp_p
 
 def test_views_are_fitted_with_the_scores_and_read_new_notes(fitted, runs, tmp_path, capsys):
     """From folders to predictions: words and drugs stand beside the concepts."""
-    assert fit(runs, tmp_path / "coder", "--views", "drugs") == 2
+    assert fit(runs, tmp_path / "coder", "--experts", "drugs") == 2
     assert "the expert of drugs needs notes with `drugs`" in capsys.readouterr().err
     assert not (tmp_path / "coder").exists()
     given = [("Furosemide 40mg Tab",) if "486" in coded.codes else ("Metformin",) for coded in fitted.train]
@@ -152,7 +152,7 @@ def test_views_are_fitted_with_the_scores_and_read_new_notes(fitted, runs, tmp_p
     save_corpus(tmp_path / "corpus", with_drugs)
     (tmp_path / "small.yaml").write_text("hidden: 1\nunits: 16\nepochs: 5\nlearning_rate: 0.01\n")
     options = ["--corpus", str(tmp_path / "corpus"), "--drug-strategy", str(tmp_path / "small.yaml"), "--folds", "3"]
-    assert fit(runs, tmp_path / "coder", "--views", "words", "drugs", *options) == 0
+    assert fit(runs, tmp_path / "coder", "--experts", "words", "drugs", *options) == 0
     coder = ConceptCoder.from_pretrained(tmp_path / "coder")
     assert [expert.level for expert in coder.experts] == ["words", "drugs"]
     lines = [
@@ -174,14 +174,14 @@ def test_views_are_fitted_with_the_scores_and_read_new_notes(fitted, runs, tmp_p
 def test_terms_are_fitted_from_titles_and_named_files(runs, tmp_path, capsys, shared_data):
     tabular, index = lists_and_indexes(shared_data)
     files = ["--tabular", str(tabular[0]), "--index", str(index[0])]
-    assert fit(runs, tmp_path / "coder", "--views", "words", *files) == 2
+    assert fit(runs, tmp_path / "coder", "--experts", "words", *files) == 2
     assert "--tabular and --index are read for --experts terms" in capsys.readouterr().err
-    assert fit(runs, tmp_path / "coder", "--views", "terms", "--index", str(tabular[0])) == 2
+    assert fit(runs, tmp_path / "coder", "--experts", "terms", "--index", str(tabular[0])) == 2
     assert "does not read as an alphabetic index" in capsys.readouterr().err
-    assert fit(runs, tmp_path / "missing", "--views", "terms", "--tabular", str(tmp_path / "none.zip")) == 2
+    assert fit(runs, tmp_path / "missing", "--experts", "terms", "--tabular", str(tmp_path / "none.zip")) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
-    assert fit(runs, tmp_path / "titles", "--views", "terms") == 0
-    assert fit(runs, tmp_path / "coder", "--views", "terms", *files) == 0
+    assert fit(runs, tmp_path / "titles", "--experts", "terms") == 0
+    assert fit(runs, tmp_path / "coder", "--experts", "terms", *files) == 0
     titles, more = (ConceptCoder.from_pretrained(tmp_path / name).experts[0] for name in ("titles", "coder"))
     assert len(titles.terms) < len(more.terms)

@@ -39,19 +39,19 @@ COMMANDS = [
     "prepare jsonl notes.jsonl --out {out} --overwrite",
     "prepare text note.txt --out {out} --overwrite",
     "prepare cmc2007 . --out {out} --overwrite",
-    "prepare synthetic --notes 5 --out {out} --overwrite",
+    "synth notes --notes 5 --out {out} --overwrite",
     "prepare mimic3 --mimic-dir . --task mimic3-tables --out {out} --overwrite",
     "prepare codiesp --codiesp-dir . --maps-dir . --task codiesp9-50 --out {out} --overwrite",
-    "prepare medications --mimic-dir . --out {out} --overwrite",
-    "prepare medications --synthetic 50 --out {out} --overwrite",
+    "medications prepare --mimic-dir . --out {out} --overwrite",
+    "synth stays --stays 50 --out {out} --overwrite",
     "synth mimic3 --stays 20 --out {out} --overwrite",
     "fit --corpus . --scores . --out {out} --overwrite",
     "evaluate --predictions predictions.jsonl --gold notes.jsonl --out {out} --overwrite",
     "compare predictions.jsonl a=predictions.jsonl --gold notes.jsonl --out {out} --overwrite",
     "code --corpus notes.jsonl --out {out} --overwrite",
     "phrases --codes codes.txt --file results.json --out {out} --overwrite",
-    "fit-descent --corpus . --scores . --out {out} --overwrite",
-    "code-stays --model . --stays . --out {out} --overwrite",
+    "fit-selection --corpus . --scores . --out {out} --overwrite",
+    "medications code --model . --stays . --out {out} --overwrite",
 ]
 
 
@@ -138,11 +138,11 @@ def test_predictions_in_a_folder_that_is_replaced_are_its_input(study, capsys):
     "command",
     [
         "finetune --config synthetic-tiny --corpus ../corpus --output_dir {out}",
-        "study medications --stays ../stays --out {out} --folds 1 --epochs 1",
+        "medications study --stays ../stays --out {out} --folds 1 --epochs 1",
     ],
 )
 def test_a_stage_that_goes_on_does_not_begin_in_a_folder_of_something_else(study, capsys, command):
-    assert main(["prepare", "synthetic", "--notes", "40", "--out", "../corpus"]) == 0
+    assert main(["synth", "notes", "--notes", "40", "--out", "../corpus"]) == 0
     assert main(["prepare", "medications", "--synthetic", "60", "--out", "../stays"]) == 0
     capsys.readouterr()
     for out in (".", "../corpus", "../stays"):

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from concept_icd.cli import prepare
-from concept_icd.corpora import load_corpus, read_jsonl, read_text_folder, synthetic_codes, synthetic_notes
+from concept_icd.corpora import load_corpus, read_jsonl, read_text_folder, synthetic_codes
 from concept_icd.ontology.tree import load_ontology
 from concept_icd.resources import resource
 
@@ -19,31 +19,23 @@ def command(*words):
     )
 
 
-def test_the_example_of_the_help_runs(tmp_path):
+def test_the_example_of_the_help_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     words = prepare.EXAMPLE.split()
-    assert words[:2] == ["concept-icd", "prepare"]
-    words[words.index("--out") + 1] = str(tmp_path / "c")
+    assert words[:4] == ["concept-icd", "prepare", "jsonl", "notes.jsonl"]
+    (tmp_path / "notes.jsonl").write_text('{"note_id": "a", "text": "Cough.", "diagnoses": ["7862"]}')
     done = command(*words[2:])
     assert done.returncode == 0, done.stderr
-    assert "200 notes" in done.stdout
-    assert load_corpus(tmp_path / "c").notes == tuple(synthetic_notes(200, seed=0))
+    assert "1 notes" in done.stdout
+    assert load_corpus(words[words.index("--out") + 1]).notes == tuple(read_jsonl("notes.jsonl"))
 
 
 def test_json_counts(tmp_path):
-    done = command("synthetic", "--notes", 20, "--min-words", 400, "--out", tmp_path / "c", "--json")
+    done = command("text", resource("examples"), "--out", tmp_path / "c", "--json")
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
     assert said == {"folder": str(tmp_path / "c"), "counts": load_corpus(tmp_path / "c").manifest["counts"]}
-    assert said["counts"]["notes"] == 20
-    assert load_corpus(tmp_path / "c").manifest["config"]["min_words"] == 400
-
-
-def test_stays_in_billing_order(tmp_path):
-    done = command("synthetic", "--notes", 20, "--seed", 3, "--ordered", "--out", tmp_path / "c")
-    assert done.returncode == 0, done.stderr
-    corpus = load_corpus(tmp_path / "c")
-    assert corpus.notes == tuple(synthetic_notes(20, seed=3, ordered=True))
-    assert corpus.manifest["config"]["ordered"] is True
+    assert said["counts"]["notes"] == 25
 
 
 def test_real_reports(tmp_path, shared_data):
@@ -73,15 +65,6 @@ def test_bad_input_is_one_sentence_and_exit_code_2(tmp_path, words):
     assert done.stderr.startswith("concept-icd: cannot read nowhere")
     assert done.stderr.count("\n") == 1
     assert not any(tmp_path.iterdir())
-
-
-def test_an_existing_folder_is_kept(tmp_path):
-    assert command("synthetic", "--notes", 3, "--out", tmp_path / "c").returncode == 0
-    done = command("synthetic", "--notes", 4, "--out", tmp_path / "c")
-    assert done.returncode == 2
-    assert "--overwrite" in done.stderr
-    assert command("synthetic", "--notes", 4, "--out", tmp_path / "c", "--overwrite").returncode == 0
-    assert len(load_corpus(tmp_path / "c").notes) == 4
 
 
 def test_gold_of_the_sample_notes():

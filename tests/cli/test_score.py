@@ -168,7 +168,7 @@ def test_a_descent_asks_its_budget_of_other_codes(score, tuned, tmp_path):
     rule, codes, out = tmp_path / "descent.json", tmp_path / "codes.txt", tmp_path / "s"
     codes.write_text("428.0\n428.21\n486\n493.90\n599.0\n38.93\n")
     SelectionRule({"chapter": -1e9}, {"chapter": -3.0}, budget=9, retrieve=1).save(rule)
-    words = ("--codes", codes, "--descent", rule)
+    words = ("--codes", codes, "--selection", rule)
     assert json.loads(score("--dry-run", "--json", *words)[1])["concepts"] == 9
     code, said, told = score("--out", out, *words, "--limit", 4)
     assert (code, said) == (0, f"{out}\n"), told

@@ -9,6 +9,8 @@ import sys
 import pytest
 
 from concept_icd.cli import synth
+from concept_icd.corpora import load_corpus, synthetic_notes
+from concept_icd.medications.folder import load_stays
 
 
 def command(*words):
@@ -17,16 +19,45 @@ def command(*words):
     )
 
 
-def test_the_example_of_the_help_runs(tmp_path):
-    words = synth.EXAMPLE.split()
-    assert words[:3] == ["concept-icd", "synth", "mimic3"]
-    words[words.index("--out") + 1] = str(tmp_path / "m")
-    done = command(*words[2:])
-    assert done.returncode == 0, done.stderr
-    assert "200 stays" in done.stdout
-    assert "writing stays: 200/200 stays" in done.stderr
-    with open(tmp_path / "m/ADMISSIONS.csv", newline="") as file:
+def test_the_examples_of_the_help_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    notes, mimic3, stays = (line.split() for line in synth.EXAMPLE.splitlines())
+    done = [command(*words[2:]) for words in (notes, mimic3, stays)]
+    assert [run.returncode for run in done] == [0, 0, 0], [run.stderr for run in done]
+    assert "200 notes" in done[0].stdout
+    assert load_corpus(notes[-1]).notes == tuple(synthetic_notes(200, seed=0))
+    assert "200 stays" in done[1].stdout
+    assert "writing stays: 200/200 stays" in done[1].stderr
+    with open(f"{mimic3[-1]}/ADMISSIONS.csv", newline="") as file:
         assert len(list(csv.DictReader(file))) == 200
+    assert "200 stays" in done[2].stdout
+    assert len(load_stays(stays[-1]).stays.stay_ids) == 200
+
+
+def test_json_counts_of_notes(tmp_path):
+    done = command("notes", "--notes", 20, "--min-words", 400, "--out", tmp_path / "c", "--json")
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said == {"folder": str(tmp_path / "c"), "counts": load_corpus(tmp_path / "c").manifest["counts"]}
+    assert said["counts"]["notes"] == 20
+    assert load_corpus(tmp_path / "c").manifest["config"]["min_words"] == 400
+
+
+def test_stays_in_billing_order(tmp_path):
+    done = command("notes", "--notes", 20, "--seed", 3, "--ordered", "--out", tmp_path / "c")
+    assert done.returncode == 0, done.stderr
+    corpus = load_corpus(tmp_path / "c")
+    assert corpus.notes == tuple(synthetic_notes(20, seed=3, ordered=True))
+    assert corpus.manifest["config"]["ordered"] is True
+
+
+def test_an_existing_folder_is_kept(tmp_path):
+    assert command("notes", "--notes", 3, "--out", tmp_path / "c").returncode == 0
+    done = command("notes", "--notes", 4, "--out", tmp_path / "c")
+    assert done.returncode == 2
+    assert "--overwrite" in done.stderr
+    assert command("notes", "--notes", 4, "--out", tmp_path / "c", "--overwrite").returncode == 0
+    assert len(load_corpus(tmp_path / "c").notes) == 4
 
 
 def test_compressed_lower_case_and_counted(tmp_path):

@@ -88,7 +88,7 @@ def test_from_tables_without_bills_to_codes(tmp_path, capsys):
     prepare = ["prepare", "medications"]
     assert main([*prepare, "--mimic-dir", str(mimic), "--out", str(learnt)]) == 0
     small = ["--split-by", "folds", "--strategies", "multitask", "--units", "8", "--epochs", "1", "--draws", "9"]
-    assert main(["study", "medications", "--stays", str(learnt), "--out", str(tmp_path / "study"), *small]) == 0
+    assert main(["medications", "study", "--stays", str(learnt), "--out", str(tmp_path / "study"), *small]) == 0
     (mimic / "DIAGNOSES_ICD.csv").unlink()
     (omop / "condition_occurrence.csv").unlink()
     written = []
@@ -100,14 +100,14 @@ def test_from_tables_without_bills_to_codes(tmp_path, capsys):
         said = capsys.readouterr().out
         assert "6 stays of 3 patients, 2 ingredients, no codes" in said
         assert "nodes of level" not in said
-        command = ["code-stays", "--model", str(model), "--stays", str(stays), "--out", str(out), "--top", "3"]
+        command = ["medications", "code", "--model", str(model), "--stays", str(stays), "--out", str(out), "--top", "3"]
         assert main(command) == 0
         assert "6 stays" in capsys.readouterr().out
         written.append(pq.read_table(out).drop(["stay_id"]).to_pydict())
     assert written[0] == written[1]
     assert len(written[0]["code"]) == 18
     assert load_stays(stays).targets.gold.shape == (6, 0)
-    assert main(["study", "medications", "--stays", str(stays), "--out", str(tmp_path / "no"), *small]) == 2
+    assert main(["medications", "study", "--stays", str(stays), "--out", str(tmp_path / "no"), *small]) == 2
     assert "prepared without codes" in capsys.readouterr().err
     assert main(command) == 2
     assert "exists already" in capsys.readouterr().err

@@ -21,7 +21,7 @@ SMALL = ["--units", "32", "--epochs", "2", "--draws", "20"]
 
 
 def study(stays: Path, out: Path, *words: str) -> dict:
-    assert main(["study", "medications", "--stays", str(stays), "--out", str(out), *SMALL, *words]) == 0
+    assert main(["medications", "study", "--stays", str(stays), "--out", str(out), *SMALL, *words]) == 0
     return json.loads((out / "results.json").read_text())
 
 
@@ -71,7 +71,7 @@ def test_what_is_done_is_not_done_again(tmp_path: Path, capsys: pytest.CaptureFi
     assert "multitask, fold-1" in told
     assert "multitask, fold-0" not in told
     assert again["summary"]["multitask"]["billing"] == first["summary"]["multitask"]["billing"]
-    assert main(["study", "medications", "--stays", str(stays), "--out", str(out), *SMALL, "--seed", "1",
+    assert main(["medications", "study", "--stays", str(stays), "--out", str(out), *SMALL, "--seed", "1",
                  "--strategies", "multitask", "--folds", "2"]) == 2  # fmt: skip
     assert "was made with other" in capsys.readouterr().err
 
@@ -154,6 +154,6 @@ def test_a_strategy_is_run_for_each_target_metric(tmp_path: Path) -> None:
 def test_a_wrong_study_leaves_nothing(generated, tmp_path: Path, capsys, words: list[str], told: str) -> None:
     stays, out = tmp_path / "stays", tmp_path / "study"
     save_stays(stays, generated.stays, generated.targets, inputs={}, config={})
-    assert main(["study", "medications", "--stays", str(stays), "--out", str(out), *SMALL, *words]) == 2
+    assert main(["medications", "study", "--stays", str(stays), "--out", str(out), *SMALL, *words]) == 2
     assert told in capsys.readouterr().err
     assert not out.exists()

@@ -247,7 +247,7 @@ def test_from_scores_of_all_concepts_to_a_coder_that_descends(fitted, tmp_path, 
     job = Job("adapter", [note.note for note in coded], lambda: coder.scorer)
     fill_store(scores, [job], coder.concepts, coder.prompt, settings=settings)
     rule = tmp_path / "descent.json"
-    command = ["fit-descent", "--corpus", str(corpus), "--scores", str(scores), "--out", str(rule), "--budget", "12"]
+    command = ["fit-selection", "--corpus", str(corpus), "--scores", str(scores), "--out", str(rule), "--budget", "12"]
     assert main(command) == 0
     assert "questions a note" in capsys.readouterr().out
     plan = TopDownSelection.over(coder.concepts, load_ontology(), SelectionRule.load(rule))
@@ -266,7 +266,7 @@ def test_from_scores_of_all_concepts_to_a_coder_that_descends(fitted, tmp_path, 
     SelectionRule({"chapter": 0.0}, {}).save(descended / "descent.json")
     assert main([*command[:-1], str(tmp_path / "y"), "--split", "train"]) == 2
     assert "is not the selection that" in capsys.readouterr().err
-    command = ["fit-descent", "--corpus", str(corpus), "--scores", str(descended), "--out", str(rule)]
+    command = ["fit-selection", "--corpus", str(corpus), "--scores", str(descended), "--out", str(rule)]
     assert main(command) == 2
     assert "exists already" in capsys.readouterr().err
     assert main([*command, "--overwrite"]) == 2

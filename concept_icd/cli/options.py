@@ -1,8 +1,9 @@
-"""The options that say how a corpus is read, the same for every verb."""
+"""Options that several verbs share: how a corpus is read, and where the output goes."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 #: Option -> the field of a note whose column it names.
 COLUMNS = {
@@ -37,3 +38,17 @@ def columns_of(args: argparse.Namespace) -> dict[str, str]:
     """Field -> column, of those that were named."""
     named = ((field, getattr(args, f"{option}_column", None)) for option, field in COLUMNS.items())
     return {field: name for field, name in named if name is not None}
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """`--out`, `--overwrite` and `--json` of a verb that writes a folder."""
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write")
+    parser.add_argument("--overwrite", action="store_true", help="replace the folder if it exists")
+    parser.add_argument("--json", action="store_true", help="print the counts as one JSON object")
+
+
+def positive(text: str) -> int:
+    """The number that an option holds, from 1 up."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)

@@ -1,11 +1,12 @@
-"""`concept-icd fit-descent`: scores of all concepts and gold codes -> which concepts are worth asking."""
+"""`concept-icd fit-selection`: scores of all concepts and gold codes -> which concepts are worth asking."""
 
 from __future__ import annotations
 
 import argparse
 
-HELP = "fit which concepts a note is asked about, where there are too many to ask them all"
-EXAMPLE = "concept-icd fit-descent --corpus runs/corpus --scores runs/scores --budget 300 --out runs/descent-300.json"
+EXAMPLE = (
+    "concept-icd fit-selection --corpus runs/corpus --scores runs/scores --budget 300 --out runs/selection-300.json"
+)
 INPUTS = ("corpus", "scores")
 
 #: Codes of the retriever, by dev notes of CodiEsp (benchmarks/descent.py).
@@ -16,8 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Corpus and scores in, a rule out."""
     parser.add_argument("--corpus", required=True, help="folder written by `concept-icd prepare`")
     parser.add_argument("--scores", required=True, help="folder written by `concept-icd score`, every concept asked")
-    parser.add_argument("--out", required=True, help="the descent, a JSON file")
-    parser.add_argument("--overwrite", action="store_true", help="replace the descent of --out if it is there")
+    parser.add_argument("--out", required=True, help="the selection, a JSON file")
+    parser.add_argument("--overwrite", action="store_true", help="replace the selection of --out if it is there")
     parser.add_argument("--split", help="fit on the notes of this split (default: every scored note with codes)")
     how = parser.add_mutually_exclusive_group()
     most = (
