@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from typing import Any
+
+from concept_icd.progress import say
 
 #: The first words of a command -> what they are called now.
 VERBS = {
@@ -47,4 +48,4 @@ class OldOption(argparse.Action):
 
 
 def _say(old: str, new: str) -> None:
-    print(f"concept-icd: `{old}` is now called `{new}`", file=sys.stderr)
+    say(f"`{old}` is now called `{new}`")
