@@ -78,7 +78,9 @@ def run(args: argparse.Namespace) -> int:
     found: dict[str, Any] = {"scorers": names, "model": str(model), **compare_scores(*scores)}
     if coder is not None:
         first, second = (coder.complete(part, notes) for part in scores)
-        found["coder"] = compare_codes(coder, first, second, notes)
+        p, q = coder.predict_proba(first), coder.predict_proba(second)
+        orders = coder.rank(first, p, notes=notes), coder.rank(second, q, notes=notes)
+        found["coder"] = compare_codes(coder.heads.threshold, (p, q), orders)
     found |= {"tolerance": args.tolerance, "within_tolerance": found["largest_gap"] <= args.tolerance}
     print(json.dumps(found, indent=2) if args.json else _table(found))
     return 0 if found["within_tolerance"] else 1

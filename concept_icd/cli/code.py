@@ -137,7 +137,6 @@ def _read_note(name: str) -> Note:
 def _code_corpus(args: argparse.Namespace) -> int:
     from concept_icd.cli.partial_predictions import Partial, is_predictions
     from concept_icd.coder.coder import BATCH
-    from concept_icd.coder.evidence import with_evidence
     from concept_icd.corpora import read_corpus_leniently
     from concept_icd.outputs import require_new_file
     from concept_icd.progress import track
@@ -161,7 +160,7 @@ def _code_corpus(args: argparse.Namespace) -> int:
         for number, result in enumerate(track(results, total=len(notes) - start, label="coding"), start):
             if number < partial.done:
                 continue
-            found = with_evidence(coder, notes[number], result) if args.evidence else result
+            found = coder.with_evidence(notes[number], result) if args.evidence else result
             record = found.to_dict()
             record["codes"] = record["codes"][: args.top]
             partial.add(record)

@@ -1,13 +1,13 @@
-"""The coder: a fitted pipeline from a note to ranked codes, that is stored as one folder (see `coder_folder`).
+"""The coder: a fitted pipeline from a note to ranked codes.
 
-It knows the scorer and the heads; it never sees gold codes but in `fit`, and there only with scores of notes that the
-scorer was not tuned on.
+It knows the scorer and the heads. It sees gold codes in `fit` alone (`concept_icd.coder.fitting`). How it is stored
+stands in `concept_icd.coder.folder`.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,23 +16,21 @@ from typing import Any
 import numpy as np
 
 from concept_icd import __version__
-from concept_icd.artifacts import hash_of, require_finite
+from concept_icd.artifacts import require_finite
 from concept_icd.coder.evidence import with_evidence
+from concept_icd.coder.fitting import fit_all_heads, learn_order, stack, with_gold
+from concept_icd.coder.folder import StoredCoder
 from concept_icd.coder.results import coding_results, describe_codes
-from concept_icd.corpora.gold import gold_matrix, gold_places
 from concept_icd.corpora.reading import flaw
 from concept_icd.errors import InputError
-from concept_icd.experts.expert import Expert, ExpertRecipe, experts_hash, join, means, with_experts, without_experts
-from concept_icd.heads.fitting import HeadOptions, Heads, fit_heads, folds_of
-from concept_icd.heads.lexicon import Lexicon
-from concept_icd.heads.lexicon_fitting import learn_features, naming
-from concept_icd.heads.ranker_fitting import GoldOrder, notes_to_learn_from
+from concept_icd.experts.expert import ExpertRecipe, join, without_experts
+from concept_icd.heads.fitting import HeadOptions
 from concept_icd.llm.prompts import PromptTemplate
 from concept_icd.llm.reference import ModelReference
 from concept_icd.ontology.concepts import ConceptSet
 from concept_icd.ontology.tree import load_ontology
-from concept_icd.records import LONGEST, CodedNote, CodingResult, Note, OneLine, beginning, require_notes
-from concept_icd.scoring.scorer import ConceptScores
+from concept_icd.records import LONGEST, CodedNote, CodingResult, Note, beginning, require_notes
+from concept_icd.scoring.scorer import ConceptScores, NoteFailure
 from concept_icd.scoring.selection import SelectionRule, TopDownSelection, planned_scores
 from concept_icd.scoring.specs import checked_settings
 
@@ -45,32 +43,19 @@ class ScorerMismatch(UserWarning):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class ConceptCoder(OneLine):
-    """See the module.
+class ConceptCoder(StoredCoder):
+    """A fitted coder, which ranks the codes of its set for new notes.
+
+        >>> coder = ConceptCoder.from_pretrained("radiology")
+        >>> result = coder.code("Cough and fever. Right lower lobe pneumonia.")
+        >>> [code.code for code in result.accepted]
+        ['486']
 
     Attributes:
-        model: the base model and adapter, with what proves that they are those of the fit.
-        scorer_settings: "scorer", what scored the notes of the fit ("packed" where it is not said; see
-            `concept_icd.scoring.specs`), and how it read the notes, such as max_length; see `checked_settings`.
-        out_of_fold: the heads were fitted on out-of-fold scores; False is stamped on every result.
-        classification: name of the ontology of the codes.
-        lexicon: what the learned order reads of a note's text; None where it reads nothing, or nothing was learnt.
         used_scorer: what new notes are scored with where it is not what the heads were fitted on; see `with_scorer`.
-        selection: which concepts a note is asked about, as in the scores of the fit; None: all.
-        experts: what else speaks for codes; their columns are the last of `concepts`.
     """
 
-    concepts: ConceptSet
-    heads: Heads
-    prompt: PromptTemplate
-    model: ModelReference
-    scorer_settings: Mapping[str, Any] = field(default_factory=dict)
-    out_of_fold: bool = True
-    classification: str = "icd9cm"
-    lexicon: Lexicon | None = None
     used_scorer: Mapping[str, Any] = field(default_factory=dict)
-    selection: SelectionRule | None = None
-    experts: tuple[Expert, ...] = ()
 
     @classmethod
     def fit(
@@ -95,11 +80,11 @@ class ConceptCoder(OneLine):
 
         Args:
             notes: coded notes, among them every scored one. Gold codes outside the set are ignored.
-            experts: what is stacked with the scores, fitted here on the scored notes; see `concept_icd.experts`.
-            selection: which concepts the notes were asked about, where it was not all.
-            descent, views: the names of `selection` and `experts` before 0.2.0.
             model: the base model that new notes will be scored with; adapter: on it.
             allow_in_sample: take scores of notes that the scorer was tuned on, and say so in every result.
+            selection: which concepts the notes were asked about, where it was not all.
+            experts: what is stacked with the scores, fitted here on the scored notes; see `concept_icd.experts`.
+            descent, views: the names of `selection` and `experts` before 0.2.0.
 
         Raises:
             InputError: scores of another concept set, in-sample scores, a scored note without its codes, or a setting
@@ -109,67 +94,23 @@ class ConceptCoder(OneLine):
             old = "`descent` and `views` of ConceptCoder.fit are called `selection` and `experts` now"
             warnings.warn(old, DeprecationWarning, stacklevel=2)
             selection, experts = selection or descent, experts or views or ()
-        if scores.concept_hash != concepts.hash:
-            raise InputError("the scores are of another concept set than this one: score the notes again")
-        if not scores.out_of_fold and not allow_in_sample:
-            raise InputError(
-                "these scores are not out-of-fold, and heads fitted on notes that the scorer was tuned on promise too "
-                "much: score with cross-fitted adapters, or allow in-sample scores, which every result will then say"
-            )
-        options, notes, scorer_settings = options or HeadOptions(), list(notes), checked_settings(scorer_settings or {})
+        settings = checked_settings(scorer_settings or {})
         template = prompt if isinstance(prompt, PromptTemplate) else PromptTemplate.load(prompt)
-        reference = ModelReference.of(model, adapter)
-        gold, patients = gold_matrix(scores.note_ids, notes, concepts.codes)
-        fitted = []
-        if experts:
-            by_id, fold = {coded.note.note_id: coded for coded in notes}, folds_of(patients, options)
-            own = [by_id[note_id] for note_id in scores.note_ids]
-            fitted = [recipe.fit(own, gold, concepts, fold, options.seed) for recipe in experts]
-            concepts, held_out = (
-                with_experts(concepts, [expert for expert, _ in fitted]),
-                [columns for _, columns in fitted],
-            )
-            scores = join(scores, concepts, held_out, means(held_out))
-        levels = [concept.level for concept in concepts.concepts]
-        order, lexicon, text = None, None, None
-        scored = {note_id: row for row, note_id in enumerate(scores.note_ids)}
-        in_order = all(coded.in_billing_order for coded in notes if coded.note.note_id in scored)
-        if options.order == "billing" or (options.order == "auto" and in_order):
-            ontology = load_ontology(classification)
-            procedure = [ontology.kind(concepts.meaning(code)) == "procedure" for code in concepts.codes]
-            order = GoldOrder(*gold_places(scores.note_ids, notes, concepts.codes), np.array(procedure))
-            own_notes = [coded.note for coded in notes if coded.note.note_id in scored]
-            texts = {scored[note.note_id]: note.normalized.text for note in own_notes}
-            if any(texts.values()):
-                rows = notes_to_learn_from(order.places, options.seed)
-                fold = folds_of(patients, options)[rows]
-                learnt_from = [texts[row] for row in rows]
-                lexicon, found = learn_features(
-                    learnt_from, order.places[rows], naming(concepts), order.procedure, fold
-                )
-                text = found.at_rows(rows, len(scores))
-        heads = fit_heads(
-            scores.logits,
-            gold,
-            concepts.cover,
-            levels,
-            concepts.codes,
-            groups=patients,
-            order=order,
-            text=text,
-            options=options,
-        )
+        training = with_gold(scores, notes, concepts, options or HeadOptions(), allow_in_sample)
+        training, fitted = stack(training, experts)
+        order = learn_order(training, classification)
+        heads = fit_all_heads(training, order)
         return cls(
-            concepts,
+            training.concepts,
             heads,
             template,
-            reference,
-            scorer_settings,
+            ModelReference.of(model, adapter),
+            settings,
             scores.out_of_fold,
             classification,
-            lexicon if heads.ranker.learned is not None else None,
-            selection=selection,
-            experts=tuple(expert for expert, _ in fitted),
+            None if order is None or heads.ranker.learned is None else order.lexicon,
+            selection,
+            fitted,
         )
 
     # Use ----------------------------------------------------------------------------------------------------------
@@ -242,8 +183,7 @@ class ConceptCoder(OneLine):
 
         Args:
             evidence: also find the passages for and against each code (`concept_icd.coder.evidence`), which scores the
-            note
-                once more per sentence and for some clauses.
+                note once more per sentence and for some clauses.
 
         Raises:
             InputError: the note is empty, or the model cannot be loaded.
@@ -269,7 +209,40 @@ class ConceptCoder(OneLine):
                 if result.truncated is None and len(note.text) > LONGEST and (self.experts or self.lexicon):
                     sentence = f"words and terms were looked for in the first {LONGEST:,} characters alone"
                     result = replace(result, truncated=sentence)
-                yield with_evidence(self, note, result) if evidence else result
+                yield self.with_evidence(note, result) if evidence else result
+
+    def with_evidence(self, note: Note, result: CodingResult, go_on: Callable[[], None] = lambda: None) -> CodingResult:
+        """The result of this note with the passages for and against its codes; see `concept_icd.coder.evidence`.
+
+        Args:
+            go_on: is called between scorings; what it raises ends the search.
+        """
+
+        def log_odds(texts: Sequence[str], codes: Sequence[str]) -> np.ndarray:
+            versions = [replace(note, note_id=str(number), text=text) for number, text in enumerate(texts)]
+            return self._log_odds(versions, codes, go_on)
+
+        read = self.scorer.text_read(replace(note, text=note.normalized.text), self.asked.concepts)
+        return with_evidence(note, result, read, log_odds)
+
+    def _log_odds(self, notes: Sequence[Note], codes: Sequence[str], go_on: Callable[[], None]) -> np.ndarray:
+        """(notes, codes): see `Heads.log_odds`. Only the concepts that weigh on one of the codes are asked.
+
+        Args:
+            notes: with their row as id.
+        """
+        columns = [self.concepts.codes.index(code) for code in codes]
+        weighed = np.unique(self.heads.aggregator.weights[columns].indices)
+        asked = weighed[weighed < len(self.asked)]
+        logits = np.zeros((len(notes), len(self.asked)), dtype=np.float32)
+        for scores in self.scorer.iter_scores(notes, [self.asked.concepts[k] for k in asked]):
+            go_on()
+            if isinstance(scores, NoteFailure):
+                raise InputError(scores.reason)
+            logits[int(scores.note_id), asked] = scores.logits
+        ids = tuple(note.note_id for note in notes)
+        whole = self.complete(ConceptScores(ids, self.asked.hash, logits, (None,) * len(notes)), notes)
+        return self.heads.log_odds(whole.logits, columns)
 
     def results(
         self,
@@ -289,7 +262,17 @@ class ConceptCoder(OneLine):
         """
         probabilities = self.predict_proba(scores)
         order = self.rank(scores, probabilities, notes=notes) if order is None else order
-        return coding_results(self, scores, probabilities, order, top_concepts, top_codes)
+        return coding_results(
+            self.heads,
+            self.concepts,
+            self.about_codes,
+            self.versions,
+            scores,
+            probabilities,
+            order,
+            top_concepts,
+            top_codes,
+        )
 
     def with_scorer(self, scorer: str, **options: Any) -> ConceptCoder:
         """The coder with another scorer for new notes: "packed", "vllm" or "server".
@@ -371,51 +354,3 @@ class ConceptCoder(OneLine):
         if self.scorer_mismatch:
             found["scorer"] = f"{self.used_scorer['scorer']}, not that of the fit"
         return found if self.model.adapter_sha256 is None else {**found, "adapter": self.model.adapter_sha256[:12]}
-
-    @cached_property
-    def hash(self) -> str:
-        """Hex digest of everything that decides a result.
-
-        In a folder it is a checksum against damage, no protection: who changes the folder can change it too. What
-        protects is to keep it elsewhere and to ask for it, see `from_pretrained`.
-        """
-        parts = [self.concepts.hash, self.prompt.hash, self.heads.hash, self.model.hash, dict(self.scorer_settings)]
-        optional = [part.hash for part in (self.lexicon, self.selection) if part is not None]
-        optional += [experts_hash(self.experts)] if self.experts else []
-        return hash_of([*parts, self.out_of_fold, self.classification, *optional])
-
-    # The folder ---------------------------------------------------------------------------------------------------
-
-    def save_pretrained(self, folder: str | Path, *, overwrite: bool = False, **manifest: Any) -> None:
-        """Writes the coder as one folder, by rename.
-
-        Args:
-            manifest: `inputs`, `config`, `seed` and `seconds` of `artifacts.write_manifest`, where known.
-
-        Raises:
-            InputError: the folder exists and `overwrite` is False, or it cannot be written.
-        """
-        from concept_icd.coder.folder import write_coder
-
-        write_coder(self, folder, overwrite=overwrite, **manifest)
-
-    @classmethod
-    def from_pretrained(
-        cls, folder: str | Path, *, model: str | Path | None = None, expected_hash: str | None = None
-    ) -> ConceptCoder:
-        """Reads a folder that `save_pretrained` wrote; the model itself is loaded when first used.
-
-        A folder is data: nothing in it is run, and no address in it is asked. That it is the folder you mean is known
-        only where you say its hash.
-
-        Args:
-            folder: or the name of a coder in the package: "radiology".
-            model: where the base model is now, if it has moved; it must be the same model.
-            expected_hash: `ConceptCoder.hash` of the coder that is meant, or its first digits, 12 at the least.
-
-        Raises:
-            InputError: no such folder, a file of it missing or damaged, another format version, or another coder.
-        """
-        from concept_icd.coder.folder import read_coder
-
-        return read_coder(folder, model=model, expected_hash=expected_hash)

@@ -5,18 +5,14 @@ It compares matrices of scores; it neither loads models nor sees gold codes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from scipy.stats import rankdata
 
 from concept_icd.errors import InputError
-from concept_icd.records import Note
+from concept_icd.heads.calibration import Threshold
 from concept_icd.scoring.scorer import ConceptScores
-
-if TYPE_CHECKING:
-    from concept_icd.coder.coder import ConceptCoder
 
 
 def compare_scores(first: ConceptScores, second: ConceptScores) -> dict[str, Any]:
@@ -49,25 +45,24 @@ def compare_scores(first: ConceptScores, second: ConceptScores) -> dict[str, Any
 
 
 def compare_codes(
-    coder: ConceptCoder, first: ConceptScores, second: ConceptScores, notes: Iterable[Note] = ()
+    threshold: Threshold, probabilities: tuple[np.ndarray, np.ndarray], orders: tuple[np.ndarray, np.ndarray]
 ) -> dict[str, Any]:
     """What a coder makes of either matrix.
 
     Args:
-        notes: those of the scores, whose text a learned order may read.
+        probabilities: what it gives for the first and the second scores, shape (notes, codes) each. orders: the column
+            at each rank, of the same shapes.
 
     Returns:
         "accepted": codes accepted with the first scores; "accepted_changed": (note, code) pairs accepted with one
         matrix alone; "notes_with_changes"; "first_code_changed": notes whose first code is another;
         "largest_probability_gap".
     """
-    notes = list(notes)
-    p, q = coder.predict_proba(first), coder.predict_proba(second)
-    accepted, other = coder.heads.threshold.accept(p), coder.heads.threshold.accept(q)
-    changed = accepted != other
-    ranked, ranked_other = coder.rank(first, p, notes=notes), coder.rank(second, q, notes=notes)
+    p, q = probabilities
+    accepted, (ranked, ranked_other) = threshold.accept(p), orders
+    changed = accepted != threshold.accept(q)
     return {
-        "codes": len(coder.concepts.codes),
+        "codes": p.shape[1],
         "accepted": int(accepted.sum()),
         "accepted_changed": int(changed.sum()),
         "notes_with_changes": int(changed.any(axis=1).sum()),

@@ -5,11 +5,12 @@ It knows a coder's heads and the words of its codes; it loads no model and sees 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from concept_icd.heads.fitting import Heads
 from concept_icd.heads.novelty import NOVEL
 from concept_icd.metrics.recall_depth import stops
 from concept_icd.ontology.concepts import ConceptSet
@@ -20,11 +21,12 @@ from concept_icd.scoring.scorer import ConceptScores
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-    from concept_icd.coder.coder import ConceptCoder
-
 
 def coding_results(
-    coder: ConceptCoder,
+    heads: Heads,
+    concepts: ConceptSet,
+    about_codes: Sequence[Mapping[str, Any]],
+    versions: Mapping[str, str],
     scores: ConceptScores,
     probabilities: np.ndarray,
     order: np.ndarray,
@@ -34,9 +36,9 @@ def coding_results(
     """See `ConceptCoder.results`.
 
     Args:
+        about_codes: what `describe_codes` gave for the codes of the concepts. versions: what produces the results.
         probabilities: of these scores, shape (notes, codes). order: of the codes, the column at each rank; same shape.
     """
-    heads, about = coder.heads, coder.about_codes
     accepted = heads.threshold.accept(probabilities)
     p_values = heads.novelty_p_values(scores.logits, probabilities)
     for row, note_id in enumerate(scores.note_ids):
@@ -47,9 +49,9 @@ def coding_results(
                 rank=rank,
                 probability=float(probabilities[row, column]),
                 accepted=bool(accepted[row, column]),
-                concepts=_carried(coder.concepts, added, column, scores.logits[row], top_concepts),
+                concepts=_carried(concepts, added, column, scores.logits[row], top_concepts),
                 expected_recall=float(expected[0, rank - 1]),
-                **about[column],
+                **about_codes[column],
             )
             for rank, column in enumerate(order[row][:top_codes], start=1)
         )
@@ -57,7 +59,7 @@ def coding_results(
             note_id,
             ranked,
             scores.truncated[row],
-            coder.versions,
+            versions,
             int(stops(expected)[0][0]),
             None if p_values is None else float(p_values[row]),
             None if p_values is None else bool(p_values[row] <= NOVEL),
@@ -65,14 +67,14 @@ def coding_results(
 
 
 def _carried(
-    asked: ConceptSet, added: csr_array, column: int, logits: np.ndarray, top: int
+    concepts: ConceptSet, added: csr_array, column: int, logits: np.ndarray, top: int
 ) -> tuple[ConceptContribution, ...]:
     """The `top` concepts that a code looks at, by falling contribution."""
     part = slice(added.indptr[column], added.indptr[column + 1])
     found, values = added.indices[part], added.data[part]
-    concepts = asked.concepts
+    known = concepts.concepts
     return tuple(
-        ConceptContribution(concepts[k].key, concepts[k].level, concepts[k].text, float(logits[k]), float(value))
+        ConceptContribution(known[k].key, known[k].level, known[k].text, float(logits[k]), float(value))
         for k, value in ((found[i], values[i]) for i in np.argsort(-values, kind="stable")[:top])
     )
 

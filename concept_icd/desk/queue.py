@@ -17,7 +17,6 @@ from functools import partial
 from typing import Any, Generic, TypeVar
 
 from concept_icd.coder.coder import ConceptCoder
-from concept_icd.coder.evidence import with_evidence
 from concept_icd.errors import InputError
 from concept_icd.records import CodingResult, Note, OneLine
 
@@ -102,7 +101,7 @@ class ScoringQueue:
         # puts its workers to sleep between small steps, and the other thread's notes would take nearly twice as long.
         torch.set_num_threads(1)
         with self._turn:
-            return [with_evidence(self._coder, *pair, partial(_go_on, self._evidence)) for pair in pairs]
+            return [self._coder.with_evidence(*pair, partial(_go_on, self._evidence)) for pair in pairs]
 
 
 def _go_on(line: Line[Any, Any]) -> None:

@@ -102,6 +102,16 @@ class Heads(OneLine):
         p = self.calibration.probabilities(self.aggregator.log_odds(logits))
         return p if self.cooccurrence is None else self.cooccurrence.adjust(p)
 
+    def log_odds(self, logits: np.ndarray, columns: Sequence[int]) -> np.ndarray:
+        """Calibrated log-odds of the codes in these columns alone, shape (notes, columns).
+
+        What other codes add or take (`cooccurrence`) is not among them.
+        """
+        a = self.aggregator
+        own = (a.weights[columns] @ a.standardise(logits).T).T + a.bias[columns]
+        found: np.ndarray = self.calibration.slope * own + self.calibration.intercept
+        return found
+
     def novelty_p_values(self, logits: np.ndarray, probabilities: np.ndarray) -> np.ndarray | None:
         """Share of the training notes that are as unlike the others as each note, float64 (notes,); see `Novelty`.
 
