@@ -25,7 +25,7 @@ from common import arguments, peak_bytes, record, timed
 
 from concept_icd import metrics
 from concept_icd.artifacts import write_json
-from concept_icd.report import evaluate
+from concept_icd.report import EvaluationInputs, evaluate
 
 Figures = dict[str, float]
 TOLERANCE = 1e-9
@@ -131,7 +131,8 @@ def evaluation(sizes: tuple[int, int, float, int], draws: int) -> Callable[[], A
     """Makes the matrices; the function returned is all that `concept-icd evaluate` measures of them."""
     gold, probabilities, scores, patients = generate(*sizes)
     names = [[f"{kind}{n}" for n in range(size)] for kind, size in zip(("code", "note"), gold.shape[::-1], strict=True)]
-    return functools.partial(evaluate, gold, probabilities, *names, patients=patients, scores=scores, draws=draws)
+    given = EvaluationInputs(gold, probabilities, *names, patients=patients, scores=scores)
+    return functools.partial(evaluate, given, draws=draws)
 
 
 def main() -> None:

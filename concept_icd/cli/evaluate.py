@@ -1,13 +1,18 @@
-"""`concept-icd evaluate`: scores anybody's predictions against gold codes, beside published rows where they compare."""
+"""`concept-icd evaluate`: scores anybody's predictions against gold codes, beside published rows where they compare.
+
+It reads the files and says what they are; `report.results.evaluate` measures. `concept-icd compare` shares the options
+and the reading.
+"""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,11 +44,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a prepared corpus; JSON lines with codes; CSV with HADM_ID and LABELS (CAML's test_50.csv); Edin's",
     )
     add("--out", required=True, metavar="FOLDER", help="a new folder for results.json and report.html")
-    add(
-        "--split",
-        choices=("train", "dev", "test", "all"),
-        help="of a prepared corpus (default: test, where it has one)",
-    )
     add("--task", metavar="NAME", help="the benchmark, such as mimic3-50: its label set, and the published rows beside")
     add("--train-stays", type=int, metavar="N", help="how many stays the model was trained on, where no corpus says so")
     chosen = parser.add_mutually_exclusive_group()
@@ -62,6 +62,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--codes", metavar="FILE", help="the label set, one code a line (default: of the task, of the corpus, else all)"
     )
+    add("--only-common", action="store_true", help="leave out notes that are in one file only, and say how many")
+    add_shared_arguments(parser, title="Evaluation of ICD-9-CM codes", holds="results.json")
+
+
+def add_shared_arguments(parser: argparse.ArgumentParser, *, title: str, holds: str) -> None:
+    """The options that `evaluate` and `compare` have in common; `holds`: the file that the verb writes."""
+    add = parser.add_argument
+    add(
+        "--split",
+        choices=("train", "dev", "test", "all"),
+        help="of a prepared corpus (default: test, where it has one)",
+    )
     add(
         "--no-order",
         action="store_true",
@@ -69,68 +81,57 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "codes in billing order, unless several annotators voted on them)",
     )
     add("--train-counts", metavar="CORPUS", help="prepared corpus or gold file: how often each code occurs in training")
-    add("--only-common", action="store_true", help="leave out notes that are in one file only, and say how many")
     add("--draws", type=int, default=1000, metavar="N", help="most samples for intervals; 0 for none (default 1000)")
     add("--seed", type=int, default=0, help="of the intervals (default 0)")
-    add("--title", default="Evaluation of ICD-9-CM codes", help="heading of the report")
+    add("--title", default=title, help="heading of the page")
     add("--overwrite", action="store_true", help="replace the folder if it exists")
-    add("--json", action="store_true", help="print what results.json holds, instead of a table")
+    add("--json", action="store_true", help=f"print what {holds} holds, instead of tables")
 
 
 def run(args: argparse.Namespace) -> int:
     """Reads, measures, writes and prints."""
     from concept_icd.corpora.mimic3.tasks import TASKS, find_task
-    from concept_icd.files import printable
-    from concept_icd.readers.predictions import read_codes, read_gold, read_predictions, told_codes
+    from concept_icd.readers.label_sets import label_titles, read_codes
+    from concept_icd.readers.predictions import read_gold, read_predictions
     from concept_icd.report import evaluate, write_report
     from concept_icd.report.alignment import align
     from concept_icd.report.published import published_rows
 
-    _check(args)
+    if args.threshold is not None and not 0 <= args.threshold <= 1:
+        raise InputError(f"--threshold {args.threshold:g} is no probability; name one between 0 and 1")
+    check_shared(args, "evaluate")
     task = find_task(args.task) if args.task else None
     codes = read_codes(args.codes) if args.codes else None
     gold = read_gold(args.gold, codes or (task and task.codes) or (), args.split)
     labels, named = _label_set(args, task, codes, gold)
-    predictions = read_predictions(args.predictions, labels or _all_labels(gold))
+    predictions = read_predictions(args.predictions, labels or count_codes(gold))
     matrices = align(predictions, gold, labels, args.only_common, named)
     if task and matrices.outside:
         raise InputError(
             f"--task {task.name} has another label set: {len(matrices.outside)} labels of the gold or the predictions "
             f"are not in it, such as {min(matrices.outside)!r}; leave --task out to measure over all of them"
         )
-    threshold, decisions, source = _threshold(args, matrices, gold)
-    train_counts, train_stays = _training(args, gold)
+    counts, train_stays = training_counts(args, gold)
+    train_stays = args.train_stays or train_stays
     extra: dict[str, Any] = {"coder": dict(predictions.versions)} if predictions.versions else {}
-    assigned = Counter(code for listed in gold.codes.values() for code in listed)
-    if told := told_codes(assigned, {*(labels or ()), *(gold.label_set or ())}, "gold assignments"):
+    if told := gold_faults(gold, labels):
         extra["code_checks"] = told
     benchmark = task.name if task else gold.task
     if benchmark is not None and benchmark in TASKS:
         comparison = published_rows(benchmark, matrices.codes, train_stays, len(matrices.note_ids))
         extra["published"] = comparison.to_dict()
-    results = evaluate(
-        matrices.gold,
-        matrices.probabilities,
-        matrices.codes,
-        matrices.note_ids,
-        patients=matrices.patients,
-        scores=matrices.scores,
-        decisions=decisions,
-        threshold=threshold,
-        threshold_source=source,
-        label_set=matrices.label_set,
-        places=None if args.no_order else matrices.places,
-        principal=matrices.principal,
-        reading=matrices.reading,
-        kinds=matrices.kinds,
-        train_counts=train_counts,
-        titles=_titles(matrices.codes, gold.aliases or (task.aliases if task else {})),
-        seed=args.seed,
-        draws=args.draws,
+    given = dataclasses.replace(
+        matrices.evaluation_inputs(),
+        **_threshold(args, matrices, gold),
+        train_counts=counts,
+        titles=label_titles(matrices.codes, gold.aliases or (task.aliases if task else {})),
         extra=extra,
         inputs=_inputs(args),
-        command=printable(shlex.join(["concept-icd", *sys.argv[1:]])),
+        command=command_line(),
     )
+    if args.no_order:
+        given = dataclasses.replace(given, places=None)
+    results = evaluate(given, draws=args.draws, seed=args.seed)
     page = write_report(results, args.out, title=args.title, overwrite=args.overwrite)
     if args.json:
         print(json.dumps(results.to_dict(), ensure_ascii=False))
@@ -142,15 +143,52 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _check(args: argparse.Namespace) -> None:
-    """What can be told before the long reading."""
+def check_shared(args: argparse.Namespace, stage: str) -> None:
+    """What can be said before the long reading."""
     from concept_icd.outputs import require_replaceable
 
-    if args.threshold is not None and not 0 <= args.threshold <= 1:
-        raise InputError(f"--threshold {args.threshold:g} is no probability; name one between 0 and 1")
     if args.draws < 0:
         raise InputError(f"--draws {args.draws} is below 0; 0 gives no intervals")
-    require_replaceable(args.out, "evaluate", overwrite=args.overwrite)
+    require_replaceable(args.out, stage, overwrite=args.overwrite)
+
+
+def count_codes(gold: Gold) -> Counter[str]:
+    """Label -> how many notes have it."""
+    return Counter(label for labels in gold.codes.values() for label in labels)
+
+
+def gold_faults(gold: Gold, labels: Collection[str] | None) -> list[str]:
+    """Sentences on gold codes that cannot be billed, but for those of the label set."""
+    from concept_icd.readers.label_sets import told_codes
+
+    return told_codes(count_codes(gold), {*(labels or ()), *(gold.label_set or ())}, "gold assignments")
+
+
+def training_counts(args: argparse.Namespace, gold: Gold) -> tuple[dict[str, int] | None, int | None]:
+    """How many training notes have each code, and how many training notes there are; None where nothing says so."""
+    from concept_icd.readers.predictions import read_gold
+
+    path = args.train_counts or (args.gold if gold.train_stays else None)
+    if path is None:
+        return None, None
+    training = read_gold(path, gold.label_set or (), default_split="train")
+    return dict(count_codes(training)), len(training.codes)
+
+
+def hash_inputs(files: Mapping[str, str | Path]) -> dict[str, str]:
+    """SHA-256 of what was read; of a prepared corpus, that of its manifest, which holds those of its files."""
+    from concept_icd.artifacts import sha256
+    from concept_icd.outputs import MANIFEST
+
+    paths = {name: Path(path) for name, path in files.items()}
+    return {name: sha256(path / MANIFEST if path.is_dir() else path) for name, path in paths.items()}
+
+
+def command_line() -> str:
+    """The command that was called, as it is stored."""
+    from concept_icd.files import printable
+
+    return printable(shlex.join(["concept-icd", *sys.argv[1:]]))
 
 
 def _label_set(
@@ -183,26 +221,25 @@ def _label_set(
     return labels, named
 
 
-def _all_labels(gold: Gold) -> set[str]:
-    return {label for labels in gold.codes.values() for label in labels}
-
-
-def _threshold(args: argparse.Namespace, matrices: Matrices, gold: Gold) -> tuple[float | None, Any, str]:
-    """The threshold or the decisions, and in words where they came from."""
+def _threshold(args: argparse.Namespace, matrices: Matrices, gold: Gold) -> dict[str, Any]:
+    """The threshold or the decisions, and in words where they came from, as `EvaluationInputs` names them."""
+    own = {"threshold": None, "decisions": matrices.decisions}
     if matrices.probabilities is None:
         if args.threshold is not None or args.threshold_from:
             raise InputError(f"{args.predictions} holds decisions without probabilities: there is nothing to threshold")
-        return None, matrices.decisions, "the predictions' own decisions"
-    if args.threshold is not None:
-        return args.threshold, None, "given on the command line"
+        return own | {"threshold_source": "the predictions' own decisions"}
     if args.threshold_from:
-        return _chosen_threshold(args, matrices, gold)
-    if matrices.decisions is not None:
-        return None, matrices.decisions, "the predictions' own accepted flags"
-    return 0.5, None, "default .5, not tuned"
+        value, source = _chosen_threshold(args, matrices, gold)
+    elif args.threshold is not None:
+        value, source = args.threshold, "given on the command line"
+    elif matrices.decisions is not None:
+        return own | {"threshold_source": "the predictions' own accepted flags"}
+    else:
+        value, source = 0.5, "default .5, not tuned"
+    return {"threshold": value, "decisions": None, "threshold_source": source}
 
 
-def _chosen_threshold(args: argparse.Namespace, matrices: Matrices, gold: Gold) -> tuple[float, None, str]:
+def _chosen_threshold(args: argparse.Namespace, matrices: Matrices, gold: Gold) -> tuple[float, str]:
     from concept_icd.heads.calibration import choose_threshold
     from concept_icd.readers.predictions import read_gold, read_predictions
     from concept_icd.report.alignment import align
@@ -222,43 +259,11 @@ def _chosen_threshold(args: argparse.Namespace, matrices: Matrices, gold: Gold) 
         )
     chosen = choose_threshold(dev.gold, dev.probabilities, at_least_one=False)
     source = f"best micro-F1 ({chosen.micro_f1:.3f}) on {len(dev.note_ids)} other notes, {Path(gold_path).name}"
-    return chosen.value, None, source
-
-
-def _training(args: argparse.Namespace, gold: Gold) -> tuple[dict[str, int] | None, int | None]:
-    """How many training notes have each code, and how many training stays there were; None where nothing says so."""
-    from concept_icd.readers.predictions import read_gold
-
-    path = args.train_counts or (args.gold if gold.train_stays else None)
-    if path is None:
-        return None, args.train_stays
-    split = None
-    if Path(path).is_dir():
-        split = "train" if read_gold(path, split="all").train_stays else "all"
-    notes = read_gold(path, gold.label_set or (), split).codes.values()
-    return dict(Counter(code for codes in notes for code in codes)), args.train_stays or len(notes)
-
-
-def _titles(labels: Sequence[str], aliases: Mapping[str, str]) -> dict[str, str]:
-    """Titles of what labels mean; a retired code gets that of its nearest ancestor, a label that is no code none."""
-    from concept_icd.ontology.tree import load_ontology
-
-    ontology, titles = load_ontology("icd9cm"), {}
-    for label in labels:
-        try:
-            titles[label] = ontology.resolve(aliases.get(label, label)).title
-        except InputError:
-            continue
-    return titles
+    return chosen.value, source
 
 
 def _inputs(args: argparse.Namespace) -> dict[str, str]:
-    """SHA-256 of what was read; of a prepared corpus, that of its manifest, which holds those of its files."""
-    from concept_icd.artifacts import sha256
-    from concept_icd.outputs import MANIFEST
-
     paths = {"predictions": args.predictions, "gold": args.gold, "codes": args.codes, "training": args.train_counts}
     if args.threshold_from:
         paths |= {"dev predictions": args.threshold_from[0], "dev gold": args.threshold_from[1]}
-    files = {name: Path(path) for name, path in paths.items() if path}
-    return {name: sha256(path / MANIFEST if path.is_dir() else path) for name, path in files.items()}
+    return hash_inputs({name: path for name, path in paths.items() if path})

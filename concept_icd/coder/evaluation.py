@@ -28,7 +28,7 @@ from concept_icd.ontology.concepts import ConceptSet
 from concept_icd.ontology.tree import load_ontology
 from concept_icd.outputs import new_file
 from concept_icd.records import CodedNote, Kind
-from concept_icd.report import Results, evaluate, write_report
+from concept_icd.report import EvaluationInputs, Results, evaluate, write_report
 from concept_icd.report.order import FREQUENCY, report_order
 from concept_icd.report.published import published_rows
 from concept_icd.scoring.scorer import ConceptScores
@@ -89,7 +89,7 @@ def evaluate_coder(
             {} if places is None else report_order(places, principal, kinds, probabilities, BY_PROBABILITY).figures
         )
         systems[BY_PROBABILITY] = figures | ordered
-    results = evaluate(
+    given = EvaluationInputs(
         gold,
         probabilities,
         labels,
@@ -105,7 +105,6 @@ def evaluate_coder(
         kinds=kinds,
         train_counts=counts,
         titles={code: ontology.resolve(corpus.aliases.get(code, code)).title for code in labels},
-        seed=seed,
         extra={
             "levels": _levels(coder.concepts, chosen, corpus),
             "systems": {name: row for name, row in systems.items() if row},
@@ -114,6 +113,7 @@ def evaluate_coder(
         },
         command=command,
     )
+    results = evaluate(given, seed=seed)
     write_report(results, folder, title=title, overwrite=True)
     _write_predictions(coder, chosen, order, folder / "predictions.jsonl")
     seconds = time.monotonic() - start

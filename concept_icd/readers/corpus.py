@@ -12,11 +12,11 @@ from concept_icd.readers.forms import Gold, GoldRows
 from concept_icd.readers.label_sets import billed_note
 
 
-def read_corpus_gold(folder: str | Path, split: str | None = None) -> Gold:
+def read_corpus_gold(folder: str | Path, split: str | None = None, default_split: str = "test") -> Gold:
     """The coded notes of a split, and what the corpus says of itself.
 
     Args:
-        split: "all" takes every coded note; None takes "test", or all where the corpus has no test split.
+        split: "all" takes every coded note; None takes `default_split`, or all where the corpus has no such split.
 
     Raises:
         InputError: no prepared corpus, or no coded note in the split.
@@ -33,7 +33,7 @@ def read_corpus_gold(folder: str | Path, split: str | None = None) -> Gold:
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"{path} is missing or damaged; run `concept-icd prepare` again") from error
     splits = {row["split"] for row in rows}
-    wanted = split or ("test" if "test" in splits else "all")
+    wanted = split or (default_split if default_split in splits else "all")
     gold, others = GoldRows(folder), []
     for row in rows:
         codes = tuple(dict.fromkeys([*row["diagnoses"], *row["procedures"]]))

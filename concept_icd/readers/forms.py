@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from concept_icd.errors import InputError
 from concept_icd.metrics.inputs import Bools, Floats, Ints
-from concept_icd.records import CodedNote, OneLine
+from concept_icd.records import CodedNote, Note, OneLine
 
 
 @dataclass(frozen=True, repr=False)
@@ -57,6 +57,11 @@ class Gold(OneLine):
     aliases: Mapping[str, str] = field(default_factory=dict, hash=False)
     task: str | None = None
     train_stays: int | None = None
+
+    @property
+    def notes(self) -> tuple[CodedNote, ...]:
+        """The same as coded notes; where the source lists sets, all codes stand among the diagnoses, in any order."""
+        return self.billed or tuple(CodedNote(Note(note_id, ""), codes) for note_id, codes in self.codes.items())
 
 
 class PredictionRows:

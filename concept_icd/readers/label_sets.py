@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,19 @@ def kind_of(label: str) -> Kind:
         return load_ontology("icd9cm").kind(label)
     except InputError:
         return "procedure"
+
+
+def label_titles(labels: Iterable[str], aliases: Mapping[str, str]) -> dict[str, str]:
+    """Titles of what labels mean; a retired code gets that of its nearest ancestor, a label that is no code none.
+
+    Args:
+        aliases: label -> the code that it means, where that is another.
+    """
+    ontology, titles = load_ontology("icd9cm"), {}
+    for label in labels:
+        with suppress(InputError):
+            titles[label] = ontology.resolve(aliases.get(label, label)).title
+    return titles
 
 
 def billed_note(note_id: str, labels: Iterable[str], principal: str | None = None) -> CodedNote:

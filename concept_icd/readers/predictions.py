@@ -61,15 +61,18 @@ def read_predictions(path: str | Path, labels: Iterable[str] = ()) -> Prediction
     return found
 
 
-def read_gold(path: str | Path, labels: Iterable[str] = (), split: str | None = None) -> Gold:
+def read_gold(
+    path: str | Path, labels: Iterable[str] = (), split: str | None = None, default_split: str = "test"
+) -> Gold:
     """The gold codes of a file or of a prepared corpus; errors as in `read_predictions`.
 
     Args:
-        split: of a prepared corpus: "train", "dev", "test" or "all"; None takes test, or all where it has no test.
+        split: of a prepared corpus: "train", "dev", "test" or "all"; None takes `default_split`, or all notes where the
+            corpus has no such split.
     """
     reader = LabelReader(labels)
     if Path(path).is_dir():
-        return read_corpus_gold(path, split)
+        return read_corpus_gold(path, split, default_split)
     if split is not None:
         raise InputError(f"{path} is a file: only a prepared corpus has splits")
     found = _reader_of(path).read_gold(path, reader)

@@ -1,6 +1,7 @@
 """From predictions to `results.json` and one self-contained `report.html`.
 
-results = evaluate(gold, probabilities, codes, note_ids, threshold=t, threshold_source="...")
+given = EvaluationInputs(gold, probabilities, codes, note_ids, threshold=t, threshold_source="...")
+results = evaluate(given)
 write_report(results, "runs/test")
 """
 
@@ -12,9 +13,9 @@ from concept_icd.artifacts import write_json
 from concept_icd.outputs import new_folder
 from concept_icd.report.comparison import SideBySide
 from concept_icd.report.page import render_comparison, render_results
-from concept_icd.report.results import Results, evaluate
+from concept_icd.report.results import EvaluationInputs, Results, evaluate
 
-__all__ = ["Results", "evaluate", "write_comparison", "write_report"]
+__all__ = ["EvaluationInputs", "Results", "evaluate", "write_comparison", "write_report"]
 
 
 def write_report(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,13 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from concept_icd.corpora.gold import gold_places
+from concept_icd.corpora.gold import gold_matrix, gold_places
 from concept_icd.errors import InputError
 from concept_icd.metrics.inputs import Bools, Floats, Ints
 from concept_icd.metrics.recall_depth import TARGETS, stops
 from concept_icd.readers.predictions import Gold, Predictions, kind_of
 from concept_icd.records import Kind, OneLine
+from concept_icd.report.comparison import GoldLabels
 from concept_icd.report.order import Stops
+from concept_icd.report.results import EvaluationInputs
 
 
 @dataclass(frozen=True, repr=False)
@@ -50,6 +53,18 @@ class Matrices(OneLine):
     unnamed: int
     outside: frozenset[str]
 
+    def evaluation_inputs(self) -> EvaluationInputs:
+        """What `results.evaluate` takes of them."""
+        return EvaluationInputs(**self._shared(EvaluationInputs))
+
+    def gold_labels(self) -> GoldLabels:
+        """What `comparison.compare_systems` takes of them."""
+        return GoldLabels(**self._shared(GoldLabels))
+
+    def _shared(self, record: type) -> dict[str, Any]:
+        names = {field.name for field in dataclasses.fields(record)}
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name in names}
+
 
 def align(
     predictions: Predictions,
@@ -76,9 +91,7 @@ def align(
         raise InputError("neither the predictions nor the gold names a code")
 
     place = {code: column for column, code in enumerate(columns)}
-    truth = np.zeros((len(note_ids), len(columns)), dtype=bool)
-    for row, note_id in enumerate(note_ids):
-        truth[row, [place[code] for code in gold.codes[note_id] if code in place]] = True
+    truth, _ = gold_matrix(note_ids, gold.notes, columns)
     kept = np.array([code in place for code in predictions.codes], dtype=bool)
     source = np.flatnonzero(kept)
     target = np.array([place[predictions.codes[column]] for column in source], dtype=np.int64)

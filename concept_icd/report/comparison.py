@@ -54,7 +54,7 @@ class System(OneLine):
     Attributes:
         probabilities: (notes, codes), or None for decisions alone. decisions: bool (notes, codes).
         scores: the order of the codes, where it is not that of the probabilities.
-        reading: how far each note is read, see `results.evaluate`; None: the probabilities are taken at their word.
+        reading: how far each note is read, as in `results.EvaluationInputs`.
         accepted_at: in words, where the decisions came from. stamps: sentences that belong beside its figures.
     """
 
@@ -72,8 +72,8 @@ class GoldLabels(OneLine):
     """The notes and codes that all systems are measured on.
 
     Attributes:
-        gold: bool (notes, codes). patients: (notes,), or None. places, principal: as `coder.gold_places` gives them;
-            None where the gold has no billing order. kinds: (codes,). label_set: in words.
+        gold: bool (notes, codes). patients: (notes,), or None. places, principal: as `corpora.gold.gold_places` gives
+            them; None where the gold has no billing order. kinds: (codes,). label_set: in words.
         train_counts: code -> training notes that have it, or None.
     """
 

@@ -104,8 +104,8 @@ def report_depth(
     """Measures how far a system says to read.
 
     Args:
-        order: scores (notes, codes), a higher one is read first. reading: see `results.evaluate`. weights: draws of
-            the intervals (samples, notes), or None for no intervals.
+        order: scores (notes, codes), a higher one is read first. reading: as in `results.EvaluationInputs`. weights:
+            (samples, notes), the samples of the intervals, or None for no intervals.
     """
     ranks = gold_ranks(gold, order)
     figures, notes, rows = dict[str, float](), dict[str, Floats](), list[dict[str, Any]]()

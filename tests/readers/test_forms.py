@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 
 from concept_icd.errors import InputError
 from concept_icd.readers.predictions import read_gold, read_predictions
-from concept_icd.report import evaluate
+from concept_icd.report import EvaluationInputs, evaluate
 from concept_icd.report.alignment import align
 
 CODES = ("401.9", "428.0", "003.1", "V30.01", "E888.9", "04.07", "99.04")
@@ -139,10 +140,9 @@ def expected(tmp_path):
 
 def measured(predictions, gold):
     matrices = align(read_predictions(predictions), read_gold(gold), CODES)
-    if matrices.probabilities is None:
-        decided = {"decisions": matrices.decisions, "threshold_source": "their own"}
-        return evaluate(matrices.gold, None, matrices.codes, matrices.note_ids, draws=0, **decided)
-    return evaluate(matrices.gold, matrices.probabilities, matrices.codes, matrices.note_ids, draws=0)
+    soft = EvaluationInputs(matrices.gold, matrices.probabilities, matrices.codes, matrices.note_ids)
+    hard = replace(soft, decisions=matrices.decisions, threshold_source="their own")
+    return evaluate(hard if matrices.probabilities is None else soft, draws=0)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from concept_icd import metrics
-from concept_icd.report import evaluate
+from concept_icd.report import EvaluationInputs, evaluate
 from concept_icd.report.comparison import GoldLabels, System, compare_systems
 from concept_icd.report.page import render_comparison, render_results, style
 from tests.report.html_page import Page
@@ -48,16 +48,16 @@ def test_results_are_escaped(matrices):
         "folds": f"{EVIL} more",
     }
     words = {"label_set": f"{EVIL} labels", "threshold_source": f"{EVIL} source", "command": f"{EVIL} command"}
-    results = evaluate(
+    given = EvaluationInputs(
         *(gold, probabilities, CODES, NOTES),
         places=np.where(gold, np.arange(3) + 1, 0),
         kinds=KINDS,
         titles={"038.9": f"{EVIL} title"},
         inputs={f"{EVIL} file": f"{EVIL} hash"},
-        draws=5,
         extra=extra,
         **words,
     )
+    results = evaluate(given, draws=5)
     told = checked(
         render_results(results.to_dict(), f"{EVIL} page"),
         *(f"{EVIL} {name}" for name in ("page", "code", "title", "level", "system", "task", "refusal", "check")),

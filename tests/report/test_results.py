@@ -6,11 +6,15 @@ import pytest
 
 from concept_icd import metrics
 from concept_icd.errors import InputError
-from concept_icd.report import evaluate, write_report
+from concept_icd.report import EvaluationInputs, evaluate, write_report
 from tests.report.html_page import Page
 
 CODES = ("038.9", "401.9", "428.0", "99.04", "V30.01")
 NOTES = tuple(f"note {n}" for n in range(40))
+
+
+def evaluated(*matrices, draws=1000, **known):
+    return evaluate(EvaluationInputs(*matrices, **known), draws=draws)
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +32,7 @@ def results(matrices):
         "systems": {"oracle bound <gold in>": metrics.decision_metrics(matrices[0], matrices[0])},
         "folds": 5,
     }
-    return evaluate(
+    return evaluated(
         *matrices,
         CODES,
         NOTES,
@@ -81,7 +85,7 @@ def test_a_code_row_counts_its_hits_and_misses(matrices, results):
 
 def test_the_order_and_the_accepted_codes_may_come_from_elsewhere(matrices):
     gold, probabilities = matrices
-    found = evaluate(
+    found = evaluated(
         *(gold, probabilities, CODES, NOTES),
         scores=-probabilities,
         decisions=gold,
@@ -104,7 +108,7 @@ def test_how_far_to_read_by_hand(tmp_path):
         0.5: (np.array([1, 1, 1]), np.array([0.6, 0.5, 0.6])),
         0.9: (np.array([3, 1, 4]), np.array([0.9, 0.94, 1.0])),
     }
-    found = evaluate(gold, probabilities, CODES[:4], ["a", "b", "c"], reading=reading, draws=20)
+    found = evaluated(gold, probabilities, CODES[:4], ["a", "b", "c"], reading=reading, draws=20)
     half, most = found.curves["reading"]
     assert (half["asked"], half["recall"], half["reached"], half["errors"]) == (0.5, 0.25, 0.5, 0.5)
     assert (most["notes"], most["depth"], most["median_depth"], most["depth_without_gold"]) == (2, 2, 2, 4)
@@ -135,7 +139,7 @@ def test_foreign_probabilities_are_taken_at_their_word(matrices, results):
         assert row["expected"] == pytest.approx(at[with_gold].mean())
     assert "taken at their word" in results.curves["reading_from"]
     # The other way round the same probabilities ask for more reading.
-    turned = evaluate(gold, probabilities, CODES, NOTES, scores=-probabilities, draws=0)
+    turned = evaluated(gold, probabilities, CODES, NOTES, scores=-probabilities, draws=0)
     assert turned.figures["reading_depth_at_90"] > results.figures["reading_depth_at_90"]
 
 
@@ -158,7 +162,7 @@ def test_filtered_figures_stand_beside_the_others(matrices, results, tmp_path):
     for name, value in results.filtered.items():
         assert results.filtered_intervals[name]["low"] <= value <= results.filtered_intervals[name]["high"], name
     assert "Filtered figures" in write_report(results, tmp_path / "out").read_text()
-    nothing = evaluate([[0, 0]], [[0.1, 0.7]], ["401.9", "428.0"], ["a"], draws=5)
+    nothing = evaluated([[0, 0]], [[0.1, 0.7]], ["401.9", "428.0"], ["a"], draws=5)
     assert nothing.filtered == nothing.filtered_intervals == {}
 
 
@@ -183,7 +187,7 @@ def test_both_forms_of_rank_errors_have_intervals(matrices, results):
 def test_what_does_not_fit_is_told(matrices, change, message):
     arguments = {"codes": CODES, "note_ids": NOTES} | change
     with pytest.raises(ValueError, match=message):
-        evaluate(*matrices, **arguments)
+        evaluated(*matrices, **arguments)
 
 
 def test_the_folder_holds_both_files_and_nothing_of_a_note(results, tmp_path):
@@ -199,7 +203,7 @@ def test_the_folder_holds_both_files_and_nothing_of_a_note(results, tmp_path):
 
 
 def test_undefined_figures_are_null(tmp_path):
-    found = evaluate([[0, 0]], [[0.1, 0.7]], ["401.9", "428.0"], ["a"], draws=5)
+    found = evaluated([[0, 0]], [[0.1, 0.7]], ["401.9", "428.0"], ["a"], draws=5)
     page = write_report(found, tmp_path / "out")
     stored = json.loads((tmp_path / "out" / "results.json").read_text())
     assert stored["figures"]["micro_auc"] is None
@@ -211,7 +215,7 @@ def test_the_billing_order_has_its_figures_intervals_and_rows(matrices, tmp_path
     gold, probabilities = matrices
     places = np.where(gold, np.arange(5) + 1, 0)
     kinds = ["diagnosis", "diagnosis", "diagnosis", "procedure", "diagnosis"]
-    found = evaluate(*matrices, CODES, NOTES, places=places, kinds=kinds, draws=30)
+    found = evaluated(*matrices, CODES, NOTES, places=places, kinds=kinds, draws=30)
     expected = metrics.order_metrics(places, probabilities, [kind == "diagnosis" for kind in kinds])
     for name, value in expected.items():
         if name == "kendall_tau_procedures":  # there is one procedure
@@ -227,7 +231,7 @@ def test_the_billing_order_has_its_figures_intervals_and_rows(matrices, tmp_path
     for name in found.figures:
         assert f"<code>{name}</code>" in text, name
     with pytest.raises(ValueError, match="places are those of the gold codes"):
-        evaluate(*matrices, CODES, NOTES, places=0 * places, kinds=kinds)
+        evaluated(*matrices, CODES, NOTES, places=0 * places, kinds=kinds)
 
 
 def test_the_page_is_whole_and_fetches_nothing(results, tmp_path):

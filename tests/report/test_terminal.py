@@ -5,7 +5,7 @@ import pytest
 
 from concept_icd import metrics
 from concept_icd.corpora.mimic3.tasks import MIMIC3_50
-from concept_icd.report import Results, evaluate, write_report
+from concept_icd.report import EvaluationInputs, Results, evaluate, write_report
 from concept_icd.report.published import published_rows
 from concept_icd.report.terminal import print_results
 
@@ -21,7 +21,8 @@ def printed(capsys, monkeypatch):
         gold = random.random((20, 6)) < 0.2
         probabilities = np.clip(0.6 * random.random((20, 6)) + 0.4 * gold, 0, 1)
         note_ids = [str(note) for note in range(20)]
-        print_results(evaluate(gold, probabilities, CODES, note_ids, draws=10, extra=extra))
+        given = EvaluationInputs(gold, probabilities, CODES, note_ids, extra=extra)
+        print_results(evaluate(given, draws=10))
         return " ".join(capsys.readouterr().out.split())
 
     return show
@@ -60,7 +61,7 @@ def test_in_sample_heads_are_told_first(printed):
 def test_a_figure_without_an_interval_has_none_in_words(capsys, tmp_path):
     """One of two notes has gold, so that figures hang on it alone, and with one code there is no area under a curve;
     stored and read again it is the same."""
-    results = evaluate([[1], [0]], [[0.4], [0.4]], CODES[:1], ["a", "b"])
+    results = evaluate(EvaluationInputs([[1], [0]], [[0.4], [0.4]], CODES[:1], ["a", "b"]))
     results.figures["macro_auc"] = float("nan")
     write_report(results, tmp_path / "out")
     stored = json.loads((tmp_path / "out" / "results.json").read_text())
