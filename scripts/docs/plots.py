@@ -10,8 +10,7 @@ from html import escape
 from importlib.resources import files
 from typing import Any
 
-from concept_icd.report.charts import wilson
-from concept_icd.report.svg import HEIGHT, WIDTH, Chart, Scale, linear
+from concept_icd.report.charts import HEIGHT, WIDTH, Chart, Scale, linear, wilson
 
 #: Label, value, low end and high end of its interval, colour.
 Row = tuple[str, float, float | None, float | None, str]
@@ -169,7 +168,7 @@ def _read_first(result: Mapping[str, Any]) -> str:
 def _chart(chart: Chart, keys: Mapping[str, str], low: bool = False) -> str:
     """A chart of the reports with its legend inside, at the top left or (`low`) at the bottom right."""
     inside = chart.render().partition(">")[2].partition("</svg>")[0]
-    left, top = (WIDTH - 250, HEIGHT - 60 - 16 * len(keys)) if low else (66, 20)
+    left, top = (WIDTH - 262, HEIGHT - 60 - 16 * len(keys)) if low else (66, 20)
     legend = "".join(
         f'<line class="line {colour}" x1="{left}" x2="{left + 22}" y1="{top + 16 * row}" y2="{top + 16 * row}"/>'
         f'<text x="{left + 28}" y="{top + 4 + 16 * row}">{escape(text)}</text>'
