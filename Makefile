@@ -4,6 +4,8 @@ VENV ?= .venv
 # Of the tests: processes of one thread each, and anything else for pytest.
 WORKERS ?= 2
 PYTEST_ARGS ?=
+# The versions to install: constraints.txt, or those of scripts/lower_bounds.py (CONTRIBUTING.md).
+CONSTRAINTS ?= constraints.txt
 # Of the benchmarks: the public corpora (CONTRIBUTING.md).
 CONCEPT_ICD_DATA ?= ../shared/data
 
@@ -19,12 +21,13 @@ VLLM_INSTALLED := $(VLLM_VENV)/.installed
 # What the tests of the page drive. Without it, and where this cannot install it, they skip and say so.
 CHROMIUM_INSTALL := apt-get -qq update && apt-get -qq install -y --no-install-recommends chromium fonts-inter
 
-.PHONY: help setup demo desk test browser lint format bench clean setup-vllm test-vllm bench-vllm_scoring $(BENCHMARKS)
+.PHONY: help setup demo desk test browser docs lint format bench clean setup-vllm test-vllm bench-vllm_scoring $(BENCHMARKS)
 
 help:
 	@echo "make demo     the whole pipeline, small, on synthetic notes; ends by naming a report"
 	@echo "make desk     the coder's desk in the browser, on the sample notes; make demo before it makes its coder"
 	@echo "make test     the tests (WORKERS=2, PYTEST_ARGS='-k name')"
+	@echo "make docs     the documentation as a site, in build/docs"
 	@echo "make lint     ruff and mypy"
 	@echo "make format   ruff's formatter"
 	@echo "make setup    the virtual environment $(VENV) alone (PYTHON=python3.11)"
@@ -35,12 +38,12 @@ help:
 
 setup: $(INSTALLED)
 
-$(INSTALLED): pyproject.toml constraints.txt
+$(INSTALLED): pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || \
 		{ echo "Python 3.11 or newer is needed; name it: make $(MAKECMDGOALS) PYTHON=python3.11"; exit 1; }
 	@echo "setting up $(VENV): about 2 GB, a few minutes the first time"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e ".[dev]"
 	@touch $@
 
 demo: $(INSTALLED)
@@ -60,6 +63,10 @@ browser:
 
 test: $(INSTALLED) browser
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder $(PYTEST_ARGS)
+
+docs: $(INSTALLED)
+	$(BIN)/mkdocs build --strict --quiet
+	@echo "open build/docs/index.html, or run $(BIN)/mkdocs serve (with search)"
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

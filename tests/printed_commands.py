@@ -1,4 +1,4 @@
-"""The command blocks that the pages of the documentation print, in the order of the pages."""
+"""The command blocks that README.md and the pages of docs/ print, in the order of a page."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-README = ROOT / "README.md"
+README = "README.md"
+#: Every page that is written by hand, by its path in the checkout.
+PAGES = (README, *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md")))
 
 
 @dataclass(frozen=True)
 class Block:
-    """One fenced block and the heading that it stands under (empty: the page's first lines)."""
+    """One fenced block of a page."""
 
-    heading: str
+    page: str
     language: str
     text: str
 
@@ -25,13 +27,8 @@ class Block:
         return [line for line in (re.sub(r"\s+#.*$|^#.*$", "", line).strip() for line in joined) if line]
 
 
-def blocks(page: Path, language: str) -> list[Block]:
+def blocks(page: str, language: str) -> list[Block]:
     """The fenced blocks of a language on a page."""
-    found, heading = [], ""
-    pattern = r"^#{2,} +([^\n]*)$|^```(\w*)\n(.*?)^```$"
-    for match in re.finditer(pattern, page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
-        if match[1]:
-            heading = match[1]
-        elif match[2] == language:
-            found.append(Block(heading, match[2], match[3]))
-    return found
+    text = (ROOT / page).read_text(encoding="utf-8")
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return [Block(page, name, content) for name, content in found if name == language]

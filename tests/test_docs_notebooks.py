@@ -27,7 +27,9 @@ def run(path: Path, folder: Path) -> list[str]:
     from nbclient import NotebookClient
 
     notebook: Any = nbformat.read(path, as_version=4)
-    NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(folder)}}).execute()
+    NotebookClient(
+        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
+    ).execute()
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     return ["".join(out.text for out in cell.outputs if out.get("name") == "stdout") for cell in cells]
 

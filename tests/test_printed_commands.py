@@ -1,4 +1,4 @@
-"""Every command that README.md and each verb's --help print runs as printed, in order, with exit code 0.
+"""Every command that README.md, the pages of docs/ and each verb's --help print runs as printed, with exit code 0.
 
 Names such as MODEL or MIMIC_DIR are files and folders of these very names in a scratch folder: the tiny model, invented
 notes and tables. Model names of the hub lead to the tiny model too, through a cache of the hub's form, so that the
@@ -33,7 +33,7 @@ from concept_icd.corpora import load_corpus, read_text_folder, synthetic_notes
 from concept_icd.corpora.mimic3.synthetic.tables import write_synthetic_mimic3
 from concept_icd.llm.reference import TINY
 from concept_icd.records import CodedNote
-from tests.printed_commands import README, ROOT, blocks
+from tests.printed_commands import PAGES, README, ROOT, blocks
 
 #: What is not run here, and why.
 ELSEWHERE = {
@@ -52,11 +52,34 @@ def here(line: str) -> bool:
     return not any(re.fullmatch(pattern, line) for pattern in ELSEWHERE)
 
 
-def printed(*headings: str) -> list[str]:
-    """The lines of these sections that run here."""
-    found = blocks(README, "bash")
-    assert set(headings) <= {block.heading for block in found}
-    return [line for block in found if block.heading in headings for line in block.lines if here(line)]
+def printed(page: str) -> list[str]:
+    """The lines of a page that run here."""
+    return [line for block in blocks(page, "bash") for line in block.lines if here(line)]
+
+
+#: Page by page, in an order in which each finds what those before it made.
+ONE_LAPTOP = (
+    README,
+    "docs/howto/install.md",
+    "docs/guides/researcher.md",
+    "docs/howto/code-a-corpus.md",
+    "docs/guides/engineer.md",
+    "docs/guides/coder.md",
+    "docs/howto/evaluate.md",
+    "docs/howto/own-corpus.md",
+    "docs/howto/scale.md",
+    "docs/howto/fewer-questions.md",
+    "docs/howto/experts.md",
+    "docs/howto/desk.md",
+)
+RAW_TABLES = (
+    "docs/howto/mimic3.md",
+    "docs/howto/codiesp.md",
+    "docs/howto/billing-order.md",
+    "docs/howto/compare.md",
+    "docs/howto/baselines.md",
+    "docs/howto/medications.md",
+)
 
 
 class Scratch:
@@ -85,6 +108,14 @@ class Scratch:
         else:
             done = subprocess.run(["bash", "-c", line], env=self.environment, capture_output=True, text=True)
             assert done.returncode == 0, f"{line}\n{done.stderr[-3000:]}"
+
+    def run_printed(self, page: str) -> None:
+        """Runs the commands of a page, but for those that were run already."""
+        for line in printed(page):
+            if "preds_test.psv" in line:
+                write_psv(Path("preds_test.psv"), Path("runs/mimic3-50/prepared"))
+            if line not in self.done:
+                self.run(line)
 
     def run_examples(self, *verbs: str) -> None:
         """Runs the commands that --help of these verbs prints, but for those that were run already."""
@@ -208,13 +239,8 @@ class TestOneLaptop:
             Path(f"{name or 'predictions'}.jsonl").write_text("\n".join(map(json.dumps, lines)))
             write_corpus(Path(f"{name}_gold.jsonl".removeprefix("_")), part)
         shutil.copy("note.txt", "report.txt")
-        scratch.run(DEMO)
-        for line in printed(
-            "", "You do research", "You run it in a hospital", "You code", "From one laptop to a cluster"
-        ):
-            scratch.run(line)
-        (line,) = (line for line in printed("Codes from medications") if "--experts" in line)
-        scratch.run(line)
+        for page in ONE_LAPTOP:
+            scratch.run_printed(page)
         scratch.run_examples("demo", "run", "prepare", "finetune", "score", "check-parity", "fit-selection", "fit")
         scratch.run_examples("evaluate", "code", "serve", "ontology")
 
@@ -232,15 +258,16 @@ class TestRawTables:
         for path in (shared_data / "icd9cm" / "nchs_2011").iterdir():
             Path(path.name).symlink_to(path)
         Path("codes.txt").write_text("428.0\n486\n")
-        for line in printed("The MIMIC-III benchmarks"):
-            if "preds_test.psv" in line:
-                write_psv(Path("preds_test.psv"), Path("runs/mimic3-50/prepared"))
-            scratch.run(line)
-        for heading in ("Long public notes: CodiEsp", "Codes in billing order", "Baselines", "Codes from medications"):
-            for line in printed(heading):
-                if "--experts" not in line:
-                    scratch.run(line)
+        for page in RAW_TABLES:
+            scratch.run_printed(page)
         scratch.run_examples("doctor", "synth", "phrases", "compare", "baseline", "medications")
+
+
+def test_every_page_is_run() -> None:
+    """No page that prints commands is left out above."""
+    with_commands = {page for page in PAGES if printed(page)}
+    assert with_commands == {page for page in (*ONE_LAPTOP, *RAW_TABLES) if printed(page)}
+    assert {line for page in PAGES for line in printed(page) if line.startswith("concept-icd demo")} >= {DEMO}
 
 
 def test_every_example_is_run() -> None:

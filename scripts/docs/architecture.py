@@ -2,13 +2,14 @@
 
     python scripts/docs/architecture.py FILE.svg
 
-A box stands one row above the highest box that it imports, so that every arrow points down. The modules that lie loose in
-the package are the ground, but for those that import a folder: each of these is a box of its own.
+A box stands one row above the highest box that it imports, so that every arrow points down. The modules that lie loose
+in the package are the ground, but for those that import a folder: each of these is a box of its own.
 """
 
 from __future__ import annotations
 
 import ast
+import itertools
 import sys
 from html import escape
 from pathlib import Path
@@ -111,7 +112,7 @@ def layout(shown: dict[str, set[str]], rows: dict[str, int]) -> tuple[dict[str, 
     ]
     below: dict[object, list[object]] = {}
     for way in ways:
-        for upper, lower in zip(way, way[1:], strict=False):
+        for upper, lower in itertools.pairwise(way):
             below.setdefault(upper, []).append(lower)
     middle: dict[object, float] = {}
     for row in range(max(rows.values()) + 1):
@@ -161,7 +162,9 @@ def picture(arrows: dict[str, set[str]]) -> str:
         parts.append(f'<path class="arrow" d="{curve}" marker-end="url(#head)"/>')
     for box, x in middle.items():
         y = top(rows[box])
-        parts.append(f'<rect class="box" x="{x - WIDTH / 2:.0f}" y="{y:.0f}" width="{WIDTH}" height="{HEIGHT}" rx="6"/>')
+        parts.append(
+            f'<rect class="box" x="{x - WIDTH / 2:.0f}" y="{y:.0f}" width="{WIDTH}" height="{HEIGHT}" rx="6"/>'
+        )
         parts.append(f'<text class="name" x="{x:.0f}" y="{y + 19:.0f}">{escape(box)}</text>')
         parts.append(f'<text x="{x:.0f}" y="{y + 35:.0f}">{escape(CONTENT.get(box, ""))}</text>')
     head = (

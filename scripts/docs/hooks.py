@@ -19,8 +19,8 @@ from typing import Any
 from mkdocs.structure.files import File, Files
 from pygments.formatters import HtmlFormatter
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent.parent)]
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 import architecture
 
 
@@ -36,6 +36,11 @@ def on_files(files: Files, config: Any) -> Files:
     for name, content in made.items():
         files.append(File.generated(config, name, content=content))
     return files
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Links to a notebook lead to its page."""
+    return re.sub(r"(\]\([\w./-]*notebooks/[\w-]+)\.ipynb\)", r"\1.md)", markdown)
 
 
 def command_line() -> str:

@@ -75,7 +75,13 @@ def plots(results: Mapping[str, Any]) -> dict[str, str]:
         ]
         found[task] = rows_plot(rows, linear(0.75), f"micro-F1 on {task}, 95 % over cases")
     orders = [
-        (text, own["mean"], own["mean"] - own["sd"], own["mean"] + own["sd"], "one" if name == "ranking head" else "two")
+        (
+            text,
+            own["mean"],
+            own["mean"] - own["sd"],
+            own["mean"] + own["sd"],
+            "one" if name == "ranking head" else "two",
+        )
         for name, text in ORDERS.items()
         for own in [results["ordering"]["systems"][name]["primary_accuracy"]]
     ]
