@@ -45,7 +45,7 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 def command_line() -> str:
     """A page with every verb of the command: what it does, an example, its options."""
-    from concept_icd.cli.main import _parser
+    from concept_icd.cli.main import GROUPS, _parser
 
     parser = _parser()
     lines = [
@@ -54,8 +54,11 @@ def command_line() -> str:
         f"{parser.description} Exit codes: 0 done; 1 done, but some notes failed; 2 bad input; 130 and 143 stopped.",
         "",
     ]
-    for name, verb in _verbs(parser):
-        lines += _verb(f"concept-icd {name}", verb, 2)
+    parsers = dict(_verbs(parser))
+    for group, verbs in GROUPS.items():
+        lines += [f"## {group.capitalize()}", ""]
+        for name in verbs:
+            lines += _verb(f"concept-icd {name}", parsers[name], 3)
     return "\n".join(lines) + "\n"
 
 

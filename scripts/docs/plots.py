@@ -88,7 +88,7 @@ def plots(results: Mapping[str, Any]) -> dict[str, str]:
     found["ordering"] = rows_plot(orders, linear(0.55), "principal diagnosis found first, mean ± sd over seeds")
     return found | {
         "calibration": _calibration(results["calibration"]),
-        "descent": _descent(results["descent"]),
+        "selection": _selection(results["descent"]),
         "read-first": _read_first(results["reading"]),
     }
 
@@ -139,11 +139,11 @@ def _calibration(result: Mapping[str, Any]) -> str:
     return _chart(chart, keys)
 
 
-def _descent(result: Mapping[str, Any]) -> str:
+def _selection(result: Mapping[str, Any]) -> str:
     lines = {"one": ("budget and 40 codes of the retriever", "and 40 codes"), "two": ("budget alone", "budget")}
     lines["three"] = ("retriever alone", "retriever alone")
     high = 0.2
-    chart = Chart("Descent", linear(high), linear(0.65), "share of the questions asked", "recall@50")
+    chart = Chart("Selection", linear(high), linear(0.65), "share of the questions asked", "recall@50")
     whole = result["exhaustive"]["test"]["recall_at_50"]
     chart.line([(0, whole), (high, whole)], "faint", dashed=True)
     for colour, (_, name) in lines.items():
