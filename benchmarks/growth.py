@@ -179,7 +179,7 @@ def time_chart(points: Sequence[dict[str, Any]], key: str, label: str) -> Chart:
 
 def style() -> str:
     """The colours and marks of the report's style sheet, light and dark."""
-    sheet = files("concept_icd.report").joinpath("page.css").read_text(encoding="utf-8")
+    sheet = files("concept_icd.report").joinpath("templates/page.css").read_text(encoding="utf-8")
     marks = [line for line in sheet.splitlines() if line.startswith(("svg text", ".grid", ".axis", ".line", ".dot"))]
     return sheet.partition("* {")[0] + "\n".join(marks)
 

@@ -192,7 +192,7 @@ def _whole(inside: str, width: int, height: int, title: str) -> str:
 
 def _style() -> str:
     """Colours and marks of the reports' style sheet, light and dark."""
-    sheet = files("concept_icd.report").joinpath("page.css").read_text(encoding="utf-8")
+    sheet = files("concept_icd.report").joinpath("templates/page.css").read_text(encoding="utf-8")
     marks: Iterable[str] = sheet.splitlines()
     marks = [line for line in marks if line.startswith(("svg text", ".grid", ".axis", ".line", ".dot"))]
     return sheet.partition("* {")[0] + "\n".join(marks)
