@@ -9,8 +9,8 @@ the same reports; the heads are split in several ways (`--splits`), and figures 
 from two thirds here, where `cmc2007.py` lets them learn from four fifths: the figures compare with each other, not with
 those. One seed, so that a difference of one variant may be a training's luck: `another-seed` says how far apart two
 trainings of the same settings are. Other base models are made before and named with --bases: `longer=OUT/model` by
-`scripts/pretrain_tiny.py --start-from tiny --steps 6000 --skip 7500 --learning-rate 3e-3`, `smaller=OUT/model` with
-`--layers 2 --hidden 64 --heads 2 --mlp 192 --vocabulary 4000`, `larger=OUT/model` with `--steps 4000 --layers 6
+`python -m scripts.pretraining --start-from tiny --steps 6000 --skip 7500 --learning-rate 3e-3`, `smaller=OUT/model`
+with `--layers 2 --hidden 64 --heads 2 --mlp 192 --vocabulary 4000`, `larger=OUT/model` with `--steps 4000 --layers 6
 --hidden 192 --heads 6 --mlp 576 --learning-rate 3e-3`, `unasked=OUT/model` with `--question-weight 0`. A killed run
 goes on where it stopped.
 """
@@ -43,7 +43,7 @@ from concept_icd.ontology.concepts import ConceptSet
 from concept_icd.ontology.tree import load_ontology
 from concept_icd.outputs import new_file
 from concept_icd.records import CodedNote
-from concept_icd.tuning.pretraining_terms import CodeTerms
+from scripts.pretraining.data import CodeTerms
 
 CONFIG, ADAPTERS, HEADS = "radiology", 3, 5
 #: Ways to split the reports into the heads' folds; one alone moves micro-F1 by as much as most variants do.
@@ -148,8 +148,8 @@ def paraphrased(args: argparse.Namespace, notes: list[CodedNote]) -> list[CodedN
 @cache
 def read_terms(data_dir: Path) -> CodeTerms:
     """What the classification and open texts call the codes."""
-    from concept_icd.tuning.pretraining_data import read_question_maker
-    from concept_icd.tuning.pretraining_text import read_open_text
+    from scripts.pretraining.data import read_open_text
+    from scripts.pretraining.questions import read_question_maker
 
     return read_question_maker(data_dir, read_open_text(data_dir, 0, 0), 0).terms
 
@@ -170,8 +170,7 @@ def untrained(folder: Path) -> Path:
     """The shipped model's shape and tokenizer with weights as pre-training begins with them."""
     from transformers import AutoTokenizer
 
-    from concept_icd.tuning.pretraining_model import new_model
-    from concept_icd.tuning.pretraining_state import save_model
+    from scripts.pretraining.model import new_model, save_model
 
     if not folder.is_dir():
         tokenizer = AutoTokenizer.from_pretrained(TINY)

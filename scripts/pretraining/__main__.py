@@ -1,4 +1,6 @@
-"""Pre-trains the tiny base model from open text: python scripts/pretrain_tiny.py --data-dir DATA --out DIR.
+"""Pre-trains the tiny base model from open text. In the top folder of a checkout:
+
+    python -m scripts.pretraining --data-dir DATA --out DIR
 
 DATA holds the public corpora (see CONTRIBUTING.md): icd9cm/nchs_2011, and of open_medical_text, codiesp and cmc2007
 what there is. A killed run goes on from DIR/checkpoint when the same command is given again. The finished model is
@@ -17,12 +19,14 @@ from concept_icd.errors import InputError
 
 def main() -> int:
     from concept_icd.artifacts import write_json
-    from concept_icd.tuning.pretraining import Pretraining, PretrainingOptions, keep_large_blocks
-    from concept_icd.tuning.pretraining_data import read_question_maker, text_streams
-    from concept_icd.tuning.pretraining_state import save_model
-    from concept_icd.tuning.pretraining_text import read_open_text
+    from scripts.pretraining.data import read_open_text, text_streams
+    from scripts.pretraining.model import save_model
+    from scripts.pretraining.questions import read_question_maker
+    from scripts.pretraining.train import Pretraining, PretrainingOptions, keep_large_blocks
 
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.pretraining", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data-dir", type=Path, required=True, help="folder of the public corpora")
     parser.add_argument("--out", type=Path, required=True, help="folder for the checkpoint, the model and its figures")
     parser.add_argument("--synthetic-notes", type=int, default=500, help="notes of our own generator to add")
@@ -37,7 +41,7 @@ def main() -> int:
     try:
         text = read_open_text(arguments["data_dir"], arguments["synthetic_notes"], options.seed)
         maker = read_question_maker(arguments["data_dir"], text, options.seed)
-        run = Pretraining(options, maker, text_streams(text, maker), arguments["out"])
+        run = Pretraining(options, maker, text_streams(text, maker.terms), arguments["out"])
         figures = run.run(log, arguments["evaluate_every"])
         save_model(arguments["out"] / "model", run.model, run.tokenizer)
         write_json(

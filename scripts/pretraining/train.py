@@ -5,7 +5,7 @@
     told:     the same in the notes that are asked about, and in the words of their true questions
     question: mean binary cross-entropy of logit(yes) - logit(no) over all questions
 
-Prompt, packing and margin are those of scoring and of fine-tuning (`prompts`, `scoring.packing`). Each batch follows
+Prompt, packing and margin are those of scoring and of fine-tuning (`prompts`, `llm.packing`). Each batch follows
 from the seed and the step's number alone, so a run that was killed goes on exactly as if it had not been (on the same
 machine with the same number of threads): its state is the weights, the optimisers' moments and the step.
 """
@@ -33,11 +33,17 @@ from concept_icd.llm.packed_pass import accept_packing
 from concept_icd.llm.packing import pack_batch
 from concept_icd.llm.prompts import PromptTemplate, TokenizedPrompt
 from concept_icd.records import Note
-from concept_icd.tuning.pretraining_batches import batches, next_tokens
-from concept_icd.tuning.pretraining_model import MAX_LENGTH, new_model, train_tokenizer
-from concept_icd.tuning.pretraining_questions import QuestionedNote, QuestionMaker
-from concept_icd.tuning.pretraining_state import STATE, load_moments, new_optimizers, save_state
-from concept_icd.tuning.pretraining_text import withheld
+from scripts.pretraining.data import withheld
+from scripts.pretraining.model import (
+    MAX_LENGTH,
+    STATE,
+    load_moments,
+    new_model,
+    new_optimizers,
+    save_state,
+    train_tokenizer,
+)
+from scripts.pretraining.questions import QuestionedNote, QuestionMaker, batches
 
 WITHHELD_DOCUMENTS = 0.01
 
@@ -49,7 +55,7 @@ class PretrainingOptions:
     Attributes:
         steps: optimiser steps. learning_rate: the peak, after `warmup` steps; then a cosine down to a tenth.
         layers, hidden, heads, mlp, vocabulary: sizes of the model; `vocabulary` is the most tokens there may be.
-        easy_steps: steps on literal notes alone (see `pretraining_batches`).
+        easy_steps: steps on literal notes alone (see `questions.batches`).
         notes: notes with questions a step. rows, row_tokens: running text a step. question_weight: of that loss.
         start_from: a model to go on from, by folder or name; its sizes and tokenizer are kept. skip: steps whose
             batches that model has seen, with the same seed.
@@ -279,3 +285,27 @@ def keep_large_blocks() -> None:
         libc = ctypes.CDLL("libc.so.6")
         libc.mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD
         libc.mallopt(-3, 1 << 25)  # M_MMAP_THRESHOLD, at the most that glibc takes
+
+
+def next_tokens(
+    notes: Sequence[Sequence[int]],
+    questions: Sequence[Sequence[Sequence[int]]],
+    labels: Sequence[Sequence[float]],
+    instruction: int,
+) -> torch.Tensor:
+    """What follows each token of `pack_batch`'s rows: (B, L), -1 where nothing is to be learnt.
+
+    Learnt are the words of the note and those of the true questions, so that a note foretells its concepts: many more
+    signs of what goes with what than the yes and no alone. The instruction is always the same and is left out.
+    """
+    body = max(len(note) + sum(len(q) - 1 for q in qs) for note, qs in zip(notes, questions, strict=True))
+    targets = torch.full((len(notes), body + max(map(len, questions))), -1)
+    for row, (note, qs) in enumerate(zip(notes, questions, strict=True)):
+        place = body - len(note) - sum(len(q) - 1 for q in qs)
+        targets[row, place + instruction - 1 : place + len(note) - 1] = torch.tensor(note[instruction:])
+        place += len(note)
+        for question, label in zip(qs, labels[row], strict=True):
+            if label == 1:
+                targets[row, place : place + len(question) - 1] = torch.tensor(question[1:])
+            place += len(question) - 1
+    return targets

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from concept_icd.ontology.wordings import words_of
+from concept_icd.ontology.concepts import node_text
+from concept_icd.ontology.nchs import lists_and_indexes
+from concept_icd.ontology.tree import load_ontology
+from concept_icd.ontology.wordings import read_entries, read_inclusions, words_of
 from concept_icd.records import OneLine
-from concept_icd.tuning.pretraining_notes import Mention, Status, compose_note
-from concept_icd.tuning.pretraining_terms import CodeTerms
-from concept_icd.tuning.pretraining_text import OpenText, Topic, sentences
+from scripts.pretraining.data import CodeTerms, OpenText, Topic, collect_terms, sentences
+from scripts.pretraining.notes import Mention, Status, compose_note
 
 #: Shares of the makers: made-up notes, passages about topics, real notes.
 SHARES = (0.65, 0.15, 0.20)
@@ -206,3 +209,38 @@ def _record(text: str, asked: Sequence[tuple[str, float, str]], rng: random.Rand
     mixed = rng.sample(asked, len(asked))
     questions, labels, levels = zip(*mixed, strict=True)
     return QuestionedNote(text, questions, labels, levels)
+
+
+def batches(
+    maker: QuestionMaker, seed: int, first: int, notes: int, easy_steps: int = 0, group: int = 8
+) -> Iterator[list[QuestionedNote]]:
+    """Batches of notes of similar length from number `first` on, without end.
+
+    Batches are drawn in groups of `group`, sorted by length, so that little is padding; the random numbers of a
+    group follow from the seed and the group's number alone, so any batch can be made again after a restart. The
+    first `easy_steps` batches are the literal ones alone, then the share of those falls to a twentieth.
+    """
+    number = first
+    while True:
+        start = number - number % group
+        rng = random.Random(f"questions-{seed}-{start}")
+        easy = min(1.0, max(0.05, 2 - start / easy_steps)) if easy_steps else 0.0
+        drawn = [maker.draw(rng, easy) for _ in range(notes * group)]
+        drawn.sort(key=lambda note: len(note.text) + sum(map(len, note.questions)))
+        parts = [drawn[index * notes : (index + 1) * notes] for index in range(group)]
+        rng.shuffle(parts)
+        yield from parts[number - start :]
+        number = start + group
+
+
+def read_question_maker(data_dir: str | Path, text: OpenText, seed: int) -> QuestionMaker:
+    """The question maker for the whole classification; the NCHS files are in `data_dir`/icd9cm/nchs_2011.
+
+    Raises:
+        InputError: one of the NCHS files is missing or damaged.
+    """
+    tabular, index = lists_and_indexes(data_dir)
+    ontology = load_ontology("icd9cm")
+    texts = {code: node_text(ontology, code) for code in ontology.codes(billable=False)}
+    said = read_inclusions(tabular), read_entries(index, texts)
+    return QuestionMaker(collect_terms(ontology, texts, *said, text.topics, text.notes, seed), text)
