@@ -1,4 +1,5 @@
-# The coder's desk on a CPU, as an unprivileged user:
+# The coder's desk on a CPU, as an unprivileged user. It serves the shipped coder and those on the tiny base model;
+# `--build-arg EXTRAS=desk,llm` brings torch for the coders of larger models:
 #
 #   docker build -t concept-icd .
 #   docker run --rm -p 127.0.0.1:8321:8321 -e CONCEPT_ICD_TOKEN=$(openssl rand -hex 16) \
@@ -8,11 +9,12 @@
 # --tmpfs /tmp); all that it writes is /record. With CONCEPT_ICD_RECORD=postgresql://... it writes nothing at all.
 FROM python:3.11-slim AS build
 WORKDIR /src
-# A CPU build of torch: without this index pip brings CUDA libraries of several GB.
+ARG EXTRAS=desk
+# CPU builds of torch: without this index pip brings CUDA libraries of several GB.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 COPY . .
 RUN python -m venv /opt/desk \
-    && /opt/desk/bin/pip install --no-cache-dir --extra-index-url "$TORCH_INDEX" -c constraints.txt ".[desk]"
+    && /opt/desk/bin/pip install --no-cache-dir --extra-index-url "$TORCH_INDEX" -c constraints.txt ".[$EXTRAS]"
 
 FROM python:3.11-slim
 COPY --from=build /opt/desk /opt/desk

@@ -12,13 +12,9 @@ Importing the package imports neither torch nor transformers; the names below lo
 from __future__ import annotations
 
 import importlib
-import logging
 from typing import Any
 
 __version__ = "0.1.0"
-
-# When bitsandbytes is imported (peft does so), it looks for an optional CPU kernel and warns where there is none.
-logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 _LAZY = {
     "CodedNote": "concept_icd.records",
@@ -37,7 +33,10 @@ __all__ = ["__version__", *_LAZY]
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
-        return getattr(importlib.import_module(_LAZY[name]), name)
+        from concept_icd.errors import extras
+
+        with extras():
+            return getattr(importlib.import_module(_LAZY[name]), name)
     raise AttributeError(f"module 'concept_icd' has no attribute {name!r}")
 
 

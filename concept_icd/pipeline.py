@@ -23,7 +23,7 @@ from concept_icd.coder.coder import ConceptCoder
 from concept_icd.coder.evaluation import evaluate_coder
 from concept_icd.corpora import Corpus, load_corpus, save_corpus
 from concept_icd.corpora.folds import group_folds
-from concept_icd.errors import InputError
+from concept_icd.errors import InputError, extras
 from concept_icd.experts.expert import ExpertRecipe
 from concept_icd.heads.fitting import HeadOptions
 from concept_icd.llm.prompts import PromptTemplate
@@ -57,9 +57,10 @@ def run_pipeline(
     Raises:
         InputError: whatever a stage says.
     """
-    from concept_icd.scoring.adapters import score_corpus
-    from concept_icd.tuning.config import parse_options
-    from concept_icd.tuning.finetune import changed_options, finetune
+    with extras("train"):
+        from concept_icd.scoring.adapters import score_corpus
+        from concept_icd.tuning.config import parse_options
+        from concept_icd.tuning.finetune import changed_options, finetune
 
     out = Path(out)
     tuned, scored = out / "tuned", out / "scores"

@@ -26,7 +26,7 @@ from typing import Any
 
 from concept_icd import __version__
 from concept_icd.cli.old_names import new_words
-from concept_icd.errors import InputError
+from concept_icd.errors import InputError, extras
 
 #: Group -> verb -> what it does, as the help prints them.
 GROUPS = {
@@ -81,7 +81,7 @@ def main(argv: list[str] | None = None) -> int:
         from concept_icd.outputs import private_files, reading
 
         given = (getattr(args, name, None) for name in args.inputs)
-        with private_files(), reading(_flat(given)), nullcontext() if args.ends_by_signal else _stoppable():
+        with extras(), private_files(), reading(_flat(given)), nullcontext() if args.ends_by_signal else _stoppable():
             return int(args.run(args))
     except InputError as error:
         print(f"concept-icd: {error}", file=sys.stderr)

@@ -6,6 +6,7 @@ nothing of HTTP.
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections import OrderedDict, deque
@@ -95,11 +96,10 @@ class ScoringQueue:
         return [replace(result, note_id=note.note_id) for note, result in zip(notes, results, strict=True)]
 
     def _find(self, pairs: Sequence[tuple[Note, CodingResult]]) -> list[CodingResult]:
-        import torch
-
         # Of this thread alone. OpenMP keeps a pool for each thread that asks for several processors; with two pools it
         # puts its workers to sleep between small steps, and the other thread's notes would take nearly twice as long.
-        torch.set_num_threads(1)
+        if "torch" in sys.modules:
+            sys.modules["torch"].set_num_threads(1)
         with self._turn:
             return [self._coder.with_evidence(*pair, partial(_go_on, self._evidence)) for pair in pairs]
 

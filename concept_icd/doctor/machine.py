@@ -9,6 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from concept_icd.doctor.findings import Finding, State, readable_bytes
 from concept_icd.errors import pip_command
@@ -37,9 +38,8 @@ class Device:
 
 def find_device() -> Device:
     """The first GPU that torch can use, else the CPU."""
-    import torch
-
-    if not torch.cuda.is_available():
+    torch = _torch()
+    if torch is None or not torch.cuda.is_available():
         return Device("cpu", f"CPU, {cores()} cores", 1, memory(), "float32")
     first = torch.cuda.get_device_properties(0)
     dtype = "bfloat16" if first.major >= 8 else "float16"  # emulated bfloat16 of older cards is slow
@@ -91,9 +91,19 @@ def offline() -> bool:
     return any(os.environ.get(name, "").upper() in ("1", "ON", "YES", "TRUE") for name in OFFLINE)
 
 
-def _gpus() -> list[Finding]:
-    import torch
+def _torch() -> Any:
+    """The module, or None where it is not installed."""
+    try:
+        import torch
+    except ModuleNotFoundError:
+        return None
+    return torch
 
+
+def _gpus() -> list[Finding]:
+    torch = _torch()
+    if torch is None:
+        return [Finding(SECTION, "note", "torch is not installed: enough for the shipped coder", pip_command("llm"))]
     if not torch.cuda.is_available():
         if shutil.which("nvidia-smi") and torch.version.cuda is None:
             text = "there is an NVIDIA driver, but this torch is a CPU build"
@@ -130,10 +140,10 @@ RAY_TOKEN = "ray get-auth-token --generate, and the same ~/.ray/auth_token (0600
 
 #: Package -> the extra that brings it (None: concept-icd itself) and what it is for.
 PURPOSES: dict[str, tuple[str | None, str]] = {
-    "torch": (None, "all models"),
-    "transformers": (None, "base models"),
-    "peft": (None, "LoRA adapters"),
-    "accelerate": (None, "tuning on several GPUs"),
+    "torch": ("llm", "all models but small Llamas"),
+    "transformers": ("llm", "base models"),
+    "peft": ("llm", "LoRA adapters"),
+    "accelerate": ("llm", "tuning on several GPUs"),
     "trl": ("train", "tuning (finetune, run, demo)"),
     "datasets": ("train", "tuning (finetune, run, demo)"),
     "bitsandbytes": ("train", "base models in 4 bits (QLoRA)"),

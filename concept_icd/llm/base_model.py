@@ -5,6 +5,7 @@ Nothing is downloaded unless the name is one of a model hub; no remote code runs
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +21,9 @@ from concept_icd.llm.packed_pass import accept_packing
 from concept_icd.llm.question_embedding import add_question_tokens
 from concept_icd.llm.question_tokens import QuestionTokens
 from concept_icd.llm.reference import TINY, require_plain_adapter, require_safetensors, resolve
+
+# When bitsandbytes is imported (peft does so), it looks for an optional CPU kernel and warns where there is none.
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 #: The kinds of models that can be asked packed questions, for a sentence that refuses another.
 WHAT_FITS = (

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from concept_icd.errors import InputError
+from concept_icd.errors import InputError, extras
 from concept_icd.llm.prompts import NOTE_TEXTS, PromptTemplate
 from concept_icd.llm.reference import members_of
 from concept_icd.records import OneLine
@@ -76,14 +76,16 @@ class ScorerSpec(OneLine):
         """Loads the model, or reaches the server.
 
         Raises:
-            InputError: model or adapter is missing, they do not fit, or the server cannot be reached.
+            InputError: model or adapter is missing, they do not fit, the server cannot be reached, or torch or vLLM is
+                not installed (`MissingExtraError`).
         """
         if self.readings > 1 and self.options.get("served"):
             raise InputError(
                 f"the scores of {self.readings} adapters are averaged, and {self.options['served']!r} is one: leave "
                 "the served name out, so that each is found by its files"
             )
-        return averaged(self.adapter, self._make)
+        with extras():
+            return averaged(self.adapter, self._make)
 
     @property
     def readings(self) -> int:

@@ -15,16 +15,12 @@ from typing import Any, NoReturn
 
 import torch
 from transformers import HfArgumentParser
+from trl import ModelConfig, SFTConfig
 
-from concept_icd.errors import InputError, MissingExtraError, did_you_mean
+from concept_icd.errors import InputError, did_you_mean
 from concept_icd.llm.prompts import checked_note_text
 from concept_icd.resources import read_yaml
 from concept_icd.tuning.publishing import CONSENT, check_trackers
-
-try:
-    from trl import ModelConfig, SFTConfig
-except ImportError as error:
-    raise MissingExtraError(error.name or "trl", "train") from error
 
 
 @dataclass

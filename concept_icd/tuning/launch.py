@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from concept_icd.errors import InputError
+from concept_icd.errors import InputError, extras
 from concept_icd.outputs import private_files
 from concept_icd.resources import shipped_yaml
 
@@ -23,7 +23,7 @@ def run_launched(name: str, work: Callable[[], object]) -> int:
     tells = os.environ.get("RANK", "0") == "0"
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in concept_icd.cli.main
     try:
-        with private_files():
+        with extras("train"), private_files():
             out = work()
     except InputError as error:
         if tells:
@@ -54,6 +54,7 @@ def launch(module: str, argv: Sequence[str], accelerate_config: str | None, *, s
 
 
 def _gpus() -> int:
-    import torch
+    with extras("train"):
+        import torch
 
     return torch.cuda.device_count()
