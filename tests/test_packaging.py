@@ -38,6 +38,62 @@ HEAVY = (
     "jinja2",
 )
 
+#: What the core is installed without.
+BLOCKED = ("torch", "transformers", "peft", "accelerate", "trl", "datasets", "bitsandbytes")
+#: Begins a script that runs as where these are not installed.
+CORE_ALONE = f"""
+import sys
+from concept_icd.cli.main import main
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {BLOCKED}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Absent())
+"""
+# What one does without them, and the exit code of each.
+CORE_WORK = """
+from dataclasses import replace
+from concept_icd import ConceptCoder, ConceptSet, load_ontology
+from concept_icd.corpora import load_corpus
+from concept_icd.resources import resource
+from concept_icd.scoring.specs import ScorerSpec
+from concept_icd import PromptTemplate
+
+reports, notes = resource("examples/radiology"), resource("examples/discharge")
+(note, *_) = sorted(reports.glob("*.txt"))
+for command in (
+    ["code", note],
+    ["code", note, "--evidence", "--json"],
+    ["code", "--corpus", reports, "--out", "coded.jsonl"],
+    ["prepare", "text", notes, "--out", "texts"],
+    ["synth", "notes", "--notes", "60", "--out", "corpus"],
+    ["ontology", "show", "428.21"],
+    ["ontology", "search", "heart failure"],
+    ["doctor"],
+):
+    assert main([str(word) for word in command]) == 0, command
+
+coded = load_corpus("corpus").notes
+codes = sorted({code for note in coded for code in note.codes})[:5]
+concepts = ConceptSet.expand(codes, load_ontology("icd9cm"), levels=("chapter", "code"))
+prompt = PromptTemplate.load("concept")
+scores = ScorerSpec("light", "tiny", None, prompt).make().score([note.note for note in coded], concepts)
+coder = ConceptCoder.fit(replace(scores, out_of_fold=True), coded, concepts, model="tiny", prompt=prompt)
+coder.save_pretrained("coder")
+
+for command in (
+    ["code", "--corpus", "corpus", "--coder", "coder", "--out", "predictions.jsonl"],
+    ["evaluate", "--predictions", "predictions.jsonl", "--gold", "corpus", "--split", "all", "--draws", "20",
+     "--out", "evaluated"],
+    ["compare", "a=predictions.jsonl", "b=predictions.jsonl", "--gold", "corpus", "--split", "all", "--draws", "20",
+     "--out", "compared"],
+):
+    assert main(command) == 0, command
+assert not {"torch", "transformers", "peft", "accelerate"} & set(sys.modules)
+"""
+
 # What a user's own script does; it prints where it found things.
 LOOK_AROUND = """
 import json
@@ -167,9 +223,9 @@ class TestWheel:
     def test_core_stays_clear_of_servers_and_engines(self, metadata: Any) -> None:
         needed = [Requirement(text) for text in metadata.get_all("Requires-Dist")]
         core = {canonicalize_name(need.name) for need in needed if need.marker is None}
-        assert core >= {"torch", "transformers", "peft", "safetensors"}
-        assert not core & {"vllm", "ray", "fastapi", "uvicorn", "trl", "datasets", "bitsandbytes", "pytest", "wandb"}
-        assert set(metadata.get_all("Provides-Extra")) >= {"train", "vllm", "ray", "desk", "phrases", "dev"}
+        assert core >= {"numpy", "scipy", "scikit-learn", "tokenizers", "safetensors", "pyarrow", "rich", "pyyaml"}
+        assert not core & {*BLOCKED, "vllm", "ray", "fastapi", "uvicorn", "pytest", "wandb"}
+        assert set(metadata.get_all("Provides-Extra")) >= {"llm", "train", "vllm", "ray", "desk", "phrases", "dev"}
 
     def test_asks_for_ranges(self, metadata: Any) -> None:
         needed = [Requirement(text) for text in metadata.get_all("Requires-Dist")]
@@ -191,7 +247,8 @@ class TestConstraints:
     def test_lie_in_the_ranges_of_the_package(self, pins: dict[str, str]) -> None:
         project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
         extras = project["optional-dependencies"]
-        asked = project["dependencies"] + extras["train"] + extras["phrases"] + extras["ontology"] + extras["dev"]
+        names = ("llm", "train", "phrases", "ontology", "dev")
+        asked = project["dependencies"] + [need for name in names for need in extras[name]]
         for need in map(Requirement, asked):
             if need.name != "concept-icd":
                 assert need.specifier.contains(pins[canonicalize_name(need.name)]), need
@@ -221,12 +278,39 @@ class TestImport:
 
         assert all(getattr(concept_icd, name) for name in concept_icd.__all__)
 
-    def test_core_alone_says_what_tuning_needs(self, tmp_path: Path) -> None:
-        code = (
-            "import sys; sys.modules['trl'] = None\nfrom concept_icd.cli.main import main\nsys.exit(main(sys.argv[1:]))"
-        )
-        command = [sys.executable, "-c", code, "demo", "--notes", "100", "--out", tmp_path / "demo"]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-        assert done.returncode == 2
-        told = f"concept-icd: trl is not installed; run: pip install '{ROOT}[train]'"
-        assert done.stderr.splitlines()[-1] == told
+
+def core_alone(code: str, cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", CORE_ALONE + code, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env={**os.environ, "PYTHONPATH": str(ROOT)})
+
+
+class TestCore:
+    """The package without the extras: the same environment, in which torch and its companions cannot be imported."""
+
+    @pytest.mark.slow
+    def test_codes_fits_and_evaluates(self, tmp_path: Path) -> None:
+        done = core_alone(CORE_WORK, tmp_path)
+        assert done.returncode == 0, done.stderr[-2000:]
+
+    @pytest.mark.parametrize(
+        ("arguments", "package", "extra"),
+        [
+            ("demo --notes 100 --out demo", "torch", "train"),
+            ("finetune --config synthetic-tiny --corpus corpus --output_dir tuned", "torch", "train"),
+            ("baseline cec --corpus corpus --out cec", "torch", "train"),
+            ("code NOTE --coder radiology --scorer packed", "torch", "llm"),
+            ("code NOTE --coder radiology --scorer vllm", "torch", "llm"),
+            ("medications code --model m --stays s --out codes.jsonl", "torch", "llm"),
+        ],
+    )
+    def test_says_what_to_install(self, arguments: str, package: str, extra: str, tmp_path: Path) -> None:
+        note = str(ROOT / "examples" / "radiology" / "asthma_atelectasis.txt")
+        done = core_alone("sys.exit(main(sys.argv[1:]))", tmp_path, *arguments.replace("NOTE", note).split())
+        assert done.returncode == 2, done.stderr[-2000:]
+        told = f"concept-icd: {package} is not installed; run: pip install '{ROOT}[{extra}]'"
+        assert done.stderr.splitlines()[-1].split(": ", 1)[1] == told.split(": ", 1)[1]
+        assert "Traceback" not in done.stderr
+
+    def test_names_of_python_say_it_too(self, tmp_path: Path) -> None:
+        done = core_alone("from concept_icd import PackedScorer", tmp_path)
+        assert done.stderr.splitlines()[-1].startswith("concept_icd.errors.MissingExtraError: torch is not installed;")
