@@ -18,7 +18,6 @@ goes on where it stopped.
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import re
 import time
@@ -30,11 +29,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cmc2007 import reports
-from common import arguments, record, side_by_side
+from cmc2007 import RARE, reports
+from common import arguments, figures_of, finish, heads_of, parser_of, side_by_side, tell
 
 from concept_icd import metrics
-from concept_icd.artifacts import read_json, write_json
+from concept_icd.artifacts import read_json
 from concept_icd.corpora.folds import group_folds
 from concept_icd.corpora.gold import gold_matrix
 from concept_icd.llm.reference import TINY
@@ -50,8 +49,6 @@ CONFIG, ADAPTERS, HEADS = "radiology", 3, 5
 SPLITS = 3
 LEVELS = ("chapter", "section", "category", "subcategory", "code")
 DRAWS = 1000
-#: A code is rare when at most this many of the 978 reports have it.
-RARE = 6
 #: Phrases asked of a code at most, beside its title.
 PHRASES = 3
 #: Variant -> what it changes of the shipped settings: tuning options; "levels"; "phrases", asked beside the titles;
@@ -64,7 +61,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     **{f"no-{level}": {"levels": tuple(other for other in LEVELS if other != level)} for level in LEVELS[:-1]},
     "with-phrases": {"phrases": True},
     "no-companies": {"options": "--soft_targets 0"},
-    "companies-0.6": {"options": "--soft_targets 0.6"},
     "no-pre-training": {"base": "untrained"},
     "longer-pre-training": {"base": "longer"},
     "no-questions": {"base": "unasked"},
@@ -73,7 +69,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "paraphrase": {"notes": "paraphrased", "options": "--num_train_epochs 3"},
     "agreed-first": {"notes": "agreed first", "options": "--train_sampling_strategy sequential"},
     "negatives-0.3": {"options": "--negative_share 0.3"},
-    "rank-4": {"options": "--lora_r 4 --lora_alpha 8"},
     "full-rank": {"options": "--lora_r 128 --lora_alpha 256"},
     "3-epochs": {"options": "--num_train_epochs 3"},
     "dropout-0.1": {"options": "--note_dropout 0.1"},
@@ -104,15 +99,8 @@ def run_part(args: argparse.Namespace, variant: str, part: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     adapter, start = folder / f"adapter-{part}", time.process_time()
     if not adapter.is_dir():
-        tune_adapter(
-            to_learn_from(args, [note for note, out in zip(notes, apart, strict=True) if not out], variant),
-            concepts,
-            prompt,
-            training,
-            model,
-            arguments,
-            adapter,
-        )
+        learnt = to_learn_from(args, [note for note, out in zip(notes, apart, strict=True) if not out], variant)
+        tune_adapter(learnt, concepts, prompt, training, model, arguments, adapter)
     tuned = time.process_time() - start
     scorer, start = PackedScorer.from_pretrained(base, adapter, prompt), time.process_time()
     scores = scorer.score([note.note for note, out in zip(notes, apart, strict=True) if out], concepts)
@@ -187,7 +175,7 @@ def untrained(folder: Path) -> Path:
 
 def decide(args: argparse.Namespace, variant: str) -> dict[str, Any]:
     """Probabilities and decisions of all reports, a pair for each split of the heads, and the seconds they took."""
-    from concept_icd.heads.fitting import HeadOptions, fit_heads
+    from concept_icd.heads.fitting import HeadOptions
 
     notes = reports(args.data_dir / "cmc2007", args.limit)
     ids, concepts = [note.note.note_id for note in notes], concepts_of(args, notes, variant)
@@ -197,7 +185,6 @@ def decide(args: argparse.Namespace, variant: str) -> dict[str, Any]:
         found = np.load(args.work / variant / f"{part}.npz")
         logits[found["rows"]] = found["logits"]
         seconds += found["seconds"]
-    levels = [concept.level for concept in concepts.concepts]
     decided = []
     for split in range(1, args.splits + 1):
         fold = group_folds(ids, HEADS, split)
@@ -205,24 +192,16 @@ def decide(args: argparse.Namespace, variant: str) -> dict[str, Any]:
         for number in range(HEADS):
             rest, out = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
             options = HeadOptions(features="path", order="none")
-            heads = fit_heads(
-                logits[rest],
-                gold[rest],
-                concepts.cover,
-                levels,
-                concepts.codes,
-                groups=[ids[row] for row in rest],
-                options=options,
-            )
+            groups = [ids[row] for row in rest]
+            heads = heads_of(logits[rest], gold[rest], concepts, groups=groups, options=options)
             probabilities[out] = heads.predict_proba(logits[out])
             accepted[out] = heads.threshold.accept(probabilities[out])
         decided.append((probabilities, accepted))
     return {"gold": gold, "decided": decided, "concepts": len(concepts), "seconds": seconds}
 
 
-def figures_of(gold: np.ndarray, probabilities: np.ndarray, accepted: np.ndarray) -> dict[str, float]:
-    found = metrics.decision_metrics(gold, accepted) | metrics.area_metrics(gold, probabilities)
-    found |= metrics.ranking_metrics(gold, probabilities)
+def figures_and_loss(gold: np.ndarray, probabilities: np.ndarray, accepted: np.ndarray) -> dict[str, float]:
+    found = figures_of(gold, probabilities, accepted)
     few = gold.sum(axis=0) <= RARE
     rare = metrics.decision_metrics(gold[:, few], accepted[:, few]) if few.any() else dict.fromkeys(found)
     p = np.clip(probabilities, 1e-7, 1 - 1e-7)
@@ -241,7 +220,7 @@ def collect(args: argparse.Namespace, variants: list[str]) -> dict[str, Any]:
         all_found = list(pool.map(decide, repeat(args), variants))
     for variant, found in zip(variants, all_found, strict=True):
         gold, decided = found["gold"], found["decided"]
-        splits = [figures_of(gold, *one) for one in decided]
+        splits = [figures_and_loss(gold, *one) for one in decided]
         row = {name: None if None in (own := [split[name] for split in splits]) else float(np.mean(own))
                for name in splits[0]}  # fmt: skip
         weights = draw_weights(None, len(gold), DRAWS, 0)
@@ -258,7 +237,7 @@ def collect(args: argparse.Namespace, variants: list[str]) -> dict[str, Any]:
         }
         value = row["micro_f1"] - rows["shipped"]["micro_f1"]["value"]
         rows[variant]["minus_shipped"] = {"value": value, **interval(samples[variant] - samples["shipped"])}
-        print(variant, rows[variant]["minus_shipped"], row["micro_f1"], row["log_loss"], flush=True)
+        tell(variant, rows[variant]["minus_shipped"], row["micro_f1"], row["log_loss"])
     return {
         "notes": len(gold),
         "codes": gold.shape[1],
@@ -269,17 +248,12 @@ def collect(args: argparse.Namespace, variants: list[str]) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data-dir", type=Path, required=True, help="folder of public corpora, with cmc2007")
-    parser.add_argument("--work", type=Path, default=Path("runs/bench-ablations"))
+    parser = parser_of(__doc__, None, data=True, work="runs/bench-ablations", splits=SPLITS, jobs=2)
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, help="default: all whose base model is there")
     parser.add_argument("--bases", nargs="+", default=[], metavar="NAME=FOLDER", help="see above")
     parser.add_argument("--limit", type=int, help="of the reports")
-    parser.add_argument("--splits", type=int, default=SPLITS, help="of the heads' reports (default: %(default)s)")
-    parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--options", default="", help="tuning options that override the config, as one string")
     parser.add_argument("--only", metavar="VARIANT", help="the trainings of one variant, in this process")
-    parser.add_argument("--out", type=Path)
     args = arguments(parser)
     args.bases = dict(base.split("=", 1) for base in args.bases)
     there = {"tiny", "untrained", *args.bases}
@@ -287,23 +261,15 @@ def main() -> None:
     if missing := {VARIANTS[name].get("base", "tiny") for name in asked} - there:
         parser.error(f"name the base model {missing.pop()} with --bases")
 
-    def left(variant: str) -> list[int]:
-        return [part for part in range(ADAPTERS) if not (args.work / variant / f"{part}.npz").is_file()]
-
     if args.only:
-        for part in left(args.only):
-            run_part(args, args.only, part)
+        for part in range(ADAPTERS):
+            if not (args.work / args.only / f"{part}.npz").is_file():
+                run_part(args, args.only, part)
         return
     variants = ["shipped", *(name for name in asked if name != "shipped")]
-    side_by_side(list(filter(left, variants)), args.work, args.jobs)
-    folders = {"DATA": args.data_dir, "runs/bench-ablations": args.work}
-    folders |= {f"{name}=OUT/model": Path(f"{name}={folder}") for name, folder in args.bases.items()}
-    if args.out:
-        folders["benchmarks/results/ablations.json"] = args.out
-    result = record("ablations.py", 0, folders) | collect(args, variants)
-    if args.out:
-        write_json(args.out, result)
-    print(json.dumps({name: row["micro_f1"] for name, row in result["variants"].items()}))
+    side_by_side({name: args.work / name / f"{ADAPTERS - 1}.npz" for name in variants}, args.work, args.jobs)
+    bases = {f"{name}=OUT/model": Path(f"{name}={folder}") for name, folder in args.bases.items()}
+    finish(args, collect(args, variants), DATA=args.data_dir, WORK=args.work, **bases)
 
 
 if __name__ == "__main__":

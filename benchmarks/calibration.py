@@ -13,23 +13,20 @@ picture is of the four ways, drawn like the one in every evaluation report. The 
 
 from __future__ import annotations
 
-import argparse
-import shlex
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from cmc2007 import STACKED
-from common import arguments, record
+from common import arguments, finish, parser_of, tell
 from growth import style
 from reading import FITTED, measure, read_fold
 from scipy.sparse import csr_array
 from sklearn.isotonic import IsotonicRegression
 
 from concept_icd import metrics
-from concept_icd.artifacts import write_json
 from concept_icd.corpora import load_corpus
 from concept_icd.corpora.gold import gold_matrix
 from concept_icd.heads.calibration import METHODS, fit_calibration
@@ -37,7 +34,6 @@ from concept_icd.heads.fitting import HeadOptions, folds_of, held_out_log_odds
 from concept_icd.metrics.intervals import draw_weights, drawn_means, interval
 from concept_icd.pipeline import fit_coder
 from concept_icd.report.charts import HEIGHT, WIDTH, Chart, linear, wilson
-from concept_icd.report.results import plain
 from concept_icd.scoring.store import load_scores
 
 BINS = 10
@@ -102,7 +98,7 @@ def figures_of(gold: np.ndarray, p: np.ndarray) -> dict[str, float]:
     return {name: found[name] for name in FIGURES}
 
 
-def compare(folds: list[dict[str, np.ndarray]], against: str | None, seed: int, draws: int) -> dict[str, Any]:
+def compare(folds: list[dict[str, np.ndarray]], *, seed: int, draws: int, against: str | None = None) -> dict[str, Any]:
     """Figures by way with intervals, the bins, and with `against` the others' differences to it, the reports pooled."""
     pooled = {name: np.vstack([fold[name] for fold in folds]) for name in folds[0]}
     gold = pooled.pop("gold")
@@ -155,6 +151,13 @@ def draw(ways: dict[str, Any]) -> str:
     return f'<svg xmlns="http://www.w3.org/2000/svg" {size}><style>{style()}</style>{paper}{inside}{keys}</svg>\n'
 
 
+def measured_reading(folds: list[Any], seed: int) -> dict[str, Any]:
+    """What `reading.py` says of the package's way."""
+    found = measure(folds, seed)
+    kept = ("notes", "notes_with_gold", "gold_labels", "gold_labels_outside", "by_depth", "recall_of_all_gold_at_90")
+    return {name: found[name] for name in kept} | {"rows": found["ways"][FITTED]}
+
+
 def complete(work: Path, needed: str) -> list[Path]:
     """The folds that have this file or folder, in order."""
     return sorted(path for path in work.glob("seed-*-fold-*") if (path / needed).exists())
@@ -169,52 +172,30 @@ def with_folds(work: Path, needed: str) -> dict[str, list[Path]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--seed", type=int, default=0, help="of the intervals")
-    parser.add_argument("--draws", type=int, default=1000)
-    parser.add_argument("--out", type=Path)
+    parser = parser_of(__doc__, work="runs/bench-cmc2007", draws=1000)
     args = arguments(parser)
     if not with_folds(args.work, "coder"):
         parser.error(f"{args.work} has no complete fold: run benchmarks/cmc2007.py first")
 
-    def per_seed(needed: str, read: Callable[[list[Path]], dict[str, Any]]) -> dict[str, Any]:
+    def per_seed(needed: str, read: Callable[[Path], Any], measure: Callable[[list[Any]], dict[str, Any]]) -> Any:
         """Of the folds that have this; reports come once a seed, so that seeds are not pooled."""
-        by_seed = with_folds(args.work, needed)
-        return {name: {"folds": [f.name for f in folders]} | read(folders) for name, folders in by_seed.items()}
+        return {
+            name: {"folds": [folder.name for folder in folders]} | measure([read(folder) for folder in folders])
+            for name, folders in with_folds(args.work, needed).items()
+        }
 
-    def compared(folds: list[Any], shipped: str | None) -> dict[str, Any]:
-        return compare(folds, shipped, args.seed, args.draws)
-
-    def depth(folds: list[Any]) -> dict[str, Any]:
-        return measured_reading(folds, args.seed)
-
-    ways = per_seed("coder", lambda folders: compared([read_ways(folder) for folder in folders], SHIPPED))
-    systems = per_seed("systems.npz", lambda folders: compared([read_systems(folder) for folder in folders], None))
-    reading = per_seed("coder", lambda folders: depth([read_fold(folder) for folder in folders]))
-    stacked = per_seed(STACKED, lambda folders: depth([read_fold(folder, STACKED) for folder in folders]))
-    options = ["--work", "RUNS", "--seed", str(args.seed), "--draws", str(args.draws)]
-    result = record("calibration.py", args.seed) | {
-        "command": shlex.join(["python", "benchmarks/calibration.py", *options]),
-        "bins": BINS,
-        "ways": ways,
-        "systems": systems,
-        "reading": reading,
-        "reading_stacked": stacked,
-    }
+    compared, depth = partial(compare, seed=args.seed, draws=args.draws), partial(measured_reading, seed=args.seed)
+    ways = per_seed("coder", read_ways, partial(compared, against=SHIPPED))
+    systems = per_seed("systems.npz", read_systems, compared)
+    reading = per_seed("coder", read_fold, depth)
+    stacked = per_seed(STACKED, partial(read_fold, coder=STACKED), depth)
     for name, found in ways.items():
         for way, row in found["ways"].items():
-            print(name, way, {k: round(v["value"], 5) for k, v in row["figures"].items()}, file=sys.stderr)
+            tell(name, way, {k: round(v["value"], 5) for k, v in row["figures"].items()})
+    result = {"bins": BINS, "ways": ways, "systems": systems, "reading": reading, "reading_stacked": stacked}
+    finish(args, result, RUNS=args.work)
     if args.out:
-        write_json(args.out, plain(result))
         args.out.with_suffix(".svg").write_text(draw(next(iter(ways.values()))["ways"]), encoding="utf-8")
-
-
-def measured_reading(folds: list[Any], seed: int) -> dict[str, Any]:
-    """What `reading.py` says of the package's way."""
-    found = measure(folds, seed)
-    kept = ("notes", "notes_with_gold", "gold_labels", "gold_labels_outside", "by_depth", "recall_of_all_gold_at_90")
-    return {name: found[name] for name in kept} | {"rows": found["ways"][FITTED]}
 
 
 if __name__ == "__main__":

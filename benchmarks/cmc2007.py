@@ -18,19 +18,17 @@ has seen the reports' text without codes (see its card), not their codes.
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import arguments, record, side_by_side
+from common import ROOT, arguments, figures_of, finish, heads_of, over_seeds, parser_of, side_by_side, tell
 from scipy.special import expit
 
 from concept_icd import metrics
-from concept_icd.artifacts import read_json, write_json
+from concept_icd.artifacts import read_json
 from concept_icd.corpora import read_cmc2007
 from concept_icd.corpora.folds import group_folds
 from concept_icd.corpora.gold import gold_matrix
@@ -50,6 +48,7 @@ FIGURES = ("micro_f1", "micro_precision", "micro_recall", "macro_f1", "macro_f1_
 STACKED = "coder_stacked"
 #: A code is rare when at most this many of the 978 reports have it.
 RARE = 6
+CONFIG = "radiology"
 
 
 def reports(folder: Path, limit: int | None = None) -> list[CodedNote]:
@@ -65,7 +64,7 @@ def split(notes: list[CodedNote], seed: int, fold: int, folds: int) -> list[Code
 
 
 def run_fold(
-    notes: list[CodedNote], folder: Path, seed: int, config: str, options: list[str], recipes: Sequence[ExpertRecipe]
+    notes: list[CodedNote], folder: Path, seed: int, options: list[str], recipes: Sequence[ExpertRecipe]
 ) -> None:
     """All systems on one fold.
 
@@ -74,7 +73,7 @@ def run_fold(
     """
     from concept_icd.pipeline import run_pipeline
 
-    run_pipeline(notes, folder, ["--config", config, *options], title=f"CMC 2007, {folder.name}", seed=seed)
+    run_pipeline(notes, folder, ["--config", CONFIG, *options], title=f"CMC 2007, {folder.name}", seed=seed)
     train, test = ([note for note in notes if note.split == name] for name in ("train", "test"))
     codes = sorted({code for note in notes for code in note.codes})
     found: dict[str, np.ndarray] = {}
@@ -109,7 +108,7 @@ def stacked(
     from concept_icd.coder.coder import ConceptCoder
     from concept_icd.experts.expert import experts_alone, join, means, with_experts
     from concept_icd.heads.calibration import choose_threshold
-    from concept_icd.heads.fitting import HeadOptions, fit_heads, folds_of
+    from concept_icd.heads.fitting import HeadOptions, folds_of
     from concept_icd.scoring.adapters import plan_scoring
     from concept_icd.scoring.specs import ADAPTER
     from concept_icd.scoring.store import load_scores
@@ -137,7 +136,7 @@ def stacked(
         threshold = choose_threshold(gold[:, columns], p, at_least_one=None, source="out-of-fold")
         found[expert.level] = (expert.codes, new, threshold.accept(new))
 
-    for name, names, scored, dependencies in (
+    for name, names, with_scores, dependencies in (
         ("words_aggregated", ("words",), False, "none"),
         ("lexical", ("words", "terms"), False, "none"),
         ("concepts_words", ("words",), True, "none"),
@@ -148,17 +147,10 @@ def stacked(
         concepts = with_experts(coder.concepts, [experts[expert] for expert in names])
         fill = means([said[expert]["train"] for expert in names])
         joint = {part: join(own[part], concepts, [said[expert][part] for expert in names], fill) for part in own}
-        first = 0 if scored else len(coder.concepts)
-        used = concepts if scored else experts_alone(concepts)
-        heads = fit_heads(
-            joint["train"].logits[:, first:],
-            gold,
-            used.cover,
-            [concept.level for concept in used.concepts],
-            codes,
-            groups=patients,
-            options=replace(options, dependencies=dependencies),
-        )
+        first = 0 if with_scores else len(coder.concepts)
+        used = concepts if with_scores else experts_alone(concepts)
+        scored = joint["train"].logits[:, first:]
+        heads = heads_of(scored, gold, used, groups=patients, options=replace(options, dependencies=dependencies))
         p = heads.predict_proba(joint["test"].logits[:, first:])
         found[name] = (codes, p, heads.threshold.accept(p))
         if name == "all_combinations":
@@ -182,15 +174,12 @@ def collect(
     return systems
 
 
-def figures_of(gold: np.ndarray, probabilities: np.ndarray, accepted: np.ndarray) -> dict[str, float]:
-    found = metrics.decision_metrics(gold, accepted) | metrics.area_metrics(gold, probabilities)
-    found |= metrics.ranking_metrics(gold, probabilities)
-    rare = gold.sum(axis=0) <= RARE
-    return {name: found[name] for name in FIGURES} | {
-        "rare_micro_f1": metrics.decision_metrics(gold[:, rare], accepted[:, rare])["micro_f1"],
-        "rare_macro_f1": metrics.decision_metrics(gold[:, rare], accepted[:, rare])["macro_f1"],
-        "rare_macro_f1_caml": metrics.decision_metrics(gold[:, rare], accepted[:, rare])["macro_f1_caml"],
-    }
+def figures_and_rare(gold: np.ndarray, probabilities: np.ndarray, accepted: np.ndarray) -> dict[str, float]:
+    """Those of all codes, and some of the rare ones."""
+    found, rare = figures_of(gold, probabilities, accepted), gold.sum(axis=0) <= RARE
+    of_rare = metrics.decision_metrics(gold[:, rare], accepted[:, rare])
+    few = {f"rare_{name}": of_rare[name] for name in ("micro_f1", "macro_f1", "macro_f1_caml")}
+    return {name: found[name] for name in FIGURES} | few
 
 
 def paired_difference(
@@ -210,17 +199,7 @@ def summarise(notes: list[CodedNote], work: Path, seeds: list[int], folds: int) 
     codes = sorted({code for note in notes for code in note.codes})
     gold, _ = gold_matrix([note.note.note_id for note in notes], notes, codes)
     per_seed = [collect(notes, work, seed, folds, codes) for seed in seeds]
-    systems: dict[str, Any] = {}
-    for name in per_seed[0]:
-        rows = [figures_of(gold, *systems_of[name]) for systems_of in per_seed]
-        systems[name] = {
-            figure: {
-                "mean": float(np.mean([row[figure] for row in rows])),
-                "sd": float(np.std([row[figure] for row in rows], ddof=1)) if len(rows) > 1 else None,
-                "seeds": [row[figure] for row in rows],
-            }
-            for figure in rows[0]
-        }
+    systems = {name: over_seeds([figures_and_rare(gold, *own[name]) for own in per_seed]) for name in SYSTEMS}
     levels: dict[str, dict[str, list[float]]] = {}
     for seed in seeds:
         for fold in range(folds):
@@ -249,17 +228,9 @@ def summarise(notes: list[CodedNote], work: Path, seeds: list[int], folds: int) 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data-dir", type=Path, required=True)
-    parser.add_argument("--work", type=Path, default=Path("runs/bench-cmc2007"))
-    parser.add_argument("--config", default="radiology")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--folds", type=int, default=5)
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help="trees a code (default: %(default)s)")
+    parser = parser_of(__doc__, (0, 1, 2), data=True, work="runs/bench-cmc2007", folds=5, rounds=ROUNDS, jobs=2)
     parser.add_argument("--limit", type=int, help="of the reports")
-    parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--only", metavar="SEED,FOLD", help="one fold, in this process")
-    parser.add_argument("--out", type=Path)
     parser.add_argument("--options", default="", help="tuning options that override the config, as one string")
     args = arguments(parser)
     notes = reports(args.data_dir / "cmc2007", args.limit)
@@ -267,22 +238,17 @@ def main() -> None:
         seed, fold = map(int, args.only.split(","))
         folder = args.work / f"seed-{seed}-fold-{fold}"
         recipes = [WordRecipe(args.rounds), TermRecipe.read(*lists_and_indexes(args.data_dir))]
-        run_fold(split(notes, seed, fold, args.folds), folder, seed, args.config, args.options.split(), recipes)
+        run_fold(split(notes, seed, fold, args.folds), folder, seed, args.options.split(), recipes)
         return
-    todo = [(seed, fold) for seed in args.seeds for fold in range(args.folds)]
-    todo = [task for task in todo if not (args.work / "seed-{}-fold-{}".format(*task) / "systems.npz").is_file()]
-    side_by_side(["{},{}".format(*task) for task in todo], args.work, args.jobs)
+    every = [(seed, fold) for seed in args.seeds for fold in range(args.folds)]
+    results = {f"{seed},{fold}": args.work / f"seed-{seed}-fold-{fold}" / "systems.npz" for seed, fold in every}
+    side_by_side(results, args.work, args.jobs)
     summary = summarise(notes, args.work, args.seeds, args.folds)
-    folders = {"DATA": args.data_dir, "runs/bench-cmc2007": args.work}
-    if args.out:
-        folders["benchmarks/results/cmc2007.json"] = args.out
-    about = record("cmc2007.py", args.seeds[0], folders) | {"seeds": args.seeds, "folds": args.folds}
-    about["config"] = (Path(__file__).parent.parent / "configs" / f"{args.config}.yaml").read_text().splitlines()
+    config = (ROOT / "configs" / f"{CONFIG}.yaml").read_text().splitlines()
     for name, figures in summary["systems"].items():
-        print(name, {k: f"{v['mean']:.4f} +- {v['sd'] or 0:.4f}" for k, v in figures.items()})
-    print(json.dumps(summary["micro_f1_differences"], indent=1))
-    if args.out:
-        write_json(args.out, about | summary)
+        tell(name, {k: f"{v['mean']:.4f} +- {v['sd'] or 0:.4f}" for k, v in figures.items()})
+    about = {"seeds": args.seeds, "folds": args.folds, "config": config}
+    finish(args, about | summary, DATA=args.data_dir, WORK=args.work)
 
 
 if __name__ == "__main__":

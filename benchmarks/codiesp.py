@@ -21,13 +21,13 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import arguments, record
+from common import ROOT, arguments, command_of, figures_of, finish, parser_of, tell
 
-from concept_icd import metrics
 from concept_icd.artifacts import read_json, write_json
 from concept_icd.coder.coder import ConceptCoder
 from concept_icd.corpora import Corpus, load_corpus
@@ -38,7 +38,6 @@ from concept_icd.metrics.decisions import level_metrics
 from concept_icd.metrics.intervals import headline_samples, interval, intervals_of
 from concept_icd.outputs import MANIFEST, new_file
 
-ROOT = Path(__file__).resolve().parent.parent
 TASKS = ("codiesp9-50", "codiesp9-rare50", "codiesp9-all")
 FIGURES = ("micro_f1", "micro_precision", "micro_recall", "macro_f1", "macro_f1_caml", "micro_auc", "macro_auc",
            "precision_at_5", "map")  # fmt: skip
@@ -52,15 +51,10 @@ Decided = tuple[np.ndarray, np.ndarray, dict[str, Any]]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data-dir", type=Path, required=True)
-    parser.add_argument("--work", type=Path, default=Path("runs/bench-codiesp"))
+    parser = parser_of(__doc__, data=True, work="runs/bench-codiesp", label_attention_epochs=30.0)
     parser.add_argument("--tasks", nargs="+", default=list(TASKS))
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--systems", nargs="+", choices=list(SYSTEMS), default=list(SYSTEMS))
-    parser.add_argument("--label-attention-epochs", type=float, default=30)
     parser.add_argument("--tuning-options", type=shlex.split, default=[], help="that override the tuning config")
-    parser.add_argument("--out", type=Path)
     args = arguments(parser)
     for task in args.tasks:
         folder = args.work / task
@@ -69,22 +63,19 @@ def main() -> None:
         for name in args.systems:
             path = folder / f"{name}.npz"
             if not path.is_file():
-                print(f"{task}: {name}", file=sys.stderr, flush=True)
-                probabilities, accepted, said = SYSTEMS[name](load_corpus(folder / "prepared"), folder, args)
+                tell(f"{task}: {name}")
+                probabilities, accepted, said = SYSTEMS[name][1](load_corpus(folder / "prepared"), folder, args)
                 with new_file(path) as staging, staging.open("wb") as file:
                     np.savez_compressed(file, probabilities=probabilities, accepted=accepted)
                 write_json(folder / f"{name}.json", said)
-    result = record("codiesp.py", args.seed)
-    result["command"] = result["command"].replace(str(args.data_dir), "DIR").replace(str(args.work), "WORK")
-    result["draws"] = DRAWS
-    before = read_json(args.out)["tasks"] if args.out and args.out.is_file() else {}
+    names = {"DIR": args.data_dir, "WORK": args.work}
     measured = {task: measure(args.work / task, args.systems) for task in args.tasks}
-    result["tasks"] = before | {task: found | {"command": result["command"]} for task, found in measured.items()}
-    for task, found in result["tasks"].items():
+    for task, found in measured.items():
+        found["command"] = command_of(args, **names)
         for name, system in found["systems"].items():
-            print(task, name, {figure: round(value, 4) for figure, value in system["figures"].items()})
-    if args.out:
-        write_json(args.out, result)
+            tell(task, name, {figure: round(value, 4) for figure, value in system["figures"].items()})
+    before = read_json(args.out)["tasks"] if args.out and args.out.is_file() else {}
+    finish(args, {"draws": DRAWS, "tasks": before | measured}, **names)
 
 
 # Systems: probabilities and decisions of the test cases, (cases, labels), and what is told of how they were made ------
@@ -103,11 +94,8 @@ def concepts(corpus: Corpus, folder: Path, args: argparse.Namespace) -> Decided:
     if not (tuned / MANIFEST).is_file():
         (folder / "labels.txt").write_text("".join(f"{label}\n" for label in labels))
         own = ["--corpus", str(folder / "prepared"), "--output_dir", str(tuned), "--seed", str(args.seed)]
-        finetune(
-            parse_options(
-                ["--config", f"{name}-tiny", "--codes", str(folder / "labels.txt"), *own, *args.tuning_options]
-            )
-        )
+        options = ["--config", f"{name}-tiny", "--codes", str(folder / "labels.txt"), *own, *args.tuning_options]
+        finetune(parse_options(options))
     if not (scored / MANIFEST).is_file():
         score_corpus([note.note for note in (*corpus.split("dev"), *corpus.split("test"))], tuned, scored)
     if not (folder / "coder" / MANIFEST).is_file():
@@ -127,23 +115,14 @@ def concepts(corpus: Corpus, folder: Path, args: argparse.Namespace) -> Decided:
     return probabilities, coder.heads.threshold.accept(known)[:, columns], said
 
 
-def svm(corpus: Corpus, folder: Path, args: argparse.Namespace) -> Decided:
-    """On the training cases."""
-    return fit_svm(corpus, ["train"], args.seed)
-
-
-def svm_dev(corpus: Corpus, folder: Path, args: argparse.Namespace) -> Decided:
-    """On the training and dev cases."""
-    return fit_svm(corpus, ["train", "dev"], args.seed)
-
-
-def fit_svm(corpus: Corpus, splits: list[str], seed: int) -> Decided:
+def svm(corpus: Corpus, folder: Path, args: argparse.Namespace, splits: tuple[str, ...] = ("train",)) -> Decided:
+    """On the training cases, or on the cases of several splits."""
     from concept_icd.baselines.tfidf import TfidfSvm
 
     notes = [note for split in splits for note in corpus.split(split)]
     gold, groups = gold_matrix([note.note.note_id for note in notes], notes, labels_of(corpus))
     cs = CS if gold.shape[1] <= MANY else CS_OF_MANY
-    model = TfidfSvm.fit([note.note.text for note in notes], gold, groups, cs=cs, seed=seed)
+    model = TfidfSvm.fit([note.note.text for note in notes], gold, groups, cs=cs, seed=args.seed)
     probabilities = model.predict_proba([note.note.text for note in corpus.split("test")])
     said = {"threshold": threshold_in_words(model.threshold), "c": model.c, "notes": len(notes)}
     return probabilities, model.threshold.accept(probabilities), said
@@ -183,20 +162,13 @@ def frequency(corpus: Corpus, folder: Path, args: argparse.Namespace) -> Decided
     return probabilities, threshold.accept(probabilities), {"threshold": threshold_in_words(threshold)}
 
 
-SYSTEMS: dict[str, Callable[[Corpus, Path, argparse.Namespace], Decided]] = {
-    "concepts": concepts,
-    "svm": svm,
-    "svm_dev": svm_dev,
-    "label_attention": label_attention,
-    "frequency": frequency,
-}
-#: As the systems are called in the figures.
-NAMES = {
-    "concepts": CONCEPTS,
-    "svm": "TF-IDF + linear SVM",
-    "svm_dev": "TF-IDF + linear SVM, dev cases too",
-    "label_attention": "label attention (PLM-ICD's head, small encoder from scratch)",
-    "frequency": "frequency",
+#: Name -> as it is called in the figures, and what decides.
+SYSTEMS: dict[str, tuple[str, Callable[[Corpus, Path, argparse.Namespace], Decided]]] = {
+    "concepts": (CONCEPTS, concepts),
+    "svm": ("TF-IDF + linear SVM", svm),
+    "svm_dev": ("TF-IDF + linear SVM, dev cases too", partial(svm, splits=("train", "dev"))),
+    "label_attention": ("label attention (PLM-ICD's head, small encoder from scratch)", label_attention),
+    "frequency": ("frequency", frequency),
 }
 
 
@@ -221,11 +193,10 @@ def measure(folder: Path, keys: list[str]) -> dict[str, Any]:
     systems: dict[str, Any] = {}
     samples: dict[str, dict[str, np.ndarray]] = {}
     for key in keys:
-        name = NAMES[key]
+        name = SYSTEMS[key][0]
         with np.load(folder / f"{key}.npz", allow_pickle=False) as saved:
             probabilities, accepted = saved["probabilities"], saved["accepted"]
-        found = metrics.decision_metrics(gold, accepted) | metrics.area_metrics(gold, probabilities)
-        found |= metrics.ranking_metrics(gold, probabilities)
+        found = figures_of(gold, probabilities, accepted)
         drawn = headline_samples(gold, probabilities, accepted, draws=DRAWS)
         samples[name] = {figure: np.asarray(drawn[figure]) for figure in FIGURES if figure in drawn}
         systems[name] = {

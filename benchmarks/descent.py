@@ -15,20 +15,17 @@ heads rank frequent codes first whether they were asked or not, which `heads` sh
 
 from __future__ import annotations
 
-import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import arguments, record, timed
+from common import arguments, finish, heads_of, parser_of, tell, timed
 
 from concept_icd import metrics
-from concept_icd.artifacts import write_json
 from concept_icd.corpora import load_corpus
 from concept_icd.corpora.folds import group_folds
 from concept_icd.corpora.gold import gold_matrix
-from concept_icd.heads.fitting import HeadOptions, fit_heads
+from concept_icd.heads.fitting import HeadOptions
 from concept_icd.heads.selection_fitting import fit_selection, gold_rows
 from concept_icd.metrics.intervals import Scale, draw_weights, interval
 from concept_icd.ontology.concepts import ConceptSet
@@ -44,8 +41,10 @@ SHARES = (0.99, 0.98, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5)
 BUDGETS = (0.025, 0.05, 0.075, 0.1, 0.15, 0.2)
 RETRIEVED = (10, 20, 50, 100, 200)
 #: Codes of the retriever that the descent with a budget of a tenth may begin with.
-UNION = (0, 10, 20, 30, 40, 60, 80)
+UNION = (10, 20, 30, 40, 60, 80)
 TENTH, TOP, RESAMPLES = 0.1, 50, 2000
+#: Notes that the real scorer reads, too.
+CHECKED = 5
 
 
 class Part:
@@ -113,25 +112,25 @@ def measure(name: str, options: dict[str, Any], dev: Part, test: Part, concepts:
     row |= {"dev": dev.figures(asked, seed), "test": test.figures(found, seed)}
     on_dev, on_test = row["dev"], row["test"]
     told = f"{on_test['questions']} questions, recall@50 {on_test['recall_at_50']} (dev {on_dev['recall_at_50']})"
-    print(f"{name}: {told}, {on_test['of_exhaustive']:.1%} of exhaustive", file=sys.stderr, flush=True)
+    tell(f"{name}: {told}, {on_test['of_exhaustive']:.1%} of exhaustive")
     return row
 
 
-def check_with_scorer(tuned: Path, rule: SelectionRule, test: Part, concepts: ConceptSet, count: int) -> dict[str, Any]:
+def check_with_scorer(tuned: Path, rule: SelectionRule, test: Part, concepts: ConceptSet) -> dict[str, Any]:
     """The real scorer on some test notes: does it ask the same, and answer the same?"""
     scorer = PackedScorer.from_pretrained("tiny", tuned / ADAPTER, tuned / PROMPT)
     plan = TopDownSelection.over(concepts, load_ontology(), rule)
-    rows = {note.note_id: row for row, note in enumerate(test.notes[:count])}
-    stored = ask_stored(plan, test.notes[:count], test.logits[:count])
+    rows = {note.note_id: row for row, note in enumerate(test.notes[:CHECKED])}
+    stored = ask_stored(plan, test.notes[:CHECKED], test.logits[:CHECKED])
     gaps, other, tokens = [], 0, []
-    for scores in scorer.iter_scores(test.notes[:count], concepts.concepts, plan):
+    for scores in scorer.iter_scores(test.notes[:CHECKED], concepts.concepts, plan):
         row = rows[scores.note_id]
         both = np.intersect1d(scores.asked, np.flatnonzero(stored[row]))
         other += len(scores.asked) + int(stored[row].sum()) - 2 * len(both)
         gaps.append(np.abs(scores.logits[np.isin(scores.asked, both)] - test.logits[row, both]).max())
         tokens.append(scores.computed)
     return {
-        "notes": count,
+        "notes": CHECKED,
         "largest_gap": float(max(gaps)),
         "questions_asked_by_one_alone": other,
         "tokens_computed": float(np.mean(tokens)),
@@ -144,7 +143,6 @@ def measure_heads(rule: SelectionRule, dev: Part, test: Part, concepts: ConceptS
     Here codes that were not asked are ranked too, by the score that stands for them and their frequency.
     """
     fill = TopDownSelection.over(concepts, load_ontology(), rule).fill
-    levels = [concept.level for concept in concepts.concepts]
     kinds = {}
     for name in ("all", "descended"):
         kinds[name] = [part.logits if name == "all" else np.where(part.ask(concepts, rule), part.logits, fill)
@@ -152,58 +150,42 @@ def measure_heads(rule: SelectionRule, dev: Part, test: Part, concepts: ConceptS
     found = []
     for fitted_on, used_on in (("all", "all"), ("all", "descended"), ("descended", "descended")):
         options = HeadOptions(features="path", order="none")
-        heads = fit_heads(
-            kinds[fitted_on][0], dev.gold, concepts.cover, levels, concepts.codes, groups=dev.patients, options=options
-        )
+        heads = heads_of(kinds[fitted_on][0], dev.gold, concepts, groups=dev.patients, options=options)
         probabilities = heads.predict_proba(kinds[used_on][1])
         first = np.argsort(-probabilities, axis=1, kind="stable")[:, :TOP]
         decisions = metrics.decision_metrics(test.gold, heads.threshold.accept(probabilities))
         recall = float(np.take_along_axis(test.gold, first, axis=1).sum() / test.gold.sum())
-        found.append(
-            {
-                "fitted_on": fitted_on,
-                "used_on": used_on,
-                "recall_at_50": recall,
-                "micro_f1": decisions["micro_f1"],
-                "macro_f1": decisions["macro_f1"],
-                "macro_f1_caml": decisions["macro_f1_caml"],
-            }
-        )
+        figures = {name: decisions[name] for name in ("micro_f1", "macro_f1", "macro_f1_caml")}
+        found.append({"fitted_on": fitted_on, "used_on": used_on, "recall_at_50": recall} | figures)
     return found
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     for name in ("corpus", "tuned", "dev", "test"):
         parser.add_argument(f"--{name}", type=Path, required=True)
-    parser.add_argument("--check-notes", type=int, default=5)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path)
     args = arguments(parser)
     corpus, concepts = load_corpus(args.corpus), ConceptSet.load(args.dev / CONCEPTS)
     dev, test = Part(args.dev, corpus, concepts), Part(args.test, corpus, concepts)
 
-    def run(name: str, **options: Any) -> Any:
-        return measure(name, {"keep": None, **options}, dev, test, concepts, args.seed)
+    def budget(share: float, **options: Any) -> dict[str, Any]:
+        return {"budget": int(share * len(concepts)), **options}
 
-    tenth = int(TENTH * len(concepts))
-    rows = {f"bars, keep {share}": run(f"bars, keep {share}", keep=share) for share in SHARES}
-    for share in BUDGETS:
-        rows[f"budget {share:.1%}"] = run(f"budget {share:.1%}", budget=int(share * len(concepts)))
-    for count in RETRIEVED:
-        name = f"retriever alone, {count} codes"
-        rows[name] = run(name, budget=tenth, retrieve=count, descend=False)
-    for count in UNION[1:]:
-        name = f"budget {TENTH:.1%} and {count} codes of the retriever"
-        rows[name] = run(name, budget=tenth, retrieve=count)
-    for share in BUDGETS[:3]:
-        for count in (10, 20, 40):
-            name = f"budget {share:.1%} and {count} codes of the retriever"
-            rows[name] = run(name, budget=int(share * len(concepts)), retrieve=count)
+    unions = [(TENTH, count) for count in UNION] + [(share, count) for share in BUDGETS[:3] for count in (10, 20, 40)]
+    plans: dict[str, dict[str, Any]] = {
+        **{f"bars, keep {share}": {"keep": share} for share in SHARES},
+        **{f"budget {share:.1%}": budget(share) for share in BUDGETS},
+        **{f"retriever alone, {n} codes": budget(TENTH, retrieve=n, descend=False) for n in RETRIEVED},
+        **{f"budget {share:.1%} and {n} codes of the retriever": budget(share, retrieve=n) for share, n in unions},
+    }
+    rows = {
+        name: measure(name, {"keep": None, **options}, dev, test, concepts, args.seed)
+        for name, options in plans.items()
+    }
     at_tenth = [name for name in rows if name.startswith(f"budget {TENTH:.1%}")]
     chosen = max(at_tenth, key=lambda name: rows[name]["dev"]["recall_at_50"])
     rule = _fit(dev, concepts, np.arange(len(dev.notes)), rows[chosen]["options"])
-    result = record("descent.py", args.seed) | {
+    result = {
         "task": corpus.manifest.get("task"),
         "codes": len(concepts.codes),
         "concepts": len(concepts),
@@ -215,13 +197,10 @@ def main() -> None:
         },
         "chosen_on_dev": chosen,
         "rows": rows,
+        "heads": measure_heads(rule, dev, test, concepts),
+        "real_scorer": check_with_scorer(args.tuned, rule, test, concepts),
     }
-    result["heads"] = measure_heads(rule, dev, test, concepts)
-    if args.check_notes:
-        result["real_scorer"] = check_with_scorer(args.tuned, rule, test, concepts, args.check_notes)
-    print(chosen, rows[chosen]["test"], result.get("real_scorer"))
-    if args.out:
-        write_json(args.out, result)
+    finish(args, result, CORPUS=args.corpus, TUNED=args.tuned, DEV=args.dev, TEST=args.test)
 
 
 if __name__ == "__main__":

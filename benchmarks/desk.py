@@ -11,7 +11,6 @@ number of threads. `--minutes` is for full load with 64 clients: the server's me
 
 from __future__ import annotations
 
-import argparse
 import http.client
 import json
 import os
@@ -28,9 +27,9 @@ from urllib.parse import quote, urlsplit
 
 import numpy as np
 import psutil
-from common import arguments, record, timed
+from common import arguments, finish, parser_of, tell, timed
 
-from concept_icd.artifacts import write_json
+from concept_icd.artifacts import read_json
 from concept_icd.cli.code import DEFAULT_CODER
 from concept_icd.coder.coder import ConceptCoder
 from concept_icd.corpora import read_corpus
@@ -49,19 +48,13 @@ class Client:
         address = urlsplit(url)
         self.connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=120)
 
-    def post(self, path: str, body: bytes) -> tuple[int, float]:
+    def ask(self, method: str, path: str, body: bytes | None = None) -> tuple[int, float]:
         """Status and seconds."""
         start = time.perf_counter()
-        self.connection.request("POST", path, body, {"Content-Type": "application/json"})
+        self.connection.request(method, path, body, {"Content-Type": "application/json"})
         answered = self.connection.getresponse()
         answered.read()
         return answered.status, time.perf_counter() - start
-
-    def get(self, path: str) -> float:
-        start = time.perf_counter()
-        self.connection.request("GET", path)
-        self.connection.getresponse().read()
-        return time.perf_counter() - start
 
 
 def bodies_of(notes: Sequence[Note]) -> list[bytes]:
@@ -80,7 +73,7 @@ def run_clients(url: str, bodies: Sequence[bytes], clients: int, requests: int) 
                 number = next(numbers, None)
             if number is None:
                 return
-            answers.append(client.post("/v1/code", bodies[number % len(bodies)]))
+            answers.append(client.ask("POST", "/v1/code", bodies[number % len(bodies)]))
 
     with ThreadPoolExecutor(clients) as threads:
         seconds, _ = timed(lambda: list(threads.map(work, range(clients))))
@@ -109,7 +102,7 @@ def measure_batching(
             for a, b in zip(runs["micro_batching"], runs["none"], strict=True)
         ]
         rows.append({"clients": clients, "ratio_of_requests_per_second": ratios, **runs})
-        print(json.dumps({name: rows[-1][name] for name in ("clients", "ratio_of_requests_per_second")}), flush=True)
+        tell(f"{clients} clients: requests a second over those without micro-batching: {ratios}")
     return rows
 
 
@@ -122,19 +115,17 @@ def rested(act: Callable[..., Any], *arguments: Any) -> Any:
 def measure_own_cost(service: Service, coder_folder: Path, notes: Sequence[Note], bodies: Sequence[bytes]) -> Any:
     coder, client = ConceptCoder.from_pretrained(coder_folder), Client(service.url)
     coder.code(notes[0])
-    client.post("/v1/code", bodies[0])
+    client.ask("POST", "/v1/code", bodies[0])
     pairs, own, server = [], 0.0, psutil.Process(service.process.pid)
     begin = sum(server.cpu_times()[:2])
     for number, (note, body) in enumerate(zip(notes, bodies, strict=True)):
         before = time.process_time()
         ways = [
             lambda note=note: rested(coder.code, note)[0],
-            lambda body=body: rested(client.post, "/v1/code", body)[1][1],
+            lambda body=body: rested(client.ask, "POST", "/v1/code", body)[1][1],
         ]
-        if number % 2:
-            pairs.append([way() for way in ways])
-        else:
-            pairs.append([way() for way in ways[::-1]][::-1])
+        turn = 1 if number % 2 else -1
+        pairs.append([way() for way in ways[::turn]][::turn])
         own += time.process_time() - before
     served = sum(server.cpu_times()[:2]) - begin
     library, http_ = np.array(pairs).T * 1000
@@ -161,10 +152,10 @@ def measure_search(service: Service, queries: int, seed: int) -> Any:
         text = ontology.title(str(code)) if rng.random() < 0.8 else str(code)
         typed.append(text[: rng.integers(1, min(len(text), 60) + 1)].strip() or text)
     paths = [f"/v1/codes?limit=20&billable=true&q={quote(text)}" for text in typed]
-    client.get(paths[0])
+    client.ask("GET", paths[0])
     server = psutil.Process(service.process.pid)
     begin = sum(server.cpu_times()[:2])
-    milliseconds = np.array([client.get(path) for path in paths]) * 1000
+    milliseconds = np.array([client.ask("GET", path)[1] for path in paths]) * 1000
     cpu = sum(server.cpu_times()[:2]) - begin
     return {
         "queries": queries,
@@ -185,7 +176,7 @@ def measure_load(service: Service, bodies: Sequence[bytes], minutes: float) -> A
         client, position = Client(service.url), number
         while time.monotonic() < end:
             body = lists if number % 8 == 0 else bodies[position % len(bodies)]
-            status, _ = client.post("/v1/code?top=10", body)
+            status, _ = client.ask("POST", "/v1/code?top=10", body)
             position += 64
             with lock:
                 statuses[status] += 1
@@ -216,21 +207,16 @@ def _notes_scored(service: Service) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__, requests=256, rounds=3, paired_notes=100, queries=2000, minutes=10.0)
     parser.add_argument("--coder", type=Path, default=DEFAULT_CODER)
     parser.add_argument("--notes", type=Path, default=resource("examples") / "radiology", help="radiology reports")
-    parser.add_argument("--requests", type=int, default=256, help="of each run")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--paired-notes", type=int, default=100)
-    parser.add_argument("--queries", type=int, default=2000)
-    parser.add_argument("--minutes", type=float, default=10.0, help="of full load")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, required=True)
     args = arguments(parser)
+    if not (args.minutes or args.out):
+        parser.error("--minutes 0 keeps the load of an earlier result: name it with --out")
     os.environ.setdefault("OMP_NUM_THREADS", "2")
     notes = [coded.note for coded in read_corpus(args.notes)]
     bodies = bodies_of(notes)
-    found: dict[str, Any] = {**record("desk.py", args.seed), "notes": len(notes), "cores": os.cpu_count()}
+    found: dict[str, Any] = {"notes": len(notes), "cores": os.cpu_count()}
     found["note_characters_median"] = statistics.median(len(note.text) for note in notes)
     found["load_average_before"] = os.getloadavg()
     with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
@@ -243,19 +229,16 @@ def main() -> None:
             found["own_cost"] = measure_own_cost(
                 together, args.coder, (notes * 99)[: args.paired_notes], (bodies * 99)[: args.paired_notes]
             )
-            print(json.dumps(found["own_cost"]), flush=True)
             found["search"] = measure_search(together, args.queries, args.seed)
-            print(json.dumps(found["search"]), flush=True)
             found["batching"] = measure_batching(together, alone, bodies, args.requests, args.rounds)
             if args.minutes:
                 found["load"] = measure_load(together, bodies, args.minutes)
             else:
-                earlier = json.loads(args.out.read_text())
+                earlier = read_json(args.out)
                 measured_by = {name: earlier[name] for name in ("command", "commit", "date")}
                 found["load"] = measured_by | earlier["load"]
     found["load_average_after"] = os.getloadavg()
-    write_json(args.out, found)
-    print(json.dumps({name: value for name, value in found["load"].items() if name != "rss_mib"}))
+    finish(args, found)
 
 
 if __name__ == "__main__":

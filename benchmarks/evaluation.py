@@ -11,20 +11,15 @@ otherwise (precision and recall at k, rank errors, calibration errors), counts i
 
 from __future__ import annotations
 
-import argparse
 import functools
-import json
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import sklearn.metrics as sk
-from common import arguments, peak_bytes, record, timed
+from common import arguments, finish, machine, parser_of, peak_bytes, tell, timed
 
 from concept_icd import metrics
-from concept_icd.artifacts import write_json
 from concept_icd.report import EvaluationInputs, evaluate
 
 Figures = dict[str, float]
@@ -66,12 +61,13 @@ def sklearn_areas(gold: Any, probabilities: Any) -> Figures:
         "macro_auc": sk.roc_auc_score(*kept, average="macro"),
         "micro_average_precision": sk.average_precision_score(*flat),
         "macro_average_precision": sk.average_precision_score(*kept, average="macro"),
-        "micro_auprc": _trapezoid(*flat),
-        "macro_auprc": float(np.mean([_trapezoid(*column) for column in columns])),
+        "micro_auprc": trapezoid(*flat),
+        "macro_auprc": float(np.mean([trapezoid(*column) for column in columns])),
     }
 
 
-def _trapezoid(gold: Any, probabilities: Any) -> float:
+def trapezoid(gold: Any, probabilities: Any) -> float:
+    """The area under the precision-recall curve with straight lines between its points."""
     precision, recall, _ = sk.precision_recall_curve(gold, probabilities)
     return float(sk.auc(recall, precision))
 
@@ -114,7 +110,7 @@ def compare(gold: Any, probabilities: Any, scores: Any) -> dict[str, dict[str, A
         our_seconds, figures = timed(ours, gold, values)
         their_seconds, expected = timed(theirs, gold, values)
         gap = max(abs(figures[figure] - value) for figure, value in expected.items())
-        print(f"{name}: {our_seconds:.2f} s, scikit-learn {their_seconds:.1f} s", file=sys.stderr, flush=True)
+        tell(f"{name}: {our_seconds:.2f} s, scikit-learn {their_seconds:.1f} s")
         if not gap <= TOLERANCE:
             raise SystemExit(f"{name}: differs from scikit-learn by {gap:.1e}")
         found[name] = {
@@ -136,14 +132,7 @@ def evaluation(sizes: tuple[int, int, float, int], draws: int) -> Callable[[], A
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--notes", type=int, default=3372)
-    parser.add_argument("--codes", type=int, default=8922)
-    parser.add_argument("--labels-per-note", type=float, default=15.9)
-    parser.add_argument("--draws", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path)
-    args = arguments(parser)
+    args = arguments(parser_of(__doc__, notes=3372, codes=8922, labels_per_note=15.9, draws=1000))
     sizes = (args.notes, args.codes, args.labels_per_note, args.seed)
     gold, probabilities, scores, patients = generate(*sizes)
     groups = compare(gold, probabilities, scores)
@@ -151,15 +140,20 @@ def main() -> None:
     resample = functools.partial(metrics.headline_intervals, gold, probabilities, accepted, scores, patients)
     intervals_seconds, intervals = timed(functools.partial(resample, draws=args.draws, seed=args.seed))
     whole_seconds, _ = timed(evaluation(sizes, args.draws))
-    result = record("evaluation.py", args.seed) | {
+    seconds, sklearn_seconds = (
+        round(sum(group[key] for group in groups.values()), 2) for key in ("seconds", "sklearn_seconds")
+    )
+    result = {
+        "machine": machine("float64"),
         "notes": args.notes,
         "codes": args.codes,
         "labels_per_note": round(float(gold.sum(axis=1).mean()), 2),
         "codes_present": int(gold.any(axis=0).sum()),
         "distinct_probabilities": int(np.unique(probabilities).size),
         "groups": groups,
-        "seconds": round(sum(group["seconds"] for group in groups.values()), 2),
-        "sklearn_seconds": round(sum(group["sklearn_seconds"] for group in groups.values()), 2),
+        "seconds": seconds,
+        "sklearn_seconds": sklearn_seconds,
+        "speed_up": round(sklearn_seconds / seconds, 1),
         "draws": args.draws,
         "intervals": len(intervals),
         "fewest_draws_of_an_interval": min(int(interval["draws"]) for interval in intervals.values()),
@@ -168,11 +162,7 @@ def main() -> None:
         "matrix_bytes": gold.nbytes + probabilities.nbytes + scores.nbytes,
         "peak_bytes_above_matrices": peak_bytes(evaluation, sizes, args.draws),
     }
-    result["machine"] = result["machine"].replace("float32", "float64")
-    result["speed_up"] = round(result["sklearn_seconds"] / result["seconds"], 1)
-    print(json.dumps(result, indent=2))
-    if args.out:
-        write_json(args.out, result)
+    finish(args, result)
 
 
 if __name__ == "__main__":

@@ -20,24 +20,19 @@ codes with a passage against them those that coders gave.
 
 from __future__ import annotations
 
-import argparse
 import random
 import re
-import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from calibration import complete
 from cmc2007 import STACKED
-from common import arguments, record
+from common import arguments, finish, minutes, parser_of, tell
 
-from concept_icd.artifacts import write_json
 from concept_icd.coder.coder import ConceptCoder
 from concept_icd.coder.evidence import BELOW, LIKELY, RISE
 from concept_icd.corpora import load_corpus
-from concept_icd.errors import InputError
 from concept_icd.metrics.intervals import draw_weights, drawn_means, interval
 from concept_icd.progress import track
 from concept_icd.records import CodedNote, Note
@@ -197,42 +192,31 @@ def of_what_is_against(rows: Sequence[dict[str, Any]], seed: int) -> dict[str, A
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, required=True)
+    parser = parser_of(__doc__, work="runs/bench-cmc2007", spans=3)
     parser.add_argument("--coder", default=STACKED, help="its folder in that of a fold (default: %(default)s)")
     parser.add_argument("--limit", type=int, help="so many held-out reports of each fold, drawn by the seed")
-    parser.add_argument("--spans", type=int, default=3, help="random spans drawn for each shown one")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path)
     args = arguments(parser)
     folds = complete(args.work, f"{args.coder}/coder.json")
     if not folds:
-        raise InputError(
-            f"{args.work} has no fold with {args.coder}: run benchmarks/cmc2007.py --work {args.work} first"
-        )
-    rows, start = [], time.perf_counter()
+        parser.error(f"{args.work} has no fold with {args.coder}: run benchmarks/cmc2007.py --work {args.work} first")
+    rows = []
     for fold in folds:
         coder = ConceptCoder.from_pretrained(fold / args.coder)
         held_out = [note for note in load_corpus(fold / "corpus").notes if note.split == "test"]
         random.Random(args.seed).shuffle(held_out)
         rows += measure(coder, held_out[: args.limit], args.spans, args.seed)
     found = {
-        **record("evidence.py", args.seed),
         "coder": args.coder,
         "folds": [fold.name for fold in folds],
         "reports": len({row["note"] for row in rows}),
         "random_spans": args.spans,
         "evidence": of_evidence(rows, args.seed),
         "against": of_what_is_against(rows, args.seed),
-        "minutes": round((time.perf_counter() - start) / 60, 1),
+        "minutes": minutes(),
     }
-    found["command"] = found["command"].replace(str(args.work), "RUNS")
     for way in WAYS:
-        print(way, {name: f"{v['mean']:.3f}" for name, v in found["evidence"][way].items()})
-    print(found["evidence"]["clauses_minus_sentences"])
-    print(found["against"])
-    if args.out:
-        write_json(args.out, found)
+        tell(way, {name: f"{v['mean']:.3f}" for name, v in found["evidence"][way].items()})
+    finish(args, found, RUNS=args.work)
 
 
 if __name__ == "__main__":

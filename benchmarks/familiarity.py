@@ -24,12 +24,9 @@ the other half.
 
 from __future__ import annotations
 
-import argparse
 import gzip
 import json
 import random
-import shlex
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -37,12 +34,11 @@ from typing import Any
 import numpy as np
 from calibration import complete
 from cmc2007 import STACKED
-from common import arguments, record
+from common import arguments, finish, parser_of, tell
 from scipy.special import entr
 from sklearn.covariance import LedoitWolf
 
 from concept_icd import metrics
-from concept_icd.artifacts import write_json
 from concept_icd.coder.coder import ConceptCoder
 from concept_icd.corpora import load_corpus
 from concept_icd.corpora.gold import gold_matrix
@@ -52,7 +48,6 @@ from concept_icd.heads.novelty import NOVEL, fit_novelty, numbers_of
 from concept_icd.metrics.intervals import draw_weights, interval
 from concept_icd.pipeline import fit_coder
 from concept_icd.records import CodedNote, Note
-from concept_icd.report.results import plain
 from concept_icd.scoring.scorer import ConceptScores
 from concept_icd.scoring.store import load_scores
 
@@ -106,8 +101,8 @@ MEASURES: dict[str, Callable[[np.ndarray, np.ndarray], Measure]] = {
 }
 
 
-def elsewhere(data: Path, reports: list[str], rng: random.Random) -> dict[str, list[str]]:
-    """Texts of other kinds, by name."""
+def elsewhere(data: Path, reports: list[str], rng: random.Random, most: int | None) -> dict[str, list[Note]]:
+    """Notes of other kinds, by name; `most` bounds those of each."""
 
     def rows(*place: str) -> Iterator[dict[str, Any]]:
         with gzip.open(data.joinpath(*place), "rt", encoding="utf-8") as file:
@@ -122,17 +117,18 @@ def elsewhere(data: Path, reports: list[str], rng: random.Random) -> dict[str, l
         words = [word for text in texts for word in text.split()]
         return [" ".join(rng.choices(words, k=rng.choice(lengths))) for _ in range(100)]
 
-    return {
+    texts = {
         "cases": cases,
         "clinic sections": rng.sample([text for text in sections if len(text.split()) >= 8], 150),
         "clinic notes": rng.sample(notes, 50),
         "words of cases": disordered(cases),
         "words of reports": disordered(reports),
     }
+    return {kind: [Note(str(place), text) for place, text in enumerate(own[:most])] for kind, own in texts.items()}
 
 
 def measure_fold(folder: Path, data: Path, seed: int, most: int | None) -> dict[str, Any]:
-    """Figures of one fold; `most` bounds the notes of each kind."""
+    """Figures of one fold."""
     corpus, scores = load_corpus(folder / "corpus"), load_scores(folder / "scores")
     train, test = corpus.split("train"), corpus.split("test")
     coder = fit_coder(folder / "scores", train, "train")
@@ -145,12 +141,11 @@ def measure_fold(folder: Path, data: Path, seed: int, most: int | None) -> dict[
     x, p = heads.aggregator.standardise(new), heads.predict_proba(new)
     assert np.allclose(_numbers(x, p), numbers_of(heads.aggregator, new, p))
 
-    texts = elsewhere(data, [coded.note.text for coded in train], random.Random(seed))
+    other_notes = elsewhere(data, [coded.note.text for coded in train], random.Random(seed), most)
     others = {}
-    for name, found in texts.items():
-        found = found[:most]
-        logits = coder.scorer.score([Note(str(number), text) for number, text in enumerate(found)], coder.asked).logits
-        others[name] = heads.aggregator.standardise(logits), heads.predict_proba(logits)
+    for kind, notes in other_notes.items():
+        logits = coder.scorer.score(notes, coder.asked).logits
+        others[kind] = heads.aggregator.standardise(logits), heads.predict_proba(logits)
     result: dict[str, Any] = {"reports": len(test), "training_reports": len(train), "measures": {}}
     for name, fit in MEASURES.items():
         training = np.empty(len(own))
@@ -174,7 +169,7 @@ def measure_fold(folder: Path, data: Path, seed: int, most: int | None) -> dict[
         result["measures"][name] = row
     shares = heads.novelty_p_values(new, p)
     truth = gold_matrix([coded.note.note_id for coded in test], test, coder.concepts.codes)[0].astype(bool)
-    result["stacked"], counts = flagged_stacked(folder, scores, test, truth, texts, most)
+    result["stacked"], counts = flagged_stacked(folder, scores, test, truth, other_notes)
     result["counts"] = {
         "stacked": counts,
         "training": _counts(heads.novelty.p_values(_numbers(*known)), gold, heads.threshold.accept(known[1])),
@@ -188,8 +183,7 @@ def flagged_stacked(
     scores: ConceptScores,
     test: list[CodedNote],
     gold: np.ndarray,
-    texts: dict[str, list[str]],
-    most: int | None,
+    others: dict[str, list[Note]],
 ) -> tuple[dict[str, Any], dict[str, list[list[int]]]]:
     """What the fold's coder of all views flags: shares by kind of note, and `_counts` of the held-out reports."""
     coder = ConceptCoder.from_pretrained(folder / STACKED)
@@ -202,8 +196,7 @@ def flagged_stacked(
 
     shares, accepted = flagged(scores.select([coded.note.note_id for coded in test]), [coded.note for coded in test])
     found: dict[str, Any] = {"held_out": float((shares <= NOVEL).mean())}
-    for kind, own in texts.items():
-        notes = [Note(str(number), text) for number, text in enumerate(own[:most])]
+    for kind, notes in others.items():
         chosen = flagged(coder.scorer.score(notes, coder.asked), notes)[0][1::2]
         found[f"{kind}, report"] = {"notes": len(chosen), "flagged": float((chosen <= NOVEL).mean())}
     return found, _counts(shares, gold, accepted)
@@ -268,12 +261,8 @@ def pool(folds: list[dict[str, list[list[int]]]], seed: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--data-dir", type=Path, required=True)
-    parser.add_argument("--seed", type=int, default=0, help="of the notes drawn and of the intervals")
+    parser = parser_of(__doc__, data=True, work="runs/bench-cmc2007")
     parser.add_argument("--most", type=int, help="notes of each kind from elsewhere, for a trial")
-    parser.add_argument("--out", type=Path)
     args = arguments(parser)
     folders = complete(args.work, STACKED)
     if not folders:
@@ -283,19 +272,15 @@ def main() -> None:
         folds[folder.name] = measure_fold(folder, args.data_dir, args.seed, args.most)
         for name, row in folds[folder.name]["measures"].items():
             aucs = {kind: round(found["auc"], 3) for kind, found in row.items() if kind.endswith("report")}
-            print(folder.name, name, aucs, file=sys.stderr, flush=True)
+            tell(folder.name, name, aucs)
     own = [fold for name, fold in folds.items() if name.startswith("seed-0-")]  # each report once
-    command = ["python", "benchmarks/familiarity.py", "--work", "RUNS", "--data-dir", "DATA", "--seed", str(args.seed)]
-    result = record("familiarity.py", args.seed) | {
-        "command": shlex.join(command),
+    result = {
         "unfamiliar": NOVEL,
         "coded": {which: pool([f["counts"][which] for f in own], args.seed) for which in ("training", "held_out")},
         "coded_stacked": pool([f["counts"]["stacked"] for f in own], args.seed),
         "folds": {name: {k: v for k, v in fold.items() if k != "counts"} for name, fold in folds.items()},
     }
-    print(result["coded"], file=sys.stderr)
-    if args.out:
-        write_json(args.out, plain(result))
+    finish(args, result, RUNS=args.work, DATA=args.data_dir)
 
 
 if __name__ == "__main__":

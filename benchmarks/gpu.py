@@ -19,37 +19,28 @@ weights. Where the time goes comes from one more run under torch's profiler, by 
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 import sys
-import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import peft
 import torch
-from common import arguments, record
+from common import arguments, finish, minutes, parser_of, tell
 from gpu_timing import PEAKS, described, forward_backward, largest_that_fits, needed, take_turns, where_time_goes
-from gpu_ways import (
-    Case,
-    build_case,
-    build_model,
-    packed_batch,
-    packed_step,
-    plain_forward,
-    plain_step,
-    score_packed,
-    score_plain,
-)
+from random_model import Case, build_case, plain_forward, random_model
+from torch.nn.functional import binary_cross_entropy_with_logits
 
-from concept_icd.artifacts import write_json
 from concept_icd.doctor.cost_model import ModelShape, lora_parameters, probe
 from concept_icd.doctor.machine import Device
+from concept_icd.llm.packed_pass import packed_margins
+from concept_icd.llm.packing import pack_batch
+from concept_icd.llm.prompts import PromptTemplate
+from concept_icd.scoring.packed import PackedScorer
 
 LORA = {"r": 32, "lora_alpha": 32, "target_modules": ["q_proj", "v_proj"]}  # as configs/mimic3-50.yaml
 #: Of a batch of prompts: more make tensors of over 2^31 numbers, and nothing faster.
@@ -95,14 +86,80 @@ SMALL = Sizes(
 )
 
 
+def score_packed(case: Case, packing: tuple[int, int]) -> dict[str, np.ndarray]:
+    """Scores of all notes, by id."""
+    case.scorer.chunk_tokens, case.scorer.batch_tokens = packing
+    return {scores.note_id: scores.logits for scores in case.scorer.iter_scores(case.notes, case.concepts)}
+
+
+@torch.inference_mode()
+def score_plain(case: Case, prompts: int) -> torch.Tensor:
+    """Scores of the first note's first questions, one prompt each, in one batch."""
+    return plain_margins(case.scorer.model, case, prompts)
+
+
+def forward_as_long(case: Case, rows: int) -> None:
+    """A causal forward pass over as many tokens as `rows` notes and their questions have."""
+    plain_forward(case.scorer.model, case.prompt_tokens, rows)
+
+
+def plain_margins(model: Any, case: Case, prompts: int) -> torch.Tensor:
+    """logit(yes) - logit(no) at the ends of right-padded prompts; causal, so no mask is needed."""
+    asked = [torch.tensor([*case.ids[0], *question]) for question in case.questions[:prompts]]
+    ids = torch.nn.utils.rnn.pad_sequence(asked, batch_first=True).to(model.device)
+    ends = torch.tensor([len(prompt) - 1 for prompt in asked], device=model.device)
+    decoder = getattr(model, "get_base_model", lambda: model)().get_decoder()
+    hidden = decoder(input_ids=ids, use_cache=False).last_hidden_state
+    logits = model.get_output_embeddings()(hidden[torch.arange(len(asked), device=model.device), ends]).float()
+    return logits[:, case.scorer.tokens.yes_id] - logits[:, case.scorer.tokens.no_id]
+
+
+def packed_step(model: Any, case: Case, rows: int, batch: dict[str, torch.Tensor] | None = None) -> torch.Tensor:
+    """Forward and backward over `rows` notes with all questions, as `ConceptTrainer` does it."""
+    batch = batch or packed_batch(model, case, rows)
+    model.zero_grad()
+    with autocast(model):
+        yes, no = case.scorer.tokens.yes_id, case.scorer.tokens.no_id
+        margins = packed_margins(model, batch, yes, no, len(case.questions))
+    loss = binary_cross_entropy_with_logits(margins.float(), answers(case, model).expand(rows, -1))
+    loss.backward()
+    return loss.detach()
+
+
+def packed_batch(model: Any, case: Case, rows: int) -> dict[str, torch.Tensor]:
+    """The batch as the collator makes it on the CPU, carried to the device."""
+    batch = pack_batch(case.ids[:rows], [case.questions] * rows, padding_id=0)
+    return {name: tensor.to(model.device) for name, tensor in batch.items()}
+
+
+def plain_step(model: Any, case: Case, prompts: int) -> torch.Tensor:
+    """Forward and backward over one batch of prompts of the first note."""
+    model.zero_grad()
+    with autocast(model):
+        margins = plain_margins(model, case, prompts)
+    loss = binary_cross_entropy_with_logits(margins, answers(case, model)[:prompts])
+    loss.backward()
+    return loss.detach()
+
+
+def answers(case: Case, model: Any) -> torch.Tensor:
+    """Every other answer is yes."""
+    return (torch.arange(len(case.questions), device=model.device) % 2).float()
+
+
+def autocast(model: Any) -> Any:
+    """What accelerate does under `bf16: true`; nothing in float32."""
+    return torch.autocast(model.device.type, model.dtype) if model.dtype == torch.bfloat16 else nullcontext()
+
+
 def measure_scoring(case: Case, sizes: Sizes, rounds: int, peak_flops: float | None) -> dict[str, Any]:
     """Packed in several sizes, one prompt a question, and the floor."""
     device, shape = case.scorer.model.device, sizes.shape
     packings = {f"packed, chunk {chunk}, batch {batch}": (chunk, batch) for chunk, batch in sizes.packings}
     prompts = largest_that_fits(partial(score_plain, case), most_prompts(case))
-    rows = largest_that_fits(partial(plain_forward, case), sizes.notes)
+    rows = largest_that_fits(partial(forward_as_long, case), sizes.notes)
     runs: dict[str, Callable[[], Any]] = {name: partial(score_packed, case, size) for name, size in packings.items()}
-    runs |= {PLAIN: partial(score_plain, case, prompts), FLOOR: partial(plain_forward, case, rows)}
+    runs |= {PLAIN: partial(score_plain, case, prompts), FLOOR: partial(forward_as_long, case, rows)}
     seconds, peak = take_turns(runs, rounds, device)
     note, asked = len(case.ids[0]), [len(question) for question in case.questions]
     prompt = [needed(shape, note + size, []) for size in asked[:prompts]]
@@ -178,45 +235,37 @@ def counts(case: Case) -> dict[str, Any]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__, rounds=5)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--tiny", action="store_true", help="very small sizes: does it run?")
-    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--peak", type=float, help="dense bfloat16 peak in FLOP/s of a card not known here: 312e12")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path)
     args = arguments(parser)
     if args.device == "cuda" and not torch.cuda.is_available():
-        print("torch finds no GPU here: run this on a machine with one, or try it with --device cpu --tiny",
-              file=sys.stderr)  # fmt: skip
+        tell("torch finds no GPU here: run this on a machine with one, or try it with --device cpu --tiny")
         return 2
     if args.device == "cpu" and not args.tiny:
-        print("a 1B model takes hours on the CPU: add --tiny", file=sys.stderr)
+        tell("a 1B model takes hours on the CPU: add --tiny")
         return 2
-    start = time.perf_counter()
     device, sizes = torch.device(args.device), SMALL if args.tiny else FULL
     card, dtype = (torch.cuda.get_device_name(), torch.bfloat16) if device.type == "cuda" else ("CPU", torch.float32)
     peak = args.peak or PEAKS.get(card)
     name_of_dtype = str(dtype).removeprefix("torch.")
     product = probe(Device(device.type, card, 1, 0, name_of_dtype), sizes.probe_seconds)
-    result = record("gpu.py", args.seed) | {
+    result = {
         "machine": f"{card}, {name_of_dtype}",
         "model": sizes.shape.source,
         "rounds": args.rounds,
         "peak_tflop_per_second": peak and peak / 1e12,
         "matrix_product_tflop_per_second": round(product / 1e12, 3),
     }
-    loaded = build_model(sizes.shape, device, dtype, args.seed)
+    loaded = random_model(sizes.shape, args.seed, args.device, dtype)
     result["parameters"] = sum(parameter.numel() for parameter in loaded.model.parameters())
-    amounts = (sizes.notes, sizes.questions, args.seed)
-    cases = {str(tokens): build_case(loaded, tokens, *amounts) for tokens in sizes.note_tokens}
+    scorer, amounts = PackedScorer(loaded, PromptTemplate.load()), (sizes.questions, args.seed, sizes.notes)
+    cases = {str(tokens): build_case(scorer, tokens, *amounts) for tokens in sizes.note_tokens}
     result["scoring"] = {name: measure_scoring(case, sizes, args.rounds, peak) for name, case in cases.items()}
     tuned = peft.get_peft_model(loaded.model, peft.LoraConfig(**LORA)).train()
     result["tuning"] = {name: measure_tuning(tuned, case, sizes, args.rounds, peak) for name, case in cases.items()}
-    result["minutes"] = round((time.perf_counter() - start) / 60, 1)
-    print(json.dumps(result, indent=2))
-    if args.out:
-        write_json(args.out, result)
+    finish(args, result | {"minutes": minutes()})
     return 0
 
 

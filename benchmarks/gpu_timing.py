@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import statistics
-import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from common import tell
 from torch.profiler import ProfilerActivity, profile
 
 from concept_icd.doctor.cost_model import CARDS, ModelShape, attention_flops, linear_flops
@@ -71,7 +71,7 @@ def take_turns(
             seconds[way].append(seconds_of(run, device))
             if device.type == "cuda":
                 peak[way] = max(peak[way] or 0, torch.cuda.max_memory_allocated() - before)
-            print(f"round {number + 1}/{rounds}: {way}: {seconds[way][-1]:.3f} s", file=sys.stderr, flush=True)
+            tell(f"round {number + 1}/{rounds}: {way}: {seconds[way][-1]:.3f} s")
     return seconds, peak
 
 

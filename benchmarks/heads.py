@@ -9,18 +9,15 @@ gold codes, of a process that does nothing else. It says nothing of how good the
 
 from __future__ import annotations
 
-import argparse
-import json
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import arguments, peak_bytes, record, timed
+from common import arguments, finish, heads_of, parser_of, peak_bytes, timed
 
-from concept_icd.artifacts import write_json
-from concept_icd.heads.fitting import Heads, fit_heads
+from concept_icd.heads.fitting import Heads
 from concept_icd.ontology.concepts import ConceptSet
 from concept_icd.ontology.tree import load_ontology
 
@@ -46,32 +43,22 @@ def draw(notes: int, codes: int, seed: int) -> tuple[np.ndarray, np.ndarray, Con
     return logits, gold, concepts
 
 
-def fit(logits: np.ndarray, gold: np.ndarray, concepts: ConceptSet) -> Heads:
-    levels = [concept.level for concept in concepts.concepts]
-    return fit_heads(logits, gold, concepts.cover, levels, concepts.codes)
-
-
 def fitting(notes: int, codes: int, seed: int) -> Callable[[], Any]:
     """Draws the scores; the function returned fits."""
     drawn = draw(notes, codes, seed)
-    return lambda: fit(*drawn)
+    return lambda: heads_of(*drawn)
 
 
 def predicting(folder: str, notes: int, codes: int, seed: int) -> Callable[[], Any]:
     """Draws the scores; the function returned loads the heads, predicts and ranks."""
     logits = draw(notes, codes, seed)[0]
-
-    def run() -> None:
-        heads = Heads.load(folder)
-        heads.rank(logits)
-
-    return run
+    return lambda: Heads.load(folder).rank(logits)
 
 
 def measure(notes: int, test_notes: int, codes: int, seed: int) -> dict[str, Any]:
     logits, gold, concepts = draw(notes, codes, seed)
     seconds = {"expand": timed(ConceptSet.expand, concepts.codes, load_ontology("icd9cm"))[0]}
-    seconds["fit"], heads = timed(fit, logits, gold, concepts)
+    seconds["fit"], heads = timed(heads_of, logits, gold, concepts)
     seconds["predict"], probabilities = timed(heads.predict_proba, logits[:test_notes])
     seconds["rank"] = timed(heads.rank, logits[:test_notes], probabilities)[0]
     seconds["contributions_of_a_note"] = timed(heads.contributions, logits[0])[0]
@@ -98,17 +85,8 @@ def measure(notes: int, test_notes: int, codes: int, seed: int) -> dict[str, Any
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--notes", type=int, default=9500)
-    parser.add_argument("--test-notes", type=int, default=3372)
-    parser.add_argument("--codes", type=int, default=8922)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path)
-    args = arguments(parser)
-    result = record("heads.py", args.seed) | measure(args.notes, args.test_notes, args.codes, args.seed)
-    print(json.dumps(result, indent=2))
-    if args.out:
-        write_json(args.out, result)
+    args = arguments(parser_of(__doc__, notes=9500, test_notes=3372, codes=8922))
+    finish(args, measure(args.notes, args.test_notes, args.codes, args.seed))
 
 
 if __name__ == "__main__":

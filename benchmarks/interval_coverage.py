@@ -13,17 +13,13 @@ bootstrap alone, which is why the package prints no interval of them.
 
 from __future__ import annotations
 
-import argparse
-import sys
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from common import arguments, record
+from common import arguments, finish, parser_of, tell
 from scipy.special import expit, logit
 
 from concept_icd import metrics
-from concept_icd.artifacts import write_json
 from concept_icd.metrics.auc import drawn_macro_auc, drawn_micro_auc
 from concept_icd.metrics.intervals import draw_weights, drawn_decisions, drawn_means, interval, scale_of
 from concept_icd.metrics.ranking import gold_ranks, note_ranking
@@ -129,14 +125,8 @@ def coverage(rows: np.ndarray) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--samples", type=int, default=400, help="of each kind (default: %(default)s)")
-    parser.add_argument("--draws", type=int, default=200, help="of the bootstrap (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path)
-    args = arguments(parser)
-    result: dict[str, Any] = record("interval_coverage.py", args.seed) | {"samples": args.samples, "draws": args.draws}
-    result["kinds"] = {}
+    args = arguments(parser_of(__doc__, samples=400, draws=200))
+    result: dict[str, Any] = {"samples": args.samples, "draws": args.draws, "kinds": {}}
     for place, (name, kind) in enumerate(KINDS.items()):
         found = [intervals(kind, args.draws, [args.seed, place, number]) for number in range(args.samples)]
         gold, _, patient = sample(kind, np.random.default_rng([args.seed, place, 0]))
@@ -155,9 +145,8 @@ def main() -> None:
             },
         }
         worst = min(result["kinds"][name]["ways"]["jackknife"].items(), key=lambda item: item[1]["coverage"])
-        print(f"{name}: lowest coverage {worst[1]['coverage']:.3f} ({worst[0]})", file=sys.stderr, flush=True)
-    if args.out:
-        write_json(args.out, result)
+        tell(f"{name}: lowest coverage {worst[1]['coverage']:.3f} ({worst[0]})")
+    finish(args, result)
 
 
 if __name__ == "__main__":

@@ -10,19 +10,15 @@ both ways leave behind; each way in a process of its own. Times: both ways take 
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
-import sys
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import torch
-from common import arguments, peak_bytes, record, timed
+from common import arguments, finish, median_ratio, parser_of, peak_bytes, take_turns
 from torch.nn.functional import conv1d
 
-from concept_icd.artifacts import write_json
 from concept_icd.baselines.ltr_icd.label_attention import LabelAttention
 
 
@@ -66,49 +62,27 @@ def gradients(way: str, made: tuple[Any, ...]) -> list[torch.Tensor]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--labels", type=int, default=8922)
-    parser.add_argument("--tokens", type=int, default=4096)
-    parser.add_argument("--width", type=int, default=768)
-    parser.add_argument("--channels", type=int, default=256)
-    parser.add_argument("--kernel", type=int, default=3)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path)
-    args = arguments(parser)
-    sizes = (args.labels, args.tokens, args.width, args.channels, args.kernel, args.seed)
-    made = build(*sizes)
+    defaults = {"labels": 8922, "tokens": 4096, "width": 768, "channels": 256, "kernel": 3}
+    args = arguments(parser_of(__doc__, **defaults, rounds=3))
+    sizes = {name: getattr(args, name) for name in defaults}
+    made = build(*sizes.values(), args.seed)
     both = {way: gradients(way, made) for way in WAYS}  # also the warm-up
     gaps = [float((a - b).abs().max() / b.abs().max()) for a, b in zip(both["blocks"], both["plain"], strict=True)]
     del both
-    seconds: dict[str, list[float]] = {way: [] for way in WAYS}
-    for number in range(1, args.rounds + 1):
-        for way in WAYS:
-            seconds[way].append(timed(step, way, *made)[0])
-        said = ", ".join(f"{way} {times[-1]:.1f} s" for way, times in seconds.items())
-        print(f"round {number}/{args.rounds}: {said}", file=sys.stderr, flush=True)
+    seconds = take_turns({way: partial(step, way, *made) for way in WAYS}, args.rounds)
     left = 4 * (made[1].numel() + sum(weight.numel() for weight in made[0].parameters()))
     del made
-    peak = {way: peak_bytes(memory_of, way, *sizes) - left for way in WAYS}
-    result = record("label_attention.py", args.seed) | {
-        "labels": args.labels,
-        "tokens": args.tokens,
-        "width": args.width,
-        "channels": args.channels,
-        "kernel": args.kernel,
+    peak = {way: peak_bytes(memory_of, way, *sizes.values(), args.seed) - left for way in WAYS}
+    result = sizes | {
         "rounds": args.rounds,
         "tokens_times_labels_bytes": 4 * args.labels * args.tokens,
         "peak_bytes_above_weights_and_gradients": peak,
         "memory_ratio": round(peak["plain"] / peak["blocks"], 1),
         "seconds": {way: round(statistics.median(times), 2) for way, times in seconds.items()},
-        "time_ratio": round(
-            statistics.median(b / p for b, p in zip(seconds["blocks"], seconds["plain"], strict=True)), 2
-        ),
+        "time_ratio": median_ratio(seconds["blocks"], seconds["plain"], 2),
         "largest_relative_gap": max(gaps),
     }
-    print(json.dumps(result, indent=2))
-    if args.out:
-        write_json(args.out, result)
+    finish(args, result)
 
 
 if __name__ == "__main__":

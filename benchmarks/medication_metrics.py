@@ -10,17 +10,14 @@ are compared.
 
 from __future__ import annotations
 
-import argparse
-import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import arguments, record
-from sklearn.metrics import auc, average_precision_score, ndcg_score, precision_recall_curve, roc_auc_score, roc_curve
+from common import arguments, costed, finish, parser_of, tell
+from evaluation import trapezoid
+from sklearn.metrics import average_precision_score, ndcg_score, roc_auc_score, roc_curve
 
-from concept_icd.artifacts import write_json
 from concept_icd.metrics import area_metrics, rank_errors_at_recall, ranking_metrics
 
 RECALLS = (25, 50, 75, 100)
@@ -38,17 +35,8 @@ def draw(stays: int, nodes: int, gold_per_stay: float, rng: np.random.Generator)
     return gold, scores
 
 
-def our_order(gold: np.ndarray, scores: np.ndarray) -> Figures:
-    found = ranking_metrics(gold, scores)
-    return {name: found[name] for name in ("ndcg", "ndcg_at_15")}
-
-
 def their_order(gold: np.ndarray, scores: np.ndarray) -> Figures:
     return {"ndcg": ndcg_score(gold, scores), "ndcg_at_15": ndcg_score(gold, scores, k=15)}
-
-
-def our_errors(gold: np.ndarray, scores: np.ndarray) -> Figures:
-    return rank_errors_at_recall(gold, scores, RECALLS)
 
 
 def their_errors(gold: np.ndarray, scores: np.ndarray) -> Figures:
@@ -60,87 +48,61 @@ def their_errors(gold: np.ndarray, scores: np.ndarray) -> Figures:
     return {f"rank_errors_at_{at}": float(mean) for at, mean in zip(RECALLS, found.mean(axis=0), strict=True)}
 
 
-def our_areas(gold: np.ndarray, scores: np.ndarray) -> Figures:
-    return area_metrics(gold, scores)
-
-
 def their_macro_areas(gold: np.ndarray, scores: np.ndarray) -> Figures:
-    trapezoids = []
-    for code in range(gold.shape[1]):
-        precision, recall, _ = precision_recall_curve(gold[:, code], scores[:, code])
-        trapezoids.append(auc(recall, precision))
     return {
         "macro_auc": roc_auc_score(gold, scores, average="macro"),
         "macro_average_precision": average_precision_score(gold, scores, average="macro"),
-        "macro_auprc": float(np.mean(trapezoids)),
+        "macro_auprc": float(np.mean([trapezoid(*column) for column in zip(gold.T, scores.T, strict=True)])),
     }
 
 
 def their_micro_areas(gold: np.ndarray, scores: np.ndarray) -> Figures:
-    precision, recall, _ = precision_recall_curve(gold.ravel(), scores.ravel())
+    flat = gold.ravel(), scores.ravel()
     return {
-        "micro_auc": roc_auc_score(gold.ravel(), scores.ravel()),
-        "micro_average_precision": average_precision_score(gold.ravel(), scores.ravel()),
-        "micro_auprc": float(auc(recall, precision)),
+        "micro_auc": roc_auc_score(*flat),
+        "micro_average_precision": average_precision_score(*flat),
+        "micro_auprc": trapezoid(*flat),
     }
-
-
-def our_macro_areas(gold: np.ndarray, scores: np.ndarray) -> Figures:
-    return {name: value for name, value in our_areas(gold, scores).items() if name.startswith("macro")}
-
-
-def our_micro_areas(gold: np.ndarray, scores: np.ndarray) -> Figures:
-    found = our_areas(gold.reshape(-1, 1), scores.reshape(-1, 1))
-    return {name: value for name, value in found.items() if name.startswith("micro")}
 
 
 #: Name -> ours, scikit-learn's, and whether the latter goes row by row or column by column.
 FAMILIES: dict[str, tuple[Callable[..., Figures], Callable[..., Figures], str]] = {
-    "NDCG, NDCG@15": (our_order, their_order, "a stay at a time"),
-    "RE@R": (our_errors, their_errors, "a stay at a time"),
-    "macro AUROC, AUPRC, average precision": (our_macro_areas, their_macro_areas, "a code at a time"),
-    "micro AUROC, AUPRC, average precision": (our_micro_areas, their_micro_areas, "all at once"),
+    "NDCG, NDCG@15": (ranking_metrics, their_order, "a stay at a time"),
+    "RE@R": (lambda gold, scores: rank_errors_at_recall(gold, scores, RECALLS), their_errors, "a stay at a time"),
+    "macro AUROC, AUPRC, average precision": (area_metrics, their_macro_areas, "a code at a time"),
+    "micro AUROC, AUPRC, average precision": (
+        lambda gold, scores: area_metrics(gold.reshape(-1, 1), scores.reshape(-1, 1)),
+        their_micro_areas,
+        "all at once",
+    ),
 }
 
 
-def timed(function: Callable[..., Figures], *matrices: np.ndarray) -> tuple[float, Figures]:
-    """Processor seconds, and what was found."""
-    start = time.process_time()
-    found = function(*matrices)
-    return time.process_time() - start, found
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--stays", type=int, default=5_000)
-    parser.add_argument("--nodes", type=int, default=9_336)
-    parser.add_argument("--rounds", type=int, default=3, help="of ours; scikit-learn's calls are made once")
-    parser.add_argument("--seed", type=int, default=0)
-    args = arguments(parser)
+    args = arguments(parser_of(__doc__, stays=5000, nodes=9336, rounds=3))
     gold, scores = draw(args.stays, args.nodes, 40, np.random.default_rng(args.seed))
     families: dict[str, Any] = {}
     for name, (ours, theirs, how) in FAMILIES.items():
-        their_seconds, expected = timed(theirs, gold, scores)
-        rounds = [timed(ours, gold, scores) for _ in range(args.rounds)]
-        seconds, found = float(np.median([taken for taken, _ in rounds])), rounds[0][1]
+        cost, expected = costed(theirs, gold, scores)
+        rounds = [costed(ours, gold, scores) for _ in range(args.rounds)]
+        seconds, found = float(np.median([own["processor"] for own, _ in rounds])), rounds[0][1]
         families[name] = {
             "scikit_learn_goes": how,
             "seconds": round(seconds, 3),
-            "scikit_learn_seconds": round(their_seconds, 2),
-            "times_faster": round(their_seconds / seconds, 1),
+            "scikit_learn_seconds": round(cost["processor"], 2),
+            "times_faster": round(cost["processor"] / seconds, 1),
             "largest_gap": max(abs(found[key] - expected[key]) / max(1.0, abs(expected[key])) for key in expected),
-            "figures": found,
+            "figures": {key: found[key] for key in expected},
         }
-        print(name, families[name], flush=True)
-    result = record("medication_metrics.py", args.seed) | {
+        tell(name, families[name])
+    result = {
         "stays": args.stays,
         "nodes": args.nodes,
         "gold_pairs": int(gold.sum()),
         "rounds": args.rounds,
         "families": families,
     }
-    write_json(args.out, result)
+    finish(args, result)
 
 
 if __name__ == "__main__":

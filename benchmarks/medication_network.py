@@ -10,20 +10,16 @@ second. The study's figure is on another machine (a T4) and stands beside these,
 
 from __future__ import annotations
 
-import argparse
 import os
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 import torch
-from common import arguments, record
+from common import arguments, costed, costs_of, finish, parser_of, rounded
 from scipy.sparse import csr_array
 
-from concept_icd.artifacts import write_json
 from concept_icd.medications.folder import save_stays
 from concept_icd.medications.model import ALL, NEVER, MedicationModel, Part, new_network
 from concept_icd.medications.prepare import STUDY
@@ -67,40 +63,16 @@ def random_model(strategy: Strategy, made: SyntheticStays, targets: Targets, see
     )
 
 
-def costs(start: tuple[float, float]) -> dict[str, float]:
-    """Wall and processor seconds since `start`."""
-    return {"wall": round(time.perf_counter() - start[0], 2), "processor": round(time.process_time() - start[1], 2)}
-
-
-def now() -> tuple[float, float]:
-    return time.perf_counter(), time.process_time()
-
-
 def codes(model: Path, stays: Path, out: Path) -> dict[str, float]:
     """Costs of the command, in a process of its own."""
     command = [sys.executable, "-m", "concept_icd.cli.main", "code-stays", "--device", "cpu"]
-    start = time.perf_counter()
-    process = subprocess.Popen([*command, "--model", str(model), "--stays", str(stays), "--out", str(out)])
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        raise SystemExit("the command failed")
-    return {
-        "wall": round(time.perf_counter() - start, 2),
-        "processor": round(usage.ru_utime + usage.ru_stime, 2),
-        "peak_gib": round(usage.ru_maxrss * 1024 / 2**30, 2),
-        "written_bytes": out.stat().st_size,
-    }
+    found = costs_of([*command, "--model", str(model), "--stays", str(stays), "--out", str(out)])
+    return rounded(found, 2) | {"written_bytes": out.stat().st_size}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--stays", type=int, default=58_976, help="read (default: MIMIC-III's)")
-    parser.add_argument("--training-stays", type=int, default=48_976, help="of an epoch (default: the study's)")
-    parser.add_argument("--nodes", type=int, default=9_336)
-    parser.add_argument("--units", type=int, default=Strategy.units)
-    parser.add_argument("--seed", type=int, default=0)
-    args = arguments(parser)
+    sizes = {"stays": 58_976, "training_stays": 48_976, "nodes": 9_336, "units": Strategy.units}  # the study's
+    args = arguments(parser_of(__doc__, **sizes))
     made, targets = synthetic_stays(args.stays, args.seed), study_targets(args.stays, args.nodes, args.seed)
     strategy = Strategy(units=args.units, epochs=1)
     model = random_model(strategy, made, targets, args.seed)
@@ -109,34 +81,28 @@ def main() -> None:
         folder.mkdir()
         model.save(folder)
         save_stays(stays, made.stays, targets, inputs={}, config={"source": "benchmark"})
-        start = now()
-        rows = sum(len(part) for part in model.iter_logits(made.stays.inputs))
-        logits = costs(start)
+        logits, rows = costed(lambda: sum(len(part) for part in model.iter_logits(made.stays.inputs)))
         whole = codes(folder, stays, Path(name) / "codes.parquet")
-    result = record("medication_network.py", args.seed) | {
+    result = {
         "stays": rows,
         "inputs": len(made.stays.input_names),
         "nodes": args.nodes,
         "network": {"hidden": strategy.hidden, "units": strategy.units},
         "parameters": sum(p.numel() for part in model.parts for p in part.network.parameters()),
-        "logits": logits,
+        "logits": rounded(logits, 2),
         "codes": whole,
         "study_seconds_on_a_t4": STUDY_SECONDS,
         "load_average": round(os.getloadavg()[1], 1),  # others on the machine lengthen the wall time
     }
-    write_json(args.out, result)
     train_rows = np.arange(args.training_stays)
     dev = np.arange(args.stays)[-min(500, args.stays - args.training_stays) :]
-    start = now()
-    train(made.stays, targets, train_rows, dev, strategy, seed=args.seed)
-    epoch = costs(start)
+    epoch, _ = costed(lambda: train(made.stays, targets, train_rows, dev, strategy, seed=args.seed))
     result |= {
         "training_stays": args.training_stays,
-        "epoch_with_500_dev_stays": epoch | {"epochs_per_minute": round(60 / epoch["wall"], 3)},
+        "epoch_with_500_dev_stays": rounded(epoch, 2) | {"epochs_per_minute": round(60 / epoch["wall"], 3)},
         "load_average_of_training": round(os.getloadavg()[1], 1),
     }
-    write_json(args.out, result)
-    print(result)
+    finish(args, result)
 
 
 if __name__ == "__main__":

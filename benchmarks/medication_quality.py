@@ -19,46 +19,26 @@ learn from; what this shows is that real tables go through, and how wide the int
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from common import arguments, record
+from common import arguments, finish, minutes, parser_of
 
-from concept_icd.artifacts import write_json
-from concept_icd.medications.folder import PreparedStays
 from concept_icd.medications.prepare import prepare_mimic_stays, prepare_synthetic_stays
 from concept_icd.medications.strategy import read_strategy
 from concept_icd.medications.study.figures import INTERPOLATED, STEP
 from concept_icd.medications.study.run import monte_carlo_folds, patient_folds
 from concept_icd.medications.study.study import DUMMY, run_study
-from concept_icd.report.results import plain
 
 STRATEGIES = ("multitask", "per-level", "per-tree-level")
 #: Means over stays, with intervals; then what is one figure a fold.
 PER_STAY = ("ndcg", "ndcg_at_15", *STEP, *INTERPOLATED)
 PER_FOLD = (
-    "micro_auprc",
-    "macro_auprc",
-    "micro_auc",
-    "macro_auc",
-    "micro_f1",
-    "macro_f1",
-    "macro_f1_caml",
-    "micro_f1_at_half",
-    "macro_f1_at_half",
-    "brier",
-    "ece",
-    "ece_positive",
+    *("micro_auprc", "macro_auprc", "micro_auc", "macro_auc", "micro_f1", "macro_f1", "macro_f1_caml"),
+    *("micro_f1_at_half", "macro_f1_at_half", "brier", "ece", "ece_positive"),
 )
-
-
-def prepared(args: argparse.Namespace, folder: Path) -> PreparedStays:
-    if args.mimic_dir is not None:
-        return prepare_mimic_stays(args.mimic_dir, folder)
-    return prepare_synthetic_stays(args.stays, args.seed, folder)
 
 
 def wins(differences: dict[str, Any]) -> dict[str, int]:
@@ -73,32 +53,28 @@ def wins(differences: dict[str, Any]) -> dict[str, int]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True)
-    source = parser.add_mutually_exclusive_group()
-    source.add_argument("--stays", type=int, default=1_000, help="generated")
-    source.add_argument("--mimic-dir", type=Path)
-    parser.add_argument("--folds", type=int, default=3)
-    parser.add_argument("--units", type=int, default=256)
-    parser.add_argument("--epochs", type=int, default=25)
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--learning-rate", type=float, default=1e-3)
-    parser.add_argument("--dropout", type=float, default=0.4)
-    parser.add_argument("--draws", type=int, default=1000)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--seed", type=int, default=0)
+    network = {"units": 256, "epochs": 25, "batch": 32, "learning_rate": 1e-3, "dropout": 0.4}
+    parser = parser_of(__doc__, folds=3, draws=1000, **network)
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--stays", type=int, default=1_000, help="generated")
+    group.add_argument("--mimic-dir", type=Path)
     args = arguments(parser)
-    options = {name: getattr(args, name) for name in ("units", "epochs", "batch", "learning_rate", "dropout")}
+    options = {name: getattr(args, name) for name in network}
     strategies = {name: read_strategy(name, **options) for name in STRATEGIES}
-    processor, start = time.process_time(), time.monotonic()
+    processor = time.process_time()
     with tempfile.TemporaryDirectory(prefix="medication-quality-") as name:
-        found = prepared(args, Path(name) / "stays")
-        patients = found.stays.patient_ids
-        folds = (
-            monte_carlo_folds(patients, args.seed, args.folds)
-            if args.mimic_dir is None
-            else patient_folds(patients, args.folds, args.seed)
-        )
+        folder = Path(name) / "stays"
+        if args.mimic_dir is None:
+            source, split, found = (
+                "generated",
+                "draws of patients",
+                prepare_synthetic_stays(args.stays, args.seed, folder),
+            )
+            folds = monte_carlo_folds(found.stays.patient_ids, args.seed, args.folds)
+        else:
+            source, split = "the open MIMIC-III demo", "folds of patients: every stay is tested once"
+            found = prepare_mimic_stays(args.mimic_dir, folder)
+            folds = patient_folds(found.stays.patient_ids, args.folds, args.seed)
         results = run_study(
             found.stays,
             found.targets,
@@ -107,16 +83,16 @@ def main() -> None:
             Path(name) / "study",
             seed=args.seed,
             draws=args.draws,
-            device=args.device,
+            device="cpu",
         )
     seconds = {
         name: sum(run["train_processor_seconds"] for run in results["runs"][name]) / len(folds) for name in STRATEGIES
     }
     epochs = {name: [run["epochs"] for run in results["runs"][name]] for name in STRATEGIES}
-    result = record("medication_quality.py", args.seed) | {
-        "source": "generated" if args.mimic_dir is None else "the open MIMIC-III demo",
+    result = {
+        "source": source,
         **{key: results[key] for key in ("stays", "patients", "inputs", "nodes", "folds", "draws")},
-        "split": "draws of patients" if args.mimic_dir is None else "folds of patients: every stay is tested once",
+        "split": split,
         "options": options,
         "figures": {
             name: {part: {key: own[key] for key in (*PER_STAY, *PER_FOLD) if key in own} for part, own in sets.items()}
@@ -137,17 +113,9 @@ def main() -> None:
         },
         "wards": {name: results["wards"][name] for name in (DUMMY, STRATEGIES[0])},
         "processor_seconds": round(time.process_time() - processor, 1),
-        "minutes": (time.monotonic() - start) / 60,
+        "minutes": minutes(),
     }
-    if args.mimic_dir is not None:
-        result["command"] = result["command"].replace(str(args.mimic_dir), args.mimic_dir.name)
-    write_json(args.out, plain(result))
-    print(
-        {
-            key: result[key]
-            for key in ("wins_over_the_dummy", "training_processor_seconds_a_fold", "processor_seconds_an_epoch")
-        }
-    )
+    finish(args, result, DIR=args.mimic_dir)
 
 
 if __name__ == "__main__":

@@ -9,21 +9,16 @@ system counts: Python and DuckDB together.
 
 from __future__ import annotations
 
-import argparse
 import os
 import platform
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from common import arguments, record
+from common import arguments, costed, costs_of, finish, parser_of, rounded
 
-from concept_icd.artifacts import write_json
 from concept_icd.medications.folder import PreparedStays, load_stays
 from concept_icd.medications.synthetic import INGREDIENTS, SyntheticStays, synthetic_stays
 
@@ -109,38 +104,19 @@ def same(read: PreparedStays, made: SyntheticStays) -> bool:
     return bool(gold and min(order) >= 0 and difference.max() < 1 / 89 and made.stays.wards == read.stays.wards)
 
 
-def costs(function: Callable[..., Any], *args: Any) -> tuple[dict[str, float], Any]:
-    """Seconds by the clock and of the processor, and what the function returned."""
-    start, processor = time.perf_counter(), time.process_time()
-    value = function(*args)
-    return seconds(time.perf_counter() - start, time.process_time() - processor), value
-
-
-def seconds(wall: float, processor: float) -> dict[str, float]:
-    return {"wall": round(wall, 1), "processor": round(processor, 1)}
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--stays", type=int, default=58_976, help="generated stays (default: MIMIC-III's)")
-    parser.add_argument("--rows", type=int, default=4_156_450, help="of PRESCRIPTIONS (default: MIMIC-III's)")
-    parser.add_argument("--seed", type=int, default=0)
-    args = arguments(parser)
-    generating, made = costs(synthetic_stays, args.stays, args.seed)
+    args = arguments(parser_of(__doc__, stays=58_976, rows=4_156_450))
+    generating, made = costed(synthetic_stays, args.stays, args.seed)
     with tempfile.TemporaryDirectory(prefix="medication-tables-") as name:
         folder = Path(name)
         write_tables(folder, made, args.rows, args.seed)
         out = folder / "prepared"
         command = [sys.executable, "-m", "concept_icd.cli.main", "prepare", "medications"]
-        start = time.perf_counter()
-        process = subprocess.Popen([*command, "--mimic-dir", str(folder), "--out", str(out)], stdout=subprocess.DEVNULL)
-        _, status, usage = os.wait4(process.pid, 0)
-        reading = seconds(time.perf_counter() - start, usage.ru_utime + usage.ru_stime)
-        if status:
-            raise SystemExit("the command failed")
-        loading, read = costs(load_stays, out)
-        result = record("medication_tables.py", args.seed) | {
+        reading = costs_of([*command, "--mimic-dir", str(folder), "--out", str(out)])
+        peak = reading.pop("peak_gib")
+        loading, read = costed(load_stays, out)
+        seconds = {"generate the stays": generating, "read the tables": reading, "load the folder": loading}
+        result = {
             "machine": f"{platform.machine()}, {os.cpu_count()} cores",
             "stays": args.stays,
             "prescription_rows": args.rows,
@@ -148,14 +124,13 @@ def main() -> None:
             "drug_names": read.manifest["counts"]["drug names read"],
             "ingredients": read.manifest["counts"]["ingredients"],
             "nodes": read.manifest["counts"]["nodes"]["all"],
-            "seconds": {"generate the stays": generating, "read the tables": reading, "load the folder": loading},
+            "seconds": {what: rounded(own, 1) for what, own in seconds.items()},
             "load_average": round(os.getloadavg()[1], 1),  # others on the machine lengthen the wall time
-            "peak_gib": round(usage.ru_maxrss * 1024 / 2**30, 2),
+            "peak_gib": peak,
             "written_bytes": sum(path.stat().st_size for path in out.iterdir()),
             "read_back_as_generated": same(read, made),
         }
-    write_json(args.out, result)
-    print(result)
+    finish(args, result)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python benchmarks/ordering.py --work runs/bench-ordering --out benchmarks/results/ordering.json
 
-Each seed invents its own stays (`synthetic(ordered=True)`), tunes the tiny model, fits the heads on out-of-fold scores
+Each seed invents its own stays (`synthetic_notes(ordered=True)`), tunes the tiny model, fits the heads on out-of-fold scores
 of the training stays, and trains the tiny LTR-ICD from scratch on the same ones. The test stays are looked at once.
 Frequency order, probability order and the ranking head are orders of one coder's codes: it accepts the same ones. The
 two trainings run side by side, one thread each; a killed run goes on where it stopped. The notes are made from
@@ -21,63 +21,36 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import arguments, record
+from common import ROOT, arguments, finish, over_seeds, parser_of, tell
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from concept_icd import metrics
-from concept_icd.artifacts import write_json
 from concept_icd.corpora import Corpus, load_corpus, save_corpus, synthetic_notes
 from concept_icd.metrics.intervals import draw_weights, drawn_means, interval
 from concept_icd.metrics.order import note_order, order_figures
 from concept_icd.readers.predictions import read_gold, read_predictions
 from concept_icd.report.alignment import Matrices, align
 
-ROOT = Path(__file__).resolve().parent.parent
 HEAD, PROBABILITY, LTR, FREQUENCY = "ranking head", "probability order", "LTR-ICD (tiny)", "frequency order"
 #: A yard-stick that learns the principal diagnosis alone, from words.
 LINEAR = "TF-IDF + logistic regression on the principal"
-FIGURES = ("primary_accuracy", "primary_mrr", "primary_hit_at_3", "graded_ndcg_diagnoses", "graded_ndcg_procedures",
-           "kendall_tau_diagnoses", "cumulative_gain_at_5_diagnoses")  # fmt: skip
+FIGURES = (
+    *("primary_accuracy", "primary_mrr", "primary_hit_at_3", "graded_ndcg_diagnoses", "graded_ndcg_procedures"),
+    *("kendall_tau_diagnoses", "cumulative_gain_at_5_diagnoses", "micro_f1", "macro_f1", "macro_f1_caml"),
+)
 COMPARED = ("primary_accuracy", "graded_ndcg_diagnoses", "kendall_tau_diagnoses")
 DRAWS = 2000
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--work", type=Path, default=Path("runs/bench-ordering"), help="folder of corpora and models")
-    parser.add_argument("--notes", type=int, default=800, help="stays a seed")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--config", default="synthetic-tiny", help="tuning config of the concept coder")
-    parser.add_argument("--ltr-config", default=str(ROOT / "configs" / "ltr-icd" / "tiny.yaml"))
-    parser.add_argument("--options", type=shlex.split, default=[], help="that override the tuning config")
-    parser.add_argument("--ltr-options", type=shlex.split, default=[], help="that override the LTR-ICD config")
-    parser.add_argument("--out", type=Path, help="JSON file for the figures")
-    args = arguments(parser)
-    seeds = []
-    for seed in args.seeds:
-        folder = args.work / f"seed-{seed}"
-        if not (folder / "corpus").is_dir():
-            save_corpus(folder / "corpus", synthetic_notes(args.notes, seed, ordered=True), seed=seed)
-        run_both(folder, seed, args)
-        seeds.append(measure(folder))
-    result = record("ordering.py", args.seeds[0])
-    result |= {"notes": args.notes, "seeds": args.seeds, **summarise(seeds)}
-    for name, figures in result["systems"].items():
-        print(
-            f"{name:<20} primary {figures['primary_accuracy']['mean']:.3f}  micro-F1 {figures['micro_f1']['mean']:.4f}"
-        )
-    if args.out:
-        write_json(args.out, result)
+CONFIG, LTR_CONFIG = "synthetic-tiny", ROOT / "configs" / "ltr-icd" / "tiny.yaml"
 
 
 def run_both(folder: Path, seed: int, args: argparse.Namespace) -> None:
     """The concept coder and LTR-ICD on one corpus, side by side; what is complete is skipped by each."""
     corpus = ["--corpus", str(folder / "corpus")]
-    concepts = [sys.executable, "-m", "concept_icd.cli.main", "run", *corpus, "--config", args.config]
+    concepts = [sys.executable, "-m", "concept_icd.cli.main", "run", *corpus, "--config", CONFIG]
     concepts += ["--out", str(folder / "concepts"), "--seed", str(seed), "--", *args.options]
-    ltr = [sys.executable, str(ROOT / "scripts" / "train_ltr_icd.py"), "--config", args.ltr_config, *corpus]
+    ltr = [sys.executable, str(ROOT / "scripts" / "train_ltr_icd.py"), "--config", str(LTR_CONFIG), *corpus]
     ltr += ["--output_dir", str(folder / "ltr"), "--seed", str(seed), *args.ltr_options]
     commands = {folder / "concepts" / "evaluation": concepts, folder / "ltr" / "predictions.jsonl": ltr}
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -134,17 +107,9 @@ def summarise(seeds: list[dict[str, Any]]) -> dict[str, Any]:
     """Mean and standard deviation over seeds; paired differences, resampling each seed's patients."""
     if any((one["systems"][HEAD]["decisions"] != one["systems"][PROBABILITY]["decisions"]).any() for one in seeds):
         raise SystemExit("the ranking head changed which codes are accepted")
-    systems = {}
-    for name in seeds[0]["systems"]:
-        rows = [one["systems"][name]["figures"] for one in seeds]
-        systems[name] = {
-            figure: {
-                "mean": float(np.mean([row[figure] for row in rows])),
-                "sd": float(np.std([row[figure] for row in rows], ddof=1)) if len(rows) > 1 else None,
-                "seeds": [row[figure] for row in rows],
-            }
-            for figure in (*FIGURES, "micro_f1", "macro_f1", "macro_f1_caml")
-        }
+    systems = {
+        name: over_seeds([one["systems"][name]["figures"] for one in seeds], FIGURES) for name in seeds[0]["systems"]
+    }
     pairs = {f"{HEAD} minus {other}": difference(seeds, HEAD, other) for other in (PROBABILITY, LTR, LINEAR)}
     return {
         "test_notes": [len(one["patients"]) for one in seeds],
@@ -179,6 +144,24 @@ def mean_over_seeds(drawn: list[np.ndarray]) -> np.ndarray:
     """Samples of the mean over seeds that have no patient in common: each leaves out a group of one seed."""
     whole = float(np.mean([samples[0] for samples in drawn]))
     return np.concatenate([[whole], *(whole + (samples[1:] - samples[0]) / len(drawn) for samples in drawn)])
+
+
+def main() -> None:
+    parser = parser_of(__doc__, (0, 1, 2), work="runs/bench-ordering", notes=800)
+    parser.add_argument("--options", type=shlex.split, default=[], help="that override the tuning config")
+    parser.add_argument("--ltr-options", type=shlex.split, default=[], help="that override the LTR-ICD config")
+    args = arguments(parser)
+    seeds = []
+    for seed in args.seeds:
+        folder = args.work / f"seed-{seed}"
+        if not (folder / "corpus").is_dir():
+            save_corpus(folder / "corpus", synthetic_notes(args.notes, seed, ordered=True), seed=seed)
+        run_both(folder, seed, args)
+        seeds.append(measure(folder))
+    result = {"notes": args.notes, "seeds": args.seeds, **summarise(seeds)}
+    for name, figures in result["systems"].items():
+        tell(f"{name:<20} primary {figures['primary_accuracy']['mean']:.3f} micro-F1 {figures['micro_f1']['mean']:.4f}")
+    finish(args, result, WORK=args.work)
 
 
 if __name__ == "__main__":

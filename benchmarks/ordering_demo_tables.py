@@ -17,17 +17,15 @@ The head is the package's; "with the tree" adds what the orders say of a code's 
 
 from __future__ import annotations
 
-import argparse
-import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import arguments, record
+from common import arguments, finish, minutes, parser_of
 from sklearn.linear_model import LogisticRegression
 
-from concept_icd.artifacts import write_json
 from concept_icd.corpora import load_corpus
 from concept_icd.corpora.folds import group_folds
 from concept_icd.corpora.gold import gold_places
@@ -235,17 +233,13 @@ def measure(tables: Tables, scores: list[dict[str, np.ndarray]], seed: int) -> d
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__, (0, 1, 2), folds=5)
     parser.add_argument("--corpus", type=Path, required=True, help="the demo, prepared with --task mimic3-tables")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--folds", type=int, default=5)
-    parser.add_argument("--out", type=Path, required=True)
     args = arguments(parser)
-    start = time.monotonic()
     tables = Tables.of(load_corpus(args.corpus).notes)
     stays = len(tables.patients)
     scores: dict[str, list[dict[str, np.ndarray]]] = {task: [] for task in TASKS}
-    choices: dict[str, dict[str, dict[str, int]]] = {task: {} for task in TASKS}
+    choices: dict[str, dict[str, Counter[str]]] = {task: {} for task in TASKS}
     for seed in args.seeds:
         fold_of = group_folds(tables.patients, args.folds, seed)
         pooled = {task: {name: np.zeros((stays, len(tables.codes))) for name in SYSTEMS} for task in TASKS}
@@ -256,28 +250,24 @@ def main() -> None:
                 for name in SYSTEMS:
                     pooled[task][name][test] = found[task][name]
                 for name, choice in chosen[task].items():
-                    tally = choices[task].setdefault(name, {})
-                    tally[choice] = tally.get(choice, 0) + 1
+                    choices[task].setdefault(name, Counter())[choice] += 1
         for task in TASKS:
             scores[task].append(pooled[task])
     diagnoses, procedures = ((tables.gold.places[:, tables.gold.procedure == kind] > 0) for kind in (False, True))
-    write_json(
-        args.out,
-        record("ordering_demo_tables.py", args.seeds[0])
-        | {
-            "seeds": args.seeds,
-            "folds": args.folds,
-            "draws": DRAWS,
-            "stays": stays,
-            "patients": len(set(tables.patients)),
-            "codes": len(tables.codes),
-            "diagnoses_a_stay": round(float(diagnoses.sum() / stays), 2),
-            "procedures_a_stay": round(float(procedures.sum() / stays), 2),
-            "tasks": {task: measure(tables, scores[task], args.seeds[0]) for task in TASKS},
-            "chosen_in_folds": choices,
-            "minutes": (time.monotonic() - start) / 60,
-        },
-    )
+    result = {
+        "seeds": args.seeds,
+        "folds": args.folds,
+        "draws": DRAWS,
+        "stays": stays,
+        "patients": len(set(tables.patients)),
+        "codes": len(tables.codes),
+        "diagnoses_a_stay": round(float(diagnoses.sum() / stays), 2),
+        "procedures_a_stay": round(float(procedures.sum() / stays), 2),
+        "tasks": {task: measure(tables, scores[task], args.seeds[0]) for task in TASKS},
+        "chosen_in_folds": choices,
+        "minutes": minutes(),
+    }
+    finish(args, result, CORPUS=args.corpus)
 
 
 if __name__ == "__main__":

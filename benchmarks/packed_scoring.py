@@ -10,20 +10,16 @@ above the loaded weights, of a process that does nothing else.
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from common import VOCABULARY, arguments, peak_bytes, random_llama, record, timed
+from common import arguments, finish, median_ratio, parser_of, peak_bytes, tell, timed
+from random_model import VOCABULARY, plain_forward, random_llama
 
-from concept_icd.artifacts import write_json
 from concept_icd.llm.prompts import PromptTemplate
 from concept_icd.ontology.concepts import ConceptSet
 from concept_icd.ontology.tree import load_ontology
@@ -84,28 +80,21 @@ def score_plain(scorer: PackedScorer, case: Case, which: range) -> list[float]:
     return scores
 
 
-@torch.inference_mode()
-def plain_forward(scorer: PackedScorer, case: Case) -> None:
-    """An ordinary causal forward pass over as many tokens: the floor."""
-    ids = torch.zeros((1, case.packed_tokens), dtype=torch.long)
-    scorer.model(ids, logits_to_keep=1, use_cache=False)
-
-
 def measure(case: Case, scorer: PackedScorer, rounds: int) -> dict[str, Any]:
     """Rounds in which every way has its turn; a round's plain prompts are a share of all 150."""
     score_packed(scorer, case)
-    plain_forward(scorer, case)
+    plain_forward(scorer.model, case.packed_tokens)
     shares = np.array_split(np.arange(len(case.questions)), rounds)
     packed, floor, per_prompt, gaps = [], [], [], []
     for number, share in enumerate(shares, start=1):
         seconds, scores = timed(score_packed, scorer, case)
         packed.append(seconds)
-        floor.append(timed(plain_forward, scorer, case)[0])
+        floor.append(timed(plain_forward, scorer.model, case.packed_tokens)[0])
         seconds, plain = timed(score_plain, scorer, case, share)
         per_prompt.append(seconds / len(share))
         gaps.append(np.abs(np.array(plain) - scores[share]).max())
-        print(f"{case.name}: round {number}/{rounds}: packed {packed[-1]:.1f} s, plain forward {floor[-1]:.1f} s, "
-              f"one prompt {per_prompt[-1]:.2f} s", file=sys.stderr, flush=True)  # fmt: skip
+        last = f"packed {packed[-1]:.1f} s, plain forward {floor[-1]:.1f} s, one prompt {per_prompt[-1]:.2f} s"
+        tell(f"{case.name}: round {number}/{rounds}: {last}")
     speed_up = statistics.median(p * len(case.questions) / q for p, q in zip(per_prompt, packed, strict=True))
     return {
         "note_tokens": len(case.note),
@@ -114,7 +103,7 @@ def measure(case: Case, scorer: PackedScorer, rounds: int) -> dict[str, Any]:
         "token_ratio": round(case.token_ratio, 1),
         "speed_up": round(speed_up, 1),
         "share_of_token_ratio": round(speed_up / case.token_ratio, 3),
-        "packed_over_plain_forward": round(statistics.median(q / f for q, f in zip(packed, floor, strict=True)), 3),
+        "packed_over_plain_forward": median_ratio(packed, floor),
         "packed_seconds": [round(s, 2) for s in packed],
         "plain_forward_seconds": [round(s, 2) for s in floor],
         "seconds_per_plain_prompt": [round(s, 3) for s in per_prompt],
@@ -131,29 +120,18 @@ def memory_of(way: str, layers: int, note_tokens: int, questions: int, seed: int
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--note-tokens", type=int, default=1500)
-    parser.add_argument("--questions", type=int, default=150)
-    parser.add_argument("--layers", type=int, default=12)
-    parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--chunk-tokens", type=int, default=512)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path)
-    args = arguments(parser)
+    args = arguments(parser_of(__doc__, note_tokens=1500, questions=150, layers=12, rounds=10, chunk_tokens=512))
     scorer = PackedScorer(random_llama(args.layers, args.seed), PromptTemplate.load(), chunk_tokens=args.chunk_tokens)
     cases = build_cases(scorer, args.note_tokens, args.questions, args.seed)
     sizes = (args.layers, args.note_tokens, args.questions, args.seed)
-    result = record("packed_scoring.py", args.seed) | {
+    result = {
         "rounds": args.rounds,
         "parameters": sum(parameter.numel() for parameter in scorer.model.parameters()),
         "chunk_tokens": args.chunk_tokens,
         "cases": {case.name: measure(case, scorer, args.rounds) for case in cases},
         "peak_bytes_above_weights": {way: peak_bytes(memory_of, way, *sizes) for way in ("packed", "plain")},
     }
-    print(json.dumps(result["cases"], indent=2))
-    print("peak bytes above the weights:", result["peak_bytes_above_weights"])
-    if args.out:
-        write_json(args.out, result)
+    finish(args, result)
 
 
 if __name__ == "__main__":

@@ -10,20 +10,16 @@ own.
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import peft
 import torch
-from common import VOCABULARY, arguments, peak_bytes, random_llama, record, timed
+from common import arguments, finish, median_ratio, parser_of, peak_bytes, take_turns
+from random_model import VOCABULARY, random_llama
 
-from concept_icd.artifacts import write_json
 from concept_icd.llm.packed_pass import accept_packing, packed_margins
 from concept_icd.llm.packing import pack_batch
 from concept_icd.tuning.trainer import answer_loss
@@ -72,44 +68,31 @@ def memory_of(way: str, *sizes: int) -> Callable[[], Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--note-tokens", type=int, default=1500)
-    parser.add_argument("--questions", type=int, default=32)
-    parser.add_argument("--layers", type=int, default=12)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path)
-    args = arguments(parser)
+    args = arguments(parser_of(__doc__, note_tokens=1500, questions=32, layers=12, rounds=3))
     sizes = (args.layers, args.note_tokens, args.questions, args.seed)
     model, note, questions, answers = build(*sizes)
     for module in model.modules():  # dropout would make the losses differ
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
     packed_step(model, note, questions, answers)
-    rounds, gaps = [], []
-    for number in range(1, args.rounds + 1):
-        packed, packed_loss = timed(packed_step, model, note, questions, answers)
-        plain, plain_loss = timed(plain_step, model, note, questions, answers)
-        rounds.append((packed, plain))
-        gaps.append(abs(packed_loss - plain_loss))
-        print(f"round {number}/{args.rounds}: packed {packed:.1f} s, plain {plain:.1f} s", file=sys.stderr, flush=True)
+    losses: dict[str, list[float]] = {"packed": [], "plain": []}
+    ways = {
+        "packed": lambda: losses["packed"].append(packed_step(model, note, questions, answers)),
+        "plain": lambda: losses["plain"].append(plain_step(model, note, questions, answers)),
+    }
+    seconds = take_turns(ways, args.rounds)
     tokens = sum(map(len, questions))
-    result = record("packed_training.py", args.seed) | {
+    result = {
         "note_tokens": len(note),
         "questions": len(questions),
         "question_tokens": tokens,
         "token_ratio": round((len(note) * len(questions) + tokens) / (len(note) + tokens), 1),
-        "speed_up": round(statistics.median(plain / packed for packed, plain in rounds), 1),
-        "pairs_per_second": {
-            "packed": round(len(questions) / statistics.median(packed for packed, _ in rounds), 2),
-            "plain": round(len(questions) / statistics.median(plain for _, plain in rounds), 2),
-        },
-        "largest_loss_gap": max(gaps),
+        "speed_up": median_ratio(seconds["plain"], seconds["packed"], 1),
+        "pairs_per_second": {way: round(len(questions) / statistics.median(own), 2) for way, own in seconds.items()},
+        "largest_loss_gap": max(abs(a - b) for a, b in zip(*losses.values(), strict=True)),
         "peak_bytes_above_weights": {way: peak_bytes(memory_of, way, *sizes) for way in ("packed", "plain")},
     }
-    print(json.dumps(result, indent=2))
-    if args.out:
-        write_json(args.out, result)
+    finish(args, result)
 
 
 if __name__ == "__main__":

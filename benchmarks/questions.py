@@ -17,18 +17,17 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
-import statistics
-import sys
 import time
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from common import arguments, random_concepts, random_llama, random_note, record, side_by_side
+from common import arguments, command_of, figures_of, finish, median_ratio, parser_of, side_by_side, take_turns
+from random_model import random_concepts, random_llama, random_note
 
-from concept_icd import metrics
 from concept_icd.artifacts import read_json, write_json
 from concept_icd.coder.coder import ConceptCoder
 from concept_icd.corpora import load_corpus, read_cmc2007
@@ -88,7 +87,7 @@ def run_one(task: str, fold: int, style: str, args: argparse.Namespace) -> None:
     words, size = STYLES[style]
     options = ["--config", CONFIGS[task], "--corpus", "none", "--output_dir", str(folder / "checkpoints")]
     options += ["--prompt", words, "--seed", "0", *([] if size is None else ["--question_tokens", str(size)])]
-    arguments, training, model = parse_options([*options, *args.options.split()])
+    arguments, training, model = parse_options(options)
     prompt, start = PromptTemplate.load(words), time.process_time()
     if not (folder / "adapter").is_dir():
         tune_adapter(train, concepts, prompt, training, model, arguments, folder / "adapter")
@@ -134,8 +133,7 @@ def collect(task: str, folds: list[int], args: argparse.Namespace) -> dict[str, 
         parts = [read_json(args.work / f"{task}-{fold}-{style}.json") for fold in folds]
         probabilities = np.concatenate([np.array(part["probabilities"]) for part in parts])
         accepted = np.concatenate([np.array(part["accepted"], dtype=bool) for part in parts])
-        found = metrics.decision_metrics(gold, accepted) | metrics.area_metrics(gold, probabilities)
-        found |= metrics.ranking_metrics(gold, probabilities)
+        found = figures_of(gold, probabilities, accepted)
         samples[style] = headline_samples(gold, probabilities, accepted, draws=DRAWS)
         rows[style] = {name: {"value": found[name], **interval(samples[style][name], "share")} for name in FIGURES}
         rows[style] |= {key: float(np.mean([part[key] for part in parts])) for key in (
@@ -159,6 +157,13 @@ def collect(task: str, folds: list[int], args: argparse.Namespace) -> dict[str, 
     }
 
 
+def ask(scorer: PackedScorer, note: Sequence[int], questions: Sequence[Sequence[int]] | None) -> None:
+    """Reads the note; and asks the questions, if there are any."""
+    read = scorer.read([note])
+    if questions is not None:
+        scorer.ask(read, [questions])
+
+
 def costs(loaded: Any, note_tokens: int, questions: int, rounds: int, seed: int) -> dict[str, Any]:
     """CPU seconds of a note by style, and of reading the note alone, in turns; medians of the ratios over rounds."""
     rng = np.random.default_rng(seed)
@@ -174,21 +179,10 @@ def costs(loaded: Any, note_tokens: int, questions: int, rounds: int, seed: int)
         notes[style] = scorer.tokens.encode_note(note, 0).ids
         in_words = [scorer.tokens.encode_concept(concept) for concept in concepts]
         asked[style] = in_words if size is None else [list(ids[concept.key][:size]) for concept in concepts]
-    seconds: dict[str, list[float]] = {style: [] for style in (*STYLES, "the note alone")}
-    for number in range(rounds + 1):
-        for style, scorer in scorers.items():
-            start = time.process_time()
-            scorer.ask(scorer.read([notes[style]]), [asked[style]])
-            seconds[style].append(time.process_time() - start)
-        start = time.process_time()
-        scorers["template"].read([notes["template"]])
-        seconds["the note alone"].append(time.process_time() - start)
-        print(f"round {number}: " + ", ".join(f"{name} {s[-1]:.2f} s" for name, s in seconds.items()), file=sys.stderr)
+    ways = {style: partial(ask, scorers[style], notes[style], asked[style]) for style in STYLES}
+    ways["the note alone"] = partial(ask, scorers["template"], notes["template"], None)
+    seconds = take_turns(ways, rounds + 1, time.process_time)
     taken = {name: values[1:] for name, values in seconds.items()}  # the first round warms up
-
-    def ratio(style: str, to: str) -> float:
-        return round(statistics.median(a / b for a, b in zip(taken[style], taken[to], strict=True)), 3)
-
     return {
         "parameters": sum(parameter.numel() for parameter in loaded.model.parameters()) - tokens.values.size,
         "rounds": rounds,
@@ -197,8 +191,8 @@ def costs(loaded: Any, note_tokens: int, questions: int, rounds: int, seed: int)
             style: {
                 "tokens_a_question": round(float(np.mean([len(q) for q in asked[style]])), 2),
                 "tokens_over_note": round(1 + sum(map(len, asked[style])) / note_tokens, 3),
-                "seconds_over_note_alone": ratio(style, "the note alone"),
-                "seconds_over_template": ratio(style, "template"),
+                "seconds_over_note_alone": median_ratio(taken[style], taken["the note alone"]),
+                "seconds_over_template": median_ratio(taken[style], taken["template"]),
                 "cpu_seconds": [round(s, 3) for s in taken[style]],
             }
             for style in STYLES
@@ -207,21 +201,13 @@ def costs(loaded: Any, note_tokens: int, questions: int, rounds: int, seed: int)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data-dir", type=Path, required=True, help="folder of public corpora, with cmc2007")
+    parser = parser_of(__doc__, None, data=True, work="runs/bench-questions", jobs=2, note_tokens=1500, questions=150)
     parser.add_argument("--codiesp", type=Path, help="prepared codiesp9-50")
-    parser.add_argument("--work", type=Path, default=Path("runs/bench-questions"))
     parser.add_argument("--tasks", nargs="*", choices=CONFIGS, default=list(CONFIGS), help="none: cost alone")
     parser.add_argument("--styles", nargs="+", choices=STYLES, default=list(STYLES), help="whose accuracy is measured")
-    parser.add_argument("--cmc-folds", type=int, nargs="+", choices=(1, 2), default=[1, 2])
-    parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--options", default="", help="tuning options that override the configs, as one string")
-    parser.add_argument("--note-tokens", type=int, default=1500)
-    parser.add_argument("--questions", type=int, default=150)
     parser.add_argument("--layers", type=int, default=12, help="of the random 100 M model; 0: without it")
     parser.add_argument("--rounds", type=int, default=5, help="of the cost; a fifth of them with the large model")
     parser.add_argument("--only", metavar="TASK,FOLD,STYLE", help="one training, in this process")
-    parser.add_argument("--out", type=Path)
     args = arguments(parser)
     if "template" not in args.styles:
         parser.error("--styles needs template, which the others are compared with")
@@ -230,10 +216,10 @@ def main() -> None:
         task, fold, style = args.only.split(",")
         run_one(task, int(fold), style, args)
         return
-    folds = {"cmc2007": args.cmc_folds, "codiesp9-50": [0]}
-    todo = [(task, fold, style) for task in args.tasks for fold in folds[task] for style in args.styles]
-    todo = [task for task in todo if not (args.work / "{}-{}-{}.json".format(*task)).is_file()]
-    side_by_side(["{},{},{}".format(*task) for task in todo], args.work, args.jobs)
+    folds = {"cmc2007": [1, 2], "codiesp9-50": [0]}
+    every = [(task, fold, style) for task in args.tasks for fold in folds[task] for style in args.styles]
+    results = {f"{task},{fold},{style}": args.work / f"{task}-{fold}-{style}.json" for task, fold, style in every}
+    side_by_side(results, args.work, args.jobs)
     sizes = (args.note_tokens, args.questions)
     loaders = {"tiny": lambda: load_model("tiny")}
     if args.layers:
@@ -244,18 +230,17 @@ def main() -> None:
         if not path.is_file():
             write_json(path, costs(load(), *sizes, args.rounds if name == "tiny" else max(1, args.rounds // 5), 0))
         models[name] = read_json(path)
-    about = record("questions.py", 0)
+    names = {"DATA": args.data_dir, "CODIESP": args.codiesp, "WORK": args.work}
     # Tasks that another run of the script measured stay, each with its own command.
-    earlier = read_json(args.out)["accuracy"] if args.out and args.out.is_file() else {}
-    result = about | {
+    accuracy = read_json(args.out)["accuracy"] if args.out and args.out.is_file() else {}
+    for task in args.tasks:
+        accuracy[task] = collect(task, folds[task], args) | {"command": command_of(args, **names)}
+    result = {
         "styles": {style: {"prompt": words, "question_tokens": size} for style, (words, size) in STYLES.items()},
-        "accuracy": earlier
-        | {task: collect(task, folds[task], args) | {"command": about["command"]} for task in args.tasks},
+        "accuracy": accuracy,
         "cost": {"note_tokens": args.note_tokens, "questions": args.questions, "models": models},
     }
-    print(json.dumps(result["accuracy"] | result["cost"], indent=1))
-    if args.out:
-        write_json(args.out, result)
+    finish(args, result, **names)
 
 
 if __name__ == "__main__":

@@ -11,22 +11,17 @@ much as the choice of loss and ridge flatters the head. Without LightGBM its row
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
-import json
-import statistics
 from collections import Counter
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from common import arguments, record, timed
+from common import arguments, finish, heads_of, over_seeds, parser_of, timed
 
-from concept_icd.artifacts import write_json
 from concept_icd.corpora import synthetic_notes
 from concept_icd.corpora.gold import gold_matrix, gold_places
 from concept_icd.heads.aggregator import Strength, fit_aggregator
-from concept_icd.heads.fitting import HeadOptions, fit_heads, folds_of
+from concept_icd.heads.fitting import HeadOptions, folds_of
 from concept_icd.heads.lexicon_fitting import learn_features, naming
 from concept_icd.heads.ranker_fitting import Examples, GoldOrder, fit_ranker, make_examples
 from concept_icd.ontology.concepts import ConceptSet
@@ -37,22 +32,39 @@ SIZES = ((7, 100), (15, 100), (15, 300))
 NAMES = ("by_probability", "head_without_text", "head", "lightgbm")
 
 
-def measure(notes: int, codes: int, seed: int) -> dict[str, Any]:
-    """System -> figures, and the seconds of both fits."""
+class Stays(NamedTuple):
+    """Invented stays, the most frequent codes, their billing orders, and drawn scores of the codes' concepts."""
+
+    texts: list[str]
+    patients: list[str]
+    concepts: ConceptSet
+    truth: np.ndarray
+    order: GoldOrder
+    logits: np.ndarray
+
+
+def draw_stays(notes: int, codes: int, seed: int) -> Stays:
+    """Scores are random, higher where a concept holds."""
     stays = synthetic_notes(notes=notes, seed=seed, ordered=True)
     count = Counter(code for stay in stays for code in stay.codes)
     ontology = load_ontology("icd9cm")
     concepts = ConceptSet.expand(sorted(code for code, _ in count.most_common(codes)), ontology)
     ids = [stay.note.note_id for stay in stays]
-    truth, patients = gold_matrix(ids, stays, concepts.codes)
+    gold, patients = gold_matrix(ids, stays, concepts.codes)
     procedure = np.array([ontology.kind(code) == "procedure" for code in concepts.codes])
-    gold = GoldOrder(*gold_places(ids, stays, concepts.codes), procedure)
-    rng = np.random.default_rng(seed)
-    true = (concepts.cover @ truth.T.astype(np.int32)).T > 0
-    logits = (3.0 * true - 2.0 + 1.5 * rng.standard_normal(true.shape)).astype(np.float32)
+    order = GoldOrder(*gold_places(ids, stays, concepts.codes), procedure)
+    true = (concepts.cover @ gold.T.astype(np.int32)).T > 0
+    noise = np.random.default_rng(seed).standard_normal(true.shape)
+    logits = (3.0 * true - 2.0 + 1.5 * noise).astype(np.float32)
+    return Stays([stay.note.text for stay in stays], patients, concepts, gold, order, logits)
+
+
+def measure(notes: int, codes: int, seed: int) -> dict[str, Any]:
+    """System -> figures, and the seconds of both fits."""
+    texts, patients, concepts, truth, gold, logits = draw_stays(notes, codes, seed)
     options, levels = HeadOptions(features="path", seed=seed), [concept.level for concept in concepts.concepts]
     fold = folds_of(patients, options)
-    heads = fit_heads(logits, truth, concepts.cover, levels, concepts.codes, groups=patients, options=options)
+    heads = heads_of(logits, truth, concepts, groups=patients, options=options)
     held_out = np.empty(truth.shape)
     for f in np.unique(fold):
         rows = np.flatnonzero(fold != f)
@@ -60,8 +72,7 @@ def measure(notes: int, codes: int, seed: int) -> dict[str, Any]:
         part = fit_aggregator(logits[rows], truth[rows], concepts.cover, levels, strength)
         held_out[fold == f] = heads.calibration.probabilities(part.log_odds(logits[fold == f]))
     accepted = heads.threshold.accept(held_out)
-    texts = [stay.note.text for stay in stays]
-    _, text = learn_features(texts, gold.places, naming(concepts), procedure, fold)
+    _, text = learn_features(texts, gold.places, naming(concepts), gold.procedure, fold)
     given = (held_out, accepted, gold, fold, concepts.codes)
     seconds, (_, choice) = timed(lambda: fit_ranker(*given, text=text, seed=seed))
     chosen = next(row for row in choice["tried"] if (row["loss"], row["ridge"]) == (choice["chosen"], choice["ridge"]))
@@ -100,24 +111,12 @@ def boost(examples: Examples, leaves: int, rounds: int, seed: int) -> dict[str, 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--notes", type=int, default=1500)
-    parser.add_argument("--codes", type=int, default=50)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--out", type=Path)
-    args = arguments(parser)
+    args = arguments(parser_of(__doc__, (0, 1, 2), notes=1500, codes=50))
     runs = [measure(args.notes, args.codes, seed) for seed in args.seeds]
-    result = record("ranking_head.py", args.seeds[0])
-    result |= {"notes": args.notes, "codes": args.codes, "seeds": args.seeds, "systems": {}, "runs": runs}
-    for name in (name for name in NAMES if name in runs[0]):
-        result["systems"][name] = {
-            figure: {"mean": statistics.mean(values), "sd": statistics.stdev(values) if len(values) > 1 else None}
-            for figure in ("primary_accuracy", "graded_ndcg_diagnoses", "graded_ndcg_procedures")
-            for values in [[run[name][figure] for run in runs]]
-        }
-    print(json.dumps(result["systems"], indent=2))
-    if args.out:
-        write_json(args.out, result)
+    figures = ("primary_accuracy", "graded_ndcg_diagnoses", "graded_ndcg_procedures")
+    systems = {name: over_seeds([run[name] for run in runs], figures) for name in NAMES if name in runs[0]}
+    result = {"notes": args.notes, "codes": args.codes, "seeds": args.seeds, "systems": systems, "runs": runs}
+    finish(args, result)
 
 
 if __name__ == "__main__":

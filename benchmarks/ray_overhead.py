@@ -30,9 +30,9 @@ from typing import Any
 import numpy as np
 import psutil
 import torch
-from common import arguments, random_concepts, record
+from common import arguments, finish, parser_of, tell
+from random_model import random_concepts
 
-from concept_icd.artifacts import write_json
 from concept_icd.llm.prompts import PromptTemplate
 from concept_icd.ontology.concepts import ConceptSet
 from concept_icd.records import Concept, Note
@@ -150,13 +150,8 @@ def build_notes(count: int, rng: np.random.Generator) -> list[Note]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--notes", type=int, default=500)
-    parser.add_argument("--concepts", type=int, default=50)
-    parser.add_argument("--shard-notes", type=int, default=64)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", help="JSON file for the figures")
+    defaults = {"notes": 500, "concepts": 50, "shard_notes": 64, "rounds": 3}
+    parser = parser_of(__doc__, **defaults)
     parser.add_argument("--way", choices=list(WAYS), help=argparse.SUPPRESS)  # what a process of a round is told
     parser.add_argument("--store", help=argparse.SUPPRESS)
     args = arguments(parser)
@@ -177,10 +172,7 @@ def main() -> None:
                 output = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
                 runs[way].append(json.loads(output.splitlines()[-1]))
                 bits.add(load_scores(store).logits.tobytes())
-            print(way, runs[way][-1], file=sys.stderr)
-
-    def ratios(key: str, way: str, other: str) -> list[float]:
-        return [a[key] / b[key] for a, b in zip(runs[way], runs[other], strict=True)]
+            tell(way, runs[way][-1])
 
     figures: dict[str, Any] = {
         "ways": WAYS,
@@ -192,18 +184,11 @@ def main() -> None:
     }
     for key in ("seconds_per_note", "cpu_seconds_per_note"):
         for other in ("process", "pool"):
-            found = ratios(key, "ray", other)
-            figures[f"ray_over_{other}, {key}"] = {
-                "median": statistics.median(found),
-                "lowest": min(found),
-                "highest": max(found),
-                "rounds": len(found),
-            }
-    sizes = {name: getattr(args, name) for name in ("notes", "concepts", "shard_notes", "rounds")}
-    result = record("ray_overhead.py", args.seed) | sizes | figures
-    print(json.dumps({key: value for key, value in result.items() if key != "runs"}, indent=2))
-    if args.out:
-        write_json(args.out, result)
+            found = [ray[key] / own[key] for ray, own in zip(runs["ray"], runs[other], strict=True)]
+            widths = {"median": statistics.median(found), "lowest": min(found), "highest": max(found)}
+            figures[f"ray_over_{other}, {key}"] = widths | {"rounds": len(found)}
+    sizes = {name: getattr(args, name) for name in defaults}
+    finish(args, sizes | figures)
 
 
 if __name__ == "__main__":

@@ -21,22 +21,19 @@ chosen on the test notes themselves.
 
 from __future__ import annotations
 
-import argparse
 import shlex
-import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import arguments, record
+from common import arguments, finish, minutes, parser_of, tell
 
-from concept_icd.artifacts import write_json
 from concept_icd.coder.coder import ConceptCoder
 from concept_icd.corpora import Corpus, load_corpus
 from concept_icd.corpora.folds import group_folds
+from concept_icd.corpora.gold import gold_matrix
 from concept_icd.heads.fitting import Heads
 from concept_icd.metrics.intervals import draw_weights, drawn_means, interval
 from concept_icd.metrics.ranking import gold_ranks
@@ -44,7 +41,6 @@ from concept_icd.metrics.recall_depth import RECALL, TARGETS, expected_recall, n
 from concept_icd.pipeline import fit_coder
 from concept_icd.records import CodedNote
 from concept_icd.report.order import Stops, report_depth
-from concept_icd.report.results import plain
 from concept_icd.scoring.scorer import ConceptScores
 from concept_icd.scoring.store import load_scores
 
@@ -121,10 +117,7 @@ def _read(coder: ConceptCoder, scores: ConceptScores, test: list[CodedNote], fit
     order = coder.rank(chosen, p, notes=[coded.note for coded in test])
     ranks = np.empty(order.shape, dtype=np.int64)
     np.put_along_axis(ranks, order, np.arange(1, order.shape[1] + 1)[None, :], axis=1)
-    place = {code: column for column, code in enumerate(heads.codes)}
-    gold = np.zeros(p.shape, dtype=bool)
-    for row, coded in enumerate(test):
-        gold[row, [place[code] for code in coded.codes if code in place]] = True
+    gold, _ = gold_matrix([coded.note.note_id for coded in test], test, heads.codes)
     reading = {}
     for way, expect in WAYS.items():
         expected = expect(heads, p, order)
@@ -216,32 +209,29 @@ def _of_all_gold(gold: np.ndarray, order: np.ndarray, depth: np.ndarray, outside
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--set", nargs="+", action="append", default=[], metavar=("NAME", "FOLDER"))
     parser.add_argument("--crossed", nargs=2, action="append", default=[], metavar=("NAME", "FOLDER"))
-    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap and of the folds of --crossed")
-    parser.add_argument("--out", type=Path)
     args = arguments(parser)
     if not (args.crossed or args.set):
         parser.error("name at least one folder with --crossed or --set")
-    start, sets = time.monotonic(), {}
+    sets = {}
     crossed = [(name, crossed_folds(Path(folder), args.seed)) for name, folder in args.crossed]
     for name, folds in [*crossed, *((name, map(read_fold, map(Path, folders))) for name, *folders in args.set)]:
         sets[name] = measure(list(folds), args.seed)
         for way, rows in sets[name]["ways"].items():
             row = next(row for row in rows if row["asked"] == RECALL)
             figures = {figure: round(row[figure], 3) for figure in ("expected", "recall", "depth", "fixed_depth")}
-            print(name, way, figures, file=sys.stderr, flush=True)
+            tell(name, way, figures)
     shown = [word for name, _ in args.crossed for word in ("--crossed", name, "FOLDER")]
     shown += [word for name, *folders in args.set for word in ("--set", name, *["FOLDER"] * len(folders))]
-    result = record("reading.py", args.seed) | {
+    result = {
         "command": shlex.join(["python", "benchmarks/reading.py", *shown, "--seed", str(args.seed)]),
-        "minutes": round((time.monotonic() - start) / 60, 1),
+        "minutes": minutes(),
         "draws": DRAWS,
         "sets": sets,
     }
-    if args.out:
-        write_json(args.out, plain(result))
+    finish(args, result)
 
 
 if __name__ == "__main__":

@@ -66,28 +66,32 @@ def minus(found: Mapping[str, Mapping[str, float]], a: str, b: str) -> Mapping[s
     return {"difference": -row["difference"], "low": -row["high"], "high": -row["low"]}
 
 
+PAGES = Environment(
+    loader=FileSystemLoader(HERE / "templates"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+)
+PAGES.globals |= {"columns": columns, "minus": minus}
+PAGES.filters |= {
+    "f": lambda value, spec=".3f": format(value, spec),
+    "mib": lambda size: f"{size / 2**20:,.0f} MiB",
+    "gib": lambda size: f"{size / 2**30:.1f} GiB",
+    **{function.__name__: function for function in (estimate, band, spread, about, span, median)},
+    "mean": fmean,
+}
+
+
+def section(name: str, result: Mapping[str, Any]) -> str:
+    """A benchmark's text and tables, and where its figures come from."""
+    text = PAGES.get_template(f"{TEMPLATES.get(name, name)}.md").render(result, result=result).strip()
+    took = f", {result['minutes']:.0f} minutes" if "minutes" in result else ""
+    dirty = ", **uncommitted changes**" if str(result.get("commit")).endswith("+") else ""
+    return f"{text}\n\n`{result['command']}` ({result['date']}, {result['machine']}{took}{dirty})"
+
+
 def page() -> str:
     """The whole page."""
-    templates = Environment(
-        loader=FileSystemLoader(HERE / "templates"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    templates.globals |= {"columns": columns, "minus": minus}
-    templates.filters |= {
-        "f": lambda value, spec=".3f": format(value, spec),
-        "mib": lambda size: f"{size / 2**20:,.0f} MiB",
-        "gib": lambda size: f"{size / 2**30:.1f} GiB",
-        **{function.__name__: function for function in (estimate, band, spread, about, span, median)},
-        "mean": fmean,
-    }
-    results = {name: HERE / "results" / f"{name}.json" for name in SECTIONS}
-    parts = [templates.get_template("about.md").render()]
-    for name, path in results.items():
-        if path.is_file():
-            result = json.loads(path.read_text(encoding="utf-8"))
-            section = templates.get_template(f"{TEMPLATES.get(name, name)}.md").render(result, result=result)
-            took = f", {result['minutes']:.0f} minutes" if "minutes" in result else ""
-            dirty = ", **uncommitted changes**" if str(result.get("commit")).endswith("+") else ""
-            parts += [section.strip(), f"`{result['command']}` ({result['date']}, {result['machine']}{took}{dirty})"]
+    paths = {name: HERE / "results" / f"{name}.json" for name in SECTIONS}
+    found = {name: json.loads(path.read_text(encoding="utf-8")) for name, path in paths.items() if path.is_file()}
+    parts = [PAGES.get_template("about.md").render(), *(section(name, result) for name, result in found.items())]
     return "\n\n".join(parts) + "\n"
 
 

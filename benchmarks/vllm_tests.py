@@ -7,7 +7,6 @@ Options that it does not know go to pytest.
 
 from __future__ import annotations
 
-import argparse
 import os
 import subprocess
 import sys
@@ -15,17 +14,12 @@ import tempfile
 import xml.etree.ElementTree
 from pathlib import Path
 
-from common import record
-from vllm_scoring import vllm_version
-
-from concept_icd.artifacts import write_json
-
-ROOT = Path(__file__).resolve().parent.parent
+from common import ROOT, finish, parser_of
+from vllm_scoring import versions_with_vllm
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path)
+    parser = parser_of(__doc__, None)
     args, others = parser.parse_known_args()
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
@@ -38,11 +32,9 @@ def main() -> int:
         )
         for case in suite.iter("testcase")
     }
-    result = record("vllm_tests.py", 0) | {"tests": tests, "seconds": round(float(suite.get("time", 0)), 1)}
+    result = {"versions": versions_with_vllm(), "tests": tests, "seconds": round(float(suite.get("time", 0)), 1)}
     result |= {outcome: sum(found == outcome for found in tests.values()) for outcome in ("passed", "failure", "error")}
-    result["versions"]["vllm"] = vllm_version()
-    if args.out:
-        write_json(args.out, result)
+    finish(args, result)
     return status
 
 

@@ -23,6 +23,33 @@ def run(script, *arguments, out):
 
 
 @pytest.mark.slow
+def test_each_says_what_it_measures_and_how_to_run_it():
+    """In one process, which loads the libraries once."""
+    scripts = [path for path in sorted((ROOT / "benchmarks").glob("*.py")) if "__main__" in path.read_text()]
+    scripts = [path for path in scripts if path.name != "summary.py"]
+    done = subprocess.run([sys.executable, "-c", HELPS, *map(str, scripts)], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr[-2000:]
+    helps = json.loads(done.stdout)
+    assert len(helps) == len(scripts) >= 30
+    for path in scripts:
+        assert f"python benchmarks/{path.name}" in helps[path.name], path.name
+        assert "--out" in helps[path.name], path.name
+
+
+HELPS = """
+import contextlib, io, json, pathlib, runpy, sys
+helps, scripts = {}, sys.argv[1:]
+sys.path.insert(0, str(pathlib.Path(scripts[0]).parent))
+for script in scripts:
+    sys.argv = [script, "--help"]
+    with contextlib.redirect_stdout(io.StringIO()) as printed, contextlib.suppress(SystemExit):
+        runpy.run_path(script, run_name="__main__")
+    helps[pathlib.Path(script).name] = printed.getvalue()
+print(json.dumps(helps))
+"""
+
+
+@pytest.mark.slow
 def test_packed_scoring(tmp_path):
     sizes = ("--layers", 1, "--note-tokens", 100, "--questions", 12, "--rounds", 2)
     result = run("packed_scoring.py", *sizes, out=tmp_path / "scoring.json")

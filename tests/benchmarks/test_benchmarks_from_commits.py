@@ -31,9 +31,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def parse(monkeypatch: pytest.MonkeyPatch, *words: object) -> argparse.Namespace:
     monkeypatch.setattr(sys, "argv", ["speed.py", *map(str, words)])
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--out", type=Path)
-    return common.arguments(parser)
+    return common.arguments(common.parser_of("A script."))
 
 
 def test_uncommitted_code_makes_no_committed_result(checkout, monkeypatch, capsys):
@@ -50,13 +48,14 @@ def test_uncommitted_code_makes_no_committed_result(checkout, monkeypatch, capsy
 
 
 def test_the_record_marks_it(checkout, monkeypatch):
+    args = parse(monkeypatch)
     monkeypatch.setattr(common, "git_commit", lambda: "abc")
-    assert common.record("speed.py", 0)["commit"] == "abc"
+    assert common.record(args)["commit"] == "abc"
     (checkout / "benchmarks" / "results" / "speed.json").write_text("2\n")  # results and pages are what is made
     (checkout / "README.md").write_text("2\n")
-    assert common.record("speed.py", 0)["commit"] == "abc"
+    assert common.record(args)["commit"] == "abc"
     (checkout / "benchmarks" / "new.py").write_text("1\n")
-    assert common.record("speed.py", 0)["commit"] == "abc+"
+    assert common.record(args)["commit"] == "abc+"
 
 
 def test_the_page_says_which_results_came_from_such_trees():

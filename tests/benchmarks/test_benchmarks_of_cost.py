@@ -29,7 +29,7 @@ def test_growth(tmp_path):
 
 
 @pytest.mark.slow
-def test_gpu_script_on_the_cpu(tmp_path):
+def test_gpu_script_on_the_cpu(tmp_path, monkeypatch):
     result = run("gpu.py", "--device", "cpu", "--tiny", "--rounds", 1, out=tmp_path / "gpu.json")
     for note_tokens in ("100", "150"):
         scoring, tuning = result["scoring"][note_tokens], result["tuning"][note_tokens]
@@ -42,6 +42,13 @@ def test_gpu_script_on_the_cpu(tmp_path):
             assert way["peak_bytes_above_weights"] is None  # a GPU's figure
         shares = scoring["ways"][scoring["fastest"]]["where_time_goes"]
         assert sum(share for share in shares.values() if share) == pytest.approx(1, abs=0.01)
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import summary
+
+    # No result of a GPU is committed: this is where the page's section on it is written.
+    text = summary.section("gpu", result)
+    rate = result["scoring"]["150"]["ways"]["one prompt a question"]["notes_per_second"]
+    assert f"| 150 | one prompt a question | {rate} |" in text
 
 
 @pytest.mark.slow
