@@ -2,7 +2,7 @@
 
     python benchmarks/ordering.py --work runs/bench-ordering --out benchmarks/results/ordering.json
 
-Each seed invents its own stays (`synthetic_notes(ordered=True)`), tunes the tiny model, fits the heads on out-of-fold scores
+Each seed invents its own stays in billing order, tunes the tiny model, fits the heads on out-of-fold scores
 of the training stays, and trains the tiny LTR-ICD from scratch on the same ones. The test stays are looked at once.
 Frequency order, probability order and the ranking head are orders of one coder's codes: it accepts the same ones. The
 two trainings run side by side, one thread each; a killed run goes on where it stopped. The notes are made from
