@@ -59,7 +59,9 @@ def measure(cases: Sequence[Case], rounds: int, layers: int) -> list[dict[str, A
                 worked[way] += cost["processor"]
             last = ", ".join(f"{way} {taken[way][-1]:.2f} s" for way in ways)
             tell(
-                f"round {number + 1}/{rounds}: {len(case.ids[0]):,} of {case.prompt_tokens:,} tokens are the note: {last}"
+                tell(
+                    f"round {number + 1}/{rounds}: {case.prompt_tokens:,} tokens, the note {len(case.ids[0]):,}: {last}"
+                )
             )
     return [describe(*values, layers) for values in zip(cases, seconds, cpu, strict=True)]
 
