@@ -47,12 +47,6 @@ def ending(path: str | Path) -> str:
     return Path(name).suffix
 
 
-def is_feather(path: str | Path) -> bool:
-    """Whether the file is Feather (version 2), by its first bytes."""
-    with opened(path) as file:
-        return file.read(6) == b"ARROW1"
-
-
 def is_parquet(path: str | Path) -> bool:
     """Whether the file is Parquet, by its first bytes."""
     with opened(path) as file:

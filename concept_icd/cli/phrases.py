@@ -38,13 +38,14 @@ def run(args: argparse.Namespace) -> int:
     from concept_icd.ontology.propose_phrases import propose_phrases
     from concept_icd.ontology.tree import load_ontology
     from concept_icd.outputs import require_new_file
+    from concept_icd.readers.label_sets import read_codes
 
     # Before any work.
     require_new_file(args.out, lambda file: read_phrase_file(file) is not None, overwrite=args.overwrite)
     if not (args.tabular or args.index or args.file or args.propose):
         raise InputError("name a source of phrases: --tabular, --index, --file or --propose")
     ontology = load_ontology("icd9cm")
-    codes = _read_codes(args.codes)
+    codes = list(read_codes(args.codes, must_exist=True))
     # An ancestor's terms hold for the codes below it; chapters and sections are too wide to say anything of a code.
     narrow = [
         node for code in codes for node in ontology.path(code) if ontology.level(node) not in ("chapter", "section")
@@ -64,23 +65,6 @@ def run(args: argparse.Namespace) -> int:
     write_phrase_file(args.out, phrases)
     print(f"{sum(map(len, phrases.values()))} phrases of {len(phrases)} codes and categories: {args.out}")
     return 0
-
-
-def _read_codes(path: Path) -> list[str]:
-    from concept_icd.errors import InputError
-    from concept_icd.ontology.code_checks import require_labels
-    from concept_icd.ontology.tree import load_ontology
-    from concept_icd.progress import say
-
-    try:
-        lines = path.read_text(encoding="utf-8").split()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read the codes {path}: {error}") from error
-    ontology = load_ontology("icd9cm")
-    codes = [ontology.parse(line) for line in lines]
-    if told := require_labels(codes, ontology, path):
-        say(told)
-    return codes
 
 
 def _said(phrases: dict[str, list[str]], corpus: Path, bar: float) -> dict[str, list[str]]:

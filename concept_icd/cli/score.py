@@ -160,12 +160,9 @@ def _concepts(args: argparse.Namespace) -> ConceptSet:
     from pathlib import Path
 
     from concept_icd.artifacts import read_manifest
-    from concept_icd.corpora.reading import decode
-    from concept_icd.errors import InputError
-    from concept_icd.ontology.code_checks import require_labels
     from concept_icd.ontology.concepts import ConceptSet
     from concept_icd.ontology.tree import load_ontology
-    from concept_icd.progress import say
+    from concept_icd.readers.label_sets import read_codes
     from concept_icd.scoring.specs import CONCEPTS
 
     read_manifest(args.tuned, "finetune")
@@ -174,15 +171,7 @@ def _concepts(args: argparse.Namespace) -> ConceptSet:
     ontology = load_ontology()
     if args.codes == "all":
         return ConceptSet.expand(ontology.codes(), ontology)
-    try:
-        lines = decode(Path(args.codes).read_bytes()).split("\n")
-    except OSError as error:
-        raise InputError(f"--codes {args.codes}: {error.strerror or error}; name a file, or all") from error
-    codes = [line.strip() for line in lines if line.strip()]
-    concepts = ConceptSet.expand(codes, ontology)
-    if told := require_labels(codes, ontology, args.codes):
-        say(told)
-    return concepts
+    return ConceptSet.expand(read_codes(args.codes, must_exist=True), ontology)
 
 
 def _descent(args: argparse.Namespace, concepts: ConceptSet) -> tuple[SelectionRule | None, TopDownSelection | None]:

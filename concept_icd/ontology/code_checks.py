@@ -7,7 +7,7 @@ Knows codes and the ontology, nothing of files.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 
 from concept_icd.errors import InputError
 from concept_icd.ontology.code_shapes import SHAPES
@@ -56,20 +56,6 @@ def require_had(codes: Iterable[str], ontology: Ontology, what: str) -> None:
             f"{len(never)} of the {len(listed)} {what} are codes that no edition of {_title(ontology)} had: {named}; "
             "are they of another classification, such as ICD-10, or did they go through a number?"
         )
-
-
-def require_labels(labels: Sequence[str], ontology: Ontology, where: object) -> str | None:
-    """Checks a label set that concepts are asked for; returns a sentence on labels that cannot be billed, or None.
-
-    Raises:
-        InputError: a label is a code that no edition had.
-    """
-    try:
-        require_had(labels, ontology, "labels")
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from None
-    sentence = not_billable(dict.fromkeys(labels, 1), ontology, "labels")
-    return None if sentence is None else f"{where}: {sentence}"
 
 
 def never_had(counts: Mapping[str, int], ontology: Ontology, what: str, labels: Collection[str] = ()) -> str | None:

@@ -1,7 +1,8 @@
-"""What every reader returns, and the two builders for files that come note by note."""
+"""What every reader returns, the builders for files that come note by note, and which column of a table is what."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from concept_icd.errors import InputError
 from concept_icd.metrics.inputs import Bools, Floats, Ints
+from concept_icd.readers.label_sets import LabelReader
 from concept_icd.records import CodedNote, Note, OneLine
 
 
@@ -69,7 +71,8 @@ class PredictionRows:
 
     def __init__(self) -> None:
         self._place: dict[str, int] = {}
-        self._rows: dict[str, tuple[Ints, Floats | None, Ints | None, Bools | None, Floats | None]] = {}
+        self._columns: dict[str, Ints] = {}
+        self._parts: dict[str, tuple[NDArray[Any] | None, ...]] = {}
 
     def add(
         self,
@@ -81,41 +84,32 @@ class PredictionRows:
         expected: Sequence[float] | None = None,
     ) -> None:
         """One note; its codes are without repeats."""
-        columns = np.array([self._place.setdefault(code, len(self._place)) for code in codes], dtype=np.int64)
-        self._rows[note_id] = (
-            columns,
-            None if probabilities is None else np.array(probabilities, dtype=np.float64),
-            None if ranks is None else np.array(ranks, dtype=np.int64),
-            None if accepted is None else np.array(accepted, dtype=np.bool_),
-            None if expected is None else np.array(expected, dtype=np.float64),
-        )
+        columns = [self._place.setdefault(code, len(self._place)) for code in codes]
+        self._columns[note_id] = np.array(columns, dtype=np.int64)
+        scores = None if ranks is None else [-rank for rank in ranks]
+        parts = (probabilities, scores, accepted, expected)
+        self._parts[note_id] = tuple(None if part is None else np.array(part) for part in parts)
 
     def predictions(self, versions: Mapping[str, str] | None = None) -> Predictions:
         """All of them; what one note lacks (probabilities, ranks, flags, expected recall) is left out for all."""
-        shape = (len(self._rows), len(self._place))
-        has = [all(row[part] is not None for row in self._rows.values()) for part in (1, 2, 3, 4)]
-        named, accepted = np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
-        probabilities, scores = np.zeros(shape), np.full(shape, -np.inf) if has[1] else np.empty(0)
-        expected = np.full(shape, np.nan) if has[3] else np.empty(0)
-        for row, (columns, values, ranks, flags, recall) in enumerate(self._rows.values()):
+        shape = (len(self._columns), len(self._place))
+        named = np.zeros(shape, dtype=bool)
+        for row, columns in enumerate(self._columns.values()):
             named[row, columns] = True
-            if values is not None:
-                probabilities[row, columns] = values
-            if has[1] and ranks is not None:
-                scores[row, columns] = -ranks
-            if flags is not None:
-                accepted[row, columns] = flags
-            if has[3] and recall is not None:
-                expected[row, columns] = recall
+
+        def laid_out(values: Sequence[NDArray[Any] | None], elsewhere: float | bool) -> NDArray[Any] | None:
+            if any(value is None for value in values):
+                return None
+            wide = np.full(shape, elsewhere)
+            for row, (columns, value) in enumerate(zip(self._columns.values(), values, strict=True)):
+                wide[row, columns] = value
+            return wide
+
+        parts = zip(*self._parts.values(), strict=True) if self._parts else ((), (), (), ())
+        probabilities, scores, accepted, expected = map(laid_out, parts, (0.0, -np.inf, False, np.nan))
         return Predictions(
-            tuple(self._rows),
-            tuple(self._place),
-            probabilities if has[0] else None,
-            scores if has[1] else None,
-            accepted if has[2] else None,
-            named,
-            expected if has[3] else None,
-            versions or {},
+            *(tuple(self._columns), tuple(self._place), probabilities, scores, accepted, named, expected),
+            versions=versions or {},
         )
 
 
@@ -160,3 +154,52 @@ def require_probability(code: str, value: Any) -> None:
     """InputError where the value is no probability."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
         raise InputError(f"the probability of {code} is {value!r}, not a number between 0 and 1")
+
+
+#: Names of the column of note ids, in order; the last is the index of a data frame.
+NOTE = ("note_id", "hadm_id", "_id", "id", "")
+_PATIENT = ("patient_id", "subject_id")
+_LABELS = ("labels", "label", "codes", "target", "targets")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns of a table by what they are; `rest` are those that a matrix of predictions has for its codes."""
+
+    note: str
+    patient: str | None
+    labels: str | None
+    rest: tuple[str, ...]
+
+    @classmethod
+    def of(cls, names: Sequence[str], where: object) -> Columns:
+        """Sorts the names of a table.
+
+        Raises:
+            InputError: none of them is a note's id.
+        """
+
+        def first(wanted: tuple[str, ...]) -> str | None:
+            lower = {name.strip().lower(): name for name in reversed(names)}
+            return next((lower[name] for name in wanted if name in lower), None)
+
+        note, patient, labels = first(NOTE), first(_PATIENT), first(_LABELS)
+        if note is None:
+            raise InputError(f"{where} has no column of note ids; name it note_id or hadm_id")
+        taken = (note, patient, labels)
+        unnamed = re.compile(r"\s*|Unnamed: \d+")  # the index of a data frame, also after pandas has read it back
+        rest = tuple(name for name in names if name not in taken and not unnamed.fullmatch(name))
+        return cls(note, patient, labels, rest)
+
+    def codes(self, reader: LabelReader, where: object) -> tuple[str, ...]:
+        """The codes of the remaining columns, in their order.
+
+        Raises:
+            InputError: a name is no code, or two name the same one.
+        """
+        try:
+            codes = tuple(reader.read(name) for name in self.rest)
+            require_once(codes)
+        except InputError as error:
+            raise InputError(f"{where}, header: {error}") from error
+        return codes

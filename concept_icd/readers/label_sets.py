@@ -14,7 +14,7 @@ from typing import Any
 
 from concept_icd.errors import InputError
 from concept_icd.files import lines, printable
-from concept_icd.ontology.code_checks import never_had, not_billable
+from concept_icd.ontology.code_checks import never_had, not_billable, require_had
 from concept_icd.ontology.tree import load_ontology
 from concept_icd.progress import say
 from concept_icd.records import CodedNote, Kind, Note
@@ -22,6 +22,8 @@ from concept_icd.records import CodedNote, Kind, Note
 #: What is left of a procedure code that went through a number, and then got its dot.
 _SPOILT = re.compile(r"\d{1,2}\.\d{0,2}", re.ASCII)
 
+#: A line of a label set that an error may quote; other text may be a note's.
+_LIKE_A_CODE = re.compile(r"[EV]?(\d{1,5}|\d{1,4}\.\d{0,2})", re.ASCII | re.IGNORECASE)
 _LONGEST = 20
 
 
@@ -96,13 +98,18 @@ def billed_note(note_id: str, labels: Iterable[str], principal: str | None = Non
     return CodedNote(Note(note_id, ""), tuple(by_kind["diagnosis"]), tuple(by_kind["procedure"]), principal=principal)
 
 
-def read_codes(path: str | Path) -> tuple[str, ...]:
+def read_codes(path: str | Path, *, must_exist: bool = False) -> tuple[str, ...]:
     """A label set: one label a line, `a;b` is two; blank lines and lines that start with # are skipped.
 
-    A spoilt label of the published spelling ("66.") is taken as it stands.
+    A code may be spelled in any way that names it. A spoilt label of the published spelling ("66.") is taken as it
+    stands. Codes that cannot be billed, or that no edition had, are told on stderr.
+
+    Args:
+        must_exist: refuse a code that no edition had, since questions are to be asked about it.
 
     Raises:
-        InputError: no label, or a line is none.
+        InputError: no label, or a line is none. The line is quoted only where it looks like a code: the file may be a
+            note, named by mistake.
     """
     found = dict[str, None]()
     for number, line in lines(path):
@@ -113,10 +120,16 @@ def read_codes(path: str | Path) -> tuple[str, ...]:
         try:
             found |= dict.fromkeys(reader.read_all(labels))
         except InputError as error:
-            raise InputError(f"{path}, line {number}: {error}") from error
+            reason = error if all(_LIKE_A_CODE.fullmatch(label) for label in labels) else "not an ICD-9-CM code"
+            raise InputError(f"{printable(path)}, line {number}: {reason}") from None
     if not found:
-        raise InputError(f"{path} names no code")
-    counts = dict.fromkeys((label for label in found if not label.endswith(".")), 1)  # "66." is spoilt on purpose
-    for sentence in told_codes(counts, (), "labels"):
+        raise InputError(f"{printable(path)} names no code")
+    whole = [label for label in found if not label.endswith(".")]  # "66." is spoilt on purpose
+    if must_exist:
+        try:
+            require_had(whole, load_ontology("icd9cm"), "labels")
+        except InputError as error:
+            raise InputError(f"{printable(path)}: {error}") from None
+    for sentence in told_codes(dict.fromkeys(whole, 1), (), "labels"):
         say(f"{printable(path)}: {sentence}")
     return tuple(found)

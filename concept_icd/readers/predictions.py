@@ -27,18 +27,17 @@ from pathlib import Path
 from types import ModuleType
 
 from concept_icd.errors import InputError
-from concept_icd.files import ending, is_feather, is_parquet, printable
+from concept_icd.files import printable
 from concept_icd.ontology.code_checks import never_had
 from concept_icd.ontology.tree import load_ontology
 from concept_icd.progress import say
-from concept_icd.readers import arrow_files, delimited, json_files, json_lines
+from concept_icd.readers import arrow_files, delimited, json
 from concept_icd.readers.corpus import read_corpus_gold
+from concept_icd.readers.files import Source
 from concept_icd.readers.forms import Gold, Predictions
 from concept_icd.readers.label_sets import LabelReader, kind_of, read_codes, told_codes
 
 __all__ = ["Gold", "Predictions", "kind_of", "read_codes", "read_gold", "read_predictions", "told_codes"]
-
-_TEXT_TABLES = (".csv", ".psv", ".tsv", ".tab")
 
 
 def read_predictions(path: str | Path, labels: Iterable[str] = ()) -> Predictions:
@@ -55,7 +54,8 @@ def read_predictions(path: str | Path, labels: Iterable[str] = ()) -> Prediction
     reader = LabelReader(labels)
     if Path(path).is_dir():
         raise InputError(f"{path} is a folder; predictions are one file")
-    found = _reader_of(path).read_predictions(path, reader)
+    source = Source.of(path)
+    found = _reader_of(source).read_predictions(source, reader)
     for sentence in told_codes(Counter(found.codes), reader.labels, "codes that the predictions name"):
         say(f"{printable(path)}: {sentence}")
     return found
@@ -75,7 +75,8 @@ def read_gold(
         return read_corpus_gold(path, split, default_split)
     if split is not None:
         raise InputError(f"{path} is a file: only a prepared corpus has splits")
-    found = _reader_of(path).read_gold(path, reader)
+    source = Source.of(path)
+    found = _reader_of(source).read_gold(source, reader)
     counts = Counter(code for codes in found.codes.values() for code in codes)
     if sentence := never_had(counts, load_ontology("icd9cm"), "gold assignments", reader.labels):
         raise InputError(
@@ -85,9 +86,7 @@ def read_gold(
     return found
 
 
-def _reader_of(path: str | Path) -> ModuleType:
-    if is_feather(path) or is_parquet(path):
+def _reader_of(source: Source) -> ModuleType:
+    if source.form in ("feather", "parquet"):
         return arrow_files
-    if ending(path) in _TEXT_TABLES:
-        return delimited
-    return json_files if json_files.is_one_json(path) else json_lines
+    return delimited if source.form == "text table" else json

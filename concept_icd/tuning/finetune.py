@@ -26,19 +26,17 @@ from accelerate.utils.memory import clear_device_cache
 from concept_icd.artifacts import read_manifest, read_record, sha256, write_json, write_manifest
 from concept_icd.corpora import load_corpus
 from concept_icd.corpora.folds import group_folds
-from concept_icd.corpora.reading import decode
 from concept_icd.errors import InputError
 from concept_icd.llm.base_model import load_model
 from concept_icd.llm.prompts import PromptTemplate, TokenizedPrompt
 from concept_icd.llm.question_embedding import start_from_words
 from concept_icd.llm.question_tokens import QuestionTokens
 from concept_icd.llm.reference import fingerprint_of
-from concept_icd.ontology.code_checks import require_labels
 from concept_icd.ontology.concepts import ConceptSet
 from concept_icd.ontology.phrases import read_phrase_file
-from concept_icd.ontology.tree import Ontology, load_ontology
+from concept_icd.ontology.tree import load_ontology
 from concept_icd.outputs import MANIFEST, begun_folder, new_folder, writing
-from concept_icd.progress import say
+from concept_icd.readers.label_sets import read_codes
 from concept_icd.records import CodedNote
 from concept_icd.scoring.packed import PackedScorer
 from concept_icd.scoring.specs import ADAPTER, CONCEPTS, FOLDS, PROMPT
@@ -219,28 +217,12 @@ def concepts_of(
     """
     ontology = load_ontology(arguments.classification)
     if arguments.codes:
-        codes = _read_labels(Path(arguments.codes), ontology)
+        codes = read_codes(arguments.codes, must_exist=True)
     else:
         codes = tuple(sorted({code for note in notes for code in note.codes}))
     phrases = read_phrase_file(arguments.phrases) if arguments.phrases else None
     meant = {label: code for label, code in (aliases or {}).items() if label in codes}
     return ConceptSet.expand(codes, ontology, levels=tuple(arguments.levels), phrases=phrases, aliases=meant)
-
-
-def _read_labels(path: Path, ontology: Ontology) -> tuple[str, ...]:
-    try:
-        lines = decode(path.read_bytes()).splitlines()
-    except OSError as error:
-        raise InputError(f"cannot read the label set {path}: {error.strerror or error}") from error
-    labels = {line.strip(): number for number, line in reversed([*enumerate(lines, 1)]) if line.strip()}
-    for label, number in labels.items():
-        try:
-            ontology.resolve(label)
-        except InputError:  # without its words: the file may be a note, named by mistake
-            raise InputError(f"{path}, line {number}: not a dotted {ontology.name} code") from None
-    if told := require_labels(list(labels), ontology, path):
-        say(told)
-    return tuple(sorted(labels, key=labels.__getitem__))
 
 
 def _folds(notes: Sequence[CodedNote], arguments: ConceptArguments, seed: int) -> dict[str, str]:

@@ -184,11 +184,7 @@ def test_label_sets(tmp_path, capsys):
 
 
 def test_label_sets_that_concepts_are_asked_for(tmp_path, capsys):
-    from concept_icd.cli.phrases import _read_codes
-    from concept_icd.tuning.finetune import _read_labels
-
-    for read in (_read_codes, lambda path: _read_labels(path, ICD9)):
-        assert tuple(read(lines(tmp_path / "codes", "486", "428"))) == ("486", "428")
-        assert "1 of the 2 labels are no billable codes of ICD-9-CM: 428 (a trailing zero" in capsys.readouterr().err
-        with pytest.raises(InputError, match="1 of the 2 labels are codes that no edition of ICD-9-CM had"):
-            read(lines(tmp_path / "codes", "486", "E119"))
+    assert read_codes(lines(tmp_path / "codes", "486", "428"), must_exist=True) == ("486", "428")
+    assert "1 of the 2 labels are no billable codes of ICD-9-CM: 428 (a trailing zero" in capsys.readouterr().err
+    with pytest.raises(InputError, match="codes: 1 of the 2 labels are codes that no edition of ICD-9-CM had"):
+        read_codes(lines(tmp_path / "codes", "486", "E119"), must_exist=True)

@@ -128,8 +128,10 @@ def test_labels_of_a_set_are_taken_as_they_are_spelled_and_junk_is_not(tmp_path)
 def test_a_label_set_may_hold_spoilt_labels_and_joined_ones(tmp_path):
     path = lines(tmp_path / "codes", "# the set", "428.0", "", "34.71;34.71", " 66. ; 7.", "V3001")
     assert read_codes(path) == ("428.0", "34.71", "66.", "7.", "V30.01")
-    with pytest.raises(InputError, match="codes, line 2: 'x' is no"):
-        read_codes(lines(tmp_path / "codes", "428.0", "x"))
+    with pytest.raises(InputError, match=r"codes, line 2: '4280' may be 42\.80 or 428\.0"):
+        read_codes(lines(tmp_path / "codes", "428.0", "4280"))
+    with pytest.raises(InputError, match=r"codes, line 2: not an ICD-9-CM code$"):  # it may be a note's: not quoted
+        read_codes(lines(tmp_path / "codes", "428.0", "Age 65"))
     with pytest.raises(InputError, match="names no code"):
         read_codes(lines(tmp_path / "codes", "# nothing"))
 

@@ -191,7 +191,7 @@ def test_a_mistaken_option_can_be_mended_in_the_same_folder(corpus, llama, tmp_p
         ("splits: [devel]", "no coded notes in the splits devel"),
         ("model_name_or_path: nowhere/at/all", "cannot load the base model 'nowhere/at/all'"),
         ("prompt: concpt", "concpt"),
-        ("codes: nowhere.txt", "cannot read the label set nowhere.txt"),
+        ("codes: nowhere.txt", "cannot read nowhere.txt"),
         ("classification: icd11", "icd11"),
     ],
 )

@@ -1,4 +1,6 @@
-"""JSON lines: what `concept-icd code --corpus` writes, and the same without what a foreign model lacks.
+"""JSON: lines of it, one a note, or one document for all notes.
+
+Lines are what `concept-icd code --corpus` writes, and the same without what a foreign model lacks:
 
     {"note_id": "a", "codes": [{"code": "428.0", "probability": 0.93, "rank": 1, "accepted": true}, ...]}
     {"note_id": "a", "probabilities": {"428.0": 0.93, "4019": 0.2}}
@@ -7,26 +9,47 @@ A line of gold is `{"note_id", "codes": [...]}` or `{"note_id", "diagnoses": [..
 "patient_id" on every line or on none. Codes stand in billing order, unless a line has "annotations" (a vote of several
 annotators); "principal" as in a corpus. Other fields are ignored, so a corpus in JSON lines is a gold file. A code
 that a line of predictions does not name has probability 0, is ranked last and is not accepted.
+
+A document of predictions is CAML's `{id: {code: score}}`, the 100 highest of each note; its `persistence.py` writes the
+sigmoid's outputs, so they are probabilities. A document of gold is a list of records with `hadm_id`, `subject_id` and
+`LABELS` ("a;b"), as MSMN and KEPT have it.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 from concept_icd.corpora.jsonl import UnreadCodes
 from concept_icd.errors import InputError
-from concept_icd.files import lines, printable
-from concept_icd.readers.forms import Gold, GoldRows, PredictionRows, Predictions, require_once, require_probability
+from concept_icd.files import lines, opened, printable
+from concept_icd.readers.files import Source
+from concept_icd.readers.forms import (
+    Columns,
+    Gold,
+    GoldRows,
+    PredictionRows,
+    Predictions,
+    require_once,
+    require_probability,
+)
 from concept_icd.readers.label_sets import LabelReader, billed_note
 
 IN_SAMPLE = "heads_fitted_on"  # of the coder's versions: "out-of-fold scores" or "IN-SAMPLE scores"
 
 
-def read_predictions(path: str | Path, reader: LabelReader) -> Predictions:
-    """See `reading.read_predictions`."""
+def read_predictions(source: Source, reader: LabelReader) -> Predictions:
+    """See `predictions.read_predictions`."""
+    return (_document_predictions if source.form == "json" else _line_predictions)(source, reader)
+
+
+def read_gold(source: Source, reader: LabelReader) -> Gold:
+    """See `predictions.read_gold`."""
+    return (_document_gold if source.form == "json" else _line_gold)(source, reader)
+
+
+def _line_predictions(source: Source, reader: LabelReader) -> Predictions:
     rows, versions = PredictionRows(), dict[str, str]()
 
     def read(line: dict[str, Any]) -> None:
@@ -35,13 +58,12 @@ def read_predictions(path: str | Path, reader: LabelReader) -> Predictions:
             versions.update({str(name): str(value) for name, value in said.items()})
         _add_prediction(rows, line, reader)
 
-    _each(path, read)
+    _each(source, read)
     return rows.predictions(versions)
 
 
-def read_gold(path: str | Path, reader: LabelReader) -> Gold:
-    """See `reading.read_gold`."""
-    rows, unread = GoldRows(path), UnreadCodes(printable(path))
+def _line_gold(source: Source, reader: LabelReader) -> Gold:
+    rows, unread = GoldRows(source.path), UnreadCodes(printable(source.path))
 
     def read(line: dict[str, Any]) -> None:
         unread.look(line)
@@ -52,14 +74,14 @@ def read_gold(path: str | Path, reader: LabelReader) -> Gold:
         billed = None if is_vote else billed_note(line["note_id"], codes, principal)
         rows.add(line["note_id"], codes, patient, billed)
 
-    _each(path, read)
+    _each(source, read)
     unread.say()
     return rows.gold()
 
 
-def _each(path: str | Path, read: Callable[[dict[str, Any]], None]) -> None:
+def _each(source: Source, read: Callable[[dict[str, Any]], None]) -> None:
     seen: dict[str, int] = {}
-    for number, line in _objects(path):
+    for number, line in _objects(source):
         try:
             if not isinstance(line, dict) or not isinstance(line.get("note_id"), str) or not line["note_id"]:
                 raise InputError('it needs a "note_id" in quotes: {"note_id": "...", ...}')
@@ -68,19 +90,19 @@ def _each(path: str | Path, read: Callable[[dict[str, Any]], None]) -> None:
             seen[line["note_id"]] = number
             read(line)
         except InputError as error:
-            raise InputError(f"{path}, line {number}: {error}") from error
+            raise InputError(f"{source}, line {number}: {error}") from error
     if not seen:
-        raise InputError(f"{path} holds no line")
+        raise InputError(f"{source} holds no line")
 
 
-def _objects(path: str | Path) -> Iterator[tuple[int, Any]]:
-    for number, text in lines(path):
+def _objects(source: Source) -> Iterator[tuple[int, Any]]:
+    for number, text in lines(source.path):
         try:
             yield number, json.loads(text)
         except (ValueError, RecursionError) as error:
             reason = f" ({error.msg} at column {error.colno})" if isinstance(error, json.JSONDecodeError) else ""
             other = "; other forms are known by their ending: .csv, .psv, .tsv, .json" if number == 1 else ""
-            raise InputError(f"{path}, line {number} is not valid JSON{reason}{other}") from error
+            raise InputError(f"{source}, line {number} is not valid JSON{reason}{other}") from error
 
 
 def _add_prediction(rows: PredictionRows, line: dict[str, Any], reader: LabelReader) -> None:
@@ -128,3 +150,55 @@ def _gold(line: dict[str, Any], reader: LabelReader) -> tuple[tuple[str, ...], s
     if patient is not None and (not isinstance(patient, str) or not patient):
         raise InputError("patient_id is text in quotes")
     return codes, patient
+
+
+def _document_predictions(source: Source, reader: LabelReader) -> Predictions:
+    notes = _load(source)
+    if not isinstance(notes, dict) or not all(isinstance(scores, dict) for scores in notes.values()):
+        raise InputError(f"{source} is no predictions: it needs {{note id: {{code: probability}}}}")
+    rows = PredictionRows()
+    for note_id, scores in notes.items():
+        try:
+            codes = tuple(reader.read(code) for code in scores)
+            require_once(codes)
+            for code, value in zip(codes, scores.values(), strict=True):
+                require_probability(code, value)
+        except InputError as error:
+            raise InputError(f"{source}, note {note_id!r}: {error}") from error
+        rows.add(note_id, codes, list(scores.values()))
+    return rows.predictions()
+
+
+def _document_gold(source: Source, reader: LabelReader) -> Gold:
+    records = _load(source)
+    if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
+        raise InputError(f'{source} is no gold: it needs a list of records, [{{"hadm_id": ..., "LABELS": "a;b"}}, ...]')
+    rows, seen = GoldRows(source.path), set[str]()
+    for number, record in enumerate(records, start=1):
+        where = f"{source}, record {number}"
+        columns = Columns.of(list(record), where)
+        labels, patient = record.get(columns.labels or ""), record.get(columns.patient or "")
+        note_id = str(record[columns.note])
+        if labels is None:
+            raise InputError(f"{where} has no LABELS")
+        if note_id in seen:
+            raise InputError(f"{where}: note {note_id!r} stands in the file already")
+        seen.add(note_id)
+        try:
+            codes = reader.read_all(labels if isinstance(labels, list) else [labels])
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from error
+        rows.add(note_id, codes, None if patient is None else str(patient))
+    return rows.gold()
+
+
+def _load(source: Source) -> Any:
+    try:
+        with opened(source.path) as file:
+            found = json.load(file)
+    except (ValueError, RecursionError) as error:
+        reason = f" ({error.msg} on line {error.lineno})" if isinstance(error, json.JSONDecodeError) else ""
+        raise InputError(f"{source} is not valid JSON{reason}") from error
+    if not found:
+        raise InputError(f"{source} holds no note")
+    return found
