@@ -21,9 +21,9 @@ from common import arguments, costed, costs_of, finish, parser_of, rounded
 from scipy.sparse import csr_array
 
 from concept_icd.medications.folder import save_stays
-from concept_icd.medications.model import ALL, NEVER, MedicationModel, Part, new_network
+from concept_icd.medications.model import NEVER, MedicationModel, MedicationNetwork, Part
 from concept_icd.medications.prepare import STUDY
-from concept_icd.medications.strategy import Strategy, Targets
+from concept_icd.medications.strategy import ALL, Strategy, Targets
 from concept_icd.medications.synthetic import SyntheticStays, synthetic_stays
 from concept_icd.medications.targets import TREE_LEVELS, indicator
 from concept_icd.medications.training import train
@@ -50,7 +50,7 @@ def study_targets(stays: int, nodes: int, seed: int) -> Targets:
 def random_model(strategy: Strategy, made: SyntheticStays, targets: Targets, seed: int) -> MedicationModel:
     """Untrained."""
     torch.manual_seed(seed)
-    network = new_network(strategy, len(made.stays.input_names), len(targets.nodes)).eval()
+    network = MedicationNetwork(strategy, len(made.stays.input_names), len(targets.nodes)).eval()
     return MedicationModel(
         strategy=strategy,
         input_names=made.stays.input_names,

@@ -17,11 +17,11 @@ import numpy as np
 from concept_icd.artifacts import hash_of
 from concept_icd.errors import InputError
 from concept_icd.medications.drug_names import ingredients_of
-from concept_icd.medications.model import MedicationModel, aligned_inputs
-from concept_icd.medications.out_of_fold import fit, out_of_fold_logits
-from concept_icd.medications.stays import Admission, Drugs, make_stays
+from concept_icd.medications.model import MedicationModel
+from concept_icd.medications.stays import Admission, Drugs, aligned_inputs, make_stays
 from concept_icd.medications.strategy import Stays, Strategy
 from concept_icd.medications.targets import indicator, roll_up
+from concept_icd.medications.training import fit, out_of_fold_logits
 from concept_icd.ontology.concepts import ConceptSet
 from concept_icd.ontology.tree import load_ontology
 from concept_icd.records import CodedNote, Level, Note, OneLine

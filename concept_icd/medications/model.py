@@ -1,5 +1,8 @@
 """A trained strategy: from the inputs of stays to logits of nodes, streamed, and as a folder.
 
+The network (Marcou et al. 2024, "Model") takes drugs, sex and age and gives one logit a node; the tree of the nodes may
+then change the logits (`Strategy.roll`).
+
 OUT/medications.json      strategy, inputs, nodes, levels, billed nodes, thresholds, the options of each network
 OUT/networks.safetensors  weights of each network, the rows of its nodes; parents; logits of nodes without a network
 """
@@ -20,7 +23,7 @@ from torch import nn
 
 from concept_icd.artifacts import read_json, require_finite, sha256, write_json
 from concept_icd.errors import InputError
-from concept_icd.medications.strategy import Stays, Strategy, Targets
+from concept_icd.medications.strategy import Strategy
 from concept_icd.outputs import writing
 from concept_icd.records import OneLine
 
@@ -32,10 +35,83 @@ SETTINGS, WEIGHTS = "medications.json", "networks.safetensors"
 FORMAT_VERSION = 2
 #: The logit of a node that never is: its probability is 0.
 NEVER = -1e4
-#: The one network of all nodes, and that of the codes on bills.
-ALL, BILLING = "all", "billing"
-#: The study's networks of a level, each a set of nodes; ours are the levels of the tree.
-STUDY_GROUPS = ("chapter", "section", "category", BILLING)
+
+
+class MedicationNetwork(nn.Module):
+    """(linear, optional batch norm, ReLU, dropout) x hidden layers, then one linear output a node.
+
+    Weights begin as in the study's Keras: Glorot's uniform draw, biases 0, no bias before a batch norm.
+
+    Args:
+        strategy: `hidden` layers of so many `units`, `dropout`, and whether a batch `norm` follows each: `momentum` is
+            the share of a batch in its running means (Keras's .99 is .01 here), `epsilon` what it adds to a variance.
+        inputs, nodes: columns of the stays and of the targets.
+    """
+
+    def __init__(self, strategy: Strategy, inputs: int, nodes: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        width = inputs
+        for _ in range(strategy.hidden):
+            layers.append(nn.Linear(width, strategy.units, bias=not strategy.norm))
+            if strategy.norm:
+                layers.append(nn.BatchNorm1d(strategy.units, eps=strategy.epsilon, momentum=strategy.momentum))
+            layers += [nn.ReLU(), nn.Dropout(strategy.dropout)]
+            width = strategy.units
+        self.body = nn.Sequential(*layers)
+        self.output = nn.Linear(width, nodes)
+        for layer in (*self.body, self.output):
+            if isinstance(layer, nn.Linear):
+                nn.init.xavier_uniform_(layer.weight)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """(stays, inputs) float32 -> (stays, nodes) logits."""
+        logits: torch.Tensor = self.output(self.body(inputs))
+        return logits
+
+
+@dataclass(frozen=True)
+class Tree:
+    """Parents of nodes, in steps of equal depth.
+
+    Attributes:
+        steps: for each depth from 1 down, the nodes of that depth and their parents, both int64 (nodes of the depth,).
+    """
+
+    steps: tuple[tuple[torch.Tensor, torch.Tensor], ...]
+
+    @classmethod
+    def of(cls, parents: np.ndarray) -> Tree:
+        """From the row of each node's parent, -1 for a root; parents stand before their children.
+
+        Raises:
+            ValueError: a node stands before its parent.
+        """
+        depth = np.zeros(len(parents), dtype=np.int64)
+        for node, parent in enumerate(parents.tolist()):
+            if parent >= node:
+                raise ValueError(f"node {node} stands before its parent {parent}")
+            depth[node] = 0 if parent < 0 else depth[parent] + 1
+        deeper = (np.flatnonzero(depth == d) for d in range(1, int(depth.max(initial=0)) + 1))
+        return cls(tuple((torch.tensor(nodes), torch.tensor(parents[nodes])) for nodes in deeper))
+
+    def to(self, device: torch.device) -> Tree:
+        """The same on a device."""
+        return Tree(tuple((nodes.to(device), parents.to(device)) for nodes, parents in self.steps))
+
+    def subtree_max(self, values: torch.Tensor) -> torch.Tensor:
+        """The maximum over each node and all below it; (stays, nodes) both."""
+        for nodes, parents in reversed(self.steps):
+            values = values.scatter_reduce(1, parents.expand(len(values), -1), values[:, nodes], "amax")
+        return values
+
+    def path_min(self, values: torch.Tensor) -> torch.Tensor:
+        """The minimum over each node and all above it; (stays, nodes) both."""
+        for nodes, parents in self.steps:
+            values = values.index_copy(1, nodes, torch.minimum(values[:, nodes], values[:, parents]))
+        return values
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +180,8 @@ class MedicationModel(OneLine):
         tensors = {"parents": torch.from_numpy(self.parents), "rest": torch.from_numpy(self.rest)}
         for k, part in enumerate(self.parts):
             tensors[f"{k}.rows"] = part.rows.cpu()
-            tensors |= {f"{k}.network.{name}": value for name, value in _state(part.network)}
+            for name, value in part.network.state_dict().items():
+                tensors[f"{k}.network.{name}"] = value.detach().cpu().contiguous()
         with writing(folder / WEIGHTS):
             save_file(tensors, folder / WEIGHTS)
         settings = {
@@ -143,7 +220,7 @@ class MedicationModel(OneLine):
             parts = []
             for k, own in enumerate(settings["networks"]):
                 strategy, rows = Strategy(**own["strategy"]), tensors[f"{k}.rows"]
-                network = new_network(strategy, len(names), len(rows))
+                network = MedicationNetwork(strategy, len(names), len(rows))
                 network.load_state_dict({name: tensors[f"{k}.network.{name}"] for name in network.state_dict()})
                 parts.append(Part(own["group"], rows, strategy, network.to(device).eval()))
             return cls(
@@ -178,166 +255,8 @@ def device_of(name: str | None) -> str:
     return name
 
 
-def new_network(strategy: Strategy, inputs: int, nodes: int) -> MedicationNetwork:
-    """An untrained network of a strategy's shape."""
-    return MedicationNetwork(
-        inputs,
-        nodes,
-        hidden=strategy.hidden,
-        units=strategy.units,
-        dropout=strategy.dropout,
-        norm=strategy.norm,
-        momentum=strategy.momentum,
-        epsilon=strategy.epsilon,
-    )
-
-
-def groups_of(strategy: Strategy, targets: Targets) -> dict[str, np.ndarray]:
-    """Group of nodes that a network of the strategy answers -> bool (nodes,); groups without a node are left out.
-
-    With the study's networks of a level a node may be in two groups (a category on bills), or in none.
-    """
-    if not strategy.per_level:
-        return {ALL: np.ones(len(targets.nodes), dtype=bool)}
-    levels = np.array(targets.levels)
-    names = tuple(dict.fromkeys(targets.levels)) if strategy.tree_levels else STUDY_GROUPS
-    masks = {name: targets.billed if name == BILLING else levels == name for name in names}
-    return {name: mask for name, mask in masks.items() if mask.any()}
-
-
 def rolled(logits: torch.Tensor, tree: Tree, roll: str) -> torch.Tensor:
     """What the tree makes of the answers: see `Strategy.roll`."""
     if roll == "up":
         return tree.subtree_max(logits)
     return tree.path_min(logits) if roll == "down" else logits
-
-
-def aligned_inputs(stays: Stays, names: tuple[str, ...]) -> tuple[csr_array, list[str]]:
-    """The inputs of stays in the columns of a model, and the names of the stays' inputs that it does not know.
-
-    An input of the model that the stays lack is 0.
-    """
-    from scipy.sparse import csr_array
-
-    column = {name: number for number, name in enumerate(names)}
-    known = [number for number, name in enumerate(stays.input_names) if name in column]
-    part = stays.inputs[:, known].tocoo()
-    target = np.array([column[stays.input_names[number]] for number in known], dtype=np.int64)
-    shape = (stays.inputs.shape[0], len(names))
-    matrix = csr_array((part.data, (part.coords[0], target[part.coords[1]])), shape=shape, dtype=np.float32)
-    return matrix, [name for name in stays.input_names if name not in column]
-
-
-def check_same_rows(stays: Stays, targets: Targets) -> None:
-    """ValueError where stays and targets are not row for row the same."""
-    if stays.inputs.shape[0] != targets.gold.shape[0]:
-        raise ValueError(f"{stays.inputs.shape[0]} stays have {targets.gold.shape[0]} rows of targets")
-
-
-def log_odds(frequency: np.ndarray, positive: np.ndarray | None = None, floor: float = 1e-5) -> np.ndarray:
-    """(nodes,) float32: the logits that minimise the (weighted) cross-entropy without any input.
-
-    Args:
-        frequency: (nodes,) of the training stays. positive: (nodes,) weight of y = 1 over that of y = 0, if any.
-    """
-    clipped = np.clip(frequency, floor, 1 - floor)
-    odds = np.log(clipped / (1 - clipped))
-    return np.asarray(odds if positive is None else odds + np.log(np.maximum(positive, floor)), dtype=np.float32)
-
-
-def _state(network: MedicationNetwork) -> list[tuple[str, torch.Tensor]]:
-    return [(name, value.detach().cpu().contiguous()) for name, value in network.state_dict().items()]
-
-
-# The network: drugs, sex and age in, one logit a node out (Marcou et al. 2024, "Model").
-
-
-class MedicationNetwork(nn.Module):
-    """(linear, optional batch norm, ReLU, dropout) x hidden layers, then one linear output a node.
-
-    Weights begin as in the study's Keras: Glorot's uniform draw, biases 0, no bias before a batch norm.
-
-    Args:
-        inputs, nodes: columns of the stays and of the targets. hidden: number of hidden layers; units: of each.
-        momentum: share of a batch in the running means of a batch norm; Keras's momentum .99 is .01 here.
-        epsilon: what a batch norm adds to a variance.
-    """
-
-    def __init__(
-        self,
-        inputs: int,
-        nodes: int,
-        *,
-        hidden: int = 2,
-        units: int = 2048,
-        dropout: float = 0.6,
-        norm: bool = False,
-        momentum: float = 0.01,
-        epsilon: float = 1e-3,
-    ) -> None:
-        super().__init__()
-        layers: list[nn.Module] = []
-        width = inputs
-        for _ in range(hidden):
-            layers.append(nn.Linear(width, units, bias=not norm))
-            if norm:
-                layers.append(nn.BatchNorm1d(units, eps=epsilon, momentum=momentum))
-            layers += [nn.ReLU(), nn.Dropout(dropout)]
-            width = units
-        self.body = nn.Sequential(*layers)
-        self.output = nn.Linear(width, nodes)
-        for layer in (*self.body, self.output):
-            if isinstance(layer, nn.Linear):
-                nn.init.xavier_uniform_(layer.weight)
-                if layer.bias is not None:
-                    nn.init.zeros_(layer.bias)
-
-    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """(stays, inputs) float32 -> (stays, nodes) logits."""
-        logits: torch.Tensor = self.output(self.body(inputs))
-        return logits
-
-
-# The tree of the targets as tensors: extremes over subtrees and paths, one step a level, with gradients.
-
-
-@dataclass(frozen=True)
-class Tree:
-    """Parents of nodes, in steps of equal depth.
-
-    Attributes:
-        steps: for each depth from 1 down, the nodes of that depth and their parents, both int64 (nodes of the depth,).
-    """
-
-    steps: tuple[tuple[torch.Tensor, torch.Tensor], ...]
-
-    @classmethod
-    def of(cls, parents: np.ndarray) -> Tree:
-        """From the row of each node's parent, -1 for a root; parents stand before their children.
-
-        Raises:
-            ValueError: a node stands before its parent.
-        """
-        depth = np.zeros(len(parents), dtype=np.int64)
-        for node, parent in enumerate(parents.tolist()):
-            if parent >= node:
-                raise ValueError(f"node {node} stands before its parent {parent}")
-            depth[node] = 0 if parent < 0 else depth[parent] + 1
-        deeper = (np.flatnonzero(depth == d) for d in range(1, int(depth.max(initial=0)) + 1))
-        return cls(tuple((torch.tensor(nodes), torch.tensor(parents[nodes])) for nodes in deeper))
-
-    def to(self, device: torch.device) -> Tree:
-        """The same on a device."""
-        return Tree(tuple((nodes.to(device), parents.to(device)) for nodes, parents in self.steps))
-
-    def subtree_max(self, values: torch.Tensor) -> torch.Tensor:
-        """The maximum over each node and all below it; (stays, nodes) both."""
-        for nodes, parents in reversed(self.steps):
-            values = values.scatter_reduce(1, parents.expand(len(values), -1), values[:, nodes], "amax")
-        return values
-
-    def path_min(self, values: torch.Tensor) -> torch.Tensor:
-        """The minimum over each node and all above it; (stays, nodes) both."""
-        for nodes, parents in self.steps:
-            values = values.index_copy(1, nodes, torch.minimum(values[:, nodes], values[:, parents]))
-        return values

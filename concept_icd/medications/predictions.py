@@ -14,14 +14,15 @@ import numpy as np
 from scipy.special import expit
 
 from concept_icd.errors import InputError
-from concept_icd.medications.model import ALL, BILLING, MedicationModel, aligned_inputs
-from concept_icd.medications.stays import DRUG
-from concept_icd.medications.strategy import Stays
+from concept_icd.medications.stays import DRUG, aligned_inputs
+from concept_icd.medications.strategy import ALL, BILLING, Stays
 from concept_icd.outputs import new_file
 from concept_icd.progress import progress_bar
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from concept_icd.medications.model import MedicationModel
 
 
 def write_codes(

@@ -131,6 +131,20 @@ def make_stays(admissions: Sequence[Admission], drugs: Drugs) -> Stays:
     )
 
 
+def aligned_inputs(stays: Stays, names: tuple[str, ...]) -> tuple[csr_array, list[str]]:
+    """The inputs of stays in the columns of a model, and the names of the stays' inputs that it does not know.
+
+    An input of the model that the stays lack is 0.
+    """
+    column = {name: number for number, name in enumerate(names)}
+    known = [number for number, name in enumerate(stays.input_names) if name in column]
+    part = stays.inputs[:, known].tocoo()
+    target = np.array([column[stays.input_names[number]] for number in known], dtype=np.int64)
+    shape = (stays.inputs.shape[0], len(names))
+    matrix = csr_array((part.data, (part.coords[0], target[part.coords[1]])), shape=shape, dtype=np.float32)
+    return matrix, [name for name in stays.input_names if name not in column]
+
+
 def people_counts(admissions: Sequence[Admission]) -> dict[str, int]:
     """Stays, patients, and of how many stays age or sex is not known or the age above 89."""
     return {

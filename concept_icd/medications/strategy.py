@@ -1,29 +1,31 @@
-"""A strategy of the study: what the network is asked, how its errors count, and what the tree does to its answers.
+"""What the medication network reads and is to say (stays and targets, row for row), and the strategies of the study.
 
-One YAML file a strategy in `configs/medications/`; a key that does not exist is refused. The defaults are the study's
-(Marcou et al. 2024 and its released code); what is ours says so here and has files of its own.
+A strategy says what the network is asked, how its errors count, and what the tree does to its answers: one YAML file a
+strategy in `configs/medications/`; a key that does not exist is refused. The defaults are the study's (Marcou et al.
+2024 and its released code); what is ours says so here and has files of its own.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from concept_icd.errors import InputError, did_you_mean
 from concept_icd.records import OneLine
 from concept_icd.resources import read_yaml, resource
 
 if TYPE_CHECKING:
-    import numpy as np
     from scipy.sparse import csr_array
 
     from concept_icd.records import Level
 
-LOSSES = ("bce", "focal", "tree_min", "mc")
-WEIGHTS = ("none", "level", "imbalance", "imbalance_normalised")
-ROLLS = ("none", "up", "down")
+#: The one network of all nodes, and that of the codes on bills.
+ALL, BILLING = "all", "billing"
 #: The study's seven target metrics, F1s at the threshold .5, and ours: micro-F1 at the best threshold.
 SELECTIONS = (
     "ndcg",
@@ -35,8 +37,57 @@ SELECTIONS = (
     "macro_f1",
     "micro_f1_best_threshold",
 )
-OUTSIDE = ("zero", "frequency")
-BIASES = ("zero", "log_odds")
+#: Option of a strategy -> the words that it may be.
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    "loss": ("bce", "focal", "tree_min", "mc"),
+    "weights": ("none", "level", "imbalance", "imbalance_normalised"),
+    "roll": ("none", "up", "down"),
+    "select": SELECTIONS,
+    "outside": ("zero", "frequency"),
+    "bias": ("zero", "log_odds"),
+}
+#: Option -> the least whole number that it may be; and the options that are numbers from 0 up.
+WHOLE = {"hidden": 0, "units": 1, "batch": 1, "epochs": 1, "patience": 1, "subset_from": 0}
+NUMBERS = ("gamma", "cap", "tree_l2", "output_l2", "learning_rate", "dropout", "stop_share", "momentum", "epsilon")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Stays(OneLine):
+    """Stays as the network reads them (Marcou et al. 2024, "Data").
+
+    Attributes:
+        stay_ids, patient_ids: one a row; a stay id once.
+        inputs: float32, (stays, inputs), sparse: 1 for each drug given, 1 for female sex, age / 89 clipped to
+            [0, 1], the age being days / 365.25 where the day of birth is known.
+        input_names: "drug:warfarin", ..., "female", "age".
+        wards: per stay "newborn", "surgical", "medical" or None, for subgroups alone: never an input.
+    """
+
+    stay_ids: tuple[str, ...]
+    patient_ids: tuple[str, ...]
+    inputs: csr_array
+    input_names: tuple[str, ...]
+    wards: tuple[str | None, ...]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Targets(OneLine):
+    """The diagnosis codes of the same stays, rolled up the tree.
+
+    Attributes:
+        nodes: codes and ranges of the ontology, parents before children.
+        levels: of each node: chapter, section, category, subcategory or code (by depth: three-digit nodes are
+            categories, four-digit ones subcategories, five-digit ones codes).
+        parents: int64 (nodes,): row of the nearest ancestor among the nodes, -1 where there is none.
+        billed: bool (nodes,): the node itself stands on a bill of these stays; it may lie at any level below section.
+        gold: bool, (stays, nodes), sparse: the billed codes of a stay and all their ancestors.
+    """
+
+    nodes: tuple[str, ...]
+    levels: tuple[Level, ...]
+    parents: np.ndarray
+    billed: np.ndarray
+    gold: csr_array
 
 
 @dataclass(frozen=True)
@@ -47,13 +98,14 @@ class Strategy:
         per_level: several networks instead of one for all nodes, each trained alone. True: the study's four, of
             chapters, sections, categories and billing codes (all together); nodes that are none of these are not
             answered. `tree_levels` beside it is ours: five networks, one a level of the tree, which answer every node.
-        loss: one of `LOSSES`. gamma: of the focal loss. weights: one of `WEIGHTS`. cap: of imbalance ratios.
+        loss, weights, roll, select, outside, bias: one of their `CHOICES`.
+        gamma: of the focal loss. cap: of imbalance ratios.
         subset_from: the study's subset alone is learnt: nodes of so many stays or more, without the parts of the tree
             that it drops (`targets.subset`). 0: all nodes.
         outside: what the other nodes get: "zero", the probability 0, or (ours) "frequency", their share in training.
         tree_l2, output_l2: strength of the pull of output weights to the parent's, and to zero (`losses`).
         roll: "up": a node is at least as probable as the nodes below it; "down": at most as those above it.
-        select: what the epoch (and a search) is chosen by on dev stays, one of `SELECTIONS`.
+        select: what the epoch (and a search) is chosen by on dev stays.
         hidden, units, dropout, norm, momentum, epsilon: of the network.
         bias: of the outputs at the start: "zero", or (ours) "log_odds": training begins at the frequencies.
         learning_rate, batch, epochs: of the training.
@@ -87,36 +139,16 @@ class Strategy:
     patience: int = 3
 
     def __post_init__(self) -> None:
-        choices = {
-            "loss": LOSSES,
-            "weights": WEIGHTS,
-            "roll": ROLLS,
-            "select": SELECTIONS,
-            "outside": OUTSIDE,
-            "bias": BIASES,
-        }
-        for name, known in choices.items():
+        for name, known in CHOICES.items():
             if (value := getattr(self, name)) not in known:
                 hint = did_you_mean(str(value), known)
                 raise InputError(f"{name} must be one of {', '.join(known)}, it is {value!r}{hint}")
-        whole = {"hidden": 0, "units": 1, "batch": 1, "epochs": 1, "patience": 1, "subset_from": 0}
-        for name, low in whole.items():
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < low:
-                raise InputError(f"{name} must be a whole number from {low} up, it is {getattr(self, name)!r}")
-        numbers = (
-            "gamma",
-            "cap",
-            "tree_l2",
-            "output_l2",
-            "learning_rate",
-            "dropout",
-            "stop_share",
-            "momentum",
-            "epsilon",
-        )
-        for name in numbers:
-            if not isinstance(getattr(self, name), (int, float)) or getattr(self, name) < 0:
-                raise InputError(f"{name} must be a number from 0 up, it is {getattr(self, name)!r}")
+        for name, low in WHOLE.items():
+            if not isinstance(value := getattr(self, name), int) or value < low:
+                raise InputError(f"{name} must be a whole number from {low} up, it is {value!r}")
+        for name in NUMBERS:
+            if not isinstance(value := getattr(self, name), (int, float)) or value < 0:
+                raise InputError(f"{name} must be a number from 0 up, it is {value!r}")
         for name in ("dropout", "stop_share"):
             if getattr(self, name) >= 1:
                 raise InputError(f"{name} must lie below 1, it is {getattr(self, name)}")
@@ -158,45 +190,3 @@ def read_strategy(name_or_path: str | Path, **changes: Any) -> Strategy:
         return Strategy(**options)
     except InputError as error:
         raise InputError(f"the strategy {path}: {error}") from error
-
-
-# What the medication network reads and what it is to say: stays and targets as sparse tables, row for row.
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Stays(OneLine):
-    """Stays as the network reads them (Marcou et al. 2024, "Data").
-
-    Attributes:
-        stay_ids, patient_ids: one a row; a stay id once.
-        inputs: float32, (stays, inputs), sparse: 1 for each drug given, 1 for female sex, age / 89 clipped to
-            [0, 1], the age being days / 365.25 where the day of birth is known.
-        input_names: "drug:warfarin", ..., "female", "age".
-        wards: per stay "newborn", "surgical", "medical" or None, for subgroups alone: never an input.
-    """
-
-    stay_ids: tuple[str, ...]
-    patient_ids: tuple[str, ...]
-    inputs: csr_array
-    input_names: tuple[str, ...]
-    wards: tuple[str | None, ...]
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Targets(OneLine):
-    """The diagnosis codes of the same stays, rolled up the tree.
-
-    Attributes:
-        nodes: codes and ranges of the ontology, parents before children.
-        levels: of each node: chapter, section, category, subcategory or code (by depth: three-digit nodes are
-            categories, four-digit ones subcategories, five-digit ones codes).
-        parents: int64 (nodes,): row of the nearest ancestor among the nodes, -1 where there is none.
-        billed: bool (nodes,): the node itself stands on a bill of these stays; it may lie at any level below section.
-        gold: bool, (stays, nodes), sparse: the billed codes of a stay and all their ancestors.
-    """
-
-    nodes: tuple[str, ...]
-    levels: tuple[Level, ...]
-    parents: np.ndarray
-    billed: np.ndarray
-    gold: csr_array

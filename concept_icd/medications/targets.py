@@ -16,7 +16,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from concept_icd.errors import InputError
-from concept_icd.medications.strategy import Targets
+from concept_icd.medications.strategy import ALL, BILLING, Strategy, Targets
 from concept_icd.ontology.code_shapes import category_of, in_range
 from concept_icd.records import Level
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 #: The levels of the tree, the widest first.
 TREE_LEVELS: tuple[Level, ...] = ("chapter", "section", "category", "subcategory", "code")
+#: The study's networks of a level, each a set of nodes; ours are the levels of the tree.
+STUDY_GROUPS = ("chapter", "section", "category", BILLING)
 #: The study's subset: codes with fewer occurrences are dropped, and these parts of the tree; of 765 what begins "765.".
 FEWEST, DROPPED = 100, ("800-999", "E000-E999", "V01-V91", "765.")
 
@@ -104,6 +106,33 @@ def subset(targets: Targets, fewest: int = FEWEST, dropped: Sequence[str] = DROP
     return chosen
 
 
+def groups_of(strategy: Strategy, targets: Targets) -> dict[str, np.ndarray]:
+    """Group of nodes that a network of the strategy answers -> bool (nodes,); groups without a node are left out.
+
+    With the study's networks of a level a node may be in two groups (a category on bills), or in none.
+    """
+    if not strategy.per_level:
+        return {ALL: np.ones(len(targets.nodes), dtype=bool)}
+    levels = np.array(targets.levels)
+    names = tuple(dict.fromkeys(targets.levels)) if strategy.tree_levels else STUDY_GROUPS
+    masks = {name: targets.billed if name == BILLING else levels == name for name in names}
+    return {name: mask for name, mask in masks.items() if mask.any()}
+
+
+def nodes_of(strategy: Strategy, targets: Targets) -> dict[str, np.ndarray]:
+    """Group -> the rows of the nodes that its network answers, int64; the subset alone where the strategy has one.
+
+    Raises:
+        InputError: no node of the subset is in a group.
+    """
+    kept = subset(targets, strategy.subset_from) if strategy.subset_from else np.ones(len(targets.nodes), dtype=bool)
+    found = {group: np.flatnonzero(mask & kept) for group, mask in groups_of(strategy, targets).items()}
+    found = {group: nodes for group, nodes in found.items() if len(nodes)}
+    if not found:
+        raise InputError(f"no code of the subset has {strategy.subset_from} stays or more: there is nothing to learn")
+    return found
+
+
 def part_of(targets: Targets, rows: np.ndarray) -> Targets:
     """The targets of some nodes alone, in the order of `rows`, which rises; a parent is the nearest ancestor kept."""
     place = {int(row): new for new, row in enumerate(rows)}
@@ -127,6 +156,23 @@ def level_counts(targets: Targets) -> dict[str, int]:
     counts = Counter(targets.levels)
     billed = int(targets.billed.sum())
     return {**{level: counts[level] for level in TREE_LEVELS}, "billed": billed, "all": len(targets.nodes)}
+
+
+def frequencies(gold: csr_array) -> np.ndarray:
+    """(nodes,) float64: the share of the stays with each node; gold bool (stays, nodes).
+
+    These are the answers of the study's dummy for every stay.
+
+    >>> frequencies(csr_array(np.array([[True, False], [True, True]]))).tolist()
+    [1.0, 0.5]
+
+    Raises:
+        ValueError: there are no stays.
+    """
+    if not gold.shape[0]:
+        raise ValueError("there are no training stays to count")
+    shares: np.ndarray = gold.astype(np.float64).sum(axis=0) / gold.shape[0]
+    return shares
 
 
 def _gold(

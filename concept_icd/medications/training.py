@@ -1,19 +1,22 @@
 """Trains a strategy: Adam on batches of stays, the epoch with the best figure on dev stays is kept.
 
-Each network of the strategy is trained alone, with its own epochs.
+Each network of the strategy is trained alone, with its own epochs. `out_of_fold_logits` reads each stay by a network
+that was not trained on it or on another stay of its patient: what can be stacked with other scores, and what tells how
+far the network may be trusted. The network for new stays is `fit` on all rows.
 """
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from concept_icd.corpora.folds import group_folds
 from concept_icd.errors import InputError
 from concept_icd.heads.calibration import choose_threshold
 from concept_icd.medications.losses import (
@@ -26,20 +29,9 @@ from concept_icd.medications.losses import (
     tree_l2,
     tree_min_loss,
 )
-from concept_icd.medications.model import (
-    NEVER,
-    MedicationModel,
-    MedicationNetwork,
-    Part,
-    Tree,
-    check_same_rows,
-    groups_of,
-    log_odds,
-    new_network,
-    rolled,
-)
+from concept_icd.medications.model import NEVER, MedicationModel, MedicationNetwork, Part, Tree, rolled
 from concept_icd.medications.strategy import Stays, Strategy, Targets
-from concept_icd.medications.targets import part_of, subset
+from concept_icd.medications.targets import frequencies, nodes_of, part_of
 from concept_icd.metrics.auc import area_metrics, column_areas
 from concept_icd.metrics.decisions import decision_metrics
 from concept_icd.metrics.inputs import check_pair
@@ -51,6 +43,12 @@ if TYPE_CHECKING:
 
 #: Adam's epsilon in Keras.
 ADAM_EPSILON = 1e-7
+#: In `fit` one of so many parts of the patients chooses the epoch; the others train.
+DEV_PARTS = 10
+
+
+#: Of a batch's logits and gold, float32 (stays, nodes), and of the network whose output weights are pulled.
+Loss = Callable[[torch.Tensor, torch.Tensor, MedicationNetwork], torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -86,7 +84,8 @@ def train(
     Raises:
         InputError: no stays to train on or to choose with, no dev stay with a gold code, or a subset without a node.
     """
-    check_same_rows(stays, targets)
+    if stays.inputs.shape[0] != targets.gold.shape[0]:
+        raise ValueError(f"{stays.inputs.shape[0]} stays have {targets.gold.shape[0]} rows of targets")
     if not len(rows) or not len(dev):
         raise InputError(f"{len(rows)} training and {len(dev)} dev stays: both need at least one")
     if not targets.gold[dev].nnz:
@@ -105,7 +104,7 @@ def train(
         strategy=strategy,
         input_names=stays.input_names,
         nodes=targets.nodes,
-        levels=tuple(targets.levels),
+        levels=targets.levels,
         parents=targets.parents,
         billed=targets.billed,
         parts=tuple(parts),
@@ -114,18 +113,53 @@ def train(
     return model, history
 
 
-def nodes_of(strategy: Strategy, targets: Targets) -> dict[str, np.ndarray]:
-    """Group -> the rows of the nodes that its network answers, int64; the subset alone where the strategy has one.
+def fit(
+    stays: Stays, targets: Targets, rows: np.ndarray, strategy: Strategy, *, seed: int = 0, device: str = "cpu"
+) -> MedicationModel:
+    """A network of these rows: a tenth of their patients chooses the epoch, the others train.
 
     Raises:
-        InputError: no node of the subset is in a group.
+        InputError: fewer than two patients, or no gold code to choose by.
     """
-    kept = subset(targets, strategy.subset_from) if strategy.subset_from else np.ones(len(targets.nodes), dtype=bool)
-    found = {group: np.flatnonzero(mask & kept) for group, mask in groups_of(strategy, targets).items()}
-    found = {group: nodes for group, nodes in found.items() if len(nodes)}
-    if not found:
-        raise InputError(f"no code of the subset has {strategy.subset_from} stays or more: there is nothing to learn")
-    return found
+    part = group_folds([stays.patient_ids[row] for row in rows], DEV_PARTS, seed)
+    model, _ = train(stays, targets, rows[part != 0], rows[part == 0], strategy, seed=seed, device=device)
+    return model
+
+
+def out_of_fold_logits(
+    stays: Stays,
+    targets: Targets,
+    folds: int | Sequence[int] | np.ndarray,
+    strategy: Strategy,
+    *,
+    nodes: Sequence[str] | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+) -> np.ndarray:
+    """Logits float32 (stays, nodes); each stay's by a network that saw no stay of its patient.
+
+    Args:
+        folds: how many, drawn by patient; or the fold of each stay, (stays,), a patient in one alone.
+        nodes: names of the nodes wanted, in the order wanted; None: all of `targets.nodes`, dense.
+
+    Raises:
+        InputError: a node that the targets lack, fewer than two folds, a patient in two of them, or what `fit` says.
+    """
+    row_of = {node: row for row, node in enumerate(targets.nodes)}
+    if missing := [node for node in nodes or () if node not in row_of]:
+        raise InputError(f"{missing[0]!r} is no node of these stays: nobody has it, so nothing can be learnt of it")
+    columns = np.array([row_of[node] for node in (targets.nodes if nodes is None else nodes)], dtype=np.int64)
+    of = group_folds(stays.patient_ids, folds, seed) if isinstance(folds, int) else np.asarray(folds)
+    _check_folds(of, stays.patient_ids)
+    logits = np.empty((len(of), len(columns)), dtype=np.float32)
+    for fold in np.unique(of):
+        held = np.flatnonzero(of == fold)
+        model = fit(stays, targets, np.flatnonzero(of != fold), strategy, seed=seed, device=device)
+        start = 0
+        for part in model.iter_logits(stays.inputs[held]):
+            logits[held[start : start + len(part)]] = part[:, columns]
+            start += len(part)
+    return logits
 
 
 def train_network(
@@ -149,15 +183,15 @@ def train_network(
     rng = np.random.default_rng(seed)
     rows, held = _held_out(rows, targets, strategy, rng)
     weights = _weights(strategy, targets, rows)
-    network = new_network(strategy, stays.inputs.shape[1], len(targets.nodes))
+    network = MedicationNetwork(strategy, stays.inputs.shape[1], len(targets.nodes))
     if strategy.bias == "log_odds":
         balance = None if weights[0] is None or weights[1] is None else weights[0] / np.maximum(weights[1], 1e-12)
         odds = log_odds(frequencies(targets.gold[rows]), balance)
         network.output.bias.data.copy_(torch.from_numpy(odds))
     network.to(device)
     optimizer = torch.optim.Adam(network.parameters(), lr=strategy.learning_rate, eps=ADAM_EPSILON)
-    loss_of = _loss(strategy, targets, weights, torch.device(device))
     tree = Tree.of(targets.parents).to(torch.device(device))
+    loss_of = _loss(strategy, weights, tree, torch.from_numpy(targets.parents).to(device))
 
     def figure_of(which: np.ndarray) -> float:
         logits = _answers(network, tree, strategy.roll, stays.inputs[which])
@@ -167,9 +201,7 @@ def train_network(
     most = strategy.epochs if epochs is None else epochs
     with progress_bar(most, label, "epochs") as bar:
         for number in range(most):
-            loss = _epoch(
-                network, stays.inputs, targets.gold, rng.permutation(rows), strategy.batch, optimizer, loss_of
-            )
+            loss = _epoch(network, stays, targets, rng.permutation(rows), strategy.batch, optimizer, loss_of)
             figure = figure_of(dev)
             history.append((loss, figure))
             if figure > best:
@@ -202,6 +234,28 @@ def dev_figure(gold: np.ndarray, logits: np.ndarray, select: str) -> float:
     return float(np.nan_to_num(figures[select]))
 
 
+def log_odds(frequency: np.ndarray, positive: np.ndarray | None = None, floor: float = 1e-5) -> np.ndarray:
+    """(nodes,) float32: the logits that minimise the (weighted) cross-entropy without any input.
+
+    Args:
+        frequency: (nodes,) of the training stays. positive: (nodes,) weight of y = 1 over that of y = 0, if any.
+    """
+    clipped = np.clip(frequency, floor, 1 - floor)
+    odds = np.log(clipped / (1 - clipped))
+    return np.asarray(odds if positive is None else odds + np.log(np.maximum(positive, floor)), dtype=np.float32)
+
+
+def _check_folds(of: np.ndarray, patients: Sequence[str]) -> None:
+    if len(of) != len(patients):
+        raise ValueError(f"{len(patients)} stays but folds of {len(of)}")
+    if len(np.unique(of)) < 2:
+        raise InputError("out-of-fold logits need two folds or more, and a patient in each")
+    first: dict[str, int] = {}
+    for patient, fold in zip(patients, of.tolist(), strict=True):
+        if first.setdefault(patient, fold) != fold:
+            raise InputError(f"patient {patient} has stays in two folds; keep a patient's stays together")
+
+
 def _held_out(
     rows: np.ndarray, targets: Targets, strategy: Strategy, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray | None]:
@@ -227,19 +281,19 @@ def _answers(network: MedicationNetwork, tree: Tree, roll: str, inputs: csr_arra
 
 def _epoch(
     network: MedicationNetwork,
-    inputs: csr_array,
-    gold: csr_array,
+    stays: Stays,
+    targets: Targets,
     rows: np.ndarray,
     batch: int,
     optimizer: torch.optim.Optimizer,
-    loss_of: Callable[[torch.Tensor, torch.Tensor, MedicationNetwork], torch.Tensor],
+    loss_of: Loss,
 ) -> float:
     """One pass; returns the mean loss over stays."""
     network.train()
     device, total = network.output.weight.device, 0.0
     for part in np.array_split(rows, max(1, math.ceil(len(rows) / batch))):
-        x = torch.from_numpy(inputs[part].toarray()).to(device)
-        y = torch.from_numpy(gold[part].toarray().astype(np.float32)).to(device)
+        x = torch.from_numpy(stays.inputs[part].toarray()).to(device)
+        y = torch.from_numpy(targets.gold[part].toarray().astype(np.float32)).to(device)
         loss = loss_of(network(x), y, network)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -263,15 +317,11 @@ def _weights(strategy: Strategy, targets: Targets, rows: np.ndarray) -> tuple[np
 
 
 def _loss(
-    strategy: Strategy,
-    targets: Targets,
-    weights: tuple[np.ndarray | None, np.ndarray | None],
-    device: torch.device,
-) -> Callable[[torch.Tensor, torch.Tensor, MedicationNetwork], torch.Tensor]:
+    strategy: Strategy, weights: tuple[np.ndarray | None, np.ndarray | None], tree: Tree, parents: torch.Tensor
+) -> Loss:
     """The loss of a batch: of its logits and gold, and of the output's weights."""
-    tree, parents = Tree.of(targets.parents).to(device), torch.from_numpy(targets.parents).to(device)
     positive, negative = (
-        None if own is None else torch.tensor(own, dtype=torch.float32, device=device) for own in weights
+        None if own is None else torch.tensor(own, dtype=torch.float32, device=parents.device) for own in weights
     )
 
     def loss_of(logits: torch.Tensor, gold: torch.Tensor, network: MedicationNetwork) -> torch.Tensor:
@@ -290,18 +340,3 @@ def _loss(
         return loss
 
     return loss_of
-
-
-# The dummy: every stay gets every node, most frequent in training first (Marcou et al. 2024, "Dummy").
-
-
-def frequencies(gold: csr_array) -> np.ndarray:
-    """(nodes,) float64: the share of the training stays with each node; gold bool (stays, nodes).
-
-    Raises:
-        ValueError: there are no stays.
-    """
-    if not gold.shape[0]:
-        raise ValueError("there are no training stays to count")
-    shares: np.ndarray = gold.astype(np.float64).sum(axis=0) / gold.shape[0]
-    return shares

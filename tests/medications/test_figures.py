@@ -6,7 +6,7 @@ from scipy.sparse import csr_array
 
 from concept_icd.medications.strategy import Targets
 from concept_icd.medications.study.figures import PER_STAY, TARGET_METRICS, choose_thresholds, node_sets, study_figures
-from concept_icd.medications.study.run import frequencies
+from concept_icd.medications.targets import frequencies
 
 LEVELS = ("chapter", "chapter", "category", "category", "code")
 #: Stay 0 has a chapter, a category and a code; stay 1 a chapter and a category; stay 2 nothing.

@@ -18,7 +18,8 @@ from concept_icd.medications.losses import (
     tree_l2,
     tree_min_loss,
 )
-from concept_icd.medications.model import Tree, log_odds, rolled
+from concept_icd.medications.model import Tree, rolled
+from concept_icd.medications.training import log_odds
 
 PARENTS = np.array([-1, 0, 0, -1])
 TREE = Tree.of(PARENTS)

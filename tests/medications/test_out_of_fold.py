@@ -7,10 +7,10 @@ import pytest
 
 from concept_icd.corpora.folds import group_folds
 from concept_icd.errors import InputError
-from concept_icd.medications.out_of_fold import fit, out_of_fold_logits
 from concept_icd.medications.strategy import Strategy
-from concept_icd.medications.study.run import frequencies
 from concept_icd.medications.synthetic import synthetic_stays
+from concept_icd.medications.targets import frequencies
+from concept_icd.medications.training import fit, out_of_fold_logits
 from concept_icd.metrics import ranking_metrics
 
 STRATEGY = Strategy(units=48, epochs=15, learning_rate=3e-3, dropout=0.2, bias="log_odds", stop_share=0.0, patience=5)

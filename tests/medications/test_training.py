@@ -11,12 +11,12 @@ import pytest
 from scipy.special import expit
 
 from concept_icd.errors import InputError
-from concept_icd.medications.model import NEVER, MedicationModel, new_network
+from concept_icd.medications.model import NEVER, MedicationModel, MedicationNetwork
 from concept_icd.medications.strategy import SELECTIONS, Strategy, read_strategy
 from concept_icd.medications.study.figures import node_sets
-from concept_icd.medications.study.run import answered, frequencies, monte_carlo_folds
+from concept_icd.medications.study.run import answered, monte_carlo_folds
 from concept_icd.medications.synthetic import synthetic_stays
-from concept_icd.medications.targets import part_of, subset
+from concept_icd.medications.targets import frequencies, part_of, subset
 from concept_icd.medications.training import dev_figure, train
 from concept_icd.metrics import ranking_metrics
 
@@ -73,7 +73,7 @@ def test_the_studys_defaults() -> None:
     asked = Strategy()
     assert (asked.cap, asked.learning_rate, asked.batch, asked.epochs) == (2.0, 2e-4, 128, 80)
     assert (asked.stop_share, asked.patience) == (0.05, 3)
-    network = new_network(Strategy(hidden=1, units=4, norm=True), 3, 2)
+    network = MedicationNetwork(Strategy(hidden=1, units=4, norm=True), 3, 2)
     assert network.output.bias.tolist() == [0.0, 0.0]
     linear, norm = network.body[0], network.body[1]
     assert (norm.momentum, norm.eps, linear.bias) == (0.01, 1e-3, None)

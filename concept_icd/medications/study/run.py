@@ -1,11 +1,14 @@
-"""One run of the study: one strategy, or the dummy, on one fold.
+"""One run of the study: one strategy, or the dummy, on one fold; and which stays a fold trains, chooses and tests on.
 
 FOLDER/medications.json networks.safetensors   the trained networks (`model`); none for the dummy
 FOLDER/history.json    loss and dev figure of each epoch
 FOLDER/figures.json    see `figures`    FOLDER/stays.safetensors  of each set, the figures of each test stay
-FOLDER/analyses.json   see `analyses`
+FOLDER/analyses.json   see `figures`
 
 A set of nodes of which the strategy leaves some unanswered is not measured.
+
+Folds by patient are the honest default: MIMIC-III's patients come back (58,976 stays of 46,520), and a returning
+patient's drugs and codes are known. Draws by stay are what Marcou et al. did, for comparison with their figures.
 """
 
 from __future__ import annotations
@@ -24,8 +27,7 @@ from scipy.special import expit
 from concept_icd.artifacts import write_json, write_manifest
 from concept_icd.corpora.folds import group_folds
 from concept_icd.errors import InputError
-from concept_icd.medications.model import BILLING, MedicationModel, groups_of
-from concept_icd.medications.strategy import Stays, Strategy, Targets
+from concept_icd.medications.strategy import BILLING, Stays, Strategy, Targets
 from concept_icd.medications.study.figures import (
     TARGET_METRICS,
     binned_entropy_reduction,
@@ -35,7 +37,7 @@ from concept_icd.medications.study.figures import (
     reduction_by_chance,
     study_figures,
 )
-from concept_icd.medications.training import frequencies, train
+from concept_icd.medications.targets import frequencies, groups_of
 from concept_icd.metrics.auc import area_metrics
 from concept_icd.metrics.calibration import equal_width_bins
 from concept_icd.metrics.decisions import decision_metrics
@@ -44,11 +46,92 @@ from concept_icd.outputs import new_folder
 from concept_icd.report.results import plain
 
 if TYPE_CHECKING:
-    pass
+    from concept_icd.medications.model import MedicationModel
 
 FIGURES, MEASURED, ANALYSES, HISTORY = "figures.json", "stays.safetensors", "analyses.json", "history.json"
 #: The set over which models are chosen and looked into.
 EVERYTHING = "all levels"
+#: Stays of the study, and of them those of dev and of test; the rest trains.
+STUDY_STAYS, STUDY_HELD_OUT = 58_976, 5_000
+
+
+@dataclass(frozen=True, eq=False)
+class Fold:
+    """Rows of stays, int64, each sorted; no stay in two, and by patient no patient."""
+
+    train: np.ndarray
+    dev: np.ndarray
+    test: np.ndarray
+
+
+def monte_carlo_folds(
+    patient_ids: Sequence[str],
+    seed: int,
+    number: int = 3,
+    by: Literal["patient", "stay"] = "patient",
+    held_out: int | None = None,
+) -> list[Fold]:
+    """Independent random draws of dev and test, 5,000 stays each where there are the study's 58,976.
+
+    Args:
+        patient_ids: one a stay. held_out: stays of dev, and of test; None: the study's share, at least one.
+        by: "patient" fills them with whole patients, as near to the number as they allow without more.
+
+    Raises:
+        InputError: dev, test or training would be empty.
+    """
+    stays = len(patient_ids)
+    size = max(1, round(stays * STUDY_HELD_OUT / STUDY_STAYS)) if held_out is None else held_out
+    groups = np.unique(np.asarray(patient_ids), return_inverse=True)[1] if by == "patient" else np.arange(stays)
+    folds = []
+    for draw in range(number):
+        part = _drawn(groups, size, np.random.default_rng([seed, draw]))
+        fold = Fold(*(np.flatnonzero(part == which) for which in range(3)))
+        folds.append(_require_full(fold, stays, by))
+    return folds
+
+
+def patient_folds(patient_ids: Sequence[str], number: int, seed: int) -> list[Fold]:
+    """Every stay is tested once: fold i tests, fold i + 1 is dev, the others train; a patient is in one fold alone.
+
+    Raises:
+        InputError: fewer than three folds, or fewer patients than folds.
+    """
+    patients = len(set(patient_ids))
+    if number < 3 or patients < number:
+        raise InputError(f"{number} folds of {patients} patients: three or more folds are needed, a patient in each")
+    of = group_folds(patient_ids, number, seed)
+    folds = []
+    for test in range(number):
+        dev = (test + 1) % number
+        rest = np.flatnonzero((of != test) & (of != dev))
+        folds.append(Fold(rest, np.flatnonzero(of == dev), np.flatnonzero(of == test)))
+    return folds
+
+
+def _drawn(groups: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+    """0 train, 1 dev, 2 test for each stay: groups in random order fill test, then dev, each where it still fits."""
+    sizes = np.bincount(groups)
+    part_of, room = np.zeros(len(sizes), dtype=np.int64), {2: size, 1: size}
+    for group in rng.permutation(len(sizes)):
+        for part in room:
+            if sizes[group] <= room[part]:
+                part_of[group] = part
+                room[part] -= int(sizes[group])
+                break
+        if not any(room.values()):
+            break
+    return np.asarray(part_of[groups])
+
+
+def _require_full(fold: Fold, stays: int, by: str) -> Fold:
+    empty = [name for name in ("train", "dev", "test") if not len(getattr(fold, name))]
+    if empty:
+        raise InputError(
+            f"{stays} stays drawn by {by} leave {' and '.join(empty)} without a stay; more stays are needed, or "
+            "another number of held-out stays"
+        )
+    return fold
 
 
 def run_once(
@@ -83,17 +166,12 @@ def run_once(
             answers = dict.fromkeys(sets, test)
             write_json(staging / HISTORY, [])
         else:
+            from concept_icd.medications.training import train
+
             model, history = train(
-                stays,
-                targets,
-                fold.train,
-                fold.dev,
-                strategy,
-                chosen=chosen,
-                seed=seed,
-                device=device,
-                label=folder.parent.name,
-            )
+                stays, targets, fold.train, fold.dev, strategy,
+                chosen=chosen, seed=seed, device=device, label=folder.parent.name,
+            )  # fmt: skip
             trained |= {
                 "train_seconds": round(time.monotonic() - start, 2),
                 "train_processor_seconds": round(time.process_time() - processor, 2),
@@ -185,91 +263,3 @@ def _dev_figures(
     ours = decision_metrics(gold, p >= limit)
     found = {**area_metrics(gold, p), **half, **ours, "ndcg": ranking_metrics(gold, p, (15,))["ndcg"]}
     return {name: float(found[name]) for name in (*TARGET_METRICS, "micro_f1", "macro_f1")}
-
-
-# Which stays train, choose and test: the study's Monte-Carlo draws by stay, or by patient, and folds of patients.
-#
-# By patient is the honest default: MIMIC-III's patients come back (58,976 stays of 46,520), and a returning patient's
-# drugs and codes are known. By stay is what Marcou et al. did, for comparison with their figures.
-
-#: Stays of the study, and of them those of dev and of test; the rest trains.
-STUDY_STAYS, STUDY_HELD_OUT = 58_976, 5_000
-
-
-@dataclass(frozen=True, eq=False)
-class Fold:
-    """Rows of stays, int64, each sorted; no stay in two, and by patient no patient."""
-
-    train: np.ndarray
-    dev: np.ndarray
-    test: np.ndarray
-
-
-def monte_carlo_folds(
-    patient_ids: Sequence[str],
-    seed: int,
-    number: int = 3,
-    by: Literal["patient", "stay"] = "patient",
-    held_out: int | None = None,
-) -> list[Fold]:
-    """Independent random draws of dev and test, 5,000 stays each where there are the study's 58,976.
-
-    Args:
-        patient_ids: one a stay. held_out: stays of dev, and of test; None: the study's share, at least one.
-        by: "patient" fills them with whole patients, as near to the number as they allow without more.
-
-    Raises:
-        InputError: dev, test or training would be empty.
-    """
-    stays = len(patient_ids)
-    size = max(1, round(stays * STUDY_HELD_OUT / STUDY_STAYS)) if held_out is None else held_out
-    groups = np.unique(np.asarray(patient_ids), return_inverse=True)[1] if by == "patient" else np.arange(stays)
-    folds = []
-    for draw in range(number):
-        part = _drawn(groups, size, np.random.default_rng([seed, draw]))
-        fold = Fold(*(np.flatnonzero(part == which) for which in range(3)))
-        folds.append(_require_full(fold, stays, by))
-    return folds
-
-
-def patient_folds(patient_ids: Sequence[str], number: int, seed: int) -> list[Fold]:
-    """Every stay is tested once: fold i tests, fold i + 1 is dev, the others train; a patient is in one fold alone.
-
-    Raises:
-        InputError: fewer than three folds, or fewer patients than folds.
-    """
-    patients = len(set(patient_ids))
-    if number < 3 or patients < number:
-        raise InputError(f"{number} folds of {patients} patients: three or more folds are needed, a patient in each")
-    of = group_folds(patient_ids, number, seed)
-    folds = []
-    for test in range(number):
-        dev = (test + 1) % number
-        rest = np.flatnonzero((of != test) & (of != dev))
-        folds.append(Fold(rest, np.flatnonzero(of == dev), np.flatnonzero(of == test)))
-    return folds
-
-
-def _drawn(groups: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    """0 train, 1 dev, 2 test for each stay: groups in random order fill test, then dev, each where it still fits."""
-    sizes = np.bincount(groups)
-    part_of, room = np.zeros(len(sizes), dtype=np.int64), {2: size, 1: size}
-    for group in rng.permutation(len(sizes)):
-        for part in room:
-            if sizes[group] <= room[part]:
-                part_of[group] = part
-                room[part] -= int(sizes[group])
-                break
-        if not any(room.values()):
-            break
-    return np.asarray(part_of[groups])
-
-
-def _require_full(fold: Fold, stays: int, by: str) -> Fold:
-    empty = [name for name in ("train", "dev", "test") if not len(getattr(fold, name))]
-    if empty:
-        raise InputError(
-            f"{stays} stays drawn by {by} leave {' and '.join(empty)} without a stay; more stays are needed, or "
-            "another number of held-out stays"
-        )
-    return fold

@@ -24,8 +24,7 @@ import numpy as np
 from concept_icd.artifacts import hash_of
 from concept_icd.errors import InputError
 from concept_icd.medications.strategy import Stays, Strategy, Targets
-from concept_icd.medications.targets import part_of
-from concept_icd.medications.training import nodes_of, train_network
+from concept_icd.medications.targets import nodes_of, part_of
 from concept_icd.outputs import private_folder
 
 #: The range of each option: of layers and units whole numbers, of the last four on a log scale.
@@ -91,6 +90,8 @@ def search(
     Raises:
         InputError: `folder` holds a search of other stays or options, or see `training.train`.
     """
+    from concept_icd.medications.training import train_network
+
     found = {}
     for group, nodes in nodes_of(strategy, targets).items():
         told = {
