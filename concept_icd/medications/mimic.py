@@ -16,15 +16,7 @@ from concept_icd.corpora.mimic3.dates import date_of
 from concept_icd.corpora.mimic3.stays import count_rows, read_stays
 from concept_icd.corpora.mimic3.tables import Tables, find_tables, load, require_ids
 from concept_icd.medications.omop_files import NDC_TABLES, find_omop_tables, load_ndc_ingredients
-from concept_icd.medications.stays import (
-    DAYS_A_YEAR,
-    Admission,
-    ReadStays,
-    make_given,
-    make_stays,
-    people_counts,
-    read_drugs,
-)
+from concept_icd.medications.stays import DAYS_A_YEAR, Admission, Bills, ReadStays, collect, make_given
 
 if TYPE_CHECKING:
     import duckdb
@@ -62,21 +54,17 @@ def read_mimic_tables(connection: duckdb.DuckDBPyConnection, tables: Tables, voc
     Raises:
         InputError: a table is damaged, its ids or codes are not as published, or the vocabulary knows none of the NDCs.
     """
-    codes = read_kind(connection, tables, "diagnosis") if BILLS in tables else None
+    bills = None
+    if BILLS in tables:
+        codes = read_kind(connection, tables, "diagnosis")
+        missing, odd = {"diagnosis rows without a code": codes.missing}, {"no ICD-9-CM diagnosis codes": codes.odd}
+        bills = Bills(BILLS, codes.rows, codes.by_stay, missing, odd)
     people = read_stays(connection, {name: tables[name] for name in ("ADMISSIONS", "PATIENTS")})
     ages, wards = _ages(connection), _wards(connection, tables)
     admissions = [Admission(stay, who.patient_id, ages[stay], who.sex, wards.get(stay)) for stay, who in people.items()]
     _load_given(connection, tables, vocabulary)
-    drugs = read_drugs(connection, tuple(people))
-    rows = count_rows(connection) | {"PRESCRIPTIONS": drugs.counts["drug rows"]}
-    counts = people_counts(admissions) | dict(drugs.counts)
-    counts["stays without a ward"] = sum(who.ward is None for who in admissions)
-    stays = make_stays(admissions, drugs)
-    if codes is None:
-        return ReadStays(stays, {}, rows, counts, drugs.named)
-    rows[BILLS], counts["diagnosis rows without a code"] = codes.rows, codes.missing
-    billed = {stay: codes.by_stay.get(stay, ()) for stay in people}
-    return ReadStays(stays, billed, rows, counts, dict(drugs.named) | {"no ICD-9-CM diagnosis codes": codes.odd})
+    without = {"stays without a ward": sum(who.ward is None for who in admissions)}
+    return collect(connection, admissions, count_rows(connection), without, "PRESCRIPTIONS", bills)
 
 
 def _load_given(connection: duckdb.DuckDBPyConnection, tables: Tables, vocabulary: Tables) -> None:

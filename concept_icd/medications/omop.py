@@ -28,15 +28,7 @@ from concept_icd.medications.omop_files import (
     load_ingredients,
     load_omop,
 )
-from concept_icd.medications.stays import (
-    DAYS_A_YEAR,
-    Admission,
-    ReadStays,
-    make_given,
-    make_stays,
-    people_counts,
-    read_drugs,
-)
+from concept_icd.medications.stays import DAYS_A_YEAR, Admission, Bills, ReadStays, collect, make_given
 from concept_icd.ontology.code_shapes import ICD9CM
 
 if TYPE_CHECKING:
@@ -97,20 +89,10 @@ def read_cdm_tables(
     admissions = _admissions(connection, tables)
     if _has_vocabulary(tables):
         load_concepts(connection, tables)
-    drug_counts = _load_given(connection, tables, drug_types)
-    drugs = read_drugs(connection, [who.stay_id for who in admissions])
-    rows = {
-        "ADMISSIONS": len(admissions),
-        "PATIENTS": count(connection, "SELECT count(*) FROM person"),
-        "drug_exposure": drugs.counts["drug rows"],
-    }
-    counts = people_counts(admissions) | dict(drugs.counts) | drug_counts
-    stays = make_stays(admissions, drugs)
-    if BILLS not in tables:
-        return ReadStays(stays, {}, rows, counts, drugs.named)
-    billed, code_counts, odd = _codes(connection, tables)
-    rows[BILLS] = count(connection, "SELECT count(*) FROM condition_occurrence")
-    return ReadStays(stays, billed, rows, counts | code_counts, dict(drugs.named) | odd)
+    counts = _load_given(connection, tables, drug_types)
+    rows = {"ADMISSIONS": len(admissions), "PATIENTS": count(connection, "SELECT count(*) FROM person")}
+    bills = _bills(connection, tables) if BILLS in tables else None
+    return collect(connection, admissions, rows, counts, "drug_exposure", bills)
 
 
 def _has_vocabulary(tables: Tables) -> bool:
@@ -190,12 +172,10 @@ def _drop_other_types(connection: duckdb.DuckDBPyConnection, table: Table) -> in
     return others
 
 
-def _codes(
-    connection: duckdb.DuckDBPyConnection, tables: Tables
-) -> tuple[dict[str, tuple[str, ...]], dict[str, int], dict[str, dict[str, int]]]:
-    """Visit -> its dotted codes; counts; and by name what is no code, and rows of other vocabularies."""
-    table = tables["condition_occurrence"]
-    load_omop(connection, table, (*COLUMNS["condition_occurrence"], "condition_source_concept_id"))
+def _bills(connection: duckdb.DuckDBPyConnection, tables: Tables) -> Bills:
+    """The codes of each visit; named: what is no code, and other vocabularies."""
+    table = tables[BILLS]
+    load_omop(connection, table, (*COLUMNS[BILLS], "condition_source_concept_id"))
     if "concept" not in tables:
         connection.execute("CREATE TABLE concept (concept_id BIGINT, vocabulary_id VARCHAR, concept_code VARCHAR)")
     elif not _has_vocabulary(tables):
@@ -226,7 +206,8 @@ def _codes(
         )
     counts = {"diagnosis rows without a code": missing, "diagnosis rows of other vocabularies": sum(others.values())}
     named = {"no ICD-9-CM diagnosis codes": dict(odd), "other vocabularies of diagnoses": dict(others)}
-    return {visit: tuple(codes) for visit, codes in billed.items()}, counts, named
+    number = count(connection, f"SELECT count(*) FROM {BILLS}")
+    return Bills(BILLS, number, {visit: tuple(codes) for visit, codes in billed.items()}, counts, named)
 
 
 def _refuse_numbers(connection: duckdb.DuckDBPyConnection, table: Table) -> None:

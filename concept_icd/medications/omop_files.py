@@ -1,7 +1,11 @@
 """The tables of an OMOP CDM or its vocabulary as files: comma-separated, tab-separated (Athena's downloads), Parquet.
 
-It finds them, checks their columns and loads them into DuckDB, and knows nothing of what the columns mean. Ids become
-whole numbers; "12.0" and "12,0", as programs write numbers that may be missing, are 12.
+It finds them, checks their columns and loads them into DuckDB. Ids become whole numbers; "12.0" and "12,0", as programs
+write numbers that may be missing, are 12.
+
+It also finds RxNorm ingredients through the tables of the vocabulary. concept_ancestor holds, for each standard drug,
+its ingredients (a combination has several; an ingredient is its own ancestor). An NDC reaches its standard drug over
+concept_relationship's "Maps to".
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from concept_icd.artifacts import sha256
 from concept_icd.corpora.mimic3.table_bytes import header_line
-from concept_icd.corpora.mimic3.tables import Table, Tables, fingerprint, header_text, load, read_header, told
+from concept_icd.corpora.mimic3.tables import Table, Tables, fingerprint, load, read_header, told
 from concept_icd.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,6 +28,16 @@ _ID = ("_id", "_id_1", "_id_2", "year_of_birth", "month_of_birth", "day_of_birth
 _WORDS = ("vocabulary_id", "concept_class_id", "relationship_id")
 #: Stands for an id that is no number while a table is checked.
 _NO_ID = -(1 << 62) - 77
+CONCEPT_COLUMNS = ("concept_id", "concept_name", "vocabulary_id", "concept_class_id", "concept_code")
+ANCESTOR_COLUMNS = ("ancestor_concept_id", "descendant_concept_id")
+RELATION_COLUMNS = ("concept_id_1", "concept_id_2", "relationship_id")
+#: The tables that lead from an NDC to ingredients.
+NDC_TABLES: Mapping[str, tuple[str, ...]] = {
+    "concept": CONCEPT_COLUMNS,
+    "concept_ancestor": ANCESTOR_COLUMNS,
+    "concept_relationship": RELATION_COLUMNS,
+}
+INGREDIENT = "i.concept_class_id = 'Ingredient' AND i.vocabulary_id IN ('RxNorm', 'RxNorm Extension')"
 
 
 def find_omop_tables(
@@ -91,19 +105,15 @@ def count(connection: duckdb.DuckDBPyConnection, sql: str) -> int:
 
 
 def _header(path: Path, needed: Sequence[str]) -> tuple[str, ...]:
-    if not _is_parquet(path) and not _is_tab(path):
+    if not _is_parquet(path):
         return read_header(path, needed)
-    if _is_parquet(path):
-        import pyarrow as pa
-        import pyarrow.parquet as pq
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
-        try:
-            names = pq.read_schema(path).names
-        except (OSError, pa.ArrowException) as error:
-            raise InputError(f"{path}: no Parquet file, or a damaged one") from error
-    else:
-        names = header_text(path).split("\t")
-    columns = tuple(name.strip().strip('"').lower() for name in names)
+    try:
+        columns = tuple(name.strip().lower() for name in pq.read_schema(path).names)
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{path}: no Parquet file, or a damaged one") from error
     if missing := [name for name in needed if name not in columns]:
         raise InputError(f"{path} has no column {', '.join(missing)}")
     if twice := [name for name in needed if columns.count(name) > 1]:
@@ -135,23 +145,6 @@ def _rows(path: Path) -> str:
     )
 
 
-# RxNorm ingredients through the tables of the OMOP vocabulary: of drug concepts, and of NDCs.
-#
-# concept_ancestor holds, for each standard drug, its ingredients (a combination has several; an ingredient is its own
-# ancestor). An NDC reaches its standard drug over concept_relationship's "Maps to".
-
-CONCEPT_COLUMNS = ("concept_id", "concept_name", "vocabulary_id", "concept_class_id", "concept_code")
-ANCESTOR_COLUMNS = ("ancestor_concept_id", "descendant_concept_id")
-RELATION_COLUMNS = ("concept_id_1", "concept_id_2", "relationship_id")
-#: The tables that lead from an NDC to ingredients.
-NDC_TABLES: Mapping[str, tuple[str, ...]] = {
-    "concept": CONCEPT_COLUMNS,
-    "concept_ancestor": ANCESTOR_COLUMNS,
-    "concept_relationship": RELATION_COLUMNS,
-}
-INGREDIENT = "i.concept_class_id = 'Ingredient' AND i.vocabulary_id IN ('RxNorm', 'RxNorm Extension')"
-
-
 def load_concepts(connection: duckdb.DuckDBPyConnection, vocabulary: Tables) -> None:
     """The tables concept and concept_ancestor.
 
@@ -168,15 +161,14 @@ def load_ingredients(connection: duckdb.DuckDBPyConnection, drugs: str) -> None:
     """Fills concept_ingredients for the drug concepts that a query gives as `concept`; after `load_concepts`."""
     connection.execute(f"""
         INSERT INTO concept_ingredients
-        SELECT DISTINCT d.concept, lower(i.concept_name)
-        FROM (SELECT DISTINCT concept FROM ({drugs})) d
-        JOIN concept_ancestor a ON a.descendant_concept_id = d.concept
-        JOIN concept i ON i.concept_id = a.ancestor_concept_id
-        WHERE {INGREDIENT} AND i.concept_name IS NOT NULL
-        UNION
-        SELECT DISTINCT d.concept, lower(i.concept_name)
-        FROM (SELECT DISTINCT concept FROM ({drugs})) d JOIN concept i ON i.concept_id = d.concept
-        WHERE {INGREDIENT} AND i.concept_name IS NOT NULL
+        WITH d AS (SELECT DISTINCT concept FROM ({drugs})),
+        above AS (
+            SELECT concept, ancestor_concept_id AS ingredient
+            FROM d JOIN concept_ancestor ON descendant_concept_id = concept
+            UNION SELECT concept, concept FROM d
+        )
+        SELECT DISTINCT concept, lower(concept_name) FROM above JOIN concept i ON i.concept_id = above.ingredient
+        WHERE {INGREDIENT} AND concept_name IS NOT NULL
     """)
 
 

@@ -1,9 +1,14 @@
-"""From tables, or from nothing, to a prepared folder of stays; it puts the other modules in order and has no rule."""
+"""From tables, or from nothing, to a prepared folder of stays, with checks of what was found.
+
+A check is a fact that `mimic3.checks` puts into words. Marcou et al. 2024, "Data", publish 58,976 stays, 1,164
+ingredients and the nodes of each level. These stand beside the counts of tables that are MIMIC-III 1.4 by their numbers
+of patients and admissions; of other tables nothing is published.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
@@ -13,7 +18,7 @@ from concept_icd import __version__
 from concept_icd.artifacts import read_manifest
 from concept_icd.corpora.mimic3.checks import EDITIONS, edition_of
 from concept_icd.corpora.mimic3.prepare import LEAST_MEMORY
-from concept_icd.corpora.mimic3.tables import Tables, database, fingerprint, require_duckdb
+from concept_icd.corpora.mimic3.tables import database, fingerprint, require_duckdb
 from concept_icd.errors import InputError
 from concept_icd.medications.folder import STAGE, PreparedStays, load_stays, save_stays
 from concept_icd.medications.mimic import find_mimic_tables, read_mimic_tables
@@ -31,6 +36,35 @@ if TYPE_CHECKING:
 #: DuckDB's share of the memory.
 DUCKDB_SHARE = 0.4
 Read = Callable[["duckdb.DuckDBPyConnection"], ReadStays]
+Check = dict[str, Any]
+#: How many names a line holds.
+NAMED = 12
+#: The counts of the study, by the name of their check.
+STUDY: Mapping[str, int] = {
+    "stays": 58_976,
+    "ingredients": 1_164,
+    "nodes of level chapter": 19,
+    "nodes of level section": 151,
+    "nodes of level category": 1_070,
+    "nodes of level subcategory": 4_380,
+    "nodes of level code": 3_716,
+    "billed codes": 5_871,
+    "nodes": 9_336,
+}
+#: What stands beside a count that is not 0.
+WHY: Mapping[str, str] = {
+    "stays without an age": "a date is missing, or birth comes after the stay; their age input is 0.5",
+    "stays above 89 years": "moved to about 300 in the tables; their age input is 1",
+    "stays without a sex": "read as not female",
+    "stays without a ward": "no service is on record",
+    "drug rows of no stay": "left out",
+    "drug rows that are no prescription": "left out, as in the study; --drug-types all reads them",
+    "drug rows without concept and name": "left out",
+    "drug rows of concepts that the vocabulary lacks": "read by their name where there is one",
+    "drug rows without a concept": "read by their name where there is one",
+    "diagnosis rows without a code": "left out",
+    "diagnosis rows of other vocabularies": "left out",
+}
 
 
 def prepare_mimic_stays(
@@ -54,12 +88,13 @@ def prepare_mimic_stays(
     """
     require_duckdb()
     tables, vocabulary = find_mimic_tables(Path(mimic_dir), Path(vocabulary_dir) if vocabulary_dir else None, codes)
-    inputs = fingerprint(tables) | _of_vocabulary(vocabulary)
+    named = {f"vocabulary/{name}": digest for name, digest in omop_fingerprint(vocabulary).items()}
 
     def read(connection: duckdb.DuckDBPyConnection) -> ReadStays:
         return read_mimic_tables(connection, tables, vocabulary)
 
-    return _prepare("mimic3", inputs, read, Path(out), codes, memory, overwrite)
+    config = {"source": "mimic3", "version": __version__}
+    return _prepare(config, fingerprint(tables) | named, read, Path(out), codes, memory, overwrite)
 
 
 def prepare_omop_stays(
@@ -75,16 +110,16 @@ def prepare_omop_stays(
     """The same from OMOP CDM tables, whose vocabulary may lie in a folder of its own; raises likewise.
 
     Args:
-        drug_types: which rows of drug_exposure are drugs of a stay, see `omop_tables`.
+        drug_types: which rows of drug_exposure are drugs of a stay, see `omop`.
     """
     require_duckdb()
     tables = find_cdm_tables(Path(omop_dir), Path(vocabulary_dir) if vocabulary_dir else None, codes)
-    inputs = omop_fingerprint(tables)
 
     def read(connection: duckdb.DuckDBPyConnection) -> ReadStays:
         return read_cdm_tables(connection, tables, drug_types)
 
-    return _prepare("omop", inputs, read, Path(out), codes, memory, overwrite, {"drug_types": drug_types})
+    config = {"source": "omop", "version": __version__, "drug_types": drug_types}
+    return _prepare(config, omop_fingerprint(tables), read, Path(out), codes, memory, overwrite)
 
 
 def prepare_synthetic_stays(number: int, seed: int, out: str | Path, *, overwrite: bool = False) -> PreparedStays:
@@ -95,8 +130,6 @@ def prepare_synthetic_stays(number: int, seed: int, out: str | Path, *, overwrit
     """
     start = time.monotonic()
     made = synthetic_stays(number, seed)
-    drugs = len(made.stays.input_names) - 2
-    counts = {"stays": number, "patients": len(set(made.stays.patient_ids)), "ingredients": drugs}
     save_stays(
         out,
         made.stays,
@@ -106,23 +139,26 @@ def prepare_synthetic_stays(number: int, seed: int, out: str | Path, *, overwrit
         seed=seed,
         seconds=time.monotonic() - start,
         overwrite=overwrite,
-        counts=counts | {"nodes": level_counts(made.targets)},
+        counts={
+            "stays": number,
+            "patients": len(set(made.stays.patient_ids)),
+            "ingredients": len(made.stays.input_names) - 2,
+            "nodes": level_counts(made.targets),
+        },
     )
     return load_stays(out)
 
 
 def _prepare(
-    source: str,
+    config: Mapping[str, str],
     inputs: Mapping[str, str],
     read: Read,
     out: Path,
     codes: bool,
     memory: int,
     overwrite: bool,
-    options: Mapping[str, str] | None = None,
 ) -> PreparedStays:
     start = time.monotonic()
-    config = {"source": source, "version": __version__, **(options or {})}
     if out.exists() and not overwrite:
         return _complete(out, inputs, config)
     with database(int(memory * DUCKDB_SHARE), out) as connection:
@@ -161,59 +197,17 @@ def _complete(out: Path, inputs: Mapping[str, str], config: Mapping[str, Any]) -
     return load_stays(out)
 
 
-def _of_vocabulary(vocabulary: Tables) -> dict[str, str]:
-    return {f"vocabulary/{name}": digest for name, digest in omop_fingerprint(vocabulary).items()}
-
-
 def sentences(prepared: PreparedStays) -> Sequence[str]:
     """What was found, a line each, for a terminal."""
     from concept_icd.corpora.mimic3.checks import in_words
 
     counts, levels = prepared.manifest["counts"], prepared.manifest["counts"]["nodes"]
-    nodes = (
-        f"{levels['all']:,} nodes of the tree ({levels['billed']:,} of them billed)" if levels["all"] else "no codes"
-    )
+    nodes = f"{levels['all']:,} nodes of the tree ({levels['billed']:,} of them billed)"
     first = (
         f"{counts['stays']:,} stays of {counts['patients']:,} patients, {counts['ingredients']:,} ingredients, "
         f"{nodes if levels['all'] else 'no codes'}"
     )
     return [first, *map(in_words, prepared.manifest["checks"])]
-
-
-# What reading stays found, beside what the study and MIMIC-III publish, as facts that `mimic3.checks` puts into words.
-#
-# Marcou et al. 2024, "Data": 58,976 stays, 1,164 ingredients, and nodes of each level. These are compared where the
-# tables are MIMIC-III 1.4 by their patients and admissions; elsewhere nothing is published.
-
-Check = dict[str, Any]
-#: How many names a line holds.
-NAMED = 12
-#: The counts of the study, by the name of their check.
-STUDY: Mapping[str, int] = {
-    "stays": 58_976,
-    "ingredients": 1_164,
-    "nodes of level chapter": 19,
-    "nodes of level section": 151,
-    "nodes of level category": 1_070,
-    "nodes of level subcategory": 4_380,
-    "nodes of level code": 3_716,
-    "billed codes": 5_871,
-    "nodes": 9_336,
-}
-#: What stands beside a count that is not 0.
-WHY: Mapping[str, str] = {
-    "stays without an age": "a date is missing, or birth comes after the stay; their age input is 0.5",
-    "stays above 89 years": "moved to about 300 in the tables; their age input is 1",
-    "stays without a sex": "read as not female",
-    "stays without a ward": "no service is on record",
-    "drug rows of no stay": "left out",
-    "drug rows that are no prescription": "left out, as in the study; --drug-types all reads them",
-    "drug rows without concept and name": "left out",
-    "drug rows of concepts that the vocabulary lacks": "read by their name where there is one",
-    "drug rows without a concept": "read by their name where there is one",
-    "diagnosis rows without a code": "left out",
-    "diagnosis rows of other vocabularies": "left out",
-}
 
 
 def all_checks(read: ReadStays, targets: Targets, lost: LostCodes) -> list[Check]:
@@ -243,22 +237,23 @@ def _stays(read: ReadStays, targets: Targets) -> Iterator[Check]:
 
 
 def _named(named: Mapping[str, Mapping[str, Any]], lost: LostCodes) -> Iterator[Check]:
-    for name, items in named.items():
-        if items:
-            words = (f"{item!r} ({value if isinstance(value, str) else f'{value:,}'})" for item, value in items.items())
-            yield _check(name, len(items), why=_some(words))
-    if lost.retired:
-        words = (f"{code} as {near} ({lost.retired_rows[code]:,})" for code, near in lost.retired.items())
-        yield _check("codes that the tree lacks, placed at their nearest ancestor", len(lost.retired), why=_some(words))
-    if lost.outside:
-        words = (f"{code} ({rows:,})" for code, rows in lost.outside.items())
-        yield _check("codes outside the tree, left out", len(lost.outside), why=_some(words))
+    words = {
+        name: [f"{item!r} ({value if isinstance(value, str) else f'{value:,}'})" for item, value in items.items()]
+        for name, items in named.items()
+    }
+    words["codes that the tree lacks, placed at their nearest ancestor"] = [
+        f"{code} as {near} ({lost.retired_rows[code]:,})" for code, near in lost.retired.items()
+    ]
+    words["codes outside the tree, left out"] = [f"{code} ({rows:,})" for code, rows in lost.outside.items()]
+    for name, own in words.items():
+        if own:
+            more = f" and {len(own) - NAMED:,} more" if len(own) > NAMED else ""
+            yield _check(name, len(own), why=", ".join(own[:NAMED]) + more)
 
 
 def _nodes(read: ReadStays, targets: Targets) -> Iterator[Check]:
-    study, counts = _study(read), level_counts(targets) if targets.nodes else {}
-    names = {"billed": "billed codes", "all": "nodes"}
-    for level, number in counts.items():
+    study, names = _study(read), {"billed": "billed codes", "all": "nodes"}
+    for level, number in level_counts(targets).items() if targets.nodes else ():
         name = names.get(level, f"nodes of level {level}")
         yield _check(name, number, study.get(name))
 
@@ -269,8 +264,3 @@ def _study(read: ReadStays) -> Mapping[str, int]:
 
 def _check(name: str, found: Any, published: Any = None, why: str = "") -> Check:
     return {"name": name, "found": found, "published": published, "ok": published in (None, found), "why": why}
-
-
-def _some(words: Iterable[str]) -> str:
-    names = list(words)
-    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED:,} more" if len(names) > NAMED else "")

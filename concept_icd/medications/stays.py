@@ -1,8 +1,9 @@
 """What both kinds of tables come to: the inputs of stays, their bills, and counts of what was found and missing.
 
-A reader fills two tables of DuckDB, `given` (stay, name, concept: one a drug row) and `concept_ingredients` (concept,
-ingredient), and says who the stays are; here they become sparse rows. Drugs are told apart by their ingredients: of
-the OMOP vocabulary where it knows the concept, else of the name (`drug_names`).
+A reader (`mimic`, `omop`) fills two tables of DuckDB, `given` (stay, name, concept: one a drug row) and
+`concept_ingredients` (concept, ingredient), and says who the stays are and what is on their bills; `collect` makes
+sparse rows of it. Drugs are told apart by their ingredients: of the OMOP vocabulary where it knows the concept, else of
+the name (`drug_names`).
 """
 
 from __future__ import annotations
@@ -56,6 +57,17 @@ class ReadStays:
 
 
 @dataclass(frozen=True)
+class Bills:
+    """What a reader found on bills: `billed`, `counts` and `named` of `ReadStays`, and the table with its `rows`."""
+
+    table: str
+    rows: int
+    billed: Mapping[str, tuple[str, ...]]
+    counts: Mapping[str, int]
+    named: Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
 class Drugs:
     """Ingredients of stays: float32 0/1 (stays, ingredients), with the counts of `ReadStays`."""
 
@@ -69,6 +81,30 @@ def make_given(connection: duckdb.DuckDBPyConnection) -> None:
     """The two empty tables that a reader fills."""
     connection.execute("CREATE OR REPLACE TABLE given (stay VARCHAR, name VARCHAR, concept BIGINT)")
     connection.execute("CREATE OR REPLACE TABLE concept_ingredients (concept BIGINT, ingredient VARCHAR)")
+
+
+def collect(
+    connection: duckdb.DuckDBPyConnection,
+    admissions: Sequence[Admission],
+    rows: Mapping[str, int],
+    counts: Mapping[str, int],
+    drug_table: str,
+    bills: Bills | None,
+) -> ReadStays:
+    """The stays of a reader that has filled `given` and `concept_ingredients`.
+
+    Args:
+        rows: of the other tables. counts: what is missing of stays and drugs and only the reader knows. bills: None:
+            they were not read.
+    """
+    drugs = read_drugs(connection, [who.stay_id for who in admissions])
+    counts = _people(admissions) | dict(drugs.counts) | dict(counts)
+    rows = dict(rows) | {drug_table: drugs.counts["drug rows"]}
+    stays = make_stays(admissions, drugs)
+    if bills is None:
+        return ReadStays(stays, {}, rows, counts, drugs.named)
+    rows[bills.table] = bills.rows
+    return ReadStays(stays, bills.billed, rows, counts | dict(bills.counts), dict(drugs.named) | dict(bills.named))
 
 
 def read_drugs(connection: duckdb.DuckDBPyConnection, stay_ids: Sequence[str]) -> Drugs:
@@ -101,6 +137,7 @@ def read_drugs(connection: duckdb.DuckDBPyConnection, stay_ids: Sequence[str]) -
         (name, rows, of) for (name, concept, rows), of in zip(keys, of_key, strict=True) if concept not in of_concept
     ]
     names = {name for name, _, _ in by_name if name.strip()}
+    nothing = {name: rows for name, rows, of in by_name if name.strip() and not of}
     total = sum(rows for _, _, rows in keys)
     counts = {
         "drug rows": total,
@@ -112,7 +149,6 @@ def read_drugs(connection: duckdb.DuckDBPyConnection, stay_ids: Sequence[str]) -
         "ingredients": len(columns),
         "stays with drugs": int((np.diff(matrix.indptr) > 0).sum()),
     }
-    nothing = {name: rows for name, rows, of in by_name if name.strip() and not of}
     return Drugs(matrix, columns, counts, {"names of no drug": nothing, "doubtful drug names": doubtful_names(names)})
 
 
@@ -145,7 +181,7 @@ def aligned_inputs(stays: Stays, names: tuple[str, ...]) -> tuple[csr_array, lis
     return matrix, [name for name in stays.input_names if name not in column]
 
 
-def people_counts(admissions: Sequence[Admission]) -> dict[str, int]:
+def _people(admissions: Sequence[Admission]) -> dict[str, int]:
     """Stays, patients, and of how many stays age or sex is not known or the age above 89."""
     return {
         "stays": len(admissions),

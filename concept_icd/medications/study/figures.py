@@ -5,11 +5,22 @@ frequent of these ("billing, top 50"), and all without the codes that the study 
 
 Decisions are made twice: `micro_f1` and its kin by the threshold of each level from dev stays, `*_at_half` where the
 probability is above .5.
+
+The study also looks inside: what the output tells per code, by ward, and by which figure to choose models.
+
+    entropy reduction of a code   = min(1, I(S; Y) / H(Y)): I by k nearest neighbours (Ross 2014) on test stays, of
+                                    the output S and whether the stay has the code, Y; H of Y over all stays
+    its binned form (ours)        = 1 - H(Y | S) / H(Y) on test stays, S: the output in bins of equal count
+    rank of a code                = its median rank on stays that have it, and on stays that have not
+    agreement of a choice with RE@R = Spearman's correlation, over trained models, of a dev figure and RE@R on test
+
+All but the binned form: Marcou et al. 2024. Of several draws of test stays, per code the mean over the draws.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -43,6 +54,17 @@ STEP = tuple(f"rank_errors_at_{recall}" for recall in RECALLS)
 INTERPOLATED = tuple(f"{name}_interp" for name in STEP)
 DECISIONS = ("micro_f1", "micro_precision", "micro_recall", "macro_f1", "macro_f1_caml")
 PER_STAY = ("ndcg", "ndcg_at_15", *STEP, *INTERPOLATED, *(f"recall_at_{k}" for k in READ))
+#: Stays per bin at least: fewer say little about a share.
+_FULL = 20
+#: Training stays with a code, from which a band of frequency begins.
+BANDS = (0, 1, 10, 100, 1000)
+OF_CODES = (
+    "entropy_reduction",
+    "binned_entropy_reduction",
+    "binned_entropy_reduction_by_chance",
+    "rank_with",
+    "rank_without",
+)
 
 
 def node_sets(targets: Targets, kept: np.ndarray | None = None) -> dict[str, np.ndarray]:
@@ -127,31 +149,12 @@ def _recall_curve(ranks: GoldRanks) -> list[float]:
     return [float(value) for value in np.cumsum(found) / stays]
 
 
-# The study's looks inside: per code, what the output tells; by ward; and which figure to choose models by.
-#
-#     entropy reduction of a code   = min(1, I(S; Y) / H(Y)): I by k nearest neighbours (Ross 2014) on test stays, of
-#                                     the output S and whether the stay has the code, Y; H of Y over all stays
-#     its binned form (ours)        = 1 - H(Y | S) / H(Y) on test stays, S: the output in bins of equal count
-#     rank of a code                = its median rank on stays that have it, and on stays that have not
-#     agreement of a choice with RE@R = Spearman's correlation, over trained models, of a dev figure and RE@R on test
-#
-# All but the binned form: Marcou et al. 2024. Of several draws of test stays, per code the mean over the draws.
-
-#: Stays per bin at least: fewer say little about a share.
-_FULL = 20
-#: Training stays with a code, from which a band of frequency begins.
-BANDS = (0, 1, 10, 100, 1000)
-OF_CODES = (
-    "entropy_reduction",
-    "binned_entropy_reduction",
-    "binned_entropy_reduction_by_chance",
-    "rank_with",
-    "rank_without",
-)
-
-
 def entropy(share: np.ndarray) -> np.ndarray:
-    """Binary entropy in bits, elementwise; 0 at 0 and 1."""
+    """Binary entropy in bits, elementwise; 0 at 0 and 1.
+
+    >>> entropy(np.array([0.0, 0.5])).tolist()
+    [0.0, 1.0]
+    """
     inner = np.clip(share, 1e-300, 1 - 1e-16)
     bits = -inner * np.log2(inner) - (1 - inner) * np.log2(1 - inner)
     return np.where((share <= 0) | (share >= 1), 0.0, bits)
@@ -215,7 +218,7 @@ def _reduction(ordered: np.ndarray, bins: int) -> np.ndarray:
 def median_ranks(gold: np.ndarray, outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Per code its median rank on stays that have it, and on others; (codes,) each, NaN where there are none.
 
-    Rank 1 is read first; ties go to the earlier column, as in `metrics.ranks`.
+    Rank 1 is read first; ties go to the earlier column, as in `metrics.ranking`.
     """
     ranks = np.empty(outputs.shape, dtype=np.int32)
     for row, values in zip(ranks, outputs, strict=True):
@@ -235,7 +238,7 @@ def mean_over_draws(draws: Sequence[Sequence[Mapping[str, Any]]]) -> list[dict[s
         draws: of each its codes, with "code", "level", "train", "test" and `OF_CODES`, None where not known.
     """
     of_code: dict[str, list[Mapping[str, Any]]] = {}
-    for row in (row for codes in draws for row in codes):
+    for row in chain.from_iterable(draws):
         of_code.setdefault(row["code"], []).append(row)
     found = []
     for code, rows in of_code.items():
@@ -251,7 +254,7 @@ def frequency_bands(codes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """By how many training stays have a code: how many codes, and the means of what is known of them.
 
     Args:
-        codes: of each "train" and `OF_CODES` (`study_run`).
+        codes: of each "train" and `OF_CODES` (`run`).
     """
     found = []
     for low, high in zip(BANDS, (*BANDS[1:], None), strict=True):

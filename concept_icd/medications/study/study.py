@@ -1,12 +1,16 @@
 """The study: every strategy on every fold of the stays, beside the dummy; one folder a run, resumable.
 
-    OUT/<strategy>/<fold>/   see `study_run`    OUT/dummy/<fold>/   the frequency dummy's
+    OUT/<strategy>/<fold>/   see `run`    OUT/dummy/<fold>/   the frequency dummy's
     OUT/<strategy>/search/   what the search of each fold measured, if there is one
-    OUT/results.json         means, intervals and differences over all folds (`study_summary`), every fold's figures,
-                             and the looks inside the strategy with the best dev NDCG, beside the dummy's
+    OUT/results.json         means, intervals and differences over all folds, every fold's figures, and the looks inside
+                             the strategy with the best dev NDCG, beside the dummy's
 
-A run's own looks inside stand in its folder (`study_run`). Epochs, hyper-parameters and thresholds come from dev
-stays; the test stays of a fold are looked at once.
+A run's own looks inside stand in its folder (`run`). Epochs, hyper-parameters and thresholds come from dev stays; the
+test stays of a fold are looked at once.
+
+Intervals are over patients (`metrics.intervals`): a patient is left out with every test stay of theirs in every fold,
+and all strategies are measured on the same samples, so that differences pair. Beside a difference stand the study's
+two tests, which take stays for independent: Mann and Whitney's of the two sets of values, and the paired t-test.
 """
 
 from __future__ import annotations
@@ -41,6 +45,9 @@ from concept_icd.outputs import MANIFEST, require_own
 from concept_icd.report.results import plain
 
 DUMMY, RESULTS = "dummy", "results.json"
+#: Set -> (test stays of all folds, figures of `PER_STAY`), NaN where a stay has no gold code of the set.
+Values = Mapping[str, np.ndarray]
+Run = Mapping[str, Any]
 
 
 def run_study(
@@ -157,17 +164,6 @@ def _complete(folder: Path, config: Mapping[str, Any]) -> bool:
     if changed:
         raise InputError(f"{folder} was made with other {', '.join(changed)}: name another folder")
     return True
-
-
-# What the runs of a study come to: means over folds and test stays, their intervals, differences, wards, agreement.
-#
-# Intervals: over patients (`metrics.intervals`): a patient is left out with every test stay of theirs in every fold,
-# and all strategies are measured on the same samples, so that differences pair. Beside a difference stand the study's
-# two tests, which take stays for independent: Mann and Whitney's of the two sets of values, and the paired t-test.
-
-#: Set -> (test stays of all folds, figures of `PER_STAY`), NaN where a stay has no gold code of the set.
-Values = Mapping[str, np.ndarray]
-Run = Mapping[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
