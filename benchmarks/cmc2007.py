@@ -92,7 +92,7 @@ Decided = tuple[Sequence[str], np.ndarray, np.ndarray]
 
 
 def tfidf_svm(train: list[CodedNote], test: list[CodedNote], seed: int) -> dict[str, Decided]:
-    from concept_icd.baselines.tfidf import TfidfSvm
+    from concept_icd.baselines.tfidf_svm import TfidfSvm
 
     codes = sorted({code for note in train for code in note.codes})
     gold, groups = gold_matrix([note.note.note_id for note in train], train, codes)

@@ -117,7 +117,7 @@ def concepts(corpus: Corpus, folder: Path, args: argparse.Namespace) -> Decided:
 
 def svm(corpus: Corpus, folder: Path, args: argparse.Namespace, splits: tuple[str, ...] = ("train",)) -> Decided:
     """On the training cases, or on the cases of several splits."""
-    from concept_icd.baselines.tfidf import TfidfSvm
+    from concept_icd.baselines.tfidf_svm import TfidfSvm
 
     notes = [note for split in splits for note in corpus.split(split)]
     gold, groups = gold_matrix([note.note.note_id for note in notes], notes, labels_of(corpus))

@@ -15,9 +15,7 @@ The same command goes on after a kill. The threshold is chosen on the dev split,
 from __future__ import annotations
 
 import dataclasses
-import shutil
 import sys
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -30,24 +28,39 @@ from accelerate import PartialState
 from safetensors import SafetensorError
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from concept_icd.artifacts import read_json, sha256, write_json, write_manifest
-from concept_icd.baselines.corpus import labels_of, training_notes
-from concept_icd.baselines.options import ThresholdOptions, TrainingOptions
-from concept_icd.baselines.predictions import PREDICTIONS, by_probability, kinds_of, prediction_line, versions_of
-from concept_icd.baselines.runs import RUN, fit_lora, in_folder, is_new_run
+from concept_icd.artifacts import read_json, sha256, write_json
+from concept_icd.baselines.corpus import (
+    PREDICTIONS,
+    Prediction,
+    by_probability,
+    kinds_of,
+    labels_of,
+    require_held_out_codes,
+    threshold_of,
+    training_notes,
+    versions_of,
+    write_predictions,
+)
+from concept_icd.baselines.training import (
+    CHECKPOINTS,
+    ThresholdOptions,
+    TrainingOptions,
+    decisive_options,
+    fit_lora,
+    run_baseline,
+    with_lora,
+)
 from concept_icd.corpora import Corpus, load_corpus
 from concept_icd.corpora.gold import gold_matrix
 from concept_icd.corpora.reading import flaw
 from concept_icd.errors import InputError
-from concept_icd.heads.calibration import Threshold, choose_threshold
+from concept_icd.heads.calibration import Threshold
 from concept_icd.llm.base_model import bar_on_terminal, quantization
 from concept_icd.llm.reference import fingerprint_of, resolve
-from concept_icd.outputs import begun_folder, new_file
 from concept_icd.progress import track
 from concept_icd.records import CodedNote, Note, require_notes
 from concept_icd.tuning.config import make_from, parse_into
 from concept_icd.tuning.launch import run_launched
-from concept_icd.tuning.runs import DECISIVE, on_main
 
 ADAPTER, LABELS = "adapter", "labels.json"
 
@@ -85,7 +98,7 @@ _CLASSES = (ClassifierOptions, ThresholdOptions, ClassifierTraining)
 
 
 def make_options(**values: Any) -> Options:
-    """Options from keywords; see `tuning.options.make_from`."""
+    """Options from keywords; see `tuning.config.make_from`."""
     made: Options = make_from(_CLASSES, values)
     return made
 
@@ -225,64 +238,49 @@ def run(options: Options) -> Path:
     Raises:
         InputError: nothing to learn from, a base model that does not fit, or OUT belongs to a run with other options.
     """
-    start = time.monotonic()
     model, choices, training = options
     out = Path(str(training.output_dir))
     corpus = load_corpus(choices.corpus)
     notes, held_out = training_notes(corpus, choices.holdout, training.seed)
     kinds = kinds_of(*labels_of(corpus, notes, choices.classification)[:2])
-    if held_out and not any(code in kinds for note in held_out for code in note.codes):
-        raise InputError("no note that is held out for the threshold has a code of the label set: hold out more")
-    made_of = {"corpus": sha256(Path(choices.corpus) / "notes.parquet"), "base model": fingerprint_of(model.base)}
+    require_held_out_codes(held_out, kinds)
+    corpus_hash = sha256(Path(choices.corpus) / "notes.parquet")
 
-    def begin() -> None:
-        if is_new_run(out, _decisive(options), made_of, _holds_work(out)):
-            write_json(out / RUN, {"config": _decisive(options), "made_of": made_of})
-
-    with begun_folder(out, lambda: _holds_work(out)):
-        on_main(begin)
+    def learn() -> None:
         if not (out / ADAPTER / "adapter_config.json").is_file():
             _fit(notes, list(kinds), options, out)
-        if PartialState().is_main_process:  # the others are done: waiting for hours would count as a hang
-            _finish(out, options, corpus, held_out, kinds)
-            write_manifest(
-                out,
-                "lora-classifier",
-                inputs={"corpus": made_of["corpus"] or ""},
-                config=_decisive(options),
-                seed=training.seed,
-                seconds=time.monotonic() - start,
-                notes=len(notes),
-                held_out=[note.note.note_id for note in held_out],
-            )
-            shutil.rmtree(out / "checkpoints", ignore_errors=True)
-            (out / RUN).unlink(missing_ok=True)
-    return out
+
+    return run_baseline(
+        "lora-classifier",
+        training,
+        config=decisive_options(model, choices, training),
+        made_of=lambda: {"corpus": corpus_hash, "base model": fingerprint_of(model.base)},
+        holds_work=lambda folder: (folder / ADAPTER).is_dir() or any(folder.glob(f"{CHECKPOINTS}/checkpoint-*")),
+        learn=learn,
+        finish=lambda: _finish(out, options, corpus, held_out, kinds),
+        manifest={
+            "inputs": {"corpus": corpus_hash},
+            "notes": len(notes),
+            "held_out": [note.note.note_id for note in held_out],
+        },
+    )
 
 
 def _fit(notes: Sequence[CodedNote], labels: Sequence[str], options: Options, out: Path) -> None:
-    import peft
     from transformers import set_seed
 
     chosen, _, training = options
     set_seed(training.seed)  # before the head draws its first weights
     classifier = load_classifier(chosen, len(labels), half=training.bf16)
-    model = classifier.model.train()
-    if chosen.load_in_4bit:
-        model = peft.prepare_model_for_kbit_training(model, training.gradient_checkpointing)
-    elif training.gradient_checkpointing:
-        model.enable_input_require_grads()
-    lora = peft.LoraConfig(
+    tuned = with_lora(
+        classifier.model,
+        training,
         r=chosen.lora_r,
-        lora_alpha=chosen.lora_alpha,
-        lora_dropout=chosen.lora_dropout,
-        target_modules=list(chosen.lora_target_modules),
-        task_type="SEQ_CLS",  # which tunes and saves the head too
+        alpha=chosen.lora_alpha,
+        dropout=chosen.lora_dropout,
+        modules=chosen.lora_target_modules,
+        task="SEQ_CLS",
     )
-    try:
-        tuned = peft.get_peft_model(model, lora)
-    except ValueError as error:  # such as LoRA modules that the model lacks
-        raise InputError(f"the options do not fit the model: {' '.join(str(error).split())}") from error
     for weight in tuned.parameters():
         if weight.requires_grad:
             weight.data = weight.data.float()
@@ -291,8 +289,7 @@ def _fit(notes: Sequence[CodedNote], labels: Sequence[str], options: Options, ou
         {"input_ids": classifier.encode(note.note)[0], "labels": row.astype(np.float32)}
         for note, row in zip(track(notes, len(notes), "reading notes"), gold, strict=True)
     ]
-    checkpoints = in_folder(training, out / "checkpoints")
-    fit_lora(tuned, examples, classifier.collate, checkpoints, out / ADAPTER, mean_loss)
+    fit_lora(tuned, examples, classifier.collate, training, out / CHECKPOINTS, out / ADAPTER, mean_loss)
 
 
 def _finish(
@@ -303,40 +300,21 @@ def _finish(
     batch = training.per_device_eval_batch_size
     classifier = load_classifier(chosen, len(kinds), out / ADAPTER, half=training.bf16)
     if not (out / LABELS).is_file():
-        threshold = Threshold(0.5, source="no notes were held out")
-        if held_out:
-            where = "dev split" if corpus.split("dev") else f"{len(held_out)} held-out training notes"
-            found = predict_proba(classifier, [note.note for note in held_out], batch)
-            rows = [row for _, row, _ in track(found, len(held_out), "predicting held-out notes")]
-            gold, _ = gold_matrix([note.note.note_id for note in held_out], held_out, list(kinds))
-            threshold = choose_threshold(gold, np.stack(rows), at_least_one=None, source=f"micro-F1 on the {where}")
+        threshold = threshold_of(
+            corpus, held_out, list(kinds), lambda own: (p for _, p, _ in predict_proba(classifier, own, batch))
+        )
         write_json(out / LABELS, {"kinds": dict(kinds), "threshold": dataclasses.asdict(threshold)})
     threshold = Threshold(**read_json(out / LABELS)["threshold"])
     notes = [note.note for note in corpus.split(choices.predict_split)]
     if not notes:
         print(f"the corpus has no notes in the split {choices.predict_split!r}: no predictions", file=sys.stderr)
         return
+    found = track(predict_proba(classifier, notes, batch), len(notes), f"predicting {len(notes)} notes")
+    predicted = (
+        Prediction(note.note_id, p, threshold.accept(p[None])[0], by_probability(p), cut) for note, p, cut in found
+    )
     said = versions_of(f"lora-classifier@{(fingerprint_of(out / ADAPTER) or '')[:12]}", threshold)
-    with new_file(out / PREDICTIONS) as staging, staging.open("w", encoding="utf-8") as file:
-        predicted = predict_proba(classifier, notes, batch)
-        for note, p, cut in track(predicted, len(notes), f"predicting {len(notes)} notes"):
-            accepted, order = threshold.accept(p[None])[0], by_probability(p)
-            file.write(
-                prediction_line(
-                    note.note_id, kinds, p, accepted, order, said, truncated=cut, top_codes=choices.top_codes
-                )
-            )
-
-
-def _decisive(options: Options) -> dict[str, Any]:
-    """The options that decide the result, as plain values."""
-    model, choices, training = options
-    config = dataclasses.asdict(model) | dataclasses.asdict(choices)
-    return config | {name: getattr(training, name) for name in DECISIVE}
-
-
-def _holds_work(out: Path) -> bool:
-    return (out / ADAPTER).is_dir() or any(out.glob("checkpoints/checkpoint-*"))
+    write_predictions(out / PREDICTIONS, predicted, kinds, said, choices.top_codes)
 
 
 def main(argv: Sequence[str]) -> int:

@@ -338,7 +338,7 @@ class ConceptCoder(StoredCoder):
     @cached_property
     def about_codes(self) -> list[dict[str, Any]]:
         """What a result says of each code whatever the note."""
-        return describe_codes(self.concepts, self.classification)
+        return describe_codes({code: self.concepts.meaning(code) for code in self.concepts.codes}, self.classification)
 
     @cached_property
     def versions(self) -> dict[str, str]:

@@ -79,8 +79,12 @@ def _carried(
     )
 
 
-def describe_codes(concepts: ConceptSet, classification: str) -> list[dict[str, Any]]:
-    """What a result says of each code of a set whatever the note."""
+def describe_codes(meanings: Mapping[str, str], classification: str) -> list[dict[str, Any]]:
+    """What a result says of each code whatever the note.
+
+    Args:
+        meanings: code -> the code of the classification that it means, in the order of the columns.
+    """
     ontology = load_ontology(classification)
     return [
         {
@@ -89,6 +93,5 @@ def describe_codes(concepts: ConceptSet, classification: str) -> list[dict[str, 
             "title": ontology.resolve(meant).title,
             "path": ontology.path(meant),
         }
-        for code in concepts.codes
-        for meant in [concepts.meaning(code)]
+        for code, meant in meanings.items()
     ]

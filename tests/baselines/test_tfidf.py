@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from concept_icd.baselines.tfidf import TfidfSvm
+from concept_icd.baselines.tfidf_svm import TfidfSvm
 
 WORDS = ["cough", "fever", "hydronephrosis"]
 

@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from concept_icd.baselines.tfidf import TfidfSvm
-from concept_icd.baselines.tfidf_svm import run
+from concept_icd.baselines.tfidf_svm import TfidfSvm, run
 from concept_icd.cli.main import main
 from concept_icd.corpora import load_corpus, save_corpus, synthetic_notes
 from concept_icd.errors import InputError

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import concept_icd
-from concept_icd.baselines.tfidf import TfidfSvm
+from concept_icd.baselines.tfidf_svm import TfidfSvm
 from concept_icd.cli.main import main
 from concept_icd.coder.coder import ConceptCoder
 from concept_icd.experts.terms import TermRecipe, said

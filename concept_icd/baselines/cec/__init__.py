@@ -3,7 +3,7 @@
 Two stages of one prompt a question, with hard answers in between. It is not this package's method, which shares its
 idea of concepts: see the README.
 
-1. Concepts are phrases alone, five "parent" and two "leaf" phrases a code, two models (`phrases`). Training labels:
+1. Concepts are phrases alone, five "parent" and two "leaf" phrases a code, two models (`prompts`). Training labels:
    the phrases of the gold codes yes, others no, kept with a small probability. Llama-3-8B, NF4, LoRA, loss of the
    language model over the whole sequence. An answer is yes where the greedily written text holds "yes".
 2. Bio-Medical-Llama-3-8B, LoRA: is the disease of a code's title there, given the note and eight answered concept

@@ -13,8 +13,7 @@ from typing import Any
 
 import torch
 
-from concept_icd.baselines.cec.phrases import all_phrases
-from concept_icd.baselines.cec.prompts import CodePrompt, read_sections
+from concept_icd.baselines.cec.prompts import CodePrompt, all_phrases, read_sections
 from concept_icd.errors import InputError
 from concept_icd.llm.prompts import TokenizedPrompt
 from concept_icd.records import CodedNote, OneLine

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from concept_icd.baselines.options import CorpusOptions, TrainingOptions
+from concept_icd.baselines.training import CorpusOptions, TrainingOptions
 from concept_icd.errors import InputError
 from concept_icd.tuning.config import make_from, parse_into
 
@@ -88,12 +88,12 @@ _CLASSES = (CecOptions, CorpusOptions, CecTraining)
 
 
 def parse_options(argv: Sequence[str]) -> Options:
-    """Options from `--config FILE.yaml` and flags; see `tuning.options.parse_into`."""
+    """Options from `--config FILE.yaml` and flags; see `tuning.config.parse_into`."""
     parsed: Options = parse_into(_CLASSES, argv, "configs/cec")
     return parsed
 
 
 def make_options(**values: Any) -> Options:
-    """The same from keywords; see `tuning.options.make_from`."""
+    """The same from keywords; see `tuning.config.make_from`."""
     made: Options = make_from(_CLASSES, values)
     return made

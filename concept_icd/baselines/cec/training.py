@@ -12,14 +12,11 @@ on dev or test notes; a code is accepted where stage 2 wrote Yes.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import gc
 import random
-import shutil
 import sys
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +24,7 @@ import numpy as np
 import torch
 from accelerate import PartialState
 
-from concept_icd.artifacts import sha256, write_json, write_manifest
+from concept_icd.artifacts import sha256
 from concept_icd.baselines.cec.examples import (
     code_examples,
     code_questions,
@@ -36,12 +33,20 @@ from concept_icd.baselines.cec.examples import (
     concept_questions,
 )
 from concept_icd.baselines.cec.options import CecOptions, CecTraining, Options
-from concept_icd.baselines.cec.phrases import all_phrases, read_phrases
 from concept_icd.baselines.cec.predicting import answer_phrases, read_lines, score_codes
-from concept_icd.baselines.cec.prompts import CodePrompt
-from concept_icd.baselines.corpus import coded_training_notes, labels_of
-from concept_icd.baselines.predictions import PREDICTIONS, by_probability, kinds_of, prediction_line, versions_of
-from concept_icd.baselines.runs import RUN, fit_lora, in_folder, is_new_run
+from concept_icd.baselines.cec.prompts import CodePrompt, all_phrases, read_phrases
+from concept_icd.baselines.corpus import (
+    PREDICTIONS,
+    Prediction,
+    by_probability,
+    coded_training_notes,
+    kinds_of,
+    labels_of,
+    notes_to_predict,
+    versions_of,
+    write_predictions,
+)
+from concept_icd.baselines.training import CHECKPOINTS, decisive_options, fit_lora, run_baseline, with_lora
 from concept_icd.corpora import load_corpus
 from concept_icd.errors import InputError
 from concept_icd.heads.calibration import Threshold
@@ -50,9 +55,7 @@ from concept_icd.llm.prompts import PromptTemplate, TokenizedPrompt
 from concept_icd.llm.reference import fingerprint_of
 from concept_icd.ontology.phrases import KINDS
 from concept_icd.ontology.tree import load_ontology
-from concept_icd.outputs import begun_folder, new_file
 from concept_icd.records import CodedNote, Note
-from concept_icd.tuning.runs import DECISIVE, on_main
 
 CODE = "code"
 
@@ -64,7 +67,6 @@ def run(options: Options) -> Path:
         InputError: nothing to learn from or to predict, phrases or base models that do not fit, or OUT belongs to a run
             with other options.
     """
-    start = time.monotonic()
     cec, choices, training = options
     out = Path(str(training.output_dir))
     corpus = load_corpus(choices.corpus)
@@ -74,28 +76,26 @@ def run(options: Options) -> Path:
     titles = {label: ontology.resolve(aliases.get(label, label)).title for label in kinds}
     most = {"parent": cec.parent_phrases, "leaf": cec.leaf_phrases}
     phrases = read_phrases(cec.phrases, list(kinds), ontology, aliases, most)
-    new = [note.note for note in corpus.split(choices.predict_split)]
-    if not new:
-        raise InputError(f"the corpus has no notes in the split {choices.predict_split!r} to predict")
+    new = notes_to_predict(corpus, choices.predict_split)
     inputs = {"corpus": sha256(Path(choices.corpus) / "notes.parquet"), "phrases": sha256(cec.phrases)}
-    with begun_folder(out, lambda: _holds_work(out)):
-        on_main(lambda: _begin(out, options, inputs, phrases))
-        _learn(notes, phrases, titles, cec, training, out)
-        if PartialState().is_main_process:  # the others are done: waiting for hours would count as a hang
-            _predict(new, phrases, titles, cec, training.seed, out)
-            _write(new, kinds, choices.top_codes, out)
-            write_manifest(
-                out,
-                "cec",
-                inputs=inputs,
-                config=_decisive(options),
-                seed=training.seed,
-                seconds=time.monotonic() - start,
-                notes=len(notes),
-            )
-            shutil.rmtree(out / "checkpoints", ignore_errors=True)
-            (out / RUN).unlink(missing_ok=True)
-    return out
+    models = (cec.concept_model, cec.code_model)
+
+    def finish() -> None:
+        _predict(new, phrases, titles, cec, training.seed, out)
+        said = versions_of("cec", Threshold(0.0, source="Yes was written"))
+        write_predictions(out / PREDICTIONS, _predictions(new, out), kinds, said, choices.top_codes)
+
+    return run_baseline(
+        "cec",
+        training,
+        config=decisive_options(cec, choices, training, without=("max_steps",)),
+        made_of=lambda: {**inputs, **{f"base model {name}": fingerprint_of(name) for name in models}},
+        holds_work=_holds_work,
+        learn=lambda: _learn(notes, phrases, titles, cec, training, out),
+        finish=finish,
+        manifest={"inputs": inputs, "notes": len(notes)},
+        prepare=lambda: _tell_what_is_missing(phrases),
+    )
 
 
 def both_kinds(phrases: Mapping[str, Mapping[str, Sequence[str]]]) -> dict[str, tuple[str, ...]]:
@@ -145,29 +145,21 @@ def _tune(
     changes: Mapping[str, Any],
     out: Path,
 ) -> None:
-    import peft
     from transformers import set_seed
 
     set_seed(training.seed)
-    model = loaded.model.train()
-    if getattr(model, "is_loaded_in_4bit", False):
-        model = peft.prepare_model_for_kbit_training(model, training.gradient_checkpointing)
-    elif training.gradient_checkpointing:
-        model.enable_input_require_grads()
-    lora = peft.LoraConfig(
+    tuned = with_lora(
+        loaded.model,
+        training,
         r=cec.lora_r,
-        lora_alpha=alpha,
-        lora_dropout=cec.lora_dropout,
-        target_modules=list(modules),
-        task_type="CAUSAL_LM",
+        alpha=alpha,
+        dropout=cec.lora_dropout,
+        modules=modules,
+        task="CAUSAL_LM",
     )
-    try:
-        tuned = peft.get_peft_model(model, lora)
-    except ValueError as error:  # such as LoRA modules that the model lacks
-        raise InputError(f"the options do not fit the model: {' '.join(str(error).split())}") from error
-    folder = Path(str(training.output_dir)) / "checkpoints" / out.name
+    folder = Path(str(training.output_dir)) / CHECKPOINTS / out.name
     padded = functools.partial(collate, padding_id=loaded.tokenizer.pad_token_id or 0)
-    fit_lora(tuned, examples, padded, in_folder(training, folder, **changes), out)
+    fit_lora(tuned, examples, padded, training, folder, out, **changes)
     _free()
 
 
@@ -208,25 +200,13 @@ def _predict(
         )
 
 
-def _write(notes: Sequence[Note], kinds: Mapping[str, str], top_codes: int, out: Path) -> None:
-    """predictions.jsonl from scores.jsonl: codes by score; accepted where Yes was written."""
-    scores, versions = read_lines(out / "scores.jsonl"), versions_of("cec", Threshold(0.0, source="Yes was written"))
-    with new_file(out / PREDICTIONS) as staging, staging.open("w", encoding="utf-8") as file:
-        for note in notes:
-            line = scores[note.note_id]
-            p = np.array(line["scores"])
-            file.write(
-                prediction_line(
-                    note.note_id,
-                    kinds,
-                    p,
-                    p > 0,
-                    by_probability(p),
-                    versions,
-                    truncated=line["truncated"],
-                    top_codes=top_codes,
-                )
-            )
+def _predictions(notes: Sequence[Note], out: Path) -> Iterator[Prediction]:
+    """Codes by score, from scores.jsonl; accepted where Yes was written."""
+    scores = read_lines(out / "scores.jsonl")
+    for note in notes:
+        line = scores[note.note_id]
+        p = np.array(line["scores"])
+        yield Prediction(note.note_id, p, p > 0, by_probability(p), line["truncated"])
 
 
 def _concept_prompt(loaded: LoadedModel, cec: CecOptions) -> TokenizedPrompt:
@@ -250,12 +230,8 @@ def _load(
     )
 
 
-def _begin(out: Path, options: Options, inputs: Mapping[str, str], phrases: Mapping[str, Mapping[str, Any]]) -> None:
-    """Checks that a run which is resumed has the same options, and tells of labels that lack phrases."""
-    cec, config = options[0], _decisive(options)
-    made_of = {**inputs, **{f"base model {name}": fingerprint_of(name) for name in (cec.concept_model, cec.code_model)}}
-    if not is_new_run(out, config, made_of, _holds_work(out)):
-        return
+def _tell_what_is_missing(phrases: Mapping[str, Mapping[str, Any]]) -> None:
+    """Says which labels lack phrases."""
     for kind in KINDS:
         without = [label for label, found in phrases[kind].items() if not found]
         if without:
@@ -264,14 +240,6 @@ def _begin(out: Path, options: Options, inputs: Mapping[str, str], phrases: Mapp
                 "the release has some of each",
                 file=sys.stderr,
             )
-    write_json(out / RUN, {"config": config, "made_of": made_of})
-
-
-def _decisive(options: Options) -> dict[str, Any]:
-    """The options that decide the result, as plain values."""
-    cec, choices, training = options
-    config = dataclasses.asdict(cec) | dataclasses.asdict(choices)
-    return config | {name: getattr(training, name) for name in DECISIVE if name != "max_steps"}
 
 
 def _is_done(adapter: Path) -> bool:
@@ -279,7 +247,7 @@ def _is_done(adapter: Path) -> bool:
 
 
 def _holds_work(out: Path) -> bool:
-    return any(_is_done(out / name) for name in (*KINDS, CODE)) or any(out.glob("checkpoints/*/checkpoint-*"))
+    return any(_is_done(out / name) for name in (*KINDS, CODE)) or any(out.glob(f"{CHECKPOINTS}/*/checkpoint-*"))
 
 
 def _free() -> None:

@@ -1,4 +1,8 @@
-"""What a model is made of: the options that shape it, with the reason for each default, and its label set."""
+"""What a model is made of: the options that shape it, with the reason for each default, and its label set.
+
+One YAML file and command-line flags fill the options (see `concept_icd.tuning.config`): the model's, the corpus's, and
+those of transformers' Trainer.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from concept_icd.artifacts import read_json
-from concept_icd.baselines.options import ThresholdOptions, TrainingOptions
+from concept_icd.baselines.training import ThresholdOptions, TrainingOptions
 from concept_icd.errors import InputError, did_you_mean
 from concept_icd.records import OneLine
 from concept_icd.tuning.config import make_from, parse_into
@@ -159,7 +163,7 @@ class LtrIcdConfig(OneLine):
         diagnoses, procedures: the labels of each kind; a model's columns are the diagnoses, then the procedures.
         aliases: label -> the code that it means, where that is spelled otherwise.
         backbone: the Hugging Face configuration, with "model_type".
-        threshold: `value`, `at_least_one`, `micro_f1`, `source` of `heads.threshold.Threshold`.
+        threshold: `value`, `at_least_one`, `micro_f1`, `source` of `heads.calibration.Threshold`.
     """
 
     options: ModelOptions
@@ -199,11 +203,6 @@ class LtrIcdConfig(OneLine):
             raise InputError(f"{path} lacks a part of the configuration, or has one too many") from error
 
 
-# The options of `scripts/train_ltr_icd.py`: the model's, the corpus's, and those of transformers' Trainer.
-#
-# One YAML file and command-line flags fill them (see `concept_icd.tuning.config`).
-
-
 @dataclass
 class LtrIcdTraining(TrainingOptions):
     """The Trainer's options, with what suits a T5."""
@@ -220,12 +219,12 @@ _CLASSES = (ModelOptions, ThresholdOptions, LtrIcdTraining)
 
 
 def parse_options(argv: Sequence[str]) -> Options:
-    """Options from `--config FILE.yaml` and flags; see `tuning.options.parse_into`."""
+    """Options from `--config FILE.yaml` and flags; see `tuning.config.parse_into`."""
     parsed: Options = parse_into(_CLASSES, argv, "configs/ltr-icd")
     return parsed
 
 
 def make_options(**values: Any) -> Options:
-    """The same from keywords; see `tuning.options.make_from`."""
+    """The same from keywords; see `tuning.config.make_from`."""
     made: Options = make_from(_CLASSES, values)
     return made

@@ -2,42 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
+from concept_icd.baselines.corpus import Prediction, versions_of
 from concept_icd.baselines.ltr_icd.data import NoteEncoder, pad_ids
 from concept_icd.baselines.ltr_icd.model import LtrIcd
-from concept_icd.baselines.ltr_icd.segments import merge
-from concept_icd.baselines.predictions import kinds_of, prediction_line, versions_of
+from concept_icd.coder.results import describe_codes
 from concept_icd.errors import InputError
 from concept_icd.llm.base_model import INERT, UNREADABLE
 from concept_icd.llm.reference import fingerprint_of
-from concept_icd.ontology.tree import load_ontology
-from concept_icd.outputs import new_file
-from concept_icd.progress import track
-from concept_icd.records import CodingResult, Note, OneLine, RankedCode, require_notes
-
-
-@dataclass(frozen=True, repr=False)
-class NotePrediction(OneLine):
-    """What the model says of one note; columns are those of `LtrIcdConfig.codes`.
-
-    Attributes:
-        probabilities: float64 (codes,). accepted: bool (codes,).
-        order: every column, first-ranked first. generated: what the decoder wrote, columns in order.
-    """
-
-    note_id: str
-    probabilities: np.ndarray
-    accepted: np.ndarray
-    order: np.ndarray
-    generated: tuple[int, ...]
-    truncated: str | None
+from concept_icd.records import CodingResult, Note, RankedCode, require_notes
 
 
 def predict(
@@ -51,25 +29,25 @@ def predict(
     Raises:
         InputError: no such model, or a note is empty. TypeError: something that is not a `Note`.
     """
-    folder = Path(model_folder)
     checked = require_notes(notes)
-    model, encoder = load(folder, device)
-    about, said = _about_codes(model), versions(folder, model)
-    for prediction in predict_notes(model, encoder, checked, batch_size):
+    model, encoder = load(model_folder, device)
+    settings, said = model.settings, versions(model_folder, model)
+    about = describe_codes({code: settings.aliases.get(code, code) for code in settings.codes}, settings.classification)
+    for note_id, probabilities, accepted, order, truncated in predict_notes(model, encoder, checked, batch_size):
         ranked = tuple(
             RankedCode(
                 rank=rank,
-                probability=float(prediction.probabilities[column]),
-                accepted=bool(prediction.accepted[column]),
+                probability=float(probabilities[column]),
+                accepted=bool(accepted[column]),
                 concepts=(),
                 **about[column],
             )
-            for rank, column in enumerate(prediction.order.tolist(), start=1)
+            for rank, column in enumerate(order.tolist(), start=1)
         )
-        yield CodingResult(prediction.note_id, ranked, prediction.truncated, said)
+        yield CodingResult(note_id, ranked, truncated, said)
 
 
-def load(folder: Path, device: str | None = None) -> tuple[LtrIcd, NoteEncoder]:
+def load(folder: str | Path, device: str | None = None) -> tuple[LtrIcd, NoteEncoder]:
     """The model, in evaluation mode, and what encodes notes for it.
 
     Raises:
@@ -89,8 +67,8 @@ def load(folder: Path, device: str | None = None) -> tuple[LtrIcd, NoteEncoder]:
 @torch.no_grad()
 def predict_notes(
     model: LtrIcd, encoder: NoteEncoder, notes: Iterable[Note], batch_size: int = 8
-) -> Iterator[NotePrediction]:
-    """Predictions in the order of the notes."""
+) -> Iterator[Prediction]:
+    """Predictions in the order of the notes; columns are those of `LtrIcdConfig.codes`."""
     checked = require_notes(notes)
     device = next(model.parameters()).device
     padding, options = encoder.tokenizer.pad_token_id or 0, model.settings.options
@@ -109,58 +87,28 @@ def predict_notes(
             generated = model.generate(hidden, real, logits, likely if options.floor_while_decoding else None)
         for row, note in enumerate(part):
             order = merge(generated[row], probabilities[row], options.merge_floor)
-            yield NotePrediction(
-                note.note_id, probabilities[row], accepted[row], order, tuple(generated[row]), encoded[row][1]
-            )
+            yield Prediction(note.note_id, probabilities[row], accepted[row], order, encoded[row][1])
 
 
-def write_predictions(
-    folder: Path, notes: Iterable[Note], out: Path, *, top_codes: int = 0, batch_size: int = 8
-) -> int:
-    """Writes predictions.jsonl, the form that `concept-icd evaluate` reads, by rename; returns the number of notes.
+def merge(generated: Sequence[int], probabilities: np.ndarray, floor: float) -> np.ndarray:
+    """One ranking of every code (column) from the decoder's sequence and the classifier's probabilities.
+
+    First the generated codes in their order (diagnoses, then procedures) whose probability is at least `floor`; then
+    all others by falling probability, equals in the label set's order. Taken apart, the diagnoses of this list, and
+    the procedures, are each ranked by the same rule; a sequence that ended early, or is empty, leaves the rest to the
+    probabilities.
 
     Args:
-        folder: of the model. top_codes: codes a line, the first-ranked; 0: all.
+        generated: columns, none twice. probabilities: (codes,).
+
+    >>> merge([2, 0], np.array([0.05, 0.7, 0.6]), floor=0.1).tolist()
+    [2, 1, 0]
     """
-    checked = require_notes(notes)
-    model, encoder = load(folder)
-    settings, said = model.settings, versions(folder, model)
-    kinds = kinds_of(settings.diagnoses, settings.procedures)
-    with new_file(out) as staging, staging.open("w", encoding="utf-8") as file:
-        for prediction in track(
-            predict_notes(model, encoder, checked, batch_size), len(checked), f"predicting {len(checked)} notes"
-        ):
-            file.write(
-                prediction_line(
-                    prediction.note_id,
-                    kinds,
-                    prediction.probabilities,
-                    prediction.accepted,
-                    prediction.order,
-                    said,
-                    truncated=prediction.truncated,
-                    top_codes=top_codes,
-                )
-            )
-    return len(checked)
+    kept = [column for column in generated if probabilities[column] >= floor]
+    falling = np.argsort(-probabilities, kind="stable")
+    return np.concatenate([np.array(kept, dtype=np.int64), falling[~np.isin(falling, kept)]])
 
 
-def versions(folder: Path, model: LtrIcd) -> dict[str, str]:
+def versions(folder: str | Path, model: LtrIcd) -> dict[str, str]:
     """What produced a prediction."""
     return versions_of(f"{model.settings.options.system}@{(fingerprint_of(folder) or '')[:12]}", model.threshold)
-
-
-def _about_codes(model: LtrIcd) -> list[dict[str, Any]]:
-    """What a result says of each code whatever the note."""
-    settings = model.settings
-    ontology = load_ontology(settings.classification)
-    return [
-        {
-            "code": label,
-            "kind": "diagnosis" if column < len(settings.diagnoses) else "procedure",
-            "title": ontology.resolve(meant).title,
-            "path": ontology.path(meant),
-        }
-        for column, label in enumerate(settings.codes)
-        for meant in [settings.aliases.get(label, label)]
-    ]

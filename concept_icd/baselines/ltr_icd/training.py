@@ -12,40 +12,47 @@ test notes are read once, at the end, without their codes.
 from __future__ import annotations
 
 import dataclasses
-import shutil
 import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator, PartialState
+from accelerate import Accelerator
 
-from concept_icd.artifacts import sha256, write_json, write_manifest
-from concept_icd.baselines.corpus import labels_of, training_notes
+from concept_icd.artifacts import sha256, write_json
+from concept_icd.baselines.corpus import (
+    PREDICTIONS,
+    kinds_of,
+    labels_of,
+    require_held_out_codes,
+    threshold_of,
+    training_notes,
+    write_predictions,
+)
 from concept_icd.baselines.ltr_icd.backbones import load_backbone, make_tiny
 from concept_icd.baselines.ltr_icd.config import LtrIcdConfig, Options
 from concept_icd.baselines.ltr_icd.data import Collator, NoteEncoder, training_example
 from concept_icd.baselines.ltr_icd.decoding import FIRST_CODE
 from concept_icd.baselines.ltr_icd.model import CONFIG, LtrIcd
-from concept_icd.baselines.ltr_icd.predicting import load, predict_notes, write_predictions
-from concept_icd.baselines.options import TrainingOptions
-from concept_icd.baselines.predictions import PREDICTIONS
-from concept_icd.baselines.runs import RUN, is_new_run
+from concept_icd.baselines.ltr_icd.predicting import load, predict_notes, versions
+from concept_icd.baselines.training import (
+    CHECKPOINTS,
+    TrainingOptions,
+    decisive_options,
+    run_baseline,
+    run_trainer,
+    save_whole,
+)
 from concept_icd.corpora import Corpus, load_corpus
-from concept_icd.corpora.gold import gold_matrix
-from concept_icd.errors import InputError
-from concept_icd.heads.calibration import Threshold, choose_threshold
 from concept_icd.llm.reference import fingerprint_of
 from concept_icd.ontology.tree import load_ontology
-from concept_icd.outputs import MANIFEST, begun_folder, new_folder, writing
+from concept_icd.outputs import new_folder
 from concept_icd.progress import track
 from concept_icd.records import CodedNote
-from concept_icd.tuning.runs import DECISIVE, StepProgress, full_disk_is_an_os_error, last_checkpoint, on_main
 
-MODEL = "model"
+MODEL, BASE = "model", "base"
 
 
 def train(options: Options) -> Path:
@@ -56,42 +63,46 @@ def train(options: Options) -> Path:
             other options.
     """
     model, choices, training = options
-    start = time.monotonic()
     out = Path(str(training.output_dir))
+    tiny = model.base == "tiny"
     corpus = load_corpus(choices.corpus)
     notes, held_out = training_notes(corpus, choices.holdout, training.seed)
     diagnoses, procedures, aliases = labels_of(corpus, notes, choices.classification)
-    labels = set(diagnoses + procedures)
-    if held_out and not any(code in labels for note in held_out for code in note.codes):
-        raise InputError("no note that is held out for the threshold has a code of the label set: hold out more")
+    require_held_out_codes(held_out, diagnoses + procedures)
     corpus_hash = sha256(Path(choices.corpus) / "notes.parquet")
-    with begun_folder(out, lambda: _holds_work(out), (MANIFEST, RUN, "base")):
-        on_main(lambda: _begin(out, options, notes, corpus_hash))
+
+    def prepare() -> None:
+        if tiny:
+            torch.manual_seed(training.seed)
+            with new_folder(out / BASE, "model", overwrite=True) as staging:
+                make_tiny(staging, (note.note.normalized.text for note in notes), model)
+
+    def learn() -> None:
         if not (out / MODEL / CONFIG).is_file():
-            base = str(out / "base") if model.base == "tiny" else model.base
             config = LtrIcdConfig(model, diagnoses, procedures, {}, aliases, choices.classification)
-            fit(notes, config, training, base, out / MODEL)
-        if PartialState().is_main_process:  # the others are done
-            _finish(out, options, corpus, held_out)
-            write_manifest(
-                out,
-                model.system,
-                inputs={"corpus": corpus_hash},
-                config=_decisive(options),
-                seed=training.seed,
-                seconds=time.monotonic() - start,
-                notes=len(notes),
-                held_out=[note.note.note_id for note in held_out],
-            )
-            for part in ("checkpoints", "base"):
-                shutil.rmtree(out / part, ignore_errors=True)
-            (out / RUN).unlink(missing_ok=True)
-    return out
+            fit(notes, config, training, str(out / BASE) if tiny else model.base, out / MODEL)
+
+    return run_baseline(
+        model.system,
+        training,
+        config=decisive_options(model, choices, training),
+        made_of=lambda: {"corpus": corpus_hash, "base model": None if tiny else fingerprint_of(model.base)},
+        holds_work=lambda folder: (folder / MODEL).is_dir() or any(folder.glob(f"{CHECKPOINTS}/checkpoint-*")),
+        learn=learn,
+        finish=lambda: _finish(out, options, corpus, held_out),
+        manifest={
+            "inputs": {"corpus": corpus_hash},
+            "notes": len(notes),
+            "held_out": [note.note.note_id for note in held_out],
+        },
+        prepare=prepare,
+        temporary=(BASE,),
+    )
 
 
 def fit(notes: Sequence[CodedNote], config: LtrIcdConfig, training: TrainingOptions, base: str, out: Path) -> None:
     """Trains on `notes` and writes the model to `out` by rename; resumes from `out/../checkpoints`."""
-    from transformers import PrinterCallback, ProgressCallback, Trainer, set_seed
+    from transformers import set_seed
 
     set_seed(training.seed)
     encoder, decoder, backbone, tokenizer = load_backbone(base, ranking=config.options.ranking)
@@ -103,33 +114,19 @@ def fit(notes: Sequence[CodedNote], config: LtrIcdConfig, training: TrainingOpti
         training_example(note, reader, columns, model.grammar) for note in track(notes, len(notes), "reading notes")
     ]
     begin_from_training_notes(model, examples, tokenizer)
-    progress = StepProgress(f"training {config.options.system}")
-    folder = out.parent / "checkpoints"
-    trainer = Trainer(
-        model=model,
-        args=dataclasses.replace(training, output_dir=str(folder)),
-        train_dataset=examples,
-        data_collator=Collator(len(config.codes), tokenizer.pad_token_id or 0),
-        callbacks=[progress],
-    )
-    trainer.remove_callback(PrinterCallback)
-    trainer.remove_callback(ProgressCallback)
-    checkpoint = last_checkpoint(folder)
-    if checkpoint and PartialState().is_main_process:
-        print(f"resuming from {checkpoint}", file=sys.stderr, flush=True)
-    with writing(folder), full_disk_is_an_os_error(), progress:
-        trainer.train(resume_from_checkpoint=checkpoint)
+    collate = Collator(len(config.codes), tokenizer.pad_token_id or 0)
+    trainer = run_trainer(model, examples, collate, training, out.parent / CHECKPOINTS, config.options.system)
     save(trainer.accelerator, trainer.model, tokenizer, out)
 
 
 def save(accelerator: Accelerator, model: LtrIcd, tokenizer: Any, out: Path) -> None:
-    """Writes the model to `out` by rename. Every process takes part in gathering the weights; the main one writes."""
-    weights = accelerator.get_state_dict(model)
-    if accelerator.is_main_process:
-        with new_folder(out) as staging:
-            accelerator.unwrap_model(model).save_pretrained(staging, weights)
-            tokenizer.save_pretrained(staging)
-    accelerator.wait_for_everyone()
+    """Writes the model and its tokenizer to `out` by rename; see `save_whole`."""
+
+    def write(staging: Path, trained: LtrIcd, weights: Mapping[str, torch.Tensor]) -> None:
+        trained.save_pretrained(staging, weights)
+        tokenizer.save_pretrained(staging)
+
+    save_whole(accelerator, model, out, write)
 
 
 @torch.no_grad()
@@ -175,42 +172,19 @@ def _finish(out: Path, options: Options, corpus: Corpus, held_out: Sequence[Code
     batch = training.per_device_eval_batch_size
     config = LtrIcdConfig.load(out / MODEL / CONFIG)
     if config.threshold is None:
-        where = "dev split" if corpus.split("dev") else f"{len(held_out)} held-out training notes"
-        threshold = Threshold(0.5, source="no notes were held out")
-        if held_out:
-            model, reader = load(out / MODEL)
-            found = predict_notes(model, reader, [note.note for note in held_out], batch)
-            rows = [p.probabilities for p in track(found, len(held_out), "predicting held-out notes")]
-            gold, _ = gold_matrix([note.note.note_id for note in held_out], held_out, config.codes)
-            threshold = choose_threshold(gold, np.stack(rows), at_least_one=None, source=f"micro-F1 on the {where}")
+        threshold = threshold_of(
+            corpus,
+            held_out,
+            config.codes,
+            lambda own: (p.probabilities for p in predict_notes(*load(out / MODEL), own, batch)),
+        )
         chosen = dataclasses.replace(config, threshold=dataclasses.asdict(threshold))
         write_json(out / MODEL / CONFIG, chosen.to_dict())
     notes = [note.note for note in corpus.split(choices.predict_split)]
-    if notes:
-        write_predictions(out / MODEL, notes, out / PREDICTIONS, top_codes=choices.top_codes, batch_size=batch)
-    else:
+    if not notes:
         print(f"the corpus has no notes in the split {choices.predict_split!r}: no predictions", file=sys.stderr)
-
-
-def _begin(out: Path, options: Options, notes: Sequence[CodedNote], corpus_hash: str) -> None:
-    """Checks that a run which is resumed has the same options; makes the tiny base model."""
-    model, config = options[0], _decisive(options)
-    made_of = {"corpus": corpus_hash, "base model": None if model.base == "tiny" else fingerprint_of(model.base)}
-    if not is_new_run(out, config, made_of, _holds_work(out)):
         return
-    if model.base == "tiny":
-        torch.manual_seed(options[2].seed)
-        with new_folder(out / "base", "model", overwrite=True) as staging:
-            make_tiny(staging, (note.note.normalized.text for note in notes), model)
-    write_json(out / RUN, {"config": config, "made_of": made_of})
-
-
-def _decisive(options: Options) -> dict[str, Any]:
-    """The options that decide the result, as plain values."""
-    model, choices, training = options
-    config = dataclasses.asdict(model) | dataclasses.asdict(choices)
-    return config | {name: getattr(training, name) for name in DECISIVE}
-
-
-def _holds_work(out: Path) -> bool:
-    return (out / MODEL).is_dir() or any(out.glob("checkpoints/checkpoint-*"))
+    model, reader = load(out / MODEL)
+    found = track(predict_notes(model, reader, notes, batch), len(notes), f"predicting {len(notes)} notes")
+    kinds, said = kinds_of(config.diagnoses, config.procedures), versions(out / MODEL, model)
+    write_predictions(out / PREDICTIONS, found, kinds, said, choices.top_codes)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from concept_icd.baselines.cec.answering import says_yes, write, yes_probability
+from concept_icd.baselines.cec.predicting import says_yes, write, yes_probability
 from concept_icd.llm.base_model import LoadedModel, load_model
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from concept_icd.baselines.cec.phrases import all_phrases, read_phrases
+from concept_icd.baselines.cec.prompts import all_phrases, read_phrases
 from concept_icd.errors import InputError
 from concept_icd.ontology.tree import load_ontology
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from concept_icd.baselines.ltr_icd.segments import merge
+from concept_icd.baselines.ltr_icd.predicting import merge
 
 P = np.array([0.9, 0.2, 0.6, 0.05, 0.7])  # three diagnoses, two procedures
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from transformers import RobertaConfig, RobertaModel, T5Config, T5EncoderModel
 
-from concept_icd.baselines.ltr_icd.segments import encode_segments
+from concept_icd.baselines.ltr_icd.model import encode_segments
 
 
 def encoder() -> T5EncoderModel:
