@@ -99,8 +99,7 @@ _CLASSES = (ClassifierOptions, ThresholdOptions, ClassifierTraining)
 
 def make_options(**values: Any) -> Options:
     """Options from keywords; see `tuning.config.make_from`."""
-    made: Options = make_from(_CLASSES, values)
-    return made
+    return make_from(_CLASSES, values)
 
 
 @dataclass(frozen=True)

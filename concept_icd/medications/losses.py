@@ -42,19 +42,19 @@ def bce_loss(
 
 
 def focal_loss(logits: torch.Tensor, gold: torch.Tensor, gamma: float) -> torch.Tensor:
-    """Cross-entropy that counts what is already right less; gamma 0 is `bce_loss`."""
+    """Cross-entropy that gives less weight to what is already right; gamma 0 is `bce_loss`."""
     wrong = torch.sigmoid(torch.where(gold > 0, -logits, logits))  # 1 - probability of the truth
     return (wrong**gamma * (softplus(logits) - gold * logits)).mean()
 
 
 def tree_min_loss(logits: torch.Tensor, gold: torch.Tensor, tree: Tree) -> torch.Tensor:
-    """A true node is as sure as the least sure node above it, a false one as false as the surest below it."""
+    """A true node counts with the lowest probability on its path, a false one with the highest in its subtree."""
     # The sigmoid is monotone, so extremes of logits are extremes of probabilities; it is stable to take them first.
     return torch.where(gold > 0, -logsigmoid(tree.path_min(logits)), softplus(tree.subtree_max(logits))).mean()
 
 
 def mc_loss(logits: torch.Tensor, gold: torch.Tensor, tree: Tree) -> torch.Tensor:
-    """Coherent hierarchical cross-entropy: a true node is explained by the surest true node below it."""
+    """Coherent hierarchical cross-entropy: a true node counts with the most probable true node of its subtree."""
     true_alone = torch.where(gold > 0, logits, torch.full_like(logits, -torch.inf))  # y s = 0 has the logit -inf
     below = tree.subtree_max(true_alone)
     positive = -logsigmoid(torch.where(gold > 0, below, torch.zeros_like(below)))

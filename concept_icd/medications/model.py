@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 SETTINGS, WEIGHTS = "medications.json", "networks.safetensors"
 #: Raised when the files, or what they mean, change: another version says so instead of misreading.
 FORMAT_VERSION = 2
-#: The logit of a node that never is: its probability is 0.
+#: The logit of a node that is never predicted: its probability is 0.
 NEVER = -1e4
 
 
@@ -134,8 +134,8 @@ class MedicationModel(OneLine):
     """See the module.
 
     Attributes:
-        input_names: columns that it reads. nodes, levels, parents, billed: see `records.Targets`.
-        parts: its networks; where two answer a node, the later one does, unless a group is asked for.
+        input_names: columns that it reads. nodes, levels, parents, billed: see `Targets`.
+        parts: its networks; where two answer a node, the later one's answer counts, unless a group is asked for.
         rest: float32 (nodes,), the logits of nodes that no network answers.
         thresholds: level -> the probability from which a node of the level is accepted (`figures.choose_thresholds`).
     """
@@ -156,13 +156,13 @@ class MedicationModel(OneLine):
 
         Args:
             inputs: float32 (stays, inputs), sparse, its columns those of `input_names` (`aligned_inputs`).
-            group: where the model has a network of this group, what that one says of its nodes counts.
+            group: where the model has a network of this group, its answers count for its nodes.
         """
         for part in self.parts:
             part.network.eval()
         device = self.parts[0].network.output.weight.device
         tree, rest = Tree.of(self.parents).to(device), torch.from_numpy(self.rest).to(device)
-        parts = sorted(self.parts, key=lambda part: part.group == group)  # who writes last is heard
+        parts = sorted(self.parts, key=lambda part: part.group == group)  # the last one to write a node decides
         for start in range(0, inputs.shape[0], batch):
             dense = torch.from_numpy(inputs[start : start + batch].toarray()).to(device)
             logits = rest.repeat(len(dense), 1)

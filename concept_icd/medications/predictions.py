@@ -78,7 +78,11 @@ def node_columns(model: MedicationModel, nodes: str) -> np.ndarray:
 
 
 def top_columns(logits: np.ndarray, top: int) -> np.ndarray:
-    """(stays, top) columns by falling logit, equals by column; which of equals is the last to be named is not said."""
+    """(stays, top) columns by falling logit, equals by column; which of equals at the cut are kept is not defined.
+
+    >>> top_columns(np.array([[0.1, 0.9, 0.5]]), 2).tolist()
+    [[1, 2]]
+    """
     top = min(top, logits.shape[1])
     found = np.sort(np.argpartition(-logits, top - 1, axis=1)[:, :top], axis=1)
     order = np.argsort(-np.take_along_axis(logits, found, axis=1), axis=1, kind="stable")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 #: An age of this many years, or more, is 1. A year, where days are known: age / 89 is days / 365.25 / 89.
 OLDEST, DAYS_A_YEAR = 89, 365.25
-#: The age input of a stay whose age is not known: half the scale, so that it says neither old nor young.
+#: The age input of a stay whose age is not known: half the scale, which is neither old nor young.
 UNKNOWN_AGE = 0.5
 FEMALE, AGE, DRUG = "female", "age", "drug:"
 

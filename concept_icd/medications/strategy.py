@@ -171,6 +171,10 @@ def read_strategy(name_or_path: str | Path, **changes: Any) -> Strategy:
 
     Raises:
         InputError: no such file, or an option that does not exist or has a wrong value.
+
+    >>> strategy = read_strategy("multitask", units=64)
+    >>> strategy.loss, strategy.units
+    ('bce', 64)
     """
     shipped = shipped_strategies()
     if Path(name_or_path).suffix not in (".yaml", ".yml") and str(name_or_path) not in shipped:

@@ -1,4 +1,4 @@
-"""Stays of patients that nobody ever was, with drugs that depend on the codes by a known rule; any number, seeded.
+"""Generated stays of invented patients, whose drugs depend on the codes by a known rule; any number, seeded.
 
 The rule (`DrugRule`): a code brings each of its few ingredients with its own probability, independently; a few
 background ingredients are given to anybody. So P(drug | codes) = 1 - (1 - background) * prod over codes (1 - p). One
@@ -36,7 +36,7 @@ NEWBORN, RETURNING = 0.125, 0.21
 FEWEST_CODES, MOST_CODES = 5, 20
 #: Codes drawn for a stay, of which the first different ones are kept.
 DRAWS = 60
-#: Chapter -> how much of all codes, invented; what age above 45, and above 65, makes of it.
+#: Chapter -> its share of all codes (invented); AGEING: the factor on that share above 45 years, and again above 65.
 SHARES = {
     "001-139": 4, "140-239": 4, "240-279": 14, "280-289": 5, "290-319": 5, "320-389": 4, "390-459": 22, "460-519": 9,
     "520-579": 7, "580-629": 7, "630-679": 3, "680-709": 2, "710-739": 3, "740-759": 1, "760-779": 6, "780-799": 5,
@@ -62,13 +62,6 @@ class DrugRule:
     sections: tuple[str, ...]
     given: csr_array
     background: np.ndarray
-
-    def probabilities(self, billed: csr_array) -> np.ndarray:
-        """P(ingredient | codes), float64 (stays, ingredients), of 0/1 (stays, codes), where drugs are on record."""
-        kept = self.given.copy()
-        kept.data = np.log1p(-kept.data)
-        without: np.ndarray = np.log1p(-self.background) + np.asarray((billed @ kept).todense())
-        return -np.expm1(without)
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +101,10 @@ def synthetic_stays(number: int, seed: int = 0) -> SyntheticStays:
 
     Raises:
         InputError: fewer than one stay.
+
+    >>> made = synthetic_stays(20, seed=0)
+    >>> made.stays.inputs.shape, made.targets.gold.shape[0]
+    ((20, 1166), 20)
     """
     if number < 1:
         raise InputError(f"{number} generated stays: one or more are needed")
@@ -115,7 +112,7 @@ def synthetic_stays(number: int, seed: int = 0) -> SyntheticStays:
     patient = _patients(number, rng)
     people = int(patient.max()) + 1
     newborn = rng.random(people) < NEWBORN
-    newborn[np.unique(patient[people:])] = False  # who comes back is no newborn
+    newborn[np.unique(patient[people:])] = False  # a patient with a second stay is no newborn
     female = rng.random(people) < 0.45
     age = np.where(newborn, 0, np.clip(rng.normal(63, 17, people), 16, 95).astype(np.int64))
     group = np.where(newborn, 0, 1 + 3 * female + (age >= 45) + (age >= 65))

@@ -33,7 +33,7 @@ FEWEST, DROPPED = 100, ("800-999", "E000-E999", "V01-V91", "765.")
 
 @dataclass(frozen=True)
 class LostCodes:
-    """What of the bills is no node, by name.
+    """Billed codes that are no node of the tree, by name.
 
     Attributes:
         retired: code -> the nearest ancestor that the tree has; its stays have that ancestor. Never `billed`.
@@ -87,7 +87,7 @@ def roll_up(
 
 
 def no_targets(stays: int) -> Targets:
-    """The targets of stays whose codes nobody has told: no node."""
+    """The targets of stays whose codes are not known: no node."""
     gold = csr_array((stays, 0), dtype=bool)
     return Targets((), (), np.zeros(0, dtype=np.int64), np.zeros(0, dtype=bool), gold)
 
@@ -196,7 +196,11 @@ def _gold(
 
 
 def indicator(columns: Sequence[Sequence[int]], width: int) -> csr_array:
-    """A 0/1 matrix, float32 (rows, width), from the columns of each row."""
+    """A 0/1 matrix, float32 (rows, width), from the columns of each row.
+
+    >>> indicator([[0, 2], []], 3).toarray().tolist()
+    [[1.0, 0.0, 1.0], [0.0, 0.0, 0.0]]
+    """
     ends = np.cumsum([0, *map(len, columns)])
     flat = np.fromiter((column for own in columns for column in own), dtype=np.int64, count=int(ends[-1]))
     return csr_array((np.ones(len(flat), dtype=np.float32), flat, ends), shape=(len(columns), width))

@@ -89,11 +89,9 @@ _CLASSES = (CecOptions, CorpusOptions, CecTraining)
 
 def parse_options(argv: Sequence[str]) -> Options:
     """Options from `--config FILE.yaml` and flags; see `tuning.config.parse_into`."""
-    parsed: Options = parse_into(_CLASSES, argv, "configs/cec")
-    return parsed
+    return parse_into(_CLASSES, argv, "configs/cec")
 
 
 def make_options(**values: Any) -> Options:
     """The same from keywords; see `tuning.config.make_from`."""
-    made: Options = make_from(_CLASSES, values)
-    return made
+    return make_from(_CLASSES, values)

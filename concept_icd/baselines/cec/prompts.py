@@ -59,7 +59,11 @@ def read_phrases(
 
 
 def all_phrases(phrases: Mapping[str, Sequence[str]], labels: Iterable[str] | None = None) -> tuple[str, ...]:
-    """The phrases of some labels (all by default), each once, in the order of the labels."""
+    """The phrases of some labels (all by default), each once, in the order of the labels.
+
+    >>> all_phrases({"428.0": ("dyspnea", "oedema"), "486": ("dyspnea", "cough")})
+    ('dyspnea', 'oedema', 'cough')
+    """
     return tuple(dict.fromkeys(p for label in (phrases if labels is None else labels) for p in phrases.get(label, ())))
 
 

@@ -220,11 +220,9 @@ _CLASSES = (ModelOptions, ThresholdOptions, LtrIcdTraining)
 
 def parse_options(argv: Sequence[str]) -> Options:
     """Options from `--config FILE.yaml` and flags; see `tuning.config.parse_into`."""
-    parsed: Options = parse_into(_CLASSES, argv, "configs/ltr-icd")
-    return parsed
+    return parse_into(_CLASSES, argv, "configs/ltr-icd")
 
 
 def make_options(**values: Any) -> Options:
     """The same from keywords; see `tuning.config.make_from`."""
-    made: Options = make_from(_CLASSES, values)
-    return made
+    return make_from(_CLASSES, values)

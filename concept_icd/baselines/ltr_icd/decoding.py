@@ -30,7 +30,11 @@ class Grammar:
         return FIRST_CODE + self.codes
 
     def encode(self, codes: Sequence[int]) -> list[int]:
-        """The tokens of a note whose codes are the columns `codes`: diagnoses in order, then procedures in order."""
+        """The tokens of a note whose codes are the columns `codes`: diagnoses in order, then procedures in order.
+
+        >>> Grammar(diagnoses=2, codes=3).encode([2, 1])
+        [2, 5, 3, 6, 1]
+        """
         diagnoses = [FIRST_CODE + code for code in codes if code < self.diagnoses]
         procedures = [FIRST_CODE + code for code in codes if code >= self.diagnoses]
         return [DIAGNOSES, *diagnoses, PROCEDURES, *procedures, END]

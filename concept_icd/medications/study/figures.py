@@ -219,6 +219,10 @@ def median_ranks(gold: np.ndarray, outputs: np.ndarray) -> tuple[np.ndarray, np.
     """Per code its median rank on stays that have it, and on others; (codes,) each, NaN where there are none.
 
     Rank 1 is read first; ties go to the earlier column, as in `metrics.ranking`.
+
+    >>> gold, outputs = np.array([[True, False], [False, False]]), np.array([[0.2, 0.9], [0.1, 0.8]])
+    >>> [ranks.tolist() for ranks in median_ranks(gold, outputs)]
+    [[2.0, nan], [2.0, 1.0]]
     """
     ranks = np.empty(outputs.shape, dtype=np.int32)
     for row, values in zip(ranks, outputs, strict=True):
@@ -276,6 +280,9 @@ def agreement(choices: np.ndarray, errors: np.ndarray) -> float:
     """Spearman's rank correlation of dev figures and rank errors of as many models; NaN under three of them.
 
     Higher figures should go with fewer errors: -1 is a perfect choice.
+
+    >>> round(agreement(np.array([0.1, 0.2, 0.3]), np.array([9.0, 5.0, 4.0])), 6)
+    -1.0
     """
     from scipy.stats import spearmanr
 

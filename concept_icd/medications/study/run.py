@@ -96,6 +96,10 @@ def patient_folds(patient_ids: Sequence[str], number: int, seed: int) -> list[Fo
 
     Raises:
         InputError: fewer than three folds, or fewer patients than folds.
+
+    >>> folds = patient_folds(["a", "a", "b", "c"], 3, seed=0)
+    >>> sorted(len(fold.test) for fold in folds)
+    [1, 1, 2]
     """
     patients = len(set(patient_ids))
     if number < 3 or patients < number:
