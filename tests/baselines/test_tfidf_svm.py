@@ -1,4 +1,4 @@
-"""TF-IDF + SVM as a verb: on any prepared corpus, threshold from the training notes, read by evaluate."""
+"""TF-IDF + SVM: it learns what words tell, survives codes that all or none of the notes have, and is a verb."""
 
 from __future__ import annotations
 
@@ -115,3 +115,29 @@ def test_a_held_out_fold_is_counted_as_it_is() -> None:
 def test_synthetic_notes_need_no_more_than_the_corpus(tmp_path: Path) -> None:
     save_corpus(tmp_path / "c", synthetic_notes(notes=40, seed=0))
     assert len(read_predictions(run(tmp_path / "c", tmp_path / "o") / "predictions.jsonl").codes) > 20
+
+
+TOLD = ["cough", "fever", "hydronephrosis"]
+
+
+def texts_and_gold(count: int, seed: int) -> tuple[list[str], np.ndarray]:
+    rng = np.random.default_rng(seed)
+    gold = rng.random((count, len(TOLD))) < 0.4
+    texts = [" ".join(["report of", *(w for w, said in zip(TOLD, row, strict=True) if said)]) for row in gold]
+    return texts, gold
+
+
+def test_it_learns_the_words_and_keeps_the_threshold_that_it_chose():
+    texts, gold = texts_and_gold(120, 0)
+    model = TfidfSvm.fit(texts, gold, list(range(120)))
+    new_texts, new_gold = texts_and_gold(60, 1)
+    assert (model.threshold.accept(model.predict_proba(new_texts)) == new_gold).mean() > 0.98
+    assert "cross-validated" in model.threshold.source
+
+
+def test_codes_of_all_or_no_notes_are_constants():
+    texts, gold = texts_and_gold(60, 0)
+    gold = np.column_stack([gold, np.ones(60, dtype=bool), np.zeros(60, dtype=bool)])
+    probabilities = TfidfSvm.fit(texts, gold, list(range(60))).predict_proba(texts[:5])
+    assert np.allclose(probabilities[:, 3], 1 / (1 + np.exp(-1)))
+    assert np.allclose(probabilities[:, 4], 1 / (1 + np.exp(1)))
