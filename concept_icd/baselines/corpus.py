@@ -16,6 +16,7 @@ from concept_icd import __version__
 from concept_icd.corpora import Corpus
 from concept_icd.corpora.folds import group_folds
 from concept_icd.corpora.gold import gold_matrix
+from concept_icd.corpora.reading import flaw
 from concept_icd.errors import InputError
 from concept_icd.heads.calibration import Threshold, choose_threshold
 from concept_icd.ontology.tree import load_ontology
@@ -100,6 +101,12 @@ def notes_to_predict(corpus: Corpus, split: str) -> list[Note]:
     if not notes:
         raise InputError(f"the corpus has no notes in the split {split!r} to predict")
     return notes
+
+
+def require_text(note: Note) -> None:
+    """Raises InputError where a note is empty or no text."""
+    if reason := flaw(note.text):
+        raise InputError(f"note {note.note_id!r}: {reason}")
 
 
 def patient_of(note: CodedNote) -> str:

@@ -36,6 +36,7 @@ from concept_icd.baselines.corpus import (
     kinds_of,
     labels_of,
     require_held_out_codes,
+    require_text,
     threshold_of,
     training_notes,
     versions_of,
@@ -47,12 +48,12 @@ from concept_icd.baselines.training import (
     TrainingOptions,
     decisive_options,
     fit_lora,
+    pad_ids,
     run_baseline,
     with_lora,
 )
 from concept_icd.corpora import Corpus, load_corpus
 from concept_icd.corpora.gold import gold_matrix
-from concept_icd.corpora.reading import flaw
 from concept_icd.errors import InputError
 from concept_icd.heads.calibration import Threshold
 from concept_icd.llm.base_model import bar_on_terminal, quantization
@@ -121,8 +122,7 @@ class Classifier:
         Raises:
             InputError: the note is empty or no text.
         """
-        if reason := flaw(note.text):
-            raise InputError(f"note {note.note_id!r}: {reason}")
+        require_text(note)
         ids = list(self.tokenizer(note.normalized.text, verbose=False)["input_ids"])
         if len(ids) <= self.max_length:
             return ids, None
@@ -130,12 +130,7 @@ class Classifier:
 
     def collate(self, examples: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
         """A batch padded on the right, with `labels`, float (notes, labels), where the examples have them."""
-        longest = max(len(example["input_ids"]) for example in examples)
-        ids = torch.full((len(examples), longest), self.model.config.pad_token_id)
-        mask = torch.zeros_like(ids)
-        for row, example in enumerate(examples):
-            ids[row, : len(example["input_ids"])] = torch.tensor(example["input_ids"])
-            mask[row, : len(example["input_ids"])] = 1
+        ids, mask = pad_ids([example["input_ids"] for example in examples], self.model.config.pad_token_id)
         batch = {"input_ids": ids, "attention_mask": mask}
         if "labels" in examples[0]:
             batch["labels"] = torch.from_numpy(np.stack([example["labels"] for example in examples]))

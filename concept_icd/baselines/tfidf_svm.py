@@ -29,13 +29,13 @@ from concept_icd.baselines.corpus import (
     labels_of,
     notes_to_predict,
     patient_of,
+    require_text,
     versions_of,
     write_predictions,
 )
 from concept_icd.corpora import load_corpus
 from concept_icd.corpora.folds import group_folds
 from concept_icd.corpora.gold import gold_matrix
-from concept_icd.corpora.reading import flaw
 from concept_icd.errors import InputError
 from concept_icd.heads.calibration import Threshold, choose_threshold
 from concept_icd.outputs import new_folder
@@ -125,8 +125,7 @@ def run(
     if len(set(groups)) < 2:
         raise InputError("the training notes are of one patient: cross-validation needs at least two")
     for note in (*(coded.note for coded in notes), *new):
-        if reason := flaw(note.text):
-            raise InputError(f"note {note.note_id!r}: {reason}")
+        require_text(note)
     gold, _ = gold_matrix([note.note.note_id for note in notes], notes, list(kinds))
     model = TfidfSvm.fit([note.note.text for note in notes], gold, groups, folds=folds, seed=seed)
     with new_folder(out) as staging:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator, PartialState
 from transformers import TrainingArguments
@@ -183,6 +184,23 @@ def with_lora(
         return peft.get_peft_model(model, lora)
     except ValueError as error:
         raise InputError(f"the options do not fit the model: {' '.join(str(error).split())}") from error
+
+
+def pad_ids(
+    rows: Sequence[Sequence[int] | np.ndarray], padding_id: int, *, left: bool = False
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids and mask of a batch, int64 (rows, longest), padded on the right, or on the left.
+
+    >>> [part.tolist() for part in pad_ids([[5, 6], [7]], 0)]
+    [[[5, 6], [7, 0]], [[1, 1], [1, 0]]]
+    """
+    longest = max(map(len, rows))
+    ids = torch.full((len(rows), longest), padding_id)
+    mask = torch.zeros_like(ids)
+    for row, tokens in enumerate(rows):
+        part = slice(longest - len(tokens), None) if left else slice(len(tokens))
+        ids[row, part], mask[row, part] = torch.as_tensor(tokens).long(), 1
+    return ids, mask
 
 
 def run_trainer(

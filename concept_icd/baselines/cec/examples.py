@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from concept_icd.baselines.cec.prompts import CodePrompt, all_phrases, read_sections
+from concept_icd.baselines.training import pad_ids
 from concept_icd.errors import InputError
 from concept_icd.llm.prompts import TokenizedPrompt
 from concept_icd.records import CodedNote, OneLine
@@ -143,12 +144,7 @@ def code_examples(
 
 def collate(examples: Sequence[Mapping[str, Any]], padding_id: int) -> dict[str, torch.Tensor]:
     """A batch padded on the left, whose labels are its tokens: the loss is over the whole sequence."""
-    longest = max(len(example["input_ids"]) for example in examples)
-    ids = torch.full((len(examples), longest), padding_id)
-    mask = torch.zeros_like(ids)
-    for row, example in enumerate(examples):
-        ids[row, longest - len(example["input_ids"]) :] = torch.tensor(example["input_ids"])
-        mask[row, longest - len(example["input_ids"]) :] = 1
+    ids, mask = pad_ids([example["input_ids"] for example in examples], padding_id, left=True)
     return {"input_ids": ids, "attention_mask": mask, "labels": ids.masked_fill(mask == 0, IGNORED)}
 
 

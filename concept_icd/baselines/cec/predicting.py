@@ -17,8 +17,7 @@ from typing import Any
 import torch
 
 from concept_icd.baselines.cec.prompts import CodePrompt, all_phrases, read_sections
-from concept_icd.corpora.reading import flaw
-from concept_icd.errors import InputError
+from concept_icd.baselines.corpus import require_text
 from concept_icd.llm.base_model import LoadedModel
 from concept_icd.llm.prompts import TokenizedPrompt
 from concept_icd.outputs import new_file, writing
@@ -178,8 +177,7 @@ def _each(notes: Iterable[Note], work: Callable[[Note], dict[str, Any]], out: Pa
     """Appends what `work` finds of each note that `out` has not yet."""
     checked, done = require_notes(notes), read_lines(out)
     for note in checked:
-        if reason := flaw(note.text):
-            raise InputError(f"note {note.note_id!r}: {reason}")
+        require_text(note)
     left = [note for note in checked if note.note_id not in done]
     bar = progress_bar(len(checked), label, done=len(checked) - len(left))
     with writing(out), out.open("a", encoding="utf-8") as file, bar as shown:

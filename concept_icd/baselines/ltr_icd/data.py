@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from concept_icd.baselines.corpus import require_text
 from concept_icd.baselines.ltr_icd.decoding import Grammar
 from concept_icd.baselines.ltr_icd.model import NO_TOKEN
-from concept_icd.corpora.reading import flaw
-from concept_icd.errors import InputError
+from concept_icd.baselines.training import pad_ids
 from concept_icd.records import CodedNote, Note
 
 
@@ -38,8 +38,7 @@ class NoteEncoder:
         Raises:
             InputError: the note is empty or no text.
         """
-        if reason := flaw(note.text):
-            raise InputError(f"note {note.note_id!r}: {reason}")
+        require_text(note)
         text = caml_words(note.text) if self.text == "caml" else note.normalized.text
         ids = np.array(self.tokenizer(text, verbose=False)["input_ids"], dtype=np.int32)
         if len(ids) <= self.max_tokens:
@@ -87,13 +86,3 @@ class Collator:
         for row, example in enumerate(examples):
             sequence[row, : len(example["sequence"])] = torch.tensor(example["sequence"])
         return {"input_ids": ids, "attention_mask": mask, "labels": labels, "sequence": sequence}
-
-
-def pad_ids(notes: Sequence[np.ndarray], padding_id: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ids and mask, int64 (notes, longest), padded on the right."""
-    ids = torch.full((len(notes), max(map(len, notes))), padding_id)
-    mask = torch.zeros_like(ids)
-    for row, tokens in enumerate(notes):
-        ids[row, : len(tokens)] = torch.from_numpy(tokens.astype(np.int64))
-        mask[row, : len(tokens)] = 1
-    return ids, mask

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 
 from concept_icd.baselines.corpus import Prediction, versions_of
-from concept_icd.baselines.ltr_icd.data import NoteEncoder, pad_ids
+from concept_icd.baselines.ltr_icd.data import NoteEncoder
 from concept_icd.baselines.ltr_icd.model import LtrIcd
+from concept_icd.baselines.training import pad_ids
 from concept_icd.coder.results import describe_codes
 from concept_icd.errors import InputError
 from concept_icd.llm.base_model import INERT, UNREADABLE
