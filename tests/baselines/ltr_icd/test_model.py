@@ -132,7 +132,8 @@ def test_a_label_set_of_one_kind(diagnoses: tuple[str, ...], procedures: tuple[s
 
 def test_folder_holds_json_and_safetensors_and_gives_the_same_model(tmp_path: Path) -> None:
     model, notes = small_model(beams=2), batch()
-    model.with_threshold(Threshold(0.3, True, 0.5, "micro-F1 on the dev split"))
+    threshold = Threshold(0.3, True, 0.5, "micro-F1 on the dev split")
+    model.settings = dataclasses.replace(model.settings, threshold=dataclasses.asdict(threshold))
     model.save_pretrained(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"config.json", "model.safetensors"}
     with safe_open(tmp_path / "model.safetensors", "pt") as file:
