@@ -37,10 +37,10 @@ FIELDS = {
         )
     ],
     "baseline": [
-        ("Of every baseline:", "baselines/options.py", ("CorpusOptions", "ThresholdOptions")),
+        ("Of every baseline:", "baselines/training.py", ("CorpusOptions", "ThresholdOptions")),
         (
             "Of those that train a network, beside the options of transformers:",
-            "baselines/options.py",
+            "baselines/training.py",
             ("TrainingOptions",),
         ),
         ("Of `lora-classifier`:", "baselines/lora_classifier.py", ("ClassifierOptions", "ClassifierTraining")),
