@@ -1,4 +1,4 @@
-"""What the routes share: the desk of a request, who asks, answers with and without an ETag, waiting for scores."""
+"""What the routes share: the desk of a request, who asks, waiting for scores, and answers as JSON."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def desk_of(request: Request) -> Desk:
 
 
 async def person_of(request: Request) -> str | None:
-    """Who asks, as the gate found out."""
+    """Who asks, as the middleware found out."""
     found: str | None = request.state.person
     return found
 
@@ -188,9 +188,6 @@ def no_record() -> HTTPException:
     """Of a database that does not answer, or not with what was asked."""
     sentence = "The record's database does not answer. Look at what stands before you send this again."
     return HTTPException(503, sentence, {"Retry-After": "5"})
-
-
-# Results as JSON: the record that `concept-icd code` writes, and what the page shows of a note.
 
 
 def result_record(result: CodingResult, top: int | None, concepts: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The desk as an ASGI application: routes behind the gate, errors as one sentence, the page's files."""
+"""The desk as an ASGI application: routes behind the middleware, errors as one sentence, the page's files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from concept_icd.desk.api import coding as coding_api
 from concept_icd.desk.api import export as export_api
 from concept_icd.desk.api import notes as notes_api
 from concept_icd.desk.desk import Desk
-from concept_icd.desk.middleware import Gate
+from concept_icd.desk.middleware import RequestMiddleware
 from concept_icd.report.page import render, style
 
 PAGE = Path(__file__).parent / "page"
@@ -81,7 +81,7 @@ def make_app(desk: Desk) -> ASGIApp:
         policy = f"default-src 'none'; style-src 'sha256-{digest}'; frame-ancestors 'none'"
         return HTMLResponse(docs_page(app.openapi()), headers={"Content-Security-Policy": policy})
 
-    return Gate(app, desk.settings, desk.telemetry)
+    return RequestMiddleware(app, desk.settings, desk.telemetry)
 
 
 def _sentence(request: Request, status: int, detail: str, **more: Any) -> Response:

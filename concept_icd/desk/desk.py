@@ -15,7 +15,7 @@ from concept_icd.desk.record.store import Record
 from concept_icd.desk.review import History, Review, Suggestion, suggestion_record
 from concept_icd.desk.settings import Settings
 from concept_icd.desk.telemetry import Telemetry
-from concept_icd.desk.worklist import Presence, Worklist
+from concept_icd.desk.worklist import Viewers, Worklist
 from concept_icd.ontology.tree import load_ontology
 from concept_icd.records import CodingResult, Note
 
@@ -34,7 +34,7 @@ class Desk:
         self.ontology = load_ontology(coder.classification)
         self.known_codes = frozenset(coder.concepts.codes)
         self.telemetry = Telemetry()
-        self.presence = Presence()
+        self.viewers = Viewers()
         self.queue = ScoringQueue(
             coder,
             settings.limits.queue_notes,
@@ -46,8 +46,8 @@ class Desk:
         # takes none of those that everything else runs in.
         self.record_threads = ThreadPoolExecutor(16, "record")
         self.health_thread = ThreadPoolExecutor(1, "health")
-        self.results: Kept[CodingResult] = Kept(KEPT)
-        self._evidence: Kept[Answers[CodingResult]] = Kept(KEPT)
+        self.results: LruCache[CodingResult] = LruCache(KEPT)
+        self._evidence: LruCache[Answers[CodingResult]] = LruCache(KEPT)
         self._reviews: dict[str, tuple[int, Review]] = {}
 
     def close(self) -> None:
@@ -104,7 +104,7 @@ class Desk:
             self.telemetry.decided(event.action)
 
     def evidence_of(self, key: str, note: Note, result: CodingResult, client: str) -> Answers[CodingResult]:
-        """The result with its evidence, found once for all who ask; raises as `Line.add` does."""
+        """The result with its evidence, found once for all who ask; raises as `BatchQueue.add` does."""
         found = self._evidence.get(key)
         if found is None or found.given_up or (found.done() and found.exception()):
             found = self.queue.find_evidence(note, result, client)
@@ -150,7 +150,7 @@ class Desk:
             "undo": None if undo is None else {"version": undo.version, "action": undo.action, "code": undo.code},
             "submitted": None if submitted is None else {"by": submitted.by, "at": submitted.at},
             "last": None if review.last is None else said(review.last),
-            "here": self.presence.others(review.key, person),
+            "here": self.viewers.others(review.key, person),
         }
 
     def title(self, code: str) -> str:
@@ -158,8 +158,8 @@ class Desk:
         return self.ontology.resolve(self.coder.concepts.meaning(code) if code in self.known_codes else code).title
 
 
-class Kept(Generic[T]):
-    """The newest values by key, at most so many; for several threads."""
+class LruCache(Generic[T]):
+    """The values that were last asked for, by key, at most so many; for several threads."""
 
     def __init__(self, room: int) -> None:
         self._room, self._values, self._lock = room, OrderedDict[str, T](), threading.Lock()
@@ -167,12 +167,15 @@ class Kept(Generic[T]):
     def get(self, key: str) -> T | None:
         """The value, or None."""
         with self._lock:
+            if key in self._values:
+                self._values.move_to_end(key)
             return self._values.get(key)
 
     def put(self, key: str, value: T) -> None:
-        """Keeps the value; the oldest one goes."""
+        """Keeps the value; the one that was not asked for longest goes."""
         with self._lock:
             self._values[key] = value
+            self._values.move_to_end(key)
             while len(self._values) > self._room:
                 self._values.popitem(last=False)
 

@@ -1,9 +1,9 @@
-"""What every request passes first: its id, the Host and Origin checks, the token, the size and the time of its body.
+"""The middleware that every request passes first: its id, Host and Origin, the token, the size and time of its body.
 Behind it a request is worked on as long as its client is there.
 
 A page of another site must not be able to decide or to read here. It cannot send `Authorization` or `X-Coder` without
 a preflight, which is not answered; a name of its own that points at this machine fails the Host check; and what changes
-anything must come from this origin. The gate also catches whatever fails behind it, so that no traceback is logged
+anything must come from this origin. It also catches whatever fails behind it, so that no traceback is logged
 with text of a note in it.
 """
 
@@ -48,7 +48,7 @@ class Refusal(Exception):
         self.status, self.detail, self.headers = status, detail, dict(headers)
 
 
-class Gate:
+class RequestMiddleware:
     """See the module; an ASGI application around another."""
 
     def __init__(self, app: ASGIApp, settings: Settings, telemetry: Telemetry) -> None:
@@ -148,7 +148,7 @@ class Gate:
             working.cancel()
 
     async def _whole_body(self, headers: Headers, receive: Receive) -> bytes:
-        """The body, read here, so that nothing behind the gate waits for a slow client."""
+        """The body, read here, so that nothing behind it waits for a slow client."""
         limits = self._settings.limits
         too_large = Refusal(413, f"The request is larger than {limits.body_bytes:,} bytes.")
         length = headers.get("content-length", "0")

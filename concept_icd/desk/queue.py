@@ -1,7 +1,11 @@
-"""Who waits for the coder: notes are scored together by one thread, evidence is found by another, a note at a time.
+"""Micro-batching: who waits for the coder, and in which batches a thread takes what waits.
 
-Evidence takes a scoring a sentence, so it has a thread of its own: nobody's codes wait for it. It knows the coder and
-nothing of HTTP.
+`BatchQueue` is bounded and has a thread of its own. What waits when the thread is free is a batch, up to a number: so
+nobody waits for a batch to fill. Clients take turns, a job at a time; where the queue is full, the client with most in
+it gives way to the others.
+
+`ScoringQueue` has two of them: notes are scored together in one thread, evidence is found in another, a note at a time,
+since it takes a scoring a sentence and nobody's codes shall wait for it. Neither knows HTTP.
 """
 
 from __future__ import annotations
@@ -25,94 +29,6 @@ from concept_icd.records import CodingResult, Note, OneLine
 TOP_CONCEPTS = 5
 #: Notes that are taken together at most, and those after which it is asked whether anybody still waits for them.
 BATCH, PART = 64, 16
-
-
-class ScoringQueue:
-    """See the module.
-
-    Args:
-        room: notes that may wait. micro_batching: False scores each request by itself.
-        observe: is told the notes and seconds of each batch.
-    """
-
-    def __init__(
-        self,
-        coder: ConceptCoder,
-        room: int,
-        *,
-        micro_batching: bool = True,
-        observe: Callable[[int, float], None] = lambda notes, seconds: None,
-    ) -> None:
-        self._coder = coder
-        self._codes: Line[Note, CodingResult] = Line("codes", self._code, room, BATCH if micro_batching else 1, observe)
-        self._evidence: Line[tuple[Note, CodingResult], CodingResult] = Line("evidence", self._find, room, 1)
-        #: None until the model is loaded; then "" or why it could not be.
-        self.failure: str | None = None
-        in_process = coder.scorer_settings.get("scorer", "packed") == "vllm"
-        # vLLM's engine takes one caller at a time; a packed scorer keeps nothing between calls.
-        self._turn: AbstractContextManager[Any] = threading.Lock() if in_process else nullcontext()
-
-    def start(self) -> None:
-        """Starts to load the model, in the thread that will use it; what comes before it is loaded waits."""
-        self._codes.add([Note("0", "Cough.")]).add_done_callback(self._loaded)
-        self._codes.thread.start()
-
-    @property
-    def waiting(self) -> int:
-        """Notes that wait."""
-        return self._codes.waiting + self._evidence.waiting
-
-    def code(self, notes: Sequence[Note], client: str = "") -> Answers[CodingResult]:
-        """Results of the notes in their order; ids need not differ. Raises as `Line.add` does."""
-        return self._codes.add(notes, client)
-
-    def find_evidence(self, note: Note, result: CodingResult, client: str = "") -> Answers[CodingResult]:
-        """The result of the note with the evidence of its codes, in a list of one. Raises as `Line.add` does."""
-        return self._evidence.add([(note, result)], client)
-
-    def close(self) -> None:
-        """Lets what is being scored end, and refuses the rest."""
-        self._codes.close()
-        self._evidence.close()
-
-    def _loaded(self, first: Future[list[CodingResult]]) -> None:
-        error = first.exception()
-        if error is None:
-            self.failure = ""
-            self._evidence.thread.start()
-        elif not isinstance(error, Closed):
-            self.failure = (
-                str(error) if isinstance(error, InputError) else f"{type(error).__name__} on loading the model"
-            )
-            self.close()
-
-    def _code(self, notes: Sequence[Note]) -> list[CodingResult]:
-        numbered = [replace(note, note_id=str(number)) for number, note in enumerate(notes)]
-        results = []
-        with self._turn:
-            for result in self._coder.code_batch(numbered, top_concepts=TOP_CONCEPTS, batch=PART):
-                _go_on(self._codes)
-                results.append(result)
-        return [replace(result, note_id=note.note_id) for note, result in zip(notes, results, strict=True)]
-
-    def _find(self, pairs: Sequence[tuple[Note, CodingResult]]) -> list[CodingResult]:
-        # Of this thread alone. OpenMP keeps a pool for each thread that asks for several processors; with two pools it
-        # puts its workers to sleep between small steps, and the other thread's notes would take nearly twice as long.
-        if "torch" in sys.modules:
-            sys.modules["torch"].set_num_threads(1)
-        with self._turn:
-            return [self._coder.with_evidence(*pair, partial(_go_on, self._evidence)) for pair in pairs]
-
-
-def _go_on(line: Line[Any, Any]) -> None:
-    if line.given_up():
-        raise GivenUp
-
-
-# A line of bounded length, and a thread that takes from its head; what waits is taken together, up to a number.
-#
-# Waiting costs nothing when nobody waits: a batch is what there is when the thread is free. Clients take turns, a job
-# at a time, and where the line is full, whoever has most in it gives way to the others.
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -165,8 +81,8 @@ class Job(OneLine, Generic[T, R]):
             self.answers.set_exception(error)
 
 
-class Line(Generic[T, R]):
-    """See the module.
+class BatchQueue(Generic[T, R]):
+    """A bounded queue and the thread that takes batches from it; see the module.
 
     Args:
         work: things -> their answers, in order.
@@ -230,7 +146,7 @@ class Line(Generic[T, R]):
             self.thread.join(timeout=30)
 
     def _make_room(self, more: int, client: str) -> None:
-        """Drops what nobody waits for, then the newest jobs of whoever has more in the line than this client would."""
+        """Drops what nobody waits for, then the newest jobs of whoever has more in the queue than this client would."""
         if self.waiting + more <= self._room:
             return
         for name, jobs in self._jobs.items():
@@ -263,7 +179,7 @@ class Line(Generic[T, R]):
             self._observe(things, seconds)
 
     def _next_batch(self) -> list[Job[T, R]]:
-        """What waits, a job of each client in turn; nothing when the line is closed."""
+        """What waits, a job of each client in turn; nothing when the queue is closed."""
         batch: list[Job[T, R]] = []
         with self._changed:
             while not self.waiting and not self._closed:
@@ -299,3 +215,90 @@ class Line(Generic[T, R]):
         for job in batch:
             own, answers = answers[: len(job.things)], answers[len(job.things) :]
             job.answers.set_result(own)
+
+
+class ScoringQueue:
+    """The queues of a coder; see the module.
+
+    Args:
+        room: notes that may wait. micro_batching: False scores each request by itself.
+        observe: is told the notes and seconds of each batch.
+    """
+
+    def __init__(
+        self,
+        coder: ConceptCoder,
+        room: int,
+        *,
+        micro_batching: bool = True,
+        observe: Callable[[int, float], None] = lambda notes, seconds: None,
+    ) -> None:
+        self._coder = coder
+        self._codes: BatchQueue[Note, CodingResult] = BatchQueue(
+            "codes", self._code, room, BATCH if micro_batching else 1, observe
+        )
+        self._evidence: BatchQueue[tuple[Note, CodingResult], CodingResult] = BatchQueue(
+            "evidence", self._find, room, 1
+        )
+        #: None until the model is loaded; then "" or why it could not be.
+        self.failure: str | None = None
+        in_process = coder.scorer_settings.get("scorer", "packed") == "vllm"
+        # vLLM's engine takes one caller at a time; a packed scorer keeps nothing between calls.
+        self._turn: AbstractContextManager[Any] = threading.Lock() if in_process else nullcontext()
+
+    def start(self) -> None:
+        """Starts to load the model, in the thread that will use it; what comes before it is loaded waits."""
+        self._codes.add([Note("0", "Cough.")]).add_done_callback(self._loaded)
+        self._codes.thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """Notes that wait."""
+        return self._codes.waiting + self._evidence.waiting
+
+    def code(self, notes: Sequence[Note], client: str = "") -> Answers[CodingResult]:
+        """Results of the notes in their order; ids need not differ. Raises as `BatchQueue.add` does."""
+        return self._codes.add(notes, client)
+
+    def find_evidence(self, note: Note, result: CodingResult, client: str = "") -> Answers[CodingResult]:
+        """The result of the note with the evidence of its codes, in a list of one. Raises as `BatchQueue.add` does."""
+        return self._evidence.add([(note, result)], client)
+
+    def close(self) -> None:
+        """Lets what is being scored end, and refuses the rest."""
+        self._codes.close()
+        self._evidence.close()
+
+    def _loaded(self, first: Future[list[CodingResult]]) -> None:
+        error = first.exception()
+        if error is None:
+            self.failure = ""
+            self._evidence.thread.start()
+        elif not isinstance(error, Closed):
+            self.failure = (
+                str(error) if isinstance(error, InputError) else f"{type(error).__name__} on loading the model"
+            )
+            self.close()
+
+    def _code(self, notes: Sequence[Note]) -> list[CodingResult]:
+        numbered = [replace(note, note_id=str(number)) for number, note in enumerate(notes)]
+        results = []
+        with self._turn:
+            for result in self._coder.code_batch(numbered, top_concepts=TOP_CONCEPTS, batch=PART):
+                _go_on(self._codes)
+                results.append(result)
+        return [replace(result, note_id=note.note_id) for note, result in zip(notes, results, strict=True)]
+
+    def _find(self, pairs: Sequence[tuple[Note, CodingResult]]) -> list[CodingResult]:
+        # Of this thread alone, where the scorer uses torch. OpenMP keeps a pool for each thread that asks for several
+        # processors; with two pools it puts its workers to sleep between small steps, and the other thread's notes
+        # would take nearly twice as long.
+        if torch := sys.modules.get("torch"):
+            torch.set_num_threads(1)
+        with self._turn:
+            return [self._coder.with_evidence(*pair, partial(_go_on, self._evidence)) for pair in pairs]
+
+
+def _go_on(queue: BatchQueue[Any, Any]) -> None:
+    if queue.given_up():
+        raise GivenUp

@@ -1,4 +1,7 @@
-"""A review of a note as it stands: its events, folded. It knows neither the database nor the ontology."""
+"""A review of a note: what its events come to, and the events that carry out a decision, or one sentence why not.
+
+It knows nothing of the database.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,7 @@ class Decided(OneLine):
 
 @dataclass(repr=False)
 class Review(OneLine):
-    """See the module.
+    """What the events of a review come to.
 
     Attributes:
         version: number of events that changed it. suggestions: by code, as last suggested.
@@ -151,9 +154,6 @@ def _leave_lists(review: Review, code: str) -> None:
 def suggestion_record(suggestion: Suggestion) -> dict[str, Any]:
     """As the record keeps it."""
     return dict(vars(suggestion))
-
-
-# From what a person asks for to the events that say it, or one sentence why not. It reads reviews, and writes none.
 
 
 class Refused(Exception):

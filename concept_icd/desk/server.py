@@ -19,7 +19,7 @@ from concept_icd.errors import InputError
 from concept_icd.progress import say
 
 #: Seconds within which the head of a request must have come, since the connection or since its first byte, and its
-#: body, for which the gate answers 408 sooner where it waits for one.
+#: body, for which the middleware answers 408 sooner where it waits for one.
 HEADER_SECONDS, BODY_SECONDS = 15.0, 30.0
 #: Seconds within which a client must take what it is sent, and for which a connection is kept between two requests.
 TAKING_SECONDS, IDLE_SECONDS = 60.0, 30.0
@@ -34,7 +34,7 @@ OTHER_FILES = 128
 GRACE_SECONDS = 20
 
 
-class HurriedProtocol(H11Protocol):
+class TimeoutProtocol(H11Protocol):
     """Ends connections that keep the service waiting, with any of their requests; uvicorn waits for ever for some."""
 
     def connection_made(self, transport: Any) -> None:
@@ -108,7 +108,7 @@ class HurriedProtocol(H11Protocol):
             self._clock = self.loop.call_later(seconds, self.transport.close)
 
 
-def make_room(newest: HurriedProtocol) -> None:
+def make_room(newest: TimeoutProtocol) -> None:
     """Ends a connection where there are too many: of those that wait for their client, one of the address that has most
     of them, and the one that has waited longest."""
     most = newest.limit_concurrency
@@ -117,7 +117,7 @@ def make_room(newest: HurriedProtocol) -> None:
     waiting = [
         other
         for other in newest.connections
-        if isinstance(other, HurriedProtocol)
+        if isinstance(other, TimeoutProtocol)
         and other is not newest
         and other.waits
         and not other.transport.is_closing()
@@ -152,7 +152,7 @@ def serve(desk: Desk, *, open_browser: bool = False) -> None:
         make_app(desk),
         host=settings.host,
         port=settings.port,
-        http=HurriedProtocol,
+        http=TimeoutProtocol,
         log_config=None,
         access_log=False,
         server_header=False,

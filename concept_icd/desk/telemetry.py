@@ -1,4 +1,9 @@
-"""What the service says of itself: Prometheus metrics, and one JSON line a request. No note text, no search words."""
+"""What the service tells of itself and of the work: no note text, no search words.
+
+`Telemetry` keeps Prometheus metrics and writes one JSON line a request. `measures_of` reads from the record what coders
+kept, missed and cleared away, and how long it took: counted are submitted reviews, each for the person who submitted
+it, and of their suggestions those that reached the threshold, since the others were hidden.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +27,7 @@ SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
 class Telemetry:
-    """See the module. Each desk has a registry of its own."""
+    """Metrics and the log of requests; each desk has a registry of its own."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -84,11 +89,6 @@ def log_to_stderr() -> None:
         logger.handlers, logger.propagate = [handler], False
         logger.setLevel(level)
 
-
-# What the trade measures, from the record: what coders kept, missed and cleared away, and how long it took.
-#
-# Counted are submitted reviews; each belongs to who submitted it. Of a review's suggestions those count that reached
-# the threshold, since the others were hidden.
 
 #: A longer silence is a break, and not counted as work.
 BREAK_SECONDS = 300.0

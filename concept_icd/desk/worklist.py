@@ -69,7 +69,7 @@ def read_worklist(
     return Worklist(notes)
 
 
-class Presence:
+class Viewers:
     """Who has which note open. It is not recorded, and each server knows its own people alone."""
 
     #: Seconds after which somebody who was not heard of has left.

@@ -24,7 +24,7 @@ from concept_icd.coder.coder import ConceptCoder
 from concept_icd.desk.app import make_app
 from concept_icd.desk.desk import Desk
 from concept_icd.desk.record.store import Record
-from concept_icd.desk.server import HurriedProtocol
+from concept_icd.desk.server import TimeoutProtocol
 from concept_icd.desk.settings import Limits, Settings
 from concept_icd.desk.worklist import read_worklist
 
@@ -143,7 +143,7 @@ def started(
 @contextmanager
 def listening(app: ASGIApp, **options: Any) -> Iterator[httpx.Client]:
     """An application behind the server's own protocol, in a thread of this process."""
-    config = uvicorn.Config(app, host="127.0.0.1", port=0, http=HurriedProtocol, log_config=None, **options)
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, http=TimeoutProtocol, log_config=None, **options)
     server = uvicorn.Server(config)
     bound = config.bind_socket()
     thread = threading.Thread(target=lambda: asyncio.run(server.serve([bound])), daemon=True)

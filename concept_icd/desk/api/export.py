@@ -1,4 +1,4 @@
-"""Routes that hand out the record: files, and what the trade measures."""
+"""Routes that hand out the record: JSON lines that `concept-icd prepare jsonl` reads, CSV, FHIR R4, and measures."""
 
 from __future__ import annotations
 
@@ -22,6 +22,15 @@ from concept_icd.records import Note
 router = APIRouter(responses=ERRORS, tags=["export"])
 
 T = TypeVar("T")
+COLUMNS = (
+    *("note_id", "status", "type", "sequence", "code", "title", "decision"),
+    *("rank", "probability", "by", "at", "reason", "submitted_by", "submitted_at", "coder"),
+)
+#: Spreadsheets run a cell that begins so, some after blanks or in full width
+#: (https://owasp.org/www-community/attacks/CSV_Injection).
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+
+Reviewed = tuple[Note, Review]
 
 Status = Annotated[Literal["submitted", "all"], Query(description="`all`: reviews under way too.")]
 Keys = Annotated[list[Annotated[str, Query(pattern="^[0-9a-f]{16}$")]], Query(max_length=1000)]
@@ -75,32 +84,6 @@ async def measures(desk: TheDesk) -> Response:
         return measures_of(desk.record.all_events(), desk.title)
 
     return answer(await in_record(desk, work, desk.settings.limits.seconds))
-
-
-# Reviews as files: JSON lines that `concept-icd prepare jsonl` reads, CSV, and FHIR R4.
-
-COLUMNS = (
-    *(
-        "note_id",
-        "status",
-        "type",
-        "sequence",
-        "code",
-        "title",
-        "decision",
-        "rank",
-        "probability",
-        "by",
-        "at",
-        "reason",
-    ),
-    *("submitted_by", "submitted_at", "coder"),
-)
-#: Spreadsheets run a cell that begins so, some after blanks or in full width
-#: (https://owasp.org/www-community/attacks/CSV_Injection).
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-
-Reviewed = tuple[Note, Review]
 
 
 def chosen(desk: Desk, status: str, keys: Iterable[str]) -> tuple[list[Reviewed], int]:

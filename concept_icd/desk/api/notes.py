@@ -61,7 +61,7 @@ async def worklist(request: Request, desk: TheDesk, person: Person) -> Response:
                 "undecided": 0 if review.submitted else len(review.undecided),
                 "by": last.by if last else None,
                 "at": last.at if last else None,
-                "here": desk.presence.others(key, person),
+                "here": desk.viewers.others(key, person),
             }
         )
     return answer_if_changed(request, {"notes": notes, "counts": counts})
@@ -71,7 +71,7 @@ async def worklist(request: Request, desk: TheDesk, person: Person) -> Response:
 async def show(desk: TheDesk, key: Key, person: Person) -> Response:
     """A note and its review, without scoring it."""
     note = note_of(desk, key)
-    desk.presence.mark(key, person)
+    desk.viewers.mark(key, person)
     review = await in_record(desk, lambda: _review(desk, key, note, person))
     return answer(
         {
@@ -90,7 +90,7 @@ async def show(desk: TheDesk, key: Key, person: Person) -> Response:
 async def open_note(desk: TheDesk, key: Key, body: Nothing, person: NamedPerson, client: Client) -> Response:
     """Suggests codes for a note, and records who looked and what was suggested."""
     note = note_of(desk, key)
-    desk.presence.mark(key, person)
+    desk.viewers.mark(key, person)
     result = await _result(desk, key, note, client)
 
     def record() -> dict[str, Any]:
@@ -114,7 +114,7 @@ async def evidence(desk: TheDesk, key: Key, client: Client) -> Response:
 async def review(request: Request, desk: TheDesk, key: Key, person: Person) -> Response:
     """The review as it stands; with an ETag, for polling."""
     note = note_of(desk, key)
-    desk.presence.mark(key, person)
+    desk.viewers.mark(key, person)
     return answer_if_changed(request, await in_record(desk, lambda: _review(desk, key, note, person)))
 
 
@@ -122,7 +122,7 @@ async def review(request: Request, desk: TheDesk, key: Key, person: Person) -> R
 async def decide(request: Request, desk: TheDesk, key: Key, body: Decision, person: NamedPerson) -> Response:
     """Records a decision; it is on disk when this answers. 409 where the review has moved on since `version`."""
     note = note_of(desk, key)
-    desk.presence.mark(key, person)
+    desk.viewers.mark(key, person)
 
     def record() -> tuple[bool, dict[str, Any]]:
         stands = desk.history(key, note.note_id).review

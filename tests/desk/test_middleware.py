@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from concept_icd.desk import server as server_module
-from concept_icd.desk.middleware import Gate
+from concept_icd.desk.middleware import RequestMiddleware
 from concept_icd.desk.settings import (
     Limits,
     Settings,
@@ -46,7 +46,9 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
 
 @contextmanager
 def gated(app: Any = echo, most: int | None = None, **settings: Any) -> Iterator[httpx.Client]:
-    with listening(Gate(app, Settings(**settings), Telemetry()), lifespan="off", limit_concurrency=most) as client:
+    with listening(
+        RequestMiddleware(app, Settings(**settings), Telemetry()), lifespan="off", limit_concurrency=most
+    ) as client:
         yield client
 
 
@@ -200,7 +202,7 @@ def test_what_a_client_makes_up_fills_neither_metrics_nor_log(caplog: pytest.Log
     logging.getLogger("concept_icd.desk").propagate = True
     with (
         caplog.at_level(logging.INFO, "concept_icd.desk"),
-        listening(Gate(echo, Settings(), telemetry), lifespan="off") as client,
+        listening(RequestMiddleware(echo, Settings(), telemetry), lifespan="off") as client,
     ):
         client.get("/")
         client.request("MADEUP", "/")

@@ -1,4 +1,4 @@
-"""The line: order, batches, room, failures, and stopping."""
+"""The queue: order, batches, room, failures, and stopping."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from concept_icd.desk.queue import Answers, Closed, GivenUp, Line, QueueFull
+from concept_icd.desk.queue import Answers, BatchQueue, Closed, GivenUp, QueueFull
 
 
 class Work:
@@ -33,118 +33,118 @@ def work() -> Iterator[Work]:
     work.may.set()
 
 
-def begun(work: Work, room: int, together: int) -> tuple[Line[int, int], Answers[int]]:
-    """A line whose thread is busy with [0]."""
-    line = Line("test", work, room, together)
-    line.thread.start()
-    first = line.add([0])
+def begun(work: Work, room: int, together: int) -> tuple[BatchQueue[int, int], Answers[int]]:
+    """A queue whose thread is busy with [0]."""
+    queue = BatchQueue("test", work, room, together)
+    queue.thread.start()
+    first = queue.add([0])
     assert work.began.wait(10)
-    return line, first
+    return queue, first
 
 
 def test_what_waits_is_taken_together_and_answered_apart(work: Work) -> None:
-    line, _ = begun(work, room=10, together=4)
-    futures = [line.add([1, 2]), line.add([3]), line.add([4, 5])]
+    queue, _ = begun(work, room=10, together=4)
+    futures = [queue.add([1, 2]), queue.add([3]), queue.add([4, 5])]
     work.may.set()
     assert [future.result(10) for future in futures] == [[2, 4], [6], [8, 10]]
     assert work.batches == [[0], [1, 2, 3], [4, 5]]
-    line.close()
+    queue.close()
 
 
 def test_by_itself_where_told_so(work: Work) -> None:
-    line, _ = begun(work, room=10, together=1)
-    futures = [line.add([1, 2, 3]), line.add([4])]
+    queue, _ = begun(work, room=10, together=1)
+    futures = [queue.add([1, 2, 3]), queue.add([4])]
     work.may.set()
     assert [future.result(10) for future in futures] == [[2, 4, 6], [8]]
     assert work.batches == [[0], [1, 2, 3], [4]]
-    line.close()
+    queue.close()
 
 
 def test_without_room_it_says_when_to_come_again(work: Work) -> None:
-    line, _ = begun(work, room=3, together=4)
-    line.add([1, 2])
+    queue, _ = begun(work, room=3, together=4)
+    queue.add([1, 2])
     with pytest.raises(QueueFull) as full:
-        line.add([3, 4])
+        queue.add([3, 4])
     assert full.value.retry_after >= 1
-    assert line.waiting == 2
-    line.add([3])
+    assert queue.waiting == 2
+    queue.add([3])
     work.may.set()
-    line.close()
+    queue.close()
 
 
 def test_one_bad_thing_is_not_the_others_fault(work: Work) -> None:
-    line, _ = begun(work, room=10, together=4)
-    futures = [line.add([1]), line.add([-1]), line.add([2])]
+    queue, _ = begun(work, room=10, together=4)
+    futures = [queue.add([1]), queue.add([-1]), queue.add([2])]
     work.may.set()
     assert futures[0].result(10) == [2]
     with pytest.raises(ValueError, match="negative"):
         futures[1].result(10)
     assert futures[2].result(10) == [4]
-    line.close()
+    queue.close()
 
 
 def test_who_gave_up_is_not_worked_for(work: Work) -> None:
-    line, _ = begun(work, room=10, together=4)
-    gave_up, stays = line.add([1]), line.add([2])
+    queue, _ = begun(work, room=10, together=4)
+    gave_up, stays = queue.add([1]), queue.add([2])
     assert gave_up.cancel()
     work.may.set()
     assert stays.result(10) == [4]
     assert work.batches == [[0], [2]]
-    line.close()
+    queue.close()
 
 
 def test_clients_take_turns(work: Work) -> None:
-    line, _ = begun(work, room=20, together=1)
-    many = [line.add([number], "many") for number in (1, 2, 3)]
-    one = line.add([9], "one")
+    queue, _ = begun(work, room=20, together=1)
+    many = [queue.add([number], "many") for number in (1, 2, 3)]
+    one = queue.add([9], "one")
     work.may.set()
     assert [future.result(10) for future in (*many, one)] == [[2], [4], [6], [18]]
     assert work.batches == [[0], [1], [9], [2], [3]]
-    line.close()
+    queue.close()
 
 
 def test_whoever_has_most_in_a_full_line_gives_way(work: Work) -> None:
-    line, _ = begun(work, room=4, together=1)
-    first, second = line.add([1, 2], "many"), line.add([3, 4], "many")
-    one = line.add([5], "one")
+    queue, _ = begun(work, room=4, together=1)
+    first, second = queue.add([1, 2], "many"), queue.add([3, 4], "many")
+    one = queue.add([5], "one")
     with pytest.raises(QueueFull):
         second.result(10)
     with pytest.raises(QueueFull):
-        line.add([6, 7], "many")
-    assert line.waiting == 3
+        queue.add([6, 7], "many")
+    assert queue.waiting == 3
     work.may.set()
     assert (first.result(10), one.result(10)) == ([2, 4], [10])
-    line.close()
+    queue.close()
 
 
 def test_nobody_gives_way_in_vain(work: Work) -> None:
-    line, _ = begun(work, room=10, together=1)
-    waiting = [line.add([1, 2, 3], "a"), line.add([4, 5, 6], "a"), line.add([7, 8, 9, 10], "b")]
+    queue, _ = begun(work, room=10, together=1)
+    waiting = [queue.add([1, 2, 3], "a"), queue.add([4, 5, 6], "a"), queue.add([7, 8, 9, 10], "b")]
     with pytest.raises(QueueFull):
-        line.add([11, 12, 13, 14], "c")
-    assert line.waiting == 10
+        queue.add([11, 12, 13, 14], "c")
+    assert queue.waiting == 10
     work.may.set()
     assert [future.result(10)[0] for future in waiting] == [2, 8, 14]
-    line.close()
+    queue.close()
 
 
 def test_what_nobody_waits_for_makes_room(work: Work) -> None:
-    line, _ = begun(work, room=2, together=4)
-    line.add([1, 2]).give_up()
-    stays = line.add([3, 4])
+    queue, _ = begun(work, room=2, together=4)
+    queue.add([1, 2]).give_up()
+    stays = queue.add([3, 4])
     work.may.set()
     assert stays.result(10) == [6, 8]
     assert work.batches == [[0], [3, 4]]
-    line.close()
+    queue.close()
 
 
 def test_work_that_has_begun_is_told_when_nobody_waits(work: Work) -> None:
-    line, first = begun(work, room=2, together=4)
-    assert not line.given_up()
+    queue, first = begun(work, room=2, together=4)
+    assert not queue.given_up()
     first.give_up()
-    assert line.given_up()
+    assert queue.given_up()
     work.may.set()
-    line.close()
+    queue.close()
 
 
 def test_what_stops_because_nobody_waits_is_not_tried_again() -> None:
@@ -154,26 +154,26 @@ def test_what_stops_because_nobody_waits_is_not_tried_again() -> None:
             raise GivenUp
 
     stopping = Stopping()
-    line, _ = begun(stopping, room=4, together=4)
-    futures = [line.add([1]), line.add([2])]
+    queue, _ = begun(stopping, room=4, together=4)
+    futures = [queue.add([1]), queue.add([2])]
     stopping.may.set()
     for future in futures:
         with pytest.raises(GivenUp):
             future.result(10)
     assert stopping.batches == [[0], [1, 2]]
-    line.close()
+    queue.close()
 
 
 def test_closing_ends_what_is_begun_and_refuses_the_rest(work: Work) -> None:
-    line, first = begun(work, room=10, together=4)
-    waits = line.add([1])
-    closing = threading.Thread(target=line.close)
+    queue, first = begun(work, room=10, together=4)
+    waits = queue.add([1])
+    closing = threading.Thread(target=queue.close)
     closing.start()
     with pytest.raises(Closed):
         waits.result(10)
     with pytest.raises(Closed):
-        line.add([2])
+        queue.add([2])
     work.may.set()
     assert first.result(10) == [0]
     closing.join(10)
-    assert not line.thread.is_alive()
+    assert not queue.thread.is_alive()
