@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
         **_options(args),
     }
     options["concepts"] = _concepts(args)
-    rule, plan = _descent(args, options["concepts"])
+    rule, plan = _selection(args, options["concepts"])
     if args.dry_run:
         _print_dry_run(plan_scoring(notes, args.tuned, **options), len(notes), args, rule)
         return 0
@@ -174,7 +174,7 @@ def _concepts(args: argparse.Namespace) -> ConceptSet:
     return ConceptSet.expand(read_codes(args.codes, must_exist=True), ontology)
 
 
-def _descent(args: argparse.Namespace, concepts: ConceptSet) -> tuple[SelectionRule | None, TopDownSelection | None]:
+def _selection(args: argparse.Namespace, concepts: ConceptSet) -> tuple[SelectionRule | None, TopDownSelection | None]:
     from dataclasses import replace
 
     from concept_icd.ontology.tree import load_ontology
