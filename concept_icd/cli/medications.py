@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from concept_icd.cli.old_names import OldOption
-from concept_icd.cli.options import add_output
+from concept_icd.cli.options import add_output, require_positive
 
 if TYPE_CHECKING:
     from concept_icd.medications.folder import PreparedStays
@@ -145,9 +145,7 @@ def _study(args: argparse.Namespace) -> int:
     from concept_icd.medications.targets import subset
     from concept_icd.outputs import MANIFEST, new_file
 
-    for name in ("folds", "draws", "subset_from"):
-        if getattr(args, name) < 1:
-            raise InputError(f"--{name.replace('_', '-')} {getattr(args, name)}: a number from 1 up is needed")
+    require_positive(args, "folds", "draws", "subset_from")
     hyperband = None
     if args.search:
         hyperband = Hyperband(args.search_epochs, 3, args.search_iterations, args.search_executions)
@@ -237,15 +235,13 @@ def _add_code(parser: argparse.ArgumentParser) -> None:
 
 def _code(args: argparse.Namespace) -> int:
     """Writes the file and says what the network did not know."""
-    from concept_icd.errors import InputError
     from concept_icd.medications.folder import load_stays
     from concept_icd.medications.model import MedicationModel, device_of
     from concept_icd.medications.predictions import holds_codes, write_codes
     from concept_icd.outputs import require_new_file
 
     require_new_file(args.out, holds_codes, overwrite=args.overwrite)  # before any work
-    if args.top < 1:
-        raise InputError(f"--top {args.top}: a number from 1 up is needed")
+    require_positive(args, "top")
     model = MedicationModel.load(args.model, device_of(args.device))
     stays = load_stays(args.stays).stays
     unknown = write_codes(model, stays, args.out, top=args.top, nodes=args.nodes)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from concept_icd.cli.options import positive
 
 if TYPE_CHECKING:
-    from concept_icd.ontology.tree import Node, Ontology
+    from concept_icd.ontology.tree import Ontology
 
 EXAMPLE = 'concept-icd ontology show 428.21\n  concept-icd ontology search "heart failure" --limit 5'
 
@@ -41,8 +41,9 @@ def _show(ontology: Ontology, args: argparse.Namespace) -> int:
     nodes = [ontology.node(step) for step in ontology.path(code)]
     children = [ontology.node(child) for child in ontology.children(code)]
     if args.json:
-        record = _record(nodes[-1]) | {"path": [_record(node) for node in nodes]}
-        print(json.dumps(record | {"children": [_record(child) for child in children]}, ensure_ascii=False, indent=2))
+        related = {"path": nodes, "children": children}
+        record = nodes[-1].to_dict() | {name: [node.to_dict() for node in found] for name, found in related.items()}
+        print(json.dumps(record, ensure_ascii=False, indent=2))
         return 0
     for depth, node in enumerate(nodes):
         below = len(ontology.children(node.code))
@@ -60,7 +61,7 @@ def _search(ontology: Ontology, args: argparse.Namespace) -> int:
     if notice and (found or args.json):
         print(notice, file=sys.stderr)
     if args.json:
-        records = [_record(node) | {"score": round(score, 4)} for node, score in found]
+        records = [node.to_dict() | {"score": round(score, 4)} for node, score in found]
         print(json.dumps(records, ensure_ascii=False, indent=2))
         return 0
     for node, _ in found:
@@ -68,13 +69,3 @@ def _search(ontology: Ontology, args: argparse.Namespace) -> int:
     if not found:
         print(f"no title of {ontology.name} has the words {words!r}" + (f": {notice}" if notice else ""))
     return 0
-
-
-def _record(node: Node) -> dict[str, Any]:
-    return {
-        "code": node.code,
-        "kind": node.kind,
-        "level": node.level,
-        "title": node.title,
-        "billable": node.billable,
-    }

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from concept_icd.errors import InputError
+
 #: Option -> the field of a note whose column it names.
 COLUMNS = {
     "id": "note_id",
@@ -45,6 +47,17 @@ def add_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write")
     parser.add_argument("--overwrite", action="store_true", help="replace the folder if it exists")
     parser.add_argument("--json", action="store_true", help="print the counts as one JSON object")
+
+
+def require_positive(args: argparse.Namespace, *names: str) -> None:
+    """Refuses numbers below one.
+
+    Raises:
+        InputError: one of these options was given such a number.
+    """
+    for name in names:
+        if (value := getattr(args, name)) is not None and value < 1:
+            raise InputError(f"--{name.replace('_', '-')} {value}: a number from 1 up is needed")
 
 
 def positive(text: str) -> int:

@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from concept_icd.cli.old_names import OldOption
+from concept_icd.cli.options import require_positive
 
 if TYPE_CHECKING:
     from concept_icd.ontology.concepts import ConceptSet
@@ -121,9 +122,8 @@ def _check(args: argparse.Namespace) -> None:
     """Refuses numbers below one, and options that would do nothing."""
     from concept_icd.errors import InputError
 
-    for name in ("limit", "chunk_tokens", "batch_tokens", "shard_notes", "tensor_parallel", "workers", "retrieve"):
-        if (value := getattr(args, name)) is not None and value < 1:
-            raise InputError(f"--{name.replace('_', '-')} {value}: a number from 1 up is needed")
+    numbers = ("limit", "chunk_tokens", "batch_tokens", "shard_notes", "tensor_parallel", "workers", "retrieve")
+    require_positive(args, *numbers)
     if args.out is None and not args.dry_run:
         raise InputError("--out is missing: name the folder of the scores")
     idle = {

@@ -43,6 +43,14 @@ class Node:
     billable: bool
     parent: str | None
 
+    def to_dict(self) -> dict[str, str | bool]:
+        """The node as `concept-icd ontology --json` and the desk give it, without its place in the tree.
+
+        >>> load_ontology().node("486").to_dict()["title"]
+        'Pneumonia, organism unspecified'
+        """
+        return {name: value for name, value in vars(self).items() if name != "parent"}
+
 
 @lru_cache(maxsize=4)
 def load_ontology(name: str = "icd9cm") -> Ontology:

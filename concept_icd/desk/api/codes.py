@@ -63,14 +63,7 @@ def show(desk: TheDesk, code: str, kind: OneKind = None) -> Response:
 
 
 def _about(desk: Desk, node: Node) -> dict[str, Any]:
-    return {
-        "code": node.code,
-        "kind": node.kind,
-        "level": node.level,
-        "title": node.title,
-        "billable": node.billable,
-        "known_to_coder": node.code in desk.known_codes,
-    }
+    return node.to_dict() | {"known_to_coder": node.code in desk.known_codes}
 
 
 def _notes(desk: Desk, node: Node, children: int) -> list[str]:
