@@ -1,4 +1,4 @@
-"""Runs the desk's application with uvicorn: one process, one port, and no patience for clients that never finish."""
+"""Runs the desk's application with uvicorn: one process, one port, and time limits for slow clients."""
 
 from __future__ import annotations
 
@@ -35,82 +35,88 @@ GRACE_SECONDS = 20
 
 
 class TimeoutProtocol(H11Protocol):
-    """Ends connections that keep the service waiting, with any of their requests; uvicorn waits for ever for some."""
+    """HTTP with time limits for the client, which uvicorn has only between two requests.
+
+    A client that sends its request too slowly, or does not take its answer, loses its connection; so it cannot hold
+    places that others need.
+    """
 
     def connection_made(self, transport: Any) -> None:
-        """Starts the clock."""
+        """Starts the time limit of the first request."""
         # asyncio does this alone for sockets that name their protocol, and uvicorn's do not: without it, every answer
         # waits 40 ms for the client's delayed acknowledgement of its headers.
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         transport.set_write_buffer_limits(high=0)  # so that `pause_writing` tells of everything that is not taken
         super().connection_made(transport)
-        self._owed, self.since = "", self.loop.time()
-        self._clock: asyncio.TimerHandle | None = None
-        self._taking: asyncio.TimerHandle | None = None
-        self._owes("head")
+        self._expected, self.since = "", self.loop.time()
+        self._request_limit: asyncio.TimerHandle | None = None
+        self._answer_limit: asyncio.TimerHandle | None = None
+        self._expect("head")
         make_room(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stops the clocks."""
-        self._owes("")
+        """Ends the time limits."""
+        self._expect("")
         self.resume_writing()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Looks what is still to come."""
+        """Sets the time limit of what is still to come."""
         super().data_received(data)
-        self._look()
+        self._watch_request()
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio asks for it
-        """One that only stopped sending still takes an answer that is quick; one that has gone looks the same."""
+        """Waits a moment for a quick answer: a client that stopped sending may still read, or may have gone."""
         self.loop.call_later(HALF_CLOSED_SECONDS, self.transport.close)
         return not self.waits  # False: closed at once
 
     def on_response_complete(self) -> None:
         """The client may send the next request, or have begun to."""
         super().on_response_complete()
-        self._look()
+        self._watch_request()
 
     def pause_writing(self) -> None:
-        """The client does not take what it is sent."""
+        """Starts the time limit of an answer that the client does not take."""
         super().pause_writing()
-        self._taking = self._taking or self.loop.call_later(TAKING_SECONDS, self.transport.abort)
+        self._answer_limit = self._answer_limit or self.loop.call_later(TAKING_SECONDS, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """It does."""
+        """Ends that time limit: the client takes the answer."""
         super().resume_writing()
-        if self._taking is not None:
-            self._taking.cancel()
-            self._taking = None
+        if self._answer_limit is not None:
+            self._answer_limit.cancel()
+            self._answer_limit = None
 
     @property
     def waits(self) -> bool:
         """Whether it is the client's turn: to send a request or the rest of one, or to take an answer."""
-        return bool(self._owed or self._taking) or self.cycle is None or self.cycle.response_complete
+        return bool(self._expected or self._answer_limit) or self.cycle is None or self.cycle.response_complete
 
-    def _look(self) -> None:
+    def _watch_request(self) -> None:
         if self.conn.their_state is h11.SEND_BODY:
-            self._owes("body")
+            self._expect("body")
         elif self.conn.their_state is h11.IDLE and self.conn.trailing_data[0]:
-            self._owes("head")
-        else:  # all has come; between requests uvicorn has a clock of its own
-            self._owes("")
+            self._expect("head")
+        else:  # all has come; between requests uvicorn's own limit counts
+            self._expect("")
 
-    def _owes(self, part: str) -> None:
-        if part == self._owed:
+    def _expect(self, part: str) -> None:
+        if part == self._expected:
             return
-        self._owed, self.since = part, self.loop.time()
-        if self._clock is not None:
-            self._clock.cancel()
-            self._clock = None
+        self._expected, self.since = part, self.loop.time()
+        if self._request_limit is not None:
+            self._request_limit.cancel()
+            self._request_limit = None
         if part:
             seconds = HEADER_SECONDS if part == "head" else BODY_SECONDS
-            self._clock = self.loop.call_later(seconds, self.transport.close)
+            self._request_limit = self.loop.call_later(seconds, self.transport.close)
 
 
 def make_room(newest: TimeoutProtocol) -> None:
-    """Ends a connection where there are too many: of those that wait for their client, one of the address that has most
-    of them, and the one that has waited longest."""
+    """Ends a connection where there are too many.
+
+    It is one that waits for its client, of the address that has most of those, and the one that has waited longest.
+    """
     most = newest.limit_concurrency
     if most is None or len(newest.connections) < most:
         return
