@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from concept_icd.cli.options import notes_of, require_positive
+
 if TYPE_CHECKING:
     from concept_icd.llm.prompts import PromptTemplate
     from concept_icd.scoring.scorer import ConceptScores
@@ -41,20 +43,15 @@ def run(args: argparse.Namespace) -> int:
     from concept_icd.artifacts import read_manifest
     from concept_icd.coder.coder import ConceptCoder
     from concept_icd.coder.parity import compare_codes, compare_scores
-    from concept_icd.corpora import load_corpus
     from concept_icd.errors import InputError
     from concept_icd.llm.prompts import PromptTemplate
     from concept_icd.ontology.concepts import ConceptSet
     from concept_icd.scoring.specs import ADAPTER, CONCEPTS, PROMPT
 
-    if args.limit < 1:
-        raise InputError(f"--limit {args.limit}: a number from 1 up is needed")
+    require_positive(args, "limit")
     if len(args.dtype) > 2:
         raise InputError("--dtype takes one value for both scorers, or one each")
-    notes = [coded.note for coded in load_corpus(args.corpus).notes if not args.splits or coded.split in args.splits]
-    notes = notes[: args.limit]
-    if not notes:
-        raise InputError(f"{args.corpus} has no notes in the splits {', '.join(args.splits or ['(any)'])}")
+    notes = notes_of(args)
     coder, options = None, {}
     if args.coder:
         coder = ConceptCoder.from_pretrained(args.coder, model=args.model)

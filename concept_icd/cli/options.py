@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from concept_icd.errors import InputError
+
+if TYPE_CHECKING:
+    from concept_icd.records import Note
 
 #: Option -> the field of a note whose column it names.
 COLUMNS = {
@@ -47,6 +51,20 @@ def add_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write")
     parser.add_argument("--overwrite", action="store_true", help="replace the folder if it exists")
     parser.add_argument("--json", action="store_true", help="print the counts as one JSON object")
+
+
+def notes_of(args: argparse.Namespace) -> list[Note]:
+    """The notes of `--corpus` in `--splits`, the first `--limit` of them, without their gold codes.
+
+    Raises:
+        InputError: there is none.
+    """
+    from concept_icd.corpora import load_corpus
+
+    notes = [coded.note for coded in load_corpus(args.corpus).notes if not args.splits or coded.split in args.splits]
+    if not notes:
+        raise InputError(f"{args.corpus} has no notes in the splits {', '.join(args.splits or ['(any)'])}")
+    return notes[: args.limit]
 
 
 def require_positive(args: argparse.Namespace, *names: str) -> None:

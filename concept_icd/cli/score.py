@@ -6,11 +6,10 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from concept_icd.cli.old_names import OldOption
-from concept_icd.cli.options import require_positive
+from concept_icd.cli.options import notes_of, require_positive
 
 if TYPE_CHECKING:
     from concept_icd.ontology.concepts import ConceptSet
-    from concept_icd.records import Note
     from concept_icd.scoring.executors import Engine
     from concept_icd.scoring.selection import SelectionRule, TopDownSelection
 
@@ -74,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     from concept_icd.scoring.store import read_failures
 
     _check(args)
-    notes = _notes(args)
+    notes = notes_of(args)
     options = {
         "in_sample": args.in_sample,
         "average": args.average,
@@ -143,16 +142,6 @@ def _check(args: argparse.Namespace) -> None:
     needs |= {"--ray-address": "--engine ray", "--workers": "--engine ray", "--retrieve": "--selection"}
     for name in (name for name, given in idle.items() if given):
         raise InputError(f"{name} does nothing without {needs.get(name, '--dry-run')}")
-
-
-def _notes(args: argparse.Namespace) -> list[Note]:
-    from concept_icd.corpora import load_corpus
-    from concept_icd.errors import InputError
-
-    notes = [coded.note for coded in load_corpus(args.corpus).notes if not args.splits or coded.split in args.splits]
-    if not notes:
-        raise InputError(f"{args.corpus} has no notes in the splits {', '.join(args.splits or ['(any)'])}")
-    return notes[: args.limit]
 
 
 def _concepts(args: argparse.Namespace) -> ConceptSet:

@@ -18,7 +18,7 @@ from concept_icd import __version__
 from concept_icd.desk.answers import ERRORS, Client, Person, TheDesk, answer, in_record, scored, time_limit
 from concept_icd.desk.api.coding import WARNINGS
 from concept_icd.desk.api.fhir import suggested_bundle
-from concept_icd.desk.api.schemas import Id, Reason
+from concept_icd.desk.api.schemas import Id, Reason, example_document
 from concept_icd.desk.desk import Desk
 from concept_icd.desk.documents import FHIR_ID, Document, Resource, Unread, documents_of
 from concept_icd.desk.record.events import NewEvent
@@ -53,23 +53,7 @@ class Hook(BaseModel):
                         "documents": {
                             "resourceType": "Bundle",
                             "type": "searchset",
-                            "entry": [
-                                {
-                                    "resource": {
-                                        "resourceType": "DocumentReference",
-                                        "id": "7",
-                                        "status": "current",
-                                        "content": [
-                                            {
-                                                "attachment": {
-                                                    "contentType": "text/plain",
-                                                    "data": "RmV2ZXIgYW5kIGNvdWdoLiBQbmV1bW9uaWEu",
-                                                }
-                                            }
-                                        ],
-                                    }
-                                }
-                            ],
+                            "entry": [{"resource": example_document()}],
                         }
                     },
                 }

@@ -74,6 +74,13 @@ class NoteIn(Strict):
         return Note(self.note_id, self.text, self.patient_id, self.age, self.sex, tuple(self.drugs))
 
 
+def example_document(**more: Any) -> dict[str, Any]:
+    """A FHIR R4 DocumentReference as the documentation shows it."""
+    attachment = {"contentType": "text/plain", "data": "RmV2ZXIgYW5kIGNvdWdoLiBQbmV1bW9uaWEu"}
+    content = [{"attachment": attachment}]
+    return {"resourceType": "DocumentReference", "id": "7", "status": "current", **more, "content": content}
+
+
 class DocumentIn(BaseModel):
     """A FHIR R4 DocumentReference whose text is part of it; `documents` reads it."""
 
@@ -81,24 +88,7 @@ class DocumentIn(BaseModel):
 
     model_config = ConfigDict(
         extra="allow",
-        json_schema_extra={
-            "examples": [
-                {
-                    "resourceType": "DocumentReference",
-                    "id": "7",
-                    "status": "current",
-                    "subject": {"reference": "Patient/2"},
-                    "content": [
-                        {
-                            "attachment": {
-                                "contentType": "text/plain",
-                                "data": "RmV2ZXIgYW5kIGNvdWdoLiBQbmV1bW9uaWEu",
-                            }
-                        }
-                    ],
-                }
-            ]
-        },
+        json_schema_extra={"examples": [example_document(subject={"reference": "Patient/2"})]},
     )
 
 
