@@ -256,13 +256,18 @@ class CodingResult(OneLine):
         """The first `k` codes."""
         return self.codes[:k]
 
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON line of `concept-icd code --out`; spans and contributions as plain lists."""
-        import dataclasses
+    def to_dict(self, top: int | None = None, concepts: int | None = None) -> dict[str, Any]:
+        """The JSON line of `concept-icd code --out`, and what the desk answers.
 
-        record = dataclasses.asdict(self)
-        record["versions"] = dict(self.versions)
-        return record
+        Args:
+            top: the first codes alone; None: all. concepts: the first concepts of each code alone; None: all.
+        """
+        # dataclasses.asdict copies deeply, and would take longer than a small model's scoring.
+        codes = [
+            {**vars(code), "concepts": [dict(vars(concept)) for concept in code.concepts[:concepts]]}
+            for code in self.codes[:top]
+        ]
+        return {**vars(self), "codes": codes, "versions": dict(self.versions)}
 
 
 # Notes that are longer than anything reads of them: their beginning alone is looked at.

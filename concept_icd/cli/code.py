@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from concept_icd.cli.options import add_format, columns_of
+from concept_icd.cli.options import add_format, columns_of, require_positive
 from concept_icd.errors import InputError
 
 if TYPE_CHECKING:
@@ -64,17 +64,14 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("--corpus and --out go together: the predictions of a corpus go to a file")
     if args.overwrite and args.out is None:
         raise InputError("--overwrite does nothing without --out")
-    for option in ("top", "limit", "concepts"):
-        value = getattr(args, option)
-        if value is not None and value < 1:
-            raise InputError(f"--{option} {value}: a number from 1 up is needed")
+    require_positive(args, "top", "limit", "concepts")
     if args.corpus is not None:
         return _code_corpus(args)
     note = _read_note(args.note)  # before the coder, which takes seconds to load
     coder = load_coder(args)
     result = coder.code(note, top_concepts=args.concepts, evidence=args.evidence)
     if args.json:
-        print(json.dumps({**result.to_dict(), "codes": result.to_dict()["codes"][: args.top]}, ensure_ascii=False))
+        print(json.dumps(result.to_dict(args.top), ensure_ascii=False))
     else:
         print_result(result, note.text, args.top or 10, coder)
     return 0
@@ -161,9 +158,7 @@ def _code_corpus(args: argparse.Namespace) -> int:
             if number < partial.done:
                 continue
             found = coder.with_evidence(notes[number], result) if args.evidence else result
-            record = found.to_dict()
-            record["codes"] = record["codes"][: args.top]
-            partial.add(record)
+            partial.add(found.to_dict(args.top))
         partial.finish(args.out)
     print(f"{len(notes)} notes coded: {args.out}", file=sys.stderr)
     return 1 if failures else 0

@@ -190,24 +190,6 @@ def no_record() -> HTTPException:
     return HTTPException(503, sentence, {"Retry-After": "5"})
 
 
-def result_record(result: CodingResult, top: int | None, concepts: int) -> dict[str, Any]:
-    """As `CodingResult.to_dict`, with the first `top` codes and `concepts` concepts of each alone."""
-    return {
-        "note_id": result.note_id,
-        "codes": [_code_record(code, concepts) for code in result.codes[:top]],
-        "truncated": result.truncated,
-        "versions": dict(result.versions),
-        "read_first": result.read_first,
-        "familiarity": result.familiarity,
-        "unfamiliar": result.unfamiliar,
-    }
-
-
-def _code_record(code: RankedCode, concepts: int) -> dict[str, Any]:
-    # dataclasses.asdict copies deeply and would take longer than a small model's scoring.
-    return {**vars(code), "concepts": [dict(vars(concept)) for concept in code.concepts[:concepts]]}
-
-
 def suggestions_record(desk: Desk, result: CodingResult) -> dict[str, Any]:
     """The suggestions that the page lists, with the titles of their paths and why some are hidden."""
     threshold = desk.coder.heads.threshold.value

@@ -19,7 +19,6 @@ from concept_icd.desk.answers import (
     TheDesk,
     answer,
     in_record,
-    result_record,
     scored,
 )
 from concept_icd.desk.api.fhir import suggested_bundle
@@ -121,7 +120,7 @@ async def code(
     """Ranks the codes of one note, or of a list of notes; nothing of it is kept."""
     notes = [given.note() for given in (body if isinstance(body, list) else [body])]
     results = await scored(desk, notes, client, evidence=evidence)
-    records = [result_record(result, top, concepts) for result in results]
+    records = [result.to_dict(top, concepts) for result in results]
     return answer(records if isinstance(body, list) else records[0])
 
 
