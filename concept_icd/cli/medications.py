@@ -203,17 +203,9 @@ def _command(args: argparse.Namespace) -> str:
         words += ["--select", *args.select]
     if args.search:
         words.append("--search")
-    for name in (
-        "split_by",
-        "folds",
-        "held_out",
-        *(("search_epochs", "search_iterations", "search_executions") if args.search else ()),
-        "units",
-        "epochs",
-        "subset_from",
-        "draws",
-        "seed",
-    ):
+    of_search = ("search_epochs", "search_iterations", "search_executions") if args.search else ()
+    named = ("split_by", "folds", "held_out", *of_search, "units", "epochs", "subset_from", "draws", "seed")
+    for name in named:
         if (value := getattr(args, name)) is not None:
             words += [f"--{name.replace('_', '-')}", str(value)]
     return shlex.join(words)

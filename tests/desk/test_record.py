@@ -42,7 +42,7 @@ def test_holds_what_was_added_in_order(record: Record) -> None:
     assert events[1].versions == VERSIONS
     assert events[0].at.endswith("Z")
     assert record.versions() == {"r1": 3}
-    assert record.last_number() == events[-1].number
+    assert record.all_events()[-1].number == events[-1].number
     assert record.events("r2") == []
 
 

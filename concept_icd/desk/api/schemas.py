@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
 from concept_icd.corpora.reading import flaw
+from concept_icd.desk.record.events import DecisionAction
 from concept_icd.desk.settings import Limits
 from concept_icd.errors import InputError
 from concept_icd.records import OLDEST_AGE, Note, age_of, sex_of
@@ -110,7 +111,7 @@ class Decision(Strict):
     """A decision on a note, with the version of the review that the person saw."""
 
     version: Annotated[int, Field(ge=0, le=2**31 - 2)]
-    action: Literal["accept", "reject", "add", "remove", "reorder", "undo", "submit", "reopen"]
+    action: DecisionAction
     code: Code | None = None
     reason: Reason | None = None
     kind: Literal["diagnosis", "procedure"] | None = None

@@ -7,22 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Action = Literal[
-    "open",
-    "suggest",
-    "accept",
-    "reject",
-    "add",
-    "remove",
-    "reorder",
-    "undo",
-    "submit",
-    "reopen",
-    "card",
-    "feedback",
-]
-#: What a person decides, in contrast to what is noted beside it.
-DECISIONS: tuple[Action, ...] = ("accept", "reject", "add", "remove", "reorder", "undo", "submit", "reopen")
+#: What a person decides, and what is noted beside it.
+DecisionAction = Literal["accept", "reject", "add", "remove", "reorder", "undo", "submit", "reopen"]
+Action = DecisionAction | Literal["open", "suggest", "card", "feedback"]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -124,9 +124,8 @@ class Record:
                 "version": None if seen is None else seen + number,
                 "action": new.action,
                 "code": new.code,
-                "detail": json.dumps(
-                    dict(new.detail)
-                ),  # in ASCII: no character of it can be one that a database refuses
+                # In ASCII: no character of it can be one that a database refuses.
+                "detail": json.dumps(dict(new.detail)),
                 "by": by,
                 "at": at,
                 "versions": dumped,
@@ -155,18 +154,10 @@ class Record:
         with self.engine.connect() as connection:
             return {review: version or 0 for review, version in connection.execute(query)}
 
-    def last_number(self) -> int:
-        """The number of the newest event; 0 where there is none."""
+    def all_events(self) -> list[Event]:
+        """Every event, oldest first."""
         with self.engine.connect() as connection:
-            return connection.execute(select(func.max(EVENTS.c.number))).scalar() or 0
-
-    def all_events(self, actions: Iterable[str] | None = None) -> list[Event]:
-        """Every event (of these actions), oldest first."""
-        query = select(EVENTS).order_by(EVENTS.c.number)
-        if actions is not None:
-            query = query.where(EVENTS.c.action.in_(list(actions)))
-        with self.engine.connect() as connection:
-            return [_event(row) for row in connection.execute(query)]
+            return [_event(row) for row in connection.execute(select(EVENTS).order_by(EVENTS.c.number))]
 
     def check(self) -> None:
         """Writes an event and takes it back, so that nothing is added; raises where the database could not take it."""
@@ -193,18 +184,8 @@ class Record:
 
 
 def _event(row: Row[Any]) -> Event:
-    return Event(
-        row.number,
-        row.review,
-        row.note_id,
-        row.version,
-        row.action,
-        row.code,
-        json.loads(row.detail),
-        row.by,
-        row.at,
-        json.loads(row.versions),
-    )
+    columns = row._asdict()
+    return Event(**columns | {name: json.loads(columns[name]) for name in ("detail", "versions")})
 
 
 def _migrate(engine: Engine) -> None:
