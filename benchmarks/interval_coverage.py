@@ -20,7 +20,7 @@ from common import arguments, finish, parser_of, tell
 from scipy.special import expit, logit
 
 from concept_icd import metrics
-from concept_icd.metrics.auc import drawn_macro_auc, drawn_micro_auc
+from concept_icd.metrics.auc import resampled_macro_auc, resampled_micro_auc
 from concept_icd.metrics.intervals import draw_weights, drawn_decisions, drawn_means, interval, scale_of
 from concept_icd.metrics.ranking import gold_ranks, note_ranking
 
@@ -69,8 +69,8 @@ def in_samples(gold: np.ndarray, p: np.ndarray, weights: np.ndarray) -> dict[str
     ranks = gold_ranks(gold, p)
     found = drawn_decisions(gold, p >= THRESHOLD, weights)
     found |= drawn_means(note_ranking(ranks, (5,)), weights[:, ranks.has_gold])
-    found["micro_auc"] = drawn_micro_auc(gold, p, weights, lambda done: None)
-    found["macro_auc"] = drawn_macro_auc(gold, p, weights, lambda done: None)
+    found["micro_auc"] = resampled_micro_auc(gold, p, weights, lambda done: None)
+    found["macro_auc"] = resampled_macro_auc(gold, p, weights, lambda done: None)
     return {name: found[name] for name in FIGURES}
 
 

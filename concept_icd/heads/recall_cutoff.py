@@ -1,13 +1,6 @@
-r"""How far down its list a note has to be read: the expected recall of the first k suggestions.
+"""How far down its list a note has to be read: the expected recall of the first k suggestions.
 
-Let the codes of a note be gold independently, code i with its calibrated probability \(p_i\), S of them in all and
-\(S_k\) among the first k in the order shown. Of the notes that have a gold code of the set, the expected recall is
-
-    E[S_k / S | S >= 1] = sum_{i <= k} w_i / sum_i w_i,     w_i = p_i \int_0^1 prod_{j != i} (1 - p_j s) ds
-
-since a gold code i brings 1/S = 1/(1 + gold codes beside it), and 1/(1 + m) = \int_0^1 t^m dt with t = 1 - s. The share
-of the probability mass, sum_{i <= k} p_i / sum_i p_i, is another thing: the ratio of the expectations. It calls the
-first codes of a note less worth than they are (p = 1, .5: 2/3 against the true 3/4), so that more would be read.
+`metrics.recall_depth` has the formula, in which the codes of a note are gold independently of each other.
 
 Codes are not independent, and probabilities are not perfect. So Platt scaling of the expected recall (`calibration`),
 fitted on held-out notes, says what recall is found where so much was expected: two numbers. A target is reached at the

@@ -1,4 +1,4 @@
-"""Areas under curves, for one column or averaged: ROC-AUC, and the precision-recall curve in its two readings.
+"""Areas under curves: ROC-AUC, and the precision-recall curve in its two readings.
 
 With the P positives as items p, and for each the counts of all items and of positives that score at least as high
 (n>=, tp>=) or strictly higher (n>, tp>), every area is a mean over positives:
@@ -13,6 +13,21 @@ does not. They are different numbers, hence two names.
 micro_*: over the flattened matrix. macro_*: the mean over codes that have a gold example (for AUC also a note without
 the code); the other codes have no area. NaN where nothing is left to average. All three equal scikit-learn's
 roc_auc_score, average_precision_score and auc(recall, precision), ties included.
+
+`resampled_micro_auc` and `resampled_macro_auc` give the ROC-AUC of many samples of the notes at once. A sample is a
+weight on each note: how often it holds it (0 or 1 for the jackknife, any count for a bootstrap). With a positive i of
+weight w_i, a negative j of weight w_j, and the whole number  b_ij = [s_j < s_i] + [s_j <= s_i]  (2 for a win, 1 for a
+tie):
+
+    auc = sum_ij w_i w_j b_ij  /  2 sum_i w_i sum_j w_j
+
+The b_ij are the same in every sample, so they are found once and the sums are matrix products:
+
+    micro: w' B w,  B[m, n] the sum of b_ij over positives i of note m and negatives j of note n: (notes, notes)
+    macro: per code  sum_i w_i sum_n b_in w_n:  (samples, notes) times (notes, positives of all codes)
+
+No sample is approximated: whole numbers this small have no rounding, in whatever order they are summed. The cost is
+about notes x positives, times samples for the macro figure; B and the second product are made a block at a time.
 """
 
 from __future__ import annotations
@@ -26,6 +41,9 @@ from scipy import sparse
 
 from concept_icd.metrics.inputs import Bools, Floats, Ints, check_pair
 
+Advance = Callable[[int], object]
+_BLOCK = 2**22  # numbers of a block: 16 MB as float32, 32 MB as float64
+
 
 def area_metrics(gold: ArrayLike, scores: ArrayLike) -> dict[str, float]:
     """Micro and macro `auc`, `auprc` and `average_precision`.
@@ -35,6 +53,10 @@ def area_metrics(gold: ArrayLike, scores: ArrayLike) -> dict[str, float]:
 
     Raises:
         ValueError: see `inputs.check_pair`.
+
+    >>> found = area_metrics([[1, 0], [0, 1]], [[0.9, 0.2], [0.3, 0.1]])  # the second code is the wrong way round
+    >>> found["micro_auc"], found["macro_auc"], found["macro_average_precision"]
+    (0.5, 0.5, 0.75)
     """
     truth, values = check_pair(gold, scores)
     micro = column_areas(truth.ravel(), values.ravel())
@@ -80,7 +102,12 @@ def positive_counts(gold: Bools, scores: Floats) -> PositiveCounts:
 
 
 def precision_recall_curve(gold: ArrayLike, scores: ArrayLike, points: int = 400) -> tuple[Floats, Floats]:
-    """Recall and precision over the flattened matrix at falling thresholds, thinned to at most `points`."""
+    """Recall and precision over the flattened matrix where a positive is found, thinned to at most `points`.
+
+    >>> recall, precision = precision_recall_curve([[1, 0, 1]], [[0.9, 0.5, 0.3]])
+    >>> recall.tolist(), precision.round(2).tolist()
+    ([0.5, 1.0], [1.0, 0.67])
+    """
     truth, values = check_pair(gold, scores)
     counts = positive_counts(truth.ravel(), values.ravel())
     if not counts.n_at.size:
@@ -98,26 +125,7 @@ def mean_of_defined(values: ArrayLike) -> float:
     return float(defined.mean()) if defined.size else float("nan")
 
 
-# ROC-AUC in many samples of the notes at once. A sample is a weight on each note: how often it holds it.
-#
-# With a positive i of weight w_i, a negative j of weight w_j, and the whole number  b_ij = [s_j < s_i] + [s_j <= s_i]
-# (2 for a win, 1 for a tie):
-#
-#     auc = sum_ij w_i w_j b_ij  /  2 sum_i w_i sum_j w_j
-#
-# The b_ij are the same in every sample, so they are found once and the sums are matrix products:
-#
-#     micro: w' B w,  B[m, n] the sum of b_ij over positives i of note m and negatives j of note n: (notes, notes)
-#     macro: per code  sum_i w_i sum_n b_in w_n:  (samples, notes) times (notes, positives of all codes)
-#
-# No sample is approximated: whole numbers this small have no rounding, in whatever order they are summed. The cost is
-# about notes x positives, times samples for the macro figure; B and the second product are made a block at a time.
-
-Advance = Callable[[int], object]
-_BLOCK = 2**22  # numbers of a block: 16 MB as float32, 32 MB as float64
-
-
-def drawn_micro_auc(gold: Bools, scores: Floats, weights: Floats, advance: Advance) -> Floats:
+def resampled_micro_auc(gold: Bools, scores: Floats, weights: Floats, advance: Advance) -> Floats:
     """(samples,) AUC over the flattened matrix; NaN in a sample without a positive or a negative.
 
     Args:
@@ -145,10 +153,10 @@ def _beaten(values: Floats, negatives: Floats) -> Ints:
     return np.cumsum(np.bincount(first, minlength=values.size + 1)[: values.size])
 
 
-def drawn_macro_auc(gold: Bools, scores: Floats, weights: Floats, advance: Advance) -> Floats:
+def resampled_macro_auc(gold: Bools, scores: Floats, weights: Floats, advance: Advance) -> Floats:
     """(samples,) mean AUC over the codes that have a positive and a negative in the sample; NaN where none has.
 
-    Args: see `drawn_micro_auc`.
+    Args: see `resampled_micro_auc`.
     """
     code_of, note_of = np.nonzero(gold.T)  # by code
     wins = np.zeros((len(weights), gold.shape[1]))

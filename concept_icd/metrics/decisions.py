@@ -12,6 +12,8 @@ Conventions: 0/0 is 0, so a code without gold and without prediction lowers macr
 CAML's script do). `macro_f1_present` only leaves codes out of the mean; Edin's filter leaves them out of every figure
 (`codes_with_gold_only` of `classification_metrics`). `exact_match` is over all notes; an empty set matches an empty
 gold set.
+
+`level_metrics` says how well concepts are scored: areas over the concepts of one level of the hierarchy at a time.
 """
 
 from __future__ import annotations
@@ -33,6 +35,10 @@ def decision_metrics(gold: ArrayLike, decisions: ArrayLike) -> dict[str, float]:
 
     Raises:
         ValueError: see `inputs.check_binary`; different shapes.
+
+    >>> found = decision_metrics([[1, 0], [1, 1]], [[1, 1], [1, 0]])  # TP 2 and 0, FP 0 and 1, FN 0 and 1
+    >>> round(found["micro_f1"], 3), found["macro_f1"], found["exact_match"]
+    (0.667, 0.5, 0.0)
     """
     truth, accepted = check_decisions(gold, decisions)
     family = f1_family(*confusion(truth, accepted))
@@ -49,7 +55,11 @@ def check_decisions(gold: ArrayLike, decisions: ArrayLike) -> tuple[Bools, Bools
 
 
 def confusion(gold: Bools, decisions: Bools) -> tuple[Floats, Floats, Floats]:
-    """TP, FP, FN per code, each (codes,)."""
+    """TP, FP, FN per code, each (codes,).
+
+    >>> [counts.tolist() for counts in confusion(np.array([[1, 0], [1, 1]]) > 0, np.array([[1, 1], [1, 0]]) > 0)]
+    [[2.0, 0.0], [0.0, 1.0], [0.0, 1.0]]
+    """
     tp = (gold & decisions).sum(axis=0, dtype=np.float64)
     return tp, decisions.sum(axis=0, dtype=np.float64) - tp, gold.sum(axis=0, dtype=np.float64) - tp
 
@@ -72,7 +82,11 @@ def f1_family(tp: Floats, fp: Floats, fn: Floats) -> dict[str, Floats]:
 
 
 def code_scores(tp: Floats, fp: Floats, fn: Floats) -> tuple[Floats, Floats, Floats]:
-    """P_c, R_c, F_c of the module's formulas, elementwise."""
+    """P_c, R_c, F_c of the module's formulas, elementwise.
+
+    >>> [values.tolist() for values in code_scores(np.array([1.0, 0.0]), np.array([1.0, 0.0]), np.array([3.0, 2.0]))]
+    [[0.5, 0.0], [0.25, 0.0], [0.3333333333333333, 0.0]]
+    """
     return _ratio(tp, tp + fp), _ratio(tp, tp + fn), _ratio(2 * tp, 2 * tp + fp + fn)
 
 
@@ -80,9 +94,6 @@ def _ratio(numerator: ArrayLike, denominator: ArrayLike) -> Floats:
     top, bottom = np.asarray(numerator, dtype=np.float64), np.asarray(denominator, dtype=np.float64)
     out: NDArray[np.float64] = np.zeros(np.broadcast_shapes(top.shape, bottom.shape))
     return np.divide(top, bottom, out=out, where=bottom != 0)
-
-
-# How well concepts are scored, per level of the hierarchy: areas over the concepts of one level at a time.
 
 
 def level_metrics(scores: ArrayLike, weak_labels: ArrayLike, levels: Sequence[str]) -> dict[str, dict[str, float]]:
@@ -97,6 +108,10 @@ def level_metrics(scores: ArrayLike, weak_labels: ArrayLike, levels: Sequence[st
 
     Raises:
         ValueError: see `inputs.check_pair`; not one level per concept.
+
+    >>> found = level_metrics([[2.0, 0.5], [-3.0, 0.7]], [[1, 1], [0, 0]], ["chapter", "code"])
+    >>> {level: row["micro_auc"] for level, row in found.items()}
+    {'chapter': 1.0, 'code': 0.0}
     """
     truth, values = check_pair(weak_labels, scores)
     if len(levels) != truth.shape[1]:

@@ -20,6 +20,10 @@ def check_pair(gold: ArrayLike, scores: ArrayLike, *, probabilities: bool = Fals
 
     Raises:
         ValueError: not two-dimensional, different shapes, empty, gold other than 0 and 1, NaN, no probability.
+
+    >>> check_pair([[1, 0]], [[0.9, 1.2]], probabilities=True)
+    Traceback (most recent call last):
+    ValueError: probabilities lie in 0..1, not 0.9..1.2; apply the sigmoid first
     """
     checked = check_binary(gold, "gold")
     values = np.asarray(scores, dtype=np.float64)
@@ -40,6 +44,9 @@ def codes_with_gold(gold: Bools) -> Bools:
 
     Raises:
         ValueError: no code has.
+
+    >>> codes_with_gold(np.array([[True, False], [True, False]])).tolist()
+    [True, False]
     """
     kept = np.asarray(gold.any(axis=0))
     if not kept.any():

@@ -37,7 +37,7 @@ from numpy.typing import ArrayLike
 from scipy import sparse
 from scipy.special import expit, logit, stdtrit
 
-from concept_icd.metrics.auc import drawn_macro_auc, drawn_micro_auc
+from concept_icd.metrics.auc import resampled_macro_auc, resampled_micro_auc
 from concept_icd.metrics.decisions import check_decisions, f1_family
 from concept_icd.metrics.inputs import Bools, Floats, check_pair
 from concept_icd.metrics.ranking import gold_ranks, note_ranking
@@ -68,6 +68,12 @@ def metric_intervals(
     Returns:
         name -> {"low", "high", "draws"}; `draws` are the samples for which the metric was defined. A lone float is
         "metric".
+
+    >>> gold, probabilities = [[1, 0], [0, 1], [1, 1], [0, 1]], [[0.9, 0.2], [0.3, 0.8], [0.7, 0.4], [0.6, 0.9]]
+    >>> def accuracy(gold, p):
+    ...     return {"accuracy": float((gold == (p >= 0.5)).mean())}
+    >>> {name: round(value, 2) for name, value in metric_intervals(accuracy, gold, probabilities)["accuracy"].items()}
+    {'low': 0.21, 'high': 0.97, 'draws': 4}
     """
     truth, values = check_pair(gold, probabilities)
     found: dict[str, list[float]] = {}
@@ -99,6 +105,11 @@ def headline_intervals(
     They are those of `metric_intervals` (same seed, same samples), far faster.
 
     Args: see `headline_samples`.
+
+    >>> gold, probabilities = [[1, 0], [0, 1], [1, 1], [0, 1]], [[0.9, 0.2], [0.3, 0.8], [0.7, 0.4], [0.6, 0.9]]
+    >>> accepted = [[1, 0], [0, 1], [1, 0], [1, 1]]
+    >>> {name: round(value, 2) for name, value in headline_intervals(gold, probabilities, accepted)["micro_f1"].items()}
+    {'low': 0.39, 'high': 0.96, 'draws': 4}
     """
     return intervals_of(headline_samples(gold, probabilities, decisions, scores, groups, draws, seed, ks, advance))
 
@@ -129,8 +140,8 @@ def headline_samples(
     weights = draw_weights(groups, len(truth), draws, seed)
     samples = drawn_decisions(truth, accepted, weights)
     samples |= drawn_means(note_ranking(ranks, ks), weights[:, ranks.has_gold])
-    samples["micro_auc"] = drawn_micro_auc(truth, values, weights, advance)
-    samples["macro_auc"] = drawn_macro_auc(truth, values, weights, advance)
+    samples["micro_auc"] = resampled_micro_auc(truth, values, weights, advance)
+    samples["macro_auc"] = resampled_macro_auc(truth, values, weights, advance)
     return samples
 
 

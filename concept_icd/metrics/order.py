@@ -65,6 +65,11 @@ def order_metrics(
     Raises:
         ValueError: matrices of other shapes, NaN, negative or shared places, a principal diagnosis that is no column
             of a diagnosis, a k below 1.
+
+    >>> places = [[1, 2, 0]]  # two diagnoses, the first is the principal one; the third code is a procedure
+    >>> found = order_metrics(places, [[0.4, 0.9, 0.1]], np.array([True, True, False]), ks=[1])
+    >>> found["primary_accuracy"], found["primary_mrr"], found["kendall_tau_diagnoses"]
+    (0.0, 0.5, -1.0)
     """
     return order_figures(note_order(gold_places, scores, diagnoses, principal, ks))
 
@@ -82,7 +87,13 @@ def note_order(
     principal: ArrayLike | None = None,
     ks: Iterable[int] = KS,
 ) -> dict[str, Floats]:
-    """The same per note, (notes,) each, NaN where the note does not count: `drawn_means` weighs them."""
+    """The figures of `order_metrics` per note, (notes,) each, NaN where the note does not count.
+
+    >>> places, scores = [[1, 2], [1, 0]], [[0.9, 0.4], [0.2, 0.8]]
+    >>> found = note_order(places, scores, np.array([True, True]), ks=[1])
+    >>> found["primary_mrr"].tolist(), found["kendall_tau_diagnoses"].tolist()
+    ([1.0, 0.5], [1.0, nan])
+    """
     places, values, is_diagnosis = _checked(gold_places, scores, diagnoses)
     cuts = _cuts(ks)
     found = _primary(places, values, is_diagnosis, principal, cuts)
@@ -97,6 +108,10 @@ def gain_curve(
 
     With minus the places as scores it is the highest possible curve (codes that are not gold then need scores of
     minus infinity).
+
+    >>> places, scores = [[1, 2, 0]], [[0.4, 0.9, 0.6]]  # read: the second of the bill, a code in vain, the first
+    >>> gain_curve(places, scores, np.array([True] * 3), "diagnoses", ks=[1, 2, 3]).tolist()
+    [1.0, 1.0, 3.0]
     """
     places, values, is_diagnosis = _checked(gold_places, scores, diagnoses)
     chosen = is_diagnosis if kind == "diagnoses" else ~is_diagnosis

@@ -9,7 +9,26 @@ r"""Metrics of the order of a note's codes. With P gold codes at ranks r_1 < ...
 
 Each is a mean over the notes that have a gold code (scikit-learn's ndcg_score and coverage_error count the others as
 0; here they are left out, and NaN is returned where no note has a gold code). The denominator of precision_at_k is k
-even where the set has fewer codes. Ties: see `ranks`.
+even where the set has fewer codes.
+
+The rank of a code among the codes of its note:
+
+    rank = 1 + |{codes with a higher score}| + |{codes with the same score in an earlier column}|
+
+So ties are broken by column: of two codes with one score, the one with the lower column index comes first. This is
+deterministic and does not look at gold; it does depend on the order of the columns, so name that order (the package
+sorts codes as strings).
+
+Rank errors at recall: how many wrong codes a coder reads, from the top, before a fraction R of the gold codes. The
+number of wrong codes above the j-th gold code is e_j = r_j - j.
+
+    step:    RE@R = e_j  with  j = ceil(R P), the first j that reaches recall R
+    interp:  RE@R = e at position 1 + R (P - 1), linear between neighbours
+             (= percentile_R(r_1..r_P) - percentile_R(1..P), as the code of Marcou et al. 2024 computes it)
+
+Both meet RE@100 = coverage - P at R = 1; the formula printed in that paper would count every negative there. Gold at
+ranks 1, 3, 4, 9: step 0, 1, 1, 5 and interp .75, 1, 2, 5 at 25, 50, 75, 100 %. Every note with a gold code counts,
+also one with a single gold code (both forms: r_1 - 1); notes without are left out.
 """
 
 from __future__ import annotations
@@ -24,6 +43,9 @@ from numpy.typing import ArrayLike
 from concept_icd.metrics.auc import mean_of_defined
 from concept_icd.metrics.inputs import Bools, Floats, Ints, check_pair, codes_with_gold
 
+Mode = Literal["step", "interp"]
+RECALLS = (0.25, 0.5, 0.75, 1.0)
+
 
 def ranking_metrics(
     gold: ArrayLike, scores: ArrayLike, ks: Iterable[int] = (5, 8, 15), codes_with_gold_only: bool = False
@@ -36,6 +58,10 @@ def ranking_metrics(
 
     Raises:
         ValueError: see `inputs.check_pair`; a k below 1; no code is left.
+
+    >>> found = ranking_metrics([[1, 0, 1]], [[0.9, 0.5, 0.3]], ks=[2])  # gold at ranks 1 and 3
+    >>> found["precision_at_2"], found["recall_at_2"], round(found["map"], 3), found["coverage"]
+    (0.5, 0.5, 0.833, 3.0)
     """
     truth, values = check_pair(gold, scores)
     if codes_with_gold_only:
@@ -46,7 +72,7 @@ def ranking_metrics(
 
 
 def note_ranking(ranks: GoldRanks, ks: Iterable[int]) -> dict[str, Floats]:
-    """The same per note: (notes with a gold code,) each."""
+    """The figures of `ranking_metrics` per note: (notes with a gold code,) each."""
     ks = sorted(set(ks))
     if any(k < 1 for k in ks):
         raise ValueError(f"k starts at 1: {ks}")
@@ -65,15 +91,6 @@ def note_ranking(ranks: GoldRanks, ks: Iterable[int]) -> dict[str, Floats]:
         values[f"ndcg_at_{k}"] = ranks.sums(gain * (ranks.rank <= k)) / ranks.sums(ideal * (ranks.position <= k))
     values["coverage"] = ranks.sums(ranks.rank * (ranks.position == ranks.count[ranks.note]))
     return values | note_rank_errors(ranks, RECALLS)
-
-
-# Where the gold codes of each note stand when the note's codes are ordered by falling score.
-#
-#     rank = 1 + |{codes with a higher score}| + |{codes with the same score in an earlier column}|
-#
-# So ties are broken by column: of two codes with one score, the one with the lower column index comes first. This is
-# deterministic and does not look at gold; it does depend on the order of the columns, so name that order (the package
-# sorts codes as strings).
 
 
 @dataclass(frozen=True)
@@ -141,22 +158,6 @@ def _codes_above(scores: Floats, codes: Ints) -> Ints:
     return higher
 
 
-# Rank errors at recall: how many wrong codes a coder reads, from the top, before a fraction R of the gold codes.
-#
-# With P gold codes at ranks r_1 < ... < r_P, e_j = r_j - j is the number of wrong codes above the j-th gold code.
-#
-#     step:    RE@R = e_j  with  j = ceil(R P), the first j that reaches recall R
-#     interp:  RE@R = e at position 1 + R (P - 1), linear between neighbours
-#              (= percentile_R(r_1..r_P) - percentile_R(1..P), as the code of Marcou et al. 2024 computes it)
-#
-# Both meet RE@100 = coverage - P at R = 1; the formula printed in that paper would count every negative there. Gold at
-# ranks 1, 3, 4, 9: step 0, 1, 1, 5 and interp .75, 1, 2, 5 at 25, 50, 75, 100 %. Every note with a gold code counts,
-# also one with a single gold code (both forms: r_1 - 1); notes without are left out.
-
-Mode = Literal["step", "interp"]
-RECALLS = (0.25, 0.5, 0.75, 1.0)
-
-
 def rank_errors_at_recall(
     gold: ArrayLike, scores: ArrayLike, recalls: Iterable[float] = RECALLS, mode: Mode = "step"
 ) -> dict[str, float]:
@@ -168,13 +169,19 @@ def rank_errors_at_recall(
 
     Raises:
         ValueError: see `inputs.check_pair`; a recall outside (0, 1]; another mode.
+
+    >>> gold, scores = [[1, 0, 1, 1, 0, 0, 0, 0, 1]], [[9, 8, 7, 6, 5, 4, 3, 2, 1]]  # gold at ranks 1, 3, 4 and 9
+    >>> rank_errors_at_recall(gold, scores)
+    {'rank_errors_at_25': 0.0, 'rank_errors_at_50': 1.0, 'rank_errors_at_75': 1.0, 'rank_errors_at_100': 5.0}
+    >>> rank_errors_at_recall(gold, scores, [0.25], mode="interp")
+    {'rank_errors_at_25': 0.75}
     """
     ranks = gold_ranks(*check_pair(gold, scores))
     return {name: mean_of_defined(values) for name, values in note_rank_errors(ranks, recalls, mode).items()}
 
 
 def note_rank_errors(ranks: GoldRanks, recalls: Iterable[float], mode: Mode = "step") -> dict[str, Floats]:
-    """The same per note: (notes with a gold code,) each."""
+    """The figures of `rank_errors_at_recall` per note: (notes with a gold code,) each."""
     if mode not in ("step", "interp"):
         raise ValueError(f"mode is 'step' or 'interp', not {mode!r}")
     fractions = [float(recall) for recall in recalls]

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_score
 
-from concept_icd.metrics import classification_metrics, decision_metrics
+from concept_icd.metrics import area_metrics, classification_metrics, decision_metrics, level_metrics
 from tests.metrics.strategies import tied
 
 
@@ -57,3 +57,20 @@ def test_equals_scikit_learn(case):
     p = precision_score(gold, accepted, average="macro", zero_division=0)
     r = recall_score(gold, accepted, average="macro", zero_division=0)
     assert found["macro_f1_caml"] == pytest.approx(2 * p * r / (p + r) if p + r else 0)
+
+
+def test_each_level_has_its_own_areas():
+    labels = np.array([[1, 0, 1], [0, 1, 0], [1, 0, 0]])
+    scores = np.array([[2.0, -1.0, 0.5], [-3.0, 4.0, 0.7], [1.0, 0.0, -0.2]])
+    found = level_metrics(scores, labels, ["chapter", "chapter", "code"])
+    assert list(found) == ["chapter", "code"]
+    assert found["chapter"]["micro_auc"] == found["chapter"]["macro_auc"] == 1.0
+    assert (found["chapter"]["concepts"], found["chapter"]["positives"]) == (2, 0.5)
+    expected = area_metrics(labels[:, 2:], scores[:, 2:])
+    assert found["code"]["macro_average_precision"] == expected["macro_average_precision"] == 0.5
+    assert found["code"]["macro_auc"] == 0.5
+
+
+def test_one_level_per_concept():
+    with pytest.raises(ValueError, match="2 concepts but 1 levels"):
+        level_metrics([[0.1, 0.2]], [[1, 0]], ["code"])

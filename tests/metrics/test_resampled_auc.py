@@ -6,14 +6,14 @@ from hypothesis.extra.numpy import arrays
 from sklearn.metrics import roc_auc_score
 
 from concept_icd.metrics import area_metrics
-from concept_icd.metrics.auc import drawn_macro_auc, drawn_micro_auc
+from concept_icd.metrics.auc import resampled_macro_auc, resampled_micro_auc
 from tests.metrics.strategies import tied
 
 # One code, three notes: the positive beats one negative and ties with the other.
 GOLD, SCORES = np.array([[True], [False], [False]]), np.array([[0.5], [0.2], [0.5]])
 
 
-@pytest.mark.parametrize("auc", [drawn_micro_auc, drawn_macro_auc])
+@pytest.mark.parametrize("auc", [resampled_micro_auc, resampled_macro_auc])
 def test_one_code_by_hand(auc):
     weights = np.array([[1.0, 1, 1], [2, 1, 0], [1, 0, 2], [1, 2, 1], [0, 2, 1], [3, 0, 0]])
     found = auc(GOLD, SCORES, weights, lambda done: None)
@@ -26,7 +26,7 @@ def test_one_code_by_hand(auc):
 def test_equals_scikit_learn_with_weights(case, data):
     gold, scores = case[0].astype(bool), case[1]
     weights = data.draw(arrays(np.int8, (3, len(gold)), elements=st.integers(0, 3))).astype(float)
-    micro, macro = (auc(gold, scores, weights, lambda done: None) for auc in (drawn_micro_auc, drawn_macro_auc))
+    micro, macro = (auc(gold, scores, weights, lambda done: None) for auc in (resampled_micro_auc, resampled_macro_auc))
     for draw, weight in enumerate(weights):
         assert micro[draw] == pytest.approx(_auc(gold, scores, weight), nan_ok=True)
         by_code = np.array([_auc(gold[:, [c]], scores[:, [c]], weight) for c in range(gold.shape[1])])
@@ -39,13 +39,13 @@ def test_each_note_once_is_the_figure_itself_and_blocks_do_not_matter(monkeypatc
     gold, scores = random.random((40, 9)) < 0.3, np.round(random.random((40, 9)), 1)
     weights = np.vstack([np.ones(40), random.integers(0, 4, (20, 40))]).astype(float)
     done: list[int] = []
-    whole = [auc(gold, scores, weights, done.append) for auc in (drawn_micro_auc, drawn_macro_auc)]
+    whole = [auc(gold, scores, weights, done.append) for auc in (resampled_micro_auc, resampled_macro_auc)]
     figures = area_metrics(gold, scores)
     assert [whole[0][0], whole[1][0]] == pytest.approx([figures["micro_auc"], figures["macro_auc"]])
     assert done == [gold.sum(), gold.sum()]
     monkeypatch.setattr("concept_icd.metrics.auc._BLOCK", 120)  # three notes or positives at once
     done.clear()
-    for auc, expected in zip((drawn_micro_auc, drawn_macro_auc), whole, strict=True):
+    for auc, expected in zip((resampled_micro_auc, resampled_macro_auc), whole, strict=True):
         assert (auc(gold, scores, weights, done.append) == expected).all()
     assert sum(done) == 2 * gold.sum()
     assert len(done) > 20
