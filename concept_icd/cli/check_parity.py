@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Scores twice and compares; 1 where a gap is above the tolerance."""
+    """Scores twice and compares; exit code 1 where a gap is above the tolerance."""
     import json
     from pathlib import Path
 

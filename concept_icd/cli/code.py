@@ -57,7 +57,7 @@ def add_coder_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Codes; 1 when some notes of a corpus could not be read."""
+    """Codes the note or the corpus; exit code 1 when some notes could not be read."""
     if (args.note is None) == (args.corpus is None):
         raise InputError("name either one note or a --corpus, for example: concept-icd code note.txt")
     if (args.corpus is None) != (args.out is None):
@@ -209,8 +209,9 @@ def _list_failures(failures: Sequence[Failure], path: Path) -> None:
 
 
 def print_result(result: CodingResult, text: str, top: int, coder: ConceptCoder) -> None:
-    """A table of the first `top` codes with the passages of `text` for and against them, what accepted them, and what
-    was not read.
+    """Prints a table of the first `top` codes, each with the passages of `text` for and against it.
+
+    Below the table stand the threshold, and what was not read.
     """
     from rich.console import Console
     from rich.table import Table
@@ -247,7 +248,11 @@ def print_result(result: CodingResult, text: str, top: int, coder: ConceptCoder)
 
 
 def how_far(read_first: int, shown: int) -> str:
-    """The sentence on how many suggestions to read, where `shown` are printed."""
+    """The sentence on how many suggestions to read, where `shown` are printed.
+
+    >>> how_far(12, shown=10)
+    'Read the first 12 suggestions for an expected recall of 90 % (--top 12 shows them).'
+    """
     suggestions = "suggestion" if read_first == 1 else f"{read_first} suggestions"
     more = f" (--top {read_first} shows them)" if read_first > shown else ""
     return f"Read the first {suggestions} for an expected recall of 90 %{more}."

@@ -1,4 +1,4 @@
-"""Options that several verbs share: how a corpus is read, and where the output goes."""
+"""Options that several verbs share: how a corpus is read, where the output goes, and checks of numbers."""
 
 from __future__ import annotations
 
@@ -79,7 +79,11 @@ def require_positive(args: argparse.Namespace, *names: str) -> None:
 
 
 def positive(text: str) -> int:
-    """The number that an option holds, from 1 up."""
+    """The number that an option holds, from 1 up; for argparse's `type`.
+
+    >>> positive("12")
+    12
+    """
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return int(text)

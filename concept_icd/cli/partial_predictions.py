@@ -75,7 +75,7 @@ class Partial:
             self._file.flush()
 
     def finish(self, out: Path) -> None:
-        """Makes it the output."""
+        """Makes the file the output."""
         self._file.seek(0)
         self._file.readline()
         with new_file(out, own=True) as staging, staging.open("wb") as whole:

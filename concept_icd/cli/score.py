@@ -145,7 +145,7 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _concepts(args: argparse.Namespace) -> ConceptSet:
-    """Those of the tuning, or of the codes that were named."""
+    """The concepts of the tuning, or of the codes that were named."""
     from pathlib import Path
 
     from concept_icd.artifacts import read_manifest

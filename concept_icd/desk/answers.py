@@ -50,13 +50,13 @@ async def person_of(request: Request) -> str | None:
 
 
 async def client_of(request: Request) -> str:
-    """Whose turn it is in the queue."""
+    """The name under which the client waits in the queue."""
     found: str = request.state.client
     return found
 
 
 async def named_person(request: Request) -> str:
-    """Who decides.
+    """The person who decides.
 
     Raises:
         HTTPException: they did not say.
@@ -76,7 +76,7 @@ NamedPerson = Annotated[str, Depends(named_person)]
 def answer(
     value: Any, status: int = 200, media_type: str = "application/json", headers: dict[str, str] | None = None
 ) -> Response:
-    """JSON."""
+    """A value as a JSON answer."""
     return Response(_json(value), status, headers, media_type)
 
 
@@ -86,7 +86,7 @@ def _json(value: Any) -> bytes:
 
 
 def answer_if_changed(request: Request, value: Any) -> Response:
-    """JSON, or 304 where the asker has it already."""
+    """A value as a JSON answer, or 304 where the client has it already."""
     body = _json(value)
     tag = f'"{hashlib.sha256(body).hexdigest()[:20]}"'
     if request.headers.get("if-none-match") == tag:
@@ -122,7 +122,7 @@ async def scored(desk: Desk, notes: list[Note], client: str, *, evidence: bool =
 
 @asynccontextmanager
 async def time_limit(desk: Desk) -> AsyncIterator[None]:
-    """What a request may take for its scores; then it is answered 504."""
+    """Answers 504 where the block takes longer than a request may wait for its scores."""
     seconds = desk.settings.limits.seconds
     try:
         async with asyncio.timeout(seconds):
@@ -185,7 +185,7 @@ async def in_record(desk: Desk, work: Callable[[], T], seconds: float | None = N
 
 
 def no_record() -> HTTPException:
-    """Of a database that does not answer, or not with what was asked."""
+    """The answer to a request where the record's database does not answer, or not with what was asked."""
     sentence = "The record's database does not answer. Look at what stands before you send this again."
     return HTTPException(503, sentence, {"Retry-After": "5"})
 

@@ -154,7 +154,7 @@ class Desk:
         }
 
     def title(self, code: str) -> str:
-        """Of a code, or of the nearest one above a label that the tables lack."""
+        """The title of a code; of a label that the tables lack, that of the nearest code above it."""
         return self.ontology.resolve(self.coder.concepts.meaning(code) if code in self.known_codes else code).title
 
 
@@ -181,7 +181,7 @@ class LruCache(Generic[T]):
 
 
 def said(event: Event) -> dict[str, Any]:
-    """Who did what when."""
+    """An event as JSON: who did what, and when."""
     return {"by": event.by, "at": event.at, "action": event.action, "code": event.code}
 
 

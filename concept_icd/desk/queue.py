@@ -63,14 +63,14 @@ class Answers(Future[list[R]]):
         self.given_up = False
 
     def give_up(self) -> None:
-        """Says that nobody waits."""
+        """Says that nobody waits for them any more."""
         self.given_up = True
         self.cancel()
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Job(OneLine, Generic[T, R]):
-    """Things that belong together, and their answers to come."""
+    """The things of one request, and their answers to come."""
 
     things: Sequence[T]
     answers: Answers[R] = field(default_factory=Answers)

@@ -79,7 +79,7 @@ class Review(OneLine):
 
     @property
     def accepted_codes(self) -> set[str]:
-        """The codes of both lists."""
+        """The accepted diagnoses and procedures."""
         return {decided.code for listed in self.accepted.values() for decided in listed}
 
     def to_undo(self, person: str | None) -> Event | None:
@@ -101,7 +101,7 @@ class History:
 
     @cached_property
     def review(self) -> Review:
-        """The fold."""
+        """What the events come to."""
         review = Review(self.key, self.note_id)
         for event in self.events:
             if event.version is None:
@@ -152,7 +152,7 @@ def _leave_lists(review: Review, code: str) -> None:
 
 
 def suggestion_record(suggestion: Suggestion) -> dict[str, Any]:
-    """As the record keeps it."""
+    """A suggestion as the record keeps it."""
     return dict(vars(suggestion))
 
 

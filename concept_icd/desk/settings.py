@@ -81,12 +81,16 @@ class Settings:
 
 
 def digest_of(token: str) -> bytes:
-    """What is kept of a token."""
+    """The SHA-256 of a token; the token itself is not kept."""
     return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a server bound to `host`."""
+    """Whether only this machine can reach a server bound to `host`.
+
+    >>> is_loopback("127.0.0.1"), is_loopback("[::1]"), is_loopback("0.0.0.0")
+    (True, True, False)
+    """
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:

@@ -53,24 +53,24 @@ class Telemetry:
         gauge.set_function(waiting)
 
     def scored(self, notes: int, seconds: float) -> None:
-        """A batch."""
+        """Counts a batch."""
         self._notes.inc(notes)
         self._scoring.inc(seconds)
         self._batches.observe(notes)
 
     def decided(self, action: str) -> None:
-        """An event that reached the record."""
+        """Counts an event that reached the record."""
         self._decisions.labels(action).inc()
 
     def answered(self, route: str, method: str, status: int, seconds: float, request_id: str) -> None:
-        """A request; `route` is the template of its path, which holds nothing of what was asked."""
+        """Counts and logs a request; `route` is the template of its path, which holds nothing of what was asked."""
         self._requests.labels(route, method, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
         line = {"at": now(), "id": request_id, "method": method, "route": route, "status": status}
         LOG.info(json.dumps({**line, "ms": round(seconds * 1000, 1)}))
 
     def failed(self, error: BaseException, request_id: str) -> None:
-        """A bug: its type and where it happened. Its message might hold text of a note, and is left out."""
+        """Logs a bug: its type and where it happened. Its message might hold text of a note, and is left out."""
         frames = traceback.extract_tb(error.__traceback__)[-8:]
         where = [f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}" for frame in frames]
         LOG.error(json.dumps({"at": now(), "id": request_id, "error": type(error).__name__, "where": where}))
@@ -81,7 +81,7 @@ class Telemetry:
 
 
 def log_to_stderr() -> None:
-    """Lines of JSON, and what the server itself has to say beside them."""
+    """Sends the log to stderr: lines of JSON, and warnings of the server itself."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
     for name, level in (("concept_icd.desk", logging.INFO), ("uvicorn", logging.WARNING)):

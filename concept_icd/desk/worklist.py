@@ -19,7 +19,7 @@ SHOWN = 5
 
 
 class Worklist:
-    """Notes by key, in their order. The key hangs on id and text: another text of the same id is another review."""
+    """Notes by key, in their order. The key depends on id and text: another text of the same id is another review."""
 
     def __init__(self, notes: Iterable[Note]) -> None:
         self._notes = {key_of(note): note for note in notes}
@@ -70,7 +70,7 @@ def read_worklist(
 
 
 class Viewers:
-    """Who has which note open. It is not recorded, and each server knows its own people alone."""
+    """The people who have a note open now. This is not recorded, and each server knows only its own people."""
 
     #: Seconds after which somebody who was not heard of has left.
     MEMORY = 15.0
@@ -79,13 +79,13 @@ class Viewers:
         self._seen: dict[str, dict[str, float]] = {}
 
     def mark(self, key: str, person: str | None) -> None:
-        """The person looks at the note."""
+        """Remembers that the person looks at the note now."""
         if person is not None:
             now = time.monotonic()
             here = {name: seen for name, seen in dict(self._seen.get(key, {})).items() if seen > now - self.MEMORY}
             self._seen[key] = {**here, person: now}
 
     def others(self, key: str, person: str | None) -> list[str]:
-        """Who else does."""
+        """The other people who look at it."""
         since = time.monotonic() - self.MEMORY
         return sorted(name for name, seen in dict(self._seen.get(key, {})).items() if seen > since and name != person)

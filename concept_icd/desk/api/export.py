@@ -136,7 +136,7 @@ def as_csv(desk: Desk, reviewed: Iterable[Reviewed]) -> str:
 
 
 def as_fhir(desk: Desk, reviewed: Iterable[Reviewed]) -> Resource:
-    """One bundle."""
+    """The reviews as one FHIR bundle."""
     resources: list[Resource] = []
     for note, review in reviewed:
         titles = {code: desk.title(code) for code in review.accepted_codes}

@@ -59,6 +59,10 @@ def now() -> str:
 
 
 def seconds_between(earlier: str, later: str) -> float:
-    """Seconds from one moment of the record to another; 0 where the clock was set back in between."""
+    """Seconds from one moment of the record to another; 0 where the clock was set back in between.
+
+    >>> seconds_between("2026-11-21T17:03:11.500Z", "2026-11-21T17:03:13.000Z")
+    1.5
+    """
     moments = [datetime.datetime.fromisoformat(moment) for moment in (earlier, later)]
     return max(0.0, (moments[1] - moments[0]).total_seconds())
