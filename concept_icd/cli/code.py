@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from concept_icd.cli.options import add_format, columns_of, require_positive
 from concept_icd.errors import InputError
+from concept_icd.progress import say
 
 if TYPE_CHECKING:
     from concept_icd.coder.coder import ConceptCoder
@@ -99,7 +100,7 @@ def load_coder(args: argparse.Namespace) -> ConceptCoder:
     elif args.scorer:
         coder = coder.with_scorer(args.scorer)
     if coder.scorer_mismatch:
-        print(f"concept-icd: {coder.scorer_mismatch}", file=sys.stderr)
+        say(coder.scorer_mismatch)
         warnings.simplefilter("ignore", ScorerMismatch)  # said already, in one line
     return coder
 
@@ -150,7 +151,7 @@ def _code_corpus(args: argparse.Namespace) -> int:
     with Partial.begun(args.out, notes, _made_by(args, coder, notes)) as partial:
         _list_failures(failures, listing)
         if partial.done:
-            print(f"concept-icd: {partial.done} of {len(notes)} notes are coded already", file=sys.stderr)
+            say(f"{partial.done} of {len(notes)} notes are coded already")
         # Notes are scored together as in a run that was not stopped, so that the same bits come out.
         start = partial.done - partial.done % BATCH
         results = coder.code_batch(notes[start:], top_concepts=args.concepts)
@@ -203,9 +204,9 @@ def _list_failures(failures: Sequence[Failure], path: Path) -> None:
             record = {"place": failure.place, "note_id": failure.note_id, "reason": failure.reason}
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
     for failure in failures[:SHOWN_FAILURES]:
-        print(f"concept-icd: {failure}", file=sys.stderr)
+        say(str(failure))
     more = f" (the first {SHOWN_FAILURES} above)" if len(failures) > SHOWN_FAILURES else ""
-    print(f"concept-icd: {len(failures)} notes cannot be coded{more}, listed in {path}", file=sys.stderr)
+    say(f"{len(failures)} notes cannot be coded{more}, listed in {path}")
 
 
 def print_result(result: CodingResult, text: str, top: int, coder: ConceptCoder) -> None:

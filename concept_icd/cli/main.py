@@ -27,6 +27,7 @@ from typing import Any
 from concept_icd import __version__
 from concept_icd.cli.old_names import new_words
 from concept_icd.errors import InputError, extras
+from concept_icd.progress import say
 
 #: Group -> verb -> what it does, as the help prints them.
 GROUPS = {
@@ -84,13 +85,13 @@ def main(argv: list[str] | None = None) -> int:
         with extras(), private_files(), reading(_flat(given)), nullcontext() if args.ends_by_signal else _stoppable():
             return int(args.run(args))
     except InputError as error:
-        print(f"concept-icd: {error}", file=sys.stderr)
+        say(str(error))
         return 2
     except BrokenPipeError:  # the reader (head, less) has gone; nothing is wrong
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt as stopped:
-        print("concept-icd: stopped; the same command goes on where it was", file=sys.stderr)
+        say("stopped; the same command goes on where it was")
         return 128 + getattr(stopped, "signal", signal.SIGINT)
 
 

@@ -7,12 +7,12 @@ import hmac
 import ipaddress
 import os
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from concept_icd.errors import InputError
+from concept_icd.progress import say
 
 #: A token that everybody shares; people then name themselves.
 TOKEN_VARIABLE = "CONCEPT_ICD_TOKEN"
@@ -113,8 +113,7 @@ def read_tokens(path: Path | None) -> dict[bytes, str | None]:
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"cannot read {path}: {getattr(error, 'strerror', None) or 'not UTF-8'}") from error
         if os.name == "posix" and mode & 0o077:
-            warning = f"concept-icd: other users of this machine may read or change {path} (mode {mode:o})"
-            print(f"{warning}: chmod 600 {path}", file=sys.stderr)
+            say(f"other users of this machine may read or change {path} (mode {mode:o}): chmod 600 {path}")
         for number, line in enumerate(lines, 1):
             if not line.strip() or line.lstrip().startswith("#"):
                 continue
