@@ -11,6 +11,7 @@ where every adapter saw all training notes (folds and holdout 0) are the heads f
 from __future__ import annotations
 
 import dataclasses
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,7 +30,6 @@ from concept_icd.llm.prompts import PromptTemplate
 from concept_icd.ontology.concepts import ConceptSet
 from concept_icd.ontology.tree import load_ontology
 from concept_icd.outputs import MANIFEST, require_replaceable
-from concept_icd.progress import say
 from concept_icd.records import CodedNote
 from concept_icd.scoring.selection import FILE as DESCENT
 from concept_icd.scoring.selection import SelectionRule, TopDownSelection
@@ -188,5 +188,5 @@ def fit_coder(
 
 def _begin(stage: str, folder: Path) -> bool:
     done = (folder / MANIFEST).is_file()
-    say(f"[{stage}] {'complete: ' if done else '-> '}{folder}")
+    print(f"[{stage}] {'complete: ' if done else '-> '}{folder}", file=sys.stderr, flush=True)
     return not done
