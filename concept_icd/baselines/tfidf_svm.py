@@ -34,12 +34,12 @@ from concept_icd.baselines.corpus import (
     write_predictions,
 )
 from concept_icd.corpora import load_corpus
-from concept_icd.corpora.folds import group_folds
+from concept_icd.corpora.folds import cross_fit, group_folds
 from concept_icd.corpora.gold import gold_matrix
 from concept_icd.errors import InputError
 from concept_icd.heads.calibration import Threshold, choose_threshold
 from concept_icd.outputs import new_folder
-from concept_icd.progress import progress_bar, track
+from concept_icd.progress import progress_bar
 from concept_icd.records import Note
 from concept_icd.text.normalization import normalize
 from concept_icd.tuning.launch import run_launched
@@ -76,13 +76,16 @@ class TfidfSvm:
         texts = [normalize(text).text for text in texts]
         fold_of = group_folds(groups, folds, seed)
         held_out = {c: np.zeros(gold.shape) for c in cs}
-        for fold in track(range(fold_of.max() + 1), fold_of.max() + 1, "cross-validating SVMs", "folds"):
-            train, rest = np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)
+
+        def fit(rows: np.ndarray) -> tuple[FeatureUnion, list[list[LinearSVC | float]]]:
             features = _features()
-            x = features.fit_transform([texts[i] for i in train.tolist()])
-            x_rest = features.transform([texts[i] for i in rest.tolist()])
-            for c in cs:
-                held_out[c][rest] = _margins(_machines(x, gold[train], c, seed), x_rest)
+            x = features.fit_transform([texts[i] for i in rows.tolist()])
+            return features, [_machines(x, gold[rows], c, seed) for c in cs]
+
+        for rest, (features, machines) in cross_fit(fold_of, fit, "cross-validating SVMs"):
+            x = features.transform([texts[i] for i in rest.tolist()])
+            for c, own in zip(cs, machines, strict=True):
+                held_out[c][rest] = _margins(own, x)
         source = f"{fold_of.max() + 1}-fold cross-validated micro-F1 on the training notes"
         choices = {c: choose_threshold(gold, _squash(held_out[c]), at_least_one=None, source=source) for c in cs}
         best = max(cs, key=lambda c: choices[c].micro_f1 or 0.0)

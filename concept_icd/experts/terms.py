@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from concept_icd.artifacts import hash_of, read_json, require_finite, write_json
+from concept_icd.corpora.folds import cross_fit
 from concept_icd.errors import InputError
 from concept_icd.ontology.concepts import ConceptSet, node_text
 from concept_icd.ontology.tree import Ontology, load_ontology
@@ -171,9 +172,8 @@ class TermRecipe:
         if not any(mentions):
             raise InputError("no training note says a term of a code: leave the expert of terms out")
         held_out = np.full((len(notes), len(codes)), np.nan, dtype=np.float32)
-        for number in np.unique(fold).tolist():
-            expert = _weigh(codes, terms, mentions, gold, np.flatnonzero(fold != number))
-            for row in np.flatnonzero(fold == number).tolist():
+        for rows, expert in cross_fit(fold, lambda rows: _weigh(codes, terms, mentions, gold, rows)):
+            for row in rows.tolist():
                 if notes[row].note.normalized.text:
                     held_out[row] = expert.log_odds_of(mentions[row])
         return _weigh(codes, terms, mentions, gold, np.arange(len(notes))), held_out

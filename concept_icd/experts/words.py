@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from concept_icd.artifacts import hash_of, read_json, require_finite, sha256, write_json
+from concept_icd.corpora.folds import cross_fit
 from concept_icd.errors import InputError, MissingExtraError
 from concept_icd.experts.forest import Forest
 from concept_icd.ontology.concepts import ConceptSet
 from concept_icd.outputs import writing
-from concept_icd.progress import track
 from concept_icd.records import CodedNote, Level, Note, OneLine
 from concept_icd.text.assertion import tagged_words
 
@@ -136,10 +136,10 @@ class WordRecipe:
         if not codes:
             raise InputError(f"no code has {FEWEST_GOLD} notes to learn words from: leave the expert of words out")
         held_out = np.full((len(notes), len(codes)), np.nan, dtype=np.float32)
-        for number in track(np.unique(fold).tolist(), len(np.unique(fold)), "fit words", "folds"):
-            expert = _grow(words, gold[:, own], np.flatnonzero(fold != number), codes, seed, self.rounds)
-            out = np.flatnonzero(fold == number)
-            held_out[out] = expert.log_odds_of([words[row] for row in out.tolist()])
+        for rows, expert in cross_fit(
+            fold, lambda rows: _grow(words, gold[:, own], rows, codes, seed, self.rounds), "fit words"
+        ):
+            held_out[rows] = expert.log_odds_of([words[row] for row in rows.tolist()])
         return _grow(words, gold[:, own], np.arange(len(notes)), codes, seed, self.rounds), held_out
 
 

@@ -21,6 +21,8 @@ from typing import Any
 
 import numpy as np
 
+from concept_icd.corpora.folds import cross_fit
+
 LIKELY = 6
 #: Tried in turn.
 WEIGHTS = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
@@ -102,14 +104,14 @@ def fit_cooccurrence(
         gold: 0/1, shape (notes, codes). probabilities: calibrated and out-of-fold, of the same shape.
         fold: of each note; a note is corrected by the notes of the other folds alone.
     """
-    fold, tried = np.asarray(fold), []
-    for weight in WEIGHTS:
+    fold = np.asarray(fold)
+
+    def held_out(weight: float) -> tuple[float, float, np.ndarray]:
         corrected = np.array(probabilities, dtype=np.float64)
-        for number in np.unique(fold):
-            corrected[fold == number] = Cooccurrence.of(gold[fold != number], weight).adjust(
-                probabilities[fold == number]
-            )
+        for own, others in cross_fit(fold, lambda rows: Cooccurrence.of(gold[rows], weight)):
+            corrected[own] = others.adjust(probabilities[own])
         p = corrected.clip(_LEAST, 1 - _LEAST)
-        tried.append((float(-np.where(gold, np.log(p), np.log1p(-p)).mean()), weight, corrected))
-    _, weight, corrected = min(tried, key=lambda entry: entry[0])
+        return float(-np.where(gold, np.log(p), np.log1p(-p)).mean()), weight, corrected
+
+    _, weight, corrected = min(map(held_out, WEIGHTS), key=lambda entry: entry[0])
     return Cooccurrence.of(gold, weight), corrected

@@ -24,7 +24,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from concept_icd.artifacts import hash_of, read_json, require_finite, sha256, write_json
-from concept_icd.corpora.folds import group_folds
+from concept_icd.corpora.folds import cross_fit, group_folds
 from concept_icd.errors import InputError
 from concept_icd.heads.aggregator import Aggregator, Strength, fit_aggregator, fit_aggregators
 from concept_icd.heads.calibration import Calibration, Method, Threshold, choose_threshold, fit_calibration
@@ -36,7 +36,6 @@ from concept_icd.heads.ranker_fitting import GoldOrder, fit_ranker
 from concept_icd.heads.ranking_features import PairTable, PathScores
 from concept_icd.heads.recall_cutoff import RecallCutoff, fit_recall_cutoff
 from concept_icd.outputs import writing
-from concept_icd.progress import track
 from concept_icd.records import OneLine
 
 #: 2: the weights are sparse. 3: the order may be a learned one. 4: how far to read is fitted.
@@ -322,22 +321,22 @@ def held_out_log_odds(
     Returns:
         float32 (notes, codes), not calibrated; the chosen strength; each strength tried with its log loss per pair.
     """
-    folds = [(np.flatnonzero(fold != f), np.flatnonzero(fold == f)) for f in np.unique(fold)]
-    tried: list[tuple[float, Strength, list[Aggregator]]] = []
+    # Of each strength: its log loss per pair on held-out notes, and the rows and the aggregator of each fold.
+    tried: list[tuple[float, Strength, list[tuple[np.ndarray, Aggregator]]]] = []
 
     def try_all(strengths: list[Strength]) -> None:
-        """The log loss per pair of each strength on held-out notes, and the aggregators of the folds."""
-        fitted = [
-            fit_aggregators(logits, gold, cover, levels, strengths, rows=rows, quick=True)
-            for rows, _ in track(folds, len(folds), f"fit heads, {len(strengths)} strengths", "folds")
-        ]
-        for strength, per_fold in zip(strengths, zip(*fitted, strict=True), strict=True):
-            pairs = zip(per_fold, folds, strict=True)
-            loss = sum(_log_loss(aggregator, logits, gold, out) for aggregator, (_, out) in pairs)
-            tried.append((loss / gold.size, strength, list(per_fold)))
+        def fit(rows: np.ndarray) -> list[Aggregator]:
+            return fit_aggregators(logits, gold, cover, levels, strengths, rows=rows, quick=True)
 
-    def best_of(candidates: Sequence[tuple[float, Strength, list[Aggregator]]]) -> tuple[Strength, list[Aggregator]]:
-        return min(candidates, key=lambda entry: entry[0])[1:]
+        found = list(cross_fit(fold, fit, f"fit heads, {len(strengths)} strengths"))
+        for number, strength in enumerate(strengths):
+            per_fold = [(out, aggregators[number]) for out, aggregators in found]
+            loss = sum(_log_loss(aggregator, logits, gold, out) for out, aggregator in per_fold)
+            tried.append((loss / gold.size, strength, per_fold))
+
+    def best_of(candidates: Sequence[Any]) -> tuple[Strength, list[tuple[np.ndarray, Aggregator]]]:
+        _, strength, per_fold = min(candidates, key=lambda entry: entry[0])
+        return strength, per_fold
 
     try_all([Strength(path=value) for value in PATH_STRENGTHS])
     strength, per_fold = best_of(tried)
@@ -345,7 +344,7 @@ def held_out_log_odds(
         try_all([Strength(path=strength.path, other=value) for value in OTHER_STRENGTHS])
         strength, per_fold = best_of(tried if options.features == "auto" else tried[len(PATH_STRENGTHS) :])
     held_out = np.empty(gold.shape, dtype=np.float32)
-    for aggregator, (_, out) in zip(per_fold, folds, strict=True):
+    for out, aggregator in per_fold:
         held_out[out] = aggregator.log_odds(logits[out])
     return held_out, strength, [(strength, value) for value, strength, _ in tried]
 

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from scipy.sparse import csr_array
 
+from concept_icd.corpora.folds import cross_fit
 from concept_icd.heads.lexicon import FEATURES, Lexicon, Mentions
 from concept_icd.heads.ranking_features import PairTable
 from concept_icd.ontology.concepts import ConceptSet
@@ -50,9 +51,9 @@ def learn_features(
     vocabulary = Vocabulary()
     sentences = read_sentences(texts, vocabulary)
     keys, values = [], []
-    for f in np.unique(fold):
-        others, own = np.flatnonzero(fold != f), np.flatnonzero(fold == f)
-        lexicon = learn_lexicon(sentences.select(others), vocabulary, places[others], titles, procedure)
+    for own, lexicon in cross_fit(
+        fold, lambda rows: learn_lexicon(sentences.select(rows), vocabulary, places[rows], titles, procedure)
+    ):
         found = lexicon.features_of(sentences.select(own), vocabulary)
         note, code = np.divmod(found.keys, places.shape[1])
         keys.append(own[note] * places.shape[1] + code)

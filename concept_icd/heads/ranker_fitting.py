@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from concept_icd.corpora.folds import cross_fit
 from concept_icd.heads.listwise import METHODS, Lists, Method, fit_order
 from concept_icd.heads.ranker import LearnedOrder, features, pairs_of, rank_codes
 from concept_icd.heads.ranking_features import Pairs, PairTable, PathScores, TrainingOrders, feature_names
@@ -191,11 +192,11 @@ class Examples:
         self, method: Method, ridge: float, starts: list[np.ndarray | None]
     ) -> tuple[np.ndarray, list[np.ndarray | None]]:
         """Scores of all pairs by weights from the other folds, and those weights, where the next fit may begin."""
-        scores, found = np.empty(len(self.pairs)), list(starts)
-        for number, f in enumerate(np.unique(self.fold)):
-            weights = self._weights(np.flatnonzero(self.fold != f), method, ridge, starts[number])
-            scores[self.fold == f] = self.design[self.fold == f] @ weights
-            found[number] = weights
+        scores, begin = np.empty(len(self.pairs)), iter(starts)
+        found: list[np.ndarray | None] = []
+        for own, weights in cross_fit(self.fold, lambda rows: self._weights(rows, method, ridge, next(begin))):
+            scores[own] = self.design[own] @ weights
+            found.append(weights)
         return scores, found
 
     def figures(self, scores: np.ndarray) -> dict[str, float | None]:

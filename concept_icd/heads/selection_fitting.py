@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from concept_icd.corpora.folds import group_folds
+from concept_icd.corpora.folds import cross_fit, group_folds
 from concept_icd.errors import InputError
 from concept_icd.ontology.concepts import ConceptSet
 from concept_icd.ontology.tree import Ontology
@@ -108,11 +108,14 @@ def cross_validate(
     read = list(notes or [_NOBODY] * len(logits))
     fold, wanted = group_folds(groups, folds, seed), gold_rows(gold, concepts)
     asked = np.zeros(logits.shape, dtype=bool)
-    for number in np.unique(fold):
-        rest, out = fold != number, fold == number
-        notes_of = [[read[row] for row in np.flatnonzero(part)] for part in (rest, out)]
-        rule = fit_selection(logits[rest], gold[rest], concepts, ontology, notes=notes_of[0], **options)
-        asked[out] = ask_stored(TopDownSelection.over(concepts, ontology, rule), notes_of[1], logits[out])
+
+    def fit(rows: np.ndarray) -> SelectionRule:
+        own = [read[row] for row in rows]
+        return fit_selection(logits[rows], gold[rows], concepts, ontology, notes=own, **options)
+
+    for out, rule in cross_fit(fold, fit):
+        selection = TopDownSelection.over(concepts, ontology, rule)
+        asked[out] = ask_stored(selection, [read[row] for row in out], logits[out])
     return {
         "kept": float((asked & wanted).sum() / wanted.sum()),
         "questions": float(asked.sum(axis=1).mean()),

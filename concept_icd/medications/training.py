@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from concept_icd.corpora.folds import group_folds
+from concept_icd.corpora.folds import cross_fit, group_folds
 from concept_icd.errors import InputError
 from concept_icd.heads.calibration import choose_threshold
 from concept_icd.medications.losses import (
@@ -152,13 +152,8 @@ def out_of_fold_logits(
     of = group_folds(stays.patient_ids, folds, seed) if isinstance(folds, int) else np.asarray(folds)
     _check_folds(of, stays.patient_ids)
     logits = np.empty((len(of), len(columns)), dtype=np.float32)
-    for fold in np.unique(of):
-        held = np.flatnonzero(of == fold)
-        model = fit(stays, targets, np.flatnonzero(of != fold), strategy, seed=seed, device=device)
-        start = 0
-        for part in model.iter_logits(stays.inputs[held]):
-            logits[held[start : start + len(part)]] = part[:, columns]
-            start += len(part)
+    for held, model in cross_fit(of, lambda rows: fit(stays, targets, rows, strategy, seed=seed, device=device)):
+        logits[held] = np.concatenate([part[:, columns] for part in model.iter_logits(stays.inputs[held])])
     return logits
 
 
