@@ -1,15 +1,17 @@
-"""Measures a coder on the scored notes of a split. Gold codes come in only after every probability and decision stands.
+"""Measures a coder on the scored notes of a split: what `report.results.evaluate` makes of its predictions.
 
-Beside the coder stand two rows that are no systems to compare with: what training frequency alone gives, and what
-perfect answers would give (the oracle bound). Published results that look like the second row exist; naming it is the
-way to tell them apart.
+Gold codes come in only after every probability and decision is made. Beside the coder stand two rows that are no
+systems to compare with: what training frequency alone gives, and what perfect answers would give (the oracle bound).
+Published results that look like the second row exist; with its name beside it they can be told apart.
 """
 
 from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,7 @@ from concept_icd.metrics.recall_depth import TARGETS, stops
 from concept_icd.ontology.concepts import ConceptSet
 from concept_icd.ontology.tree import load_ontology
 from concept_icd.outputs import new_file
-from concept_icd.records import CodedNote, Kind
+from concept_icd.records import CodedNote
 from concept_icd.report import EvaluationInputs, Results, evaluate, write_report
 from concept_icd.report.order import FREQUENCY, report_order
 from concept_icd.report.published import published_rows
@@ -64,56 +66,21 @@ def evaluate_coder(
     chosen = scores.select([note_id for note_id in scores.note_ids if note_id in wanted])
     if not len(chosen):
         raise InputError(f"no scored note belongs to the split {split!r}")
-    chosen = coder.complete(chosen, [coded.note for coded in corpus.notes])
-    labels = corpus.label_set or coder.concepts.codes
-    known = coder.predict_proba(chosen)
-    probabilities, accepted = _over(labels, coder.heads, known)
-    order = coder.rank(chosen, known, notes=[coded.note for coded in corpus.notes])
-    expected = coder.heads.recall_cutoff.expected_recall(known, order)
+    notes = [coded.note for coded in corpus.notes]
+    chosen = coder.complete(chosen, notes)
+    probabilities = coder.predict_proba(chosen)
+    order = coder.rank(chosen, probabilities, notes=notes)
 
-    gold, patients = gold_matrix(chosen.note_ids, corpus.notes, labels)
-    ontology = load_ontology(coder.classification)
-    kinds = [ontology.kind(corpus.aliases.get(code, code)) for code in labels]
-    billed = all(note.in_billing_order for note in corpus.notes)
-    places, principal = gold_places(chosen.note_ids, corpus.notes, labels) if billed else (None, None)
+    given = _inputs(coder, chosen.note_ids, probabilities, order, corpus, split)
     training = corpus.split("train")
-    counts = _counts(training, labels)
-    systems = {
-        DUMMY: _dummy(gold, counts, labels, places, principal, kinds),
-        ORACLE: _oracle(coder.asked, training, corpus, gold, labels, chosen.note_ids),
+    extra = {
+        "levels": _levels(coder.concepts, chosen, corpus),
+        "systems": _systems(given, coder, corpus, training),
+        "coder": dict(coder.versions),
     }
-    learned = coder.heads.ranker.learned is not None
-    if learned:
-        figures = _figures(gold, probabilities, accepted)
-        ordered = (
-            {} if places is None else report_order(places, principal, kinds, probabilities, BY_PROBABILITY).figures
-        )
-        systems[BY_PROBABILITY] = figures | ordered
-    given = EvaluationInputs(
-        gold,
-        probabilities,
-        labels,
-        chosen.note_ids,
-        patients=patients if any(note.note.patient_id for note in corpus.split(split)) else None,
-        decisions=accepted,
-        threshold_source=f"{coder.heads.threshold.value:.3f}: {coder.heads.threshold.source}",
-        label_set=_label_set(corpus, labels, len(coder.concepts.codes), chosen.note_ids),
-        scores=_as_scores(labels, coder.heads, order) if learned else None,
-        places=places,
-        principal=principal,
-        reading={recall: stops(expected, recall) for recall in TARGETS},
-        kinds=kinds,
-        train_counts=counts,
-        titles={code: ontology.resolve(corpus.aliases.get(code, code)).title for code in labels},
-        extra={
-            "levels": _levels(coder.concepts, chosen, corpus),
-            "systems": {name: row for name, row in systems.items() if row},
-            "coder": dict(coder.versions),
-            **_field(corpus, labels, len(training), len(chosen)),
-        },
-        command=command,
-    )
-    results = evaluate(given, seed=seed)
+    if corpus.task is not None and corpus.task in TASKS:
+        extra["published"] = published_rows(corpus.task, given.codes, len(training), len(chosen)).to_dict()
+    results = evaluate(replace(given, extra=extra, command=command), seed=seed)
     write_report(results, folder, title=title, overwrite=True)
     _write_predictions(coder, chosen, order, folder / "predictions.jsonl")
     seconds = time.monotonic() - start
@@ -121,6 +88,47 @@ def evaluate_coder(
         folder, "evaluate", inputs={"coder": coder.hash}, config={"split": split}, seed=seed, seconds=seconds
     )
     return results
+
+
+def _inputs(
+    coder: ConceptCoder,
+    note_ids: Sequence[str],
+    known: np.ndarray,
+    order: np.ndarray,
+    corpus: Corpus,
+    split: str,
+) -> EvaluationInputs:
+    """Predictions and gold of the notes over the label set.
+
+    Args:
+        known, order: probabilities and order of the coder's own codes, (notes, codes of the coder).
+    """
+    labels, heads = corpus.label_set or coder.concepts.codes, coder.heads
+    probabilities, accepted = _over(labels, heads, known)
+    expected = heads.recall_cutoff.expected_recall(known, order)
+    gold, patients = gold_matrix(note_ids, corpus.notes, labels)
+    billed = all(note.in_billing_order for note in corpus.notes)
+    places, principal = gold_places(note_ids, corpus.notes, labels) if billed else (None, None)
+    ontology = load_ontology(coder.classification)
+    means = {label: corpus.aliases.get(label, label) for label in labels}
+    counts = Counter(code for note in corpus.split("train") for code in note.codes)
+    return EvaluationInputs(
+        gold,
+        probabilities,
+        labels,
+        note_ids,
+        patients=patients if any(note.note.patient_id for note in corpus.split(split)) else None,
+        scores=None if heads.ranker.learned is None else _as_scores(labels, heads, order),
+        decisions=accepted,
+        threshold_source=f"{heads.threshold.value:.3f}: {heads.threshold.source}",
+        label_set=_label_set(corpus, labels, len(coder.concepts.codes), note_ids),
+        places=places,
+        principal=principal,
+        reading={recall: stops(expected, recall) for recall in TARGETS},
+        kinds=[ontology.kind(code) for code in means.values()],
+        train_counts={label: counts[label] for label in labels},
+        titles={label: ontology.resolve(code).title for label, code in means.items()},
+    )
 
 
 def _over(labels: Sequence[str], heads: Heads, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -150,50 +158,29 @@ def _label_set(corpus: Corpus, labels: Sequence[str], known: int, note_ids: Sequ
     return f"the {len(labels)} codes of the training notes; {outside} gold codes of the notes measured lie outside"
 
 
-def _field(corpus: Corpus, labels: Sequence[str], train: int, test: int) -> dict[str, Any]:
-    """Published rows of the corpus's task, or in words why they do not compare."""
-    if corpus.task is None or corpus.task not in TASKS:
-        return {}
-    return {"published": published_rows(corpus.task, labels, train, test).to_dict()}
-
-
-def _counts(notes: Sequence[CodedNote], labels: Sequence[str]) -> dict[str, int]:
-    counts = dict.fromkeys(labels, 0)
-    for note in notes:
-        for code in note.codes:
-            if code in counts:
-                counts[code] += 1
-    return counts
-
-
 def _levels(concepts: ConceptSet, scores: ConceptScores, corpus: Corpus) -> Any:
     by_id = {note.note.note_id: note for note in corpus.notes}
     truth = np.stack([concepts.weak_labels(by_id[note_id].codes) for note_id in scores.note_ids])
     return metrics.level_metrics(scores.logits, truth, [concept.level for concept in concepts.concepts])
 
 
-def _dummy(
-    gold: np.ndarray,
-    counts: dict[str, int],
-    labels: Sequence[str],
-    places: np.ndarray | None,
-    principal: np.ndarray | None,
-    kinds: Sequence[Kind],
-) -> dict[str, float]:
-    """Every note gets the codes' training frequencies."""
-    frequency = np.array([counts[code] for code in labels], dtype=float) / max(1, max(counts.values()))
-    same = np.tile(frequency, (len(gold), 1))
-    figures = _figures(gold, same, same >= 0.5)
-    return figures if places is None else figures | report_order(places, principal, kinds, same, DUMMY).figures
+def _systems(
+    given: EvaluationInputs, coder: ConceptCoder, corpus: Corpus, training: Sequence[CodedNote]
+) -> dict[str, dict[str, float]]:
+    """The rows beside the coder; the last is the coder without its learned order, where it has one."""
+    counts = np.array(list((given.train_counts or {}).values()), dtype=float)
+    frequency = np.tile(counts / max(1, counts.max()), (len(given.note_ids), 1))
+    systems = {DUMMY: _figures(given, frequency, frequency >= 0.5, DUMMY)}
+    if oracle := _oracle(coder.asked, training, corpus, given):
+        systems[ORACLE] = oracle
+    if given.scores is not None:
+        probabilities, accepted = np.asarray(given.probabilities), np.asarray(given.decisions)
+        systems[BY_PROBABILITY] = _figures(given, probabilities, accepted, BY_PROBABILITY)
+    return systems
 
 
 def _oracle(
-    concepts: ConceptSet,
-    training: Sequence[CodedNote],
-    corpus: Corpus,
-    gold: np.ndarray,
-    labels: Sequence[str],
-    note_ids: Sequence[str],
+    concepts: ConceptSet, training: Sequence[CodedNote], corpus: Corpus, given: EvaluationInputs
 ) -> dict[str, float]:
     """Heads that are fitted, and measured, on the gold answers to the questions about ancestors and phrases.
 
@@ -213,13 +200,19 @@ def _oracle(
     truth, patients = gold_matrix([note.note.note_id for note in training], training, concepts.codes)
     levels = [concepts.concepts[row].level for row in asked]
     heads = fit_heads(answers(training), truth, concepts.cover[asked], levels, concepts.codes, groups=patients)
-    probabilities = heads.predict_proba(answers([by_id[note_id] for note_id in note_ids]))
-    return _figures(gold, *_over(labels, heads, probabilities))
+    probabilities = heads.predict_proba(answers([by_id[note_id] for note_id in given.note_ids]))
+    return _figures(given, *_over(given.codes, heads, probabilities))
 
 
-def _figures(gold: np.ndarray, probabilities: np.ndarray, accepted: np.ndarray) -> dict[str, float]:
-    areas = metrics.area_metrics(gold, probabilities)
-    return metrics.decision_metrics(gold, accepted) | areas | metrics.ranking_metrics(gold, probabilities)
+def _figures(
+    given: EvaluationInputs, probabilities: np.ndarray, accepted: np.ndarray, name: str | None = None
+) -> dict[str, float]:
+    """Another system on the same notes; with a name also its billing order, where the gold has one."""
+    figures = metrics.decision_metrics(given.gold, accepted) | metrics.area_metrics(given.gold, probabilities)
+    figures |= metrics.ranking_metrics(given.gold, probabilities)
+    if name is None or given.places is None or given.kinds is None:
+        return figures
+    return figures | report_order(given.places, given.principal, given.kinds, probabilities, name).figures
 
 
 def _write_predictions(coder: ConceptCoder, scores: ConceptScores, order: np.ndarray, path: Path) -> None:
