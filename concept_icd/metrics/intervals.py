@@ -9,22 +9,22 @@
 
 The bounds are taken on a scale on which a figure has no ends and carried back (delta method): the log-odds for shares,
 which lie in 0..1, the logarithm for counts such as rank errors, and the figure's own for differences (see `scale_of`).
-So a figure always lies in its interval, and the interval where the figure can lie. A share of exactly 0 or 1 that no
-group moves has at its other end the exact binomial bound of no success in G trials, 1 - .025^(1/G) away (Clopper and
-Pearson 1934): nothing seen is not nothing there. Any other figure at an end of its range has t -+ q se, cut at the
-range. A figure that hangs on one group, without which it is not defined, has no interval.
+So a figure always lies in its interval, and the interval in the range of the figure. A share of exactly 0 or 1 that no
+group changes has at its other end the exact binomial bound of no success in G trials, 1 - .025^(1/G) away (Clopper and
+Pearson 1934), since no error in G patients does not mean that there are none. Any other figure at an end of its range
+has t -+ q se, cut at the range. A figure that is not defined without one of the groups has no interval.
 
 What an interval is about: the mean of the figure over samples of as many patients from where these came, with the
-trained model held fixed. For micro figures and means over notes this is hardly other than the figure of all patients
-there could be. Macro figures are not so simple: a code that has no gold in the sample counts 0 in `macro_f1` and is
-left out of `macro_f1_present` and `macro_auc`, and with more patients more codes have gold. So their interval is about
-samples of this size; it need not hold the figure of a far larger one.
+trained model held fixed. For micro figures and means over notes this is almost the figure of the whole population. For
+macro figures it is not: a code that has no gold in the sample counts 0 in `macro_f1` and is left out of
+`macro_f1_present` and `macro_auc`, and with more patients more codes have gold. So their interval is about samples of
+this size; it need not hold the figure of a far larger sample.
 
 Why not the percentile bootstrap: a draw with replacement loses a third of the codes with one gold note, which moves the
 macro figures of all draws to one side of the figure itself; its interval then holds too little, or not even the figure.
 `benchmarks/interval_coverage.py` measures both: on 2,000 codes, most with one or two gold notes in 250, the jackknife's
 interval of `macro_f1` holds the mean of the figure in 97.5 % of the samples, the bootstrap's in 0.8 %. Calibration
-errors get no interval: they are biased upwards, the more so the fewer pairs, and no spread mends that.
+errors get no interval: they are biased upwards, the more so the fewer pairs, and an interval does not correct a bias.
 """
 
 from __future__ import annotations

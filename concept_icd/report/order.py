@@ -1,4 +1,8 @@
-"""What a report says of the billing order: figures, values per note for the intervals, and the gain curves."""
+"""What a report says of the billing order, and of how far to read.
+
+Of the order: figures, values per note for the intervals, and the gain curves. Of the reading: for each recall asked
+for, what reading that far brought on these notes.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +29,7 @@ FREQUENCY, BILLED = "training frequency (dummy)", "the billing order itself"
 
 @dataclass(frozen=True)
 class OrderReport:
-    """One system.
+    """The billing order of one system.
 
     Attributes:
         figures: as `order_figures` gives them, without the undefined ones. notes: as `note_order` gives them.
@@ -74,8 +78,6 @@ def frequencies(codes: Sequence[str], counts: Mapping[str, int] | None) -> list[
     return None if counts is None else [int(counts.get(code, 0)) for code in codes]
 
 
-# What a report says of how far to read: for each recall asked for, what reading that far brought on these notes.
-
 #: (notes,) how many suggestions are read, and the recall expected there.
 Stops = tuple[Ints, Floats]
 OWN = "the expected recall that came with the predictions"
@@ -84,7 +86,7 @@ AT_THEIR_WORD = "the probabilities, taken at their word and the codes as indepen
 
 @dataclass(frozen=True)
 class DepthReport:
-    """One system.
+    """How far one system says to read, and what that brought.
 
     Attributes:
         figures: at `RECALL`. notes: the same per note, (notes,) each; NaN where a note has no gold code.
