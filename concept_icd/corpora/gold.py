@@ -15,18 +15,20 @@ def gold_matrix(
 ) -> tuple[np.ndarray, list[str]]:
     """Gold codes of the named notes, bool (notes, codes), and each note's patient (its own id where none is given).
 
+        >>> from concept_icd.records import Note
+        >>> notes = [CodedNote(Note("a", "Fever.", patient_id="7"), ("780.6", "V12.2")), CodedNote(Note("b", "Cough."))]
+        >>> gold, patients = gold_matrix(["b", "a"], notes, ["486", "780.6"])
+        >>> gold.tolist(), patients
+        ([[False, False], [False, True]], ['note b', '7'])
+
     Raises:
         InputError: a named note is not among `notes`.
     """
-    by_id, column = {coded.note.note_id: coded for coded in notes}, {code: c for c, code in enumerate(codes)}
-    gold, groups = np.zeros((len(note_ids), len(codes)), dtype=bool), []
-    for row, note_id in enumerate(note_ids):
-        if note_id not in by_id:
-            raise InputError(f"the scored note {note_id!r} is not in the corpus: name the corpus that was scored")
-        coded = by_id[note_id]
-        gold[row, [column[code] for code in coded.codes if code in column]] = True
-        groups.append(coded.note.patient_id or f"note {note_id}")
-    return gold, groups
+    named, column = _named(note_ids, notes), {code: number for number, code in enumerate(codes)}
+    gold = np.zeros((len(named), len(codes)), dtype=bool)
+    for row, coded in zip(gold, named, strict=True):
+        row[[column[code] for code in coded.codes if code in column]] = True
+    return gold, [coded.note.patient_id or f"note {coded.note.note_id}" for coded in named]
 
 
 def gold_places(
@@ -42,15 +44,18 @@ def gold_places(
     Raises:
         InputError: a named note is not among `notes`.
     """
-    by_id, column = {coded.note.note_id: coded for coded in notes}, {code: c for c, code in enumerate(codes)}
-    places = np.zeros((len(note_ids), len(codes)), dtype=np.int64)
-    principal = np.full(len(note_ids), -1, dtype=np.int64)
-    for row, note_id in enumerate(note_ids):
-        if note_id not in by_id:
-            raise InputError(f"the scored note {note_id!r} is not in the corpus: name the corpus that was scored")
-        coded = by_id[note_id]
+    named, column = _named(note_ids, notes), {code: number for number, code in enumerate(codes)}
+    places = np.zeros((len(named), len(codes)), dtype=np.int64)
+    for row, coded in zip(places, named, strict=True):
         for listed in (coded.diagnoses, coded.procedures):
             inside = [column[code] for code in dict.fromkeys(listed) if code in column]
-            places[row, inside] = np.arange(1, len(inside) + 1)
-        principal[row] = column.get(coded.principal_diagnosis or "", -1)
-    return places, principal
+            row[inside] = np.arange(1, len(inside) + 1)
+    principal = [column.get(coded.principal_diagnosis or "", -1) for coded in named]
+    return places, np.array(principal, dtype=np.int64)
+
+
+def _named(note_ids: Sequence[str], notes: Iterable[CodedNote]) -> list[CodedNote]:
+    by_id = {coded.note.note_id: coded for coded in notes}
+    if missing := [note_id for note_id in note_ids if note_id not in by_id]:
+        raise InputError(f"the scored note {missing[0]!r} is not in the corpus: name the corpus that was scored")
+    return [by_id[note_id] for note_id in note_ids]

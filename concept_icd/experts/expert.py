@@ -58,7 +58,7 @@ class ExpertRecipe(Protocol):
 
 def with_experts(asked: ConceptSet, experts: Sequence[Expert]) -> ConceptSet:
     """The concepts that are asked, then a concept for each code of each expert."""
-    said = {code: asked.concepts[asked.on_path(code)[_own(asked, code)]].text for code in asked.codes}
+    said = {code: asked.concepts[row].text for code, row in zip(asked.codes, asked.own_rows.tolist(), strict=True)}
     columns = [(expert.level, code) for expert in experts for code in expert.codes]
     added = [Concept(f"{level}:{code}", level, said[code], (code,)) for level, code in columns]
     return replace(asked, concepts=(*asked.concepts, *added)) if added else asked
@@ -99,9 +99,3 @@ def means(columns: Sequence[np.ndarray]) -> np.ndarray:
 def experts_hash(experts: Sequence[Expert]) -> str:
     """Hex digest of all of them, in order."""
     return hash_of([[expert.level, expert.hash] for expert in experts])
-
-
-def _own(asked: ConceptSet, code: str) -> int:
-    """Place on a code's path of the concept that is the code itself."""
-    levels = [asked.concepts[row].level for row in asked.on_path(code)]
-    return levels.index("code")

@@ -129,12 +129,8 @@ def cross_validate(
 def gold_rows(gold: np.ndarray, concepts: ConceptSet) -> np.ndarray:
     """Bool (notes, concepts): the codes' own concepts where the code is gold, from gold (notes, codes)."""
     wanted = np.zeros((len(gold), len(concepts)), dtype=bool)
-    row_of = {
-        concepts.meaning(c.key.partition(":")[2]): k for k, c in enumerate(concepts.concepts) if c.level == "code"
-    }
-    rows = np.array([row_of[concepts.meaning(code)] for code in concepts.codes])
     note, column = np.nonzero(gold)
-    wanted[note, rows[column]] = True
+    wanted[note, concepts.own_rows[column]] = True
     return wanted
 
 

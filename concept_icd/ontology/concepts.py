@@ -139,6 +139,16 @@ class ConceptSet(OneLine):
         return {code: tuple(found) for code, found in rows.items()}
 
     @cached_property
+    def own_rows(self) -> NDArray[np.int64]:
+        """(codes,): the row of the concept that is the code itself; labels that mean one code share it."""
+        row_of = {
+            self.meaning(concept.key.partition(":")[2]): row
+            for row, concept in enumerate(self.concepts)
+            if concept.level == "code"
+        }
+        return np.array([row_of[self.meaning(label)] for label in self.codes], dtype=np.int64)
+
+    @cached_property
     def hash(self) -> str:
         """Hex digest of codes, keys, levels, texts and coverage, in order: the identity of a score matrix's columns."""
         return hash_of(self._to_dict())

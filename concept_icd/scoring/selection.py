@@ -191,13 +191,11 @@ def tree_of(concepts: ConceptSet, ontology: Ontology) -> tuple[csr_array, np.nda
     from scipy.sparse import csr_array
 
     row_of: dict[str, int] = {}  # node -> its row
-    row_of_label: dict[str, int] = {}
     for row, concept in enumerate(concepts.concepts):
         kind, _, name = concept.key.partition(":")
         if kind != "phrase":
             row_of[concepts.meaning(name) if kind == "code" else name] = row
-    for label in concepts.codes:
-        row_of_label[label] = row_of[concepts.meaning(label)]
+    row_of_label = dict(zip(concepts.codes, concepts.own_rows.tolist(), strict=True))
     parent: dict[int, int | None] = {}
     for node, row in row_of.items():
         parent[row] = next((row_of[above] for above in reversed(ontology.ancestors(node)) if above in row_of), None)
