@@ -35,9 +35,9 @@ from concept_icd.readers import arrow_files, delimited, json
 from concept_icd.readers.corpus import read_corpus_gold
 from concept_icd.readers.files import Source
 from concept_icd.readers.forms import Gold, Predictions
-from concept_icd.readers.label_sets import LabelReader, kind_of, read_codes, told_codes
+from concept_icd.readers.label_sets import LabelReader, told_codes
 
-__all__ = ["Gold", "Predictions", "kind_of", "read_codes", "read_gold", "read_predictions", "told_codes"]
+__all__ = ["Gold", "Predictions", "read_gold", "read_predictions"]
 
 
 def read_predictions(path: str | Path, labels: Iterable[str] = ()) -> Predictions:

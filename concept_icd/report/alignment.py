@@ -14,7 +14,8 @@ from concept_icd.corpora.gold import gold_matrix, gold_places
 from concept_icd.errors import InputError
 from concept_icd.metrics.inputs import Bools, Floats, Ints
 from concept_icd.metrics.recall_depth import TARGETS, stops
-from concept_icd.readers.predictions import Gold, Predictions, kind_of
+from concept_icd.readers.forms import Gold, Predictions
+from concept_icd.readers.label_sets import kind_of
 from concept_icd.records import Kind, OneLine
 from concept_icd.report.comparison import GoldLabels
 from concept_icd.report.order import Stops
@@ -107,16 +108,17 @@ def align(
     gold_outside = sum(len(gold.codes[note_id]) for note_id in note_ids) - int(truth.sum())
     places, principal = (None, None) if gold.billed is None else gold_places(note_ids, gold.billed, columns)
     gaps = truth.size - inside if predictions.probabilities is not None else 0
-    words = [
-        f"the {len(columns)} codes that occur in the gold or in the predictions" if codes is None else "",
-        f"{len(columns)} codes {named}" if codes is not None else "",
-        f"{gold_outside} gold and {outside} predicted (note, code) pairs outside of them are left out"
-        if gold_outside or outside
-        else "",
-        f"{gaps:,} of {truth.size:,} pairs are not named by the predictions: probability 0" if gaps else "",
-        _left_out(len(gold.codes) - len(note_ids), len(row_of) - len(note_ids)),
-        _other_notes(len(predictions.note_ids) - len(row_of)),
-    ]
+    missing, extra = len(gold.codes) - len(note_ids), len(row_of) - len(note_ids)
+    others = len(predictions.note_ids) - len(row_of)
+    words = {
+        f"the {len(columns)} codes that occur in the gold or in the predictions": codes is None,
+        f"{len(columns)} codes {named}": codes is not None,
+        f"{gold_outside} gold and {outside} predicted (note, code) pairs outside of them are left out": gold_outside
+        or outside,
+        f"{gaps:,} of {truth.size:,} pairs are not named by the predictions: probability 0": gaps,
+        f"left out: {missing} gold notes without predictions, {extra} without gold": missing or extra,
+        f"predictions of {others} other notes of the corpus are left out": others,
+    }
     return Matrices(
         note_ids,
         columns,
@@ -129,7 +131,7 @@ def align(
         tuple(map(kind_of, columns)),
         None if gold.patients is None else tuple(gold.patients[note_id] for note_id in note_ids),
         None if predictions.expected is None else _reading(predictions.expected[np.ix_(rows, source)]),
-        "; ".join(filter(None, words)),
+        "; ".join(sentence for sentence, applies in words.items() if applies),
         gaps,
         frozenset((gold_codes | _named_codes(predictions, rows)) - {*columns}),
     )
@@ -162,14 +164,6 @@ def _named_pairs(predictions: Predictions, rows: Ints, columns: Bools) -> int:
     if predictions.named is None:
         return len(rows) * int(columns.sum())
     return int(predictions.named[np.ix_(rows, np.flatnonzero(columns))].sum())
-
-
-def _other_notes(count: int) -> str:
-    return f"predictions of {count} other notes of the corpus are left out" if count else ""
-
-
-def _left_out(missing: int, extra: int) -> str:
-    return f"left out: {missing} gold notes without predictions, {extra} without gold" if missing or extra else ""
 
 
 def _require_same_notes(here: Collection[str], there: Collection[str], name: str, other: str) -> None:

@@ -48,36 +48,41 @@ def print_results(results: Results) -> None:
         _print_published(console, results, published)
 
 
+def _table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]], min_width: int | None = None) -> Table:
+    """The first column is text, the others are numbers."""
+    first, *others = columns
+    table = Table(title=title, title_justify="left")
+    table.add_column(first, min_width=min_width)
+    for name in others:
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
 def _figures(results: Results) -> Table:
-    counts = results.counts
+    counts, figures = results.counts, results.figures
     threshold = "" if results.threshold is None else f"p >= {results.threshold:.4g}, "
     title = f"{counts['notes']} notes, {counts['codes']} codes; accepted: {threshold}{results.threshold_source}"
-    table = Table(title=title, title_justify="left")
-    table.add_column("figure")
-    table.add_column("value", justify="right")
-    table.add_column(f"95 % over {results.resampled}", justify="right")
-    for name in SUMMARY:
-        if name in results.figures:
-            width = results.intervals.get(name, {})
-            low = width.get("low")  # NaN, or None once it was stored, where the figure has no interval
-            spread = "" if low is None or math.isnan(low) else f"{low:.3f} - {width['high']:.3f}"
-            highest = ceiling(results.figures, name)
-            at_most = "" if highest is None else f" (at most {highest:.3f})"
-            of = f" of {results.figures['primary_notes']} notes" if name == "primary_accuracy" else ""
-            table.add_row(name, f"{terminal_number(results.figures[name])}{at_most}{of}", spread)
-    if "map" not in results.figures:
+    rows = []
+    for name in (name for name in SUMMARY if name in figures):
+        width = results.intervals.get(name, {})
+        low = width.get("low")  # NaN, or None once it was stored, where the figure has no interval
+        spread = "" if low is None or math.isnan(low) else f"{low:.3f} - {width['high']:.3f}"
+        highest = ceiling(figures, name)
+        at_most = "" if highest is None else f" (at most {highest:.3f})"
+        of = f" of {figures['primary_notes']} notes" if name == "primary_accuracy" else ""
+        rows.append((name, f"{terminal_number(figures[name])}{at_most}{of}", spread))
+    table = _table(title, ["figure", "value", f"95 % over {results.resampled}"], rows)
+    if "map" not in figures:
         table.caption = f"ranked by {results.ranked_by}"
     return table
 
 
 def _systems(title: str, rows: Iterable[tuple[str, Mapping[str, Any]]], metrics: Iterable[str]) -> Table:
-    table = Table(title=escape(title), title_justify="left")
-    table.add_column("system", min_width=20)
-    for metric in metrics:
-        table.add_column(metric.replace("precision_at_", "P@").replace("_", "\n"), justify="right")
-    for name, figures in rows:
-        table.add_row(escape(name), *(terminal_number(figures.get(metric)) for metric in metrics))
-    return table
+    names = [metric.replace("precision_at_", "P@").replace("_", "\n") for metric in metrics]
+    cells = [(escape(name), *(terminal_number(figures.get(metric)) for metric in metrics)) for name, figures in rows]
+    return _table(escape(title), ["system", *names], cells, min_width=20)
 
 
 def _print_published(console: Console, results: Results, published: dict[str, Any]) -> None:
@@ -101,27 +106,18 @@ def print_comparison(found: dict[str, Any]) -> None:
             console.print(f"{row['name']}: {stamp}", style="bold red", markup=False)
     counts, systems, metrics = found["counts"], found["systems"], shown(found)
     sizes = f"{counts['notes']} notes, {counts['codes']} codes; n: notes that a figure counts"
-    values = Table(title=sizes, title_justify="left")
-    values.add_column("figure")
-    values.add_column("n", justify="right")
-    for row in systems:
-        values.add_column(escape(row["name"]), justify="right")
-    for metric in metrics:
-        cells = (terminal_number(row["figures"].get(metric)) for row in systems)
-        values.add_row(metric, f"{found['notes'][metric]}", *cells)
-    console.print(values)
+    names = [escape(row["name"]) for row in systems]
+    values = [
+        (metric, f"{found['notes'][metric]}", *(terminal_number(row["figures"].get(metric)) for row in systems))
+        for metric in metrics
+    ]
+    console.print(_table(sizes, ["figure", "n", *names], values))
     if len(systems) == 1:
         return
+    others = [found["differences"][row["name"]] for row in systems[1:]]
     title = f"difference from {systems[0]['name']}, 95 % over {found['resampled']}; * the interval does not hold 0"
-    differences = Table(title=escape(title), title_justify="left")
-    differences.add_column("figure")
-    for row in systems[1:]:
-        differences.add_column(escape(row["name"]), justify="right")
-    for metric in metrics:
-        differences.add_row(
-            metric, *(_difference(found["differences"][row["name"]].get(metric)) for row in systems[1:])
-        )
-    console.print(differences)
+    differences = [(metric, *(_difference(other.get(metric)) for other in others)) for metric in metrics]
+    console.print(_table(escape(title), ["figure", *names[1:]], differences))
 
 
 def _difference(entry: dict[str, Any] | None) -> str:

@@ -16,7 +16,8 @@ from concept_icd.errors import InputError
 from concept_icd.ontology.code_checks import before_zeros_were_lost, never_had, not_billable
 from concept_icd.ontology.code_shapes import ICD9CM
 from concept_icd.ontology.tree import load_ontology
-from concept_icd.readers.predictions import read_codes, read_gold, read_predictions
+from concept_icd.readers.label_sets import read_codes
+from concept_icd.readers.predictions import read_gold, read_predictions
 
 ICD9 = load_ontology("icd9cm")
 OR_OLDER = "; they may be an older edition's or inner nodes, or a number took their zeros"

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from concept_icd.corpora import save_corpus
 from concept_icd.errors import InputError
-from concept_icd.readers.predictions import read_codes, read_gold, read_predictions
+from concept_icd.readers.label_sets import read_codes
+from concept_icd.readers.predictions import read_gold, read_predictions
 from concept_icd.records import CodedNote, Note
 
 
