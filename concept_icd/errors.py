@@ -75,7 +75,11 @@ def pip_command(extra: str) -> str:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`" (did you mean 'x'?)"` for the known word nearest to `word`, or an empty string."""
+    """`" (did you mean 'x'?)"` for the known word nearest to `word`, or an empty string.
+
+    >>> did_you_mean("concpet", ["concept", "concept-title"])
+    " (did you mean 'concept'?)"
+    """
     nearest = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f" (did you mean {nearest[0]!r}?)" if nearest else ""
 

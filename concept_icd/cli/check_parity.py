@@ -94,14 +94,10 @@ def _name(kind: str, dtype: str | None) -> str:
 def _scorer(
     kind: Any, model: Any, adapter: Any, prompt: PromptTemplate, url: str | None, options: dict[str, Any]
 ) -> Any:
-    from concept_icd.scoring.plain import PlainScorer
-    from concept_icd.scoring.server import LOOPBACK
-    from concept_icd.scoring.specs import ScorerSpec, averaged
+    from concept_icd.scoring.specs import ScorerSpec
 
     adapter = str(adapter) if adapter is not None else None
-    if kind == "plain":
-        return averaged(adapter, lambda member: PlainScorer.from_pretrained(model, member, prompt, **options))
-    return ScorerSpec(kind, str(model), adapter, prompt, options, url or LOOPBACK if kind == "server" else None).make()
+    return ScorerSpec(kind, str(model), adapter, prompt, options, url).make()
 
 
 def _table(found: dict[str, Any]) -> str:

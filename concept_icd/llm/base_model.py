@@ -5,7 +5,6 @@ Nothing is downloaded unless the name is one of a model hub; no remote code runs
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,14 +15,11 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from concept_icd.errors import InputError, MissingExtraError
+from concept_icd.errors import InputError, extras
 from concept_icd.llm.packed_pass import accept_packing
 from concept_icd.llm.question_embedding import add_question_tokens
 from concept_icd.llm.question_tokens import QuestionTokens
 from concept_icd.llm.reference import TINY, require_plain_adapter, require_safetensors, resolve
-
-# When bitsandbytes is imported (peft does so), it looks for an optional CPU kernel and warns where there is none.
-logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 #: The kinds of models that can be asked packed questions, for a sentence that refuses another.
 WHAT_FITS = (
@@ -129,10 +125,8 @@ def load_tokenizer(name: str | Path) -> tuple[Any, int]:
 
 def quantization(compute_dtype: torch.dtype) -> Any:
     """The QLoRA setting of the CEC release: 4-bit NF4, double quantisation."""
-    try:
+    with extras():
         import bitsandbytes  # noqa: F401
-    except ImportError as error:
-        raise MissingExtraError("bitsandbytes", "train") from error
     from transformers import BitsAndBytesConfig
 
     return BitsAndBytesConfig(

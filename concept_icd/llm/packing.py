@@ -95,6 +95,14 @@ def pack_batch(
     Returns:
         input_ids, position_ids, segments: (B, L), for a model that takes them (`llm.packed_pass.accept_packing`). The
         answers of row b stand in its last len(questions[b]) columns, in order.
+
+    A note of three tokens and two questions; the last token of each question stands at the end:
+
+        >>> for name, rows in pack_batch([[1, 2, 3]], [[[7, 8], [9]]], padding_id=0).items():
+        ...     print(name, rows.tolist())
+        input_ids [[1, 2, 3, 7, 8, 9]]
+        position_ids [[0, 1, 2, 3, 4, 3]]
+        segments [[0, 0, 0, 1, 1, 2]]
     """
     body = max(len(note) + sum(len(q) - 1 for q in qs) for note, qs in zip(notes, questions, strict=True))
     tail = max(len(qs) for qs in questions)

@@ -39,6 +39,14 @@ class PromptTemplate(OneLine):
             as they are: an instruction that speaks of `{concept}` by that name keeps it.
         question: holds `{concept}`, in the place of which the concept's words come, wherever it stands.
         yes, no: spellings of the answers, the preferred one first; the same place in both lists is one pair.
+
+        >>> print(PromptTemplate.load("concept").text_of("Cough for two days.", "Asthma"))
+        Read the clinical note, then answer yes or no: does it document this condition or procedure of the patient?
+        <BLANKLINE>
+        Note:
+        Cough for two days.
+        <BLANKLINE>
+        Concept: Asthma?
     """
 
     name: str

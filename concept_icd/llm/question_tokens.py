@@ -58,11 +58,19 @@ class QuestionTokens:
         """Writes the file into a folder."""
         save_file({_TENSOR: self.values}, Path(folder) / QUESTION_TOKENS, metadata={"keys": json.dumps(self.keys)})
 
+    @property
+    def vectors(self) -> np.ndarray:
+        """(concepts x tokens, hidden size), in the order of `ids`."""
+        return self.values.reshape(-1, self.values.shape[2])
+
     def ids(self, first: int) -> dict[str, tuple[int, ...]]:
         """Key of a concept -> the ids of its tokens: token t of concept c is `first` + c * (tokens a concept) + t.
 
         Args:
             first: the base model's embedding has the ids below.
+
+            >>> QuestionTokens(("code:486", "code:786.2"), np.zeros((2, 2, 4), dtype=np.float32)).ids(8000)
+            {'code:486': (8000, 8001), 'code:786.2': (8002, 8003)}
         """
         size = self.values.shape[1]
         return {key: tuple(range(first + c * size, first + (c + 1) * size)) for c, key in enumerate(self.keys)}

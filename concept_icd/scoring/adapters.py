@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from concept_icd.errors import InputError
 from concept_icd.llm.prompts import PromptTemplate, checked_note_text
 from concept_icd.llm.reference import ModelReference, members_of
 from concept_icd.ontology.concepts import ConceptSet
+from concept_icd.progress import say
 from concept_icd.records import Note, OneLine, require_notes
 from concept_icd.scoring.executors import Engine
 from concept_icd.scoring.scorer import QuestionPlan
@@ -57,7 +57,7 @@ def score_corpus(
         notes, tuned, concepts=concepts, in_sample=in_sample, average=average, kind=kind, url=url, **options
     )
     if scoring.left_out:
-        print(f"left out: {scoring.left_out_of(len(notes))}", file=sys.stderr, flush=True)
+        say(f"left out: {scoring.left_out_of(len(notes))}")
     jobs = [Job(name, group, scoring.specs[name]) for name, group in scoring.notes.items()]
     return fill_store(
         folder,

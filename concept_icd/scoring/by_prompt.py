@@ -7,17 +7,16 @@ an engine with a prefix cache reads the note once; a plan's rounds are asked for
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from concept_icd.errors import InputError
-from concept_icd.llm.prompts import EncodedNote, PromptTemplate, TokenizedPrompt
+from concept_icd.llm.prompts import EncodedNote, TokenizedPrompt
 from concept_icd.records import Concept, Note, OneLine, require_notes
-from concept_icd.scoring.scorer import NoteFailure, NoteScores, QuestionPlan, Rounds, Scorer, next_round
+from concept_icd.scoring.scorer import NoteFailure, NoteScores, QuestionPlan, Rounds, Rows, TokenScorer, ask_in_rounds
 
 
 @dataclass(frozen=True, repr=False)
@@ -41,7 +40,7 @@ class Answered(OneLine):
     reused: int = 0
 
 
-class PromptScorer(Scorer):
+class PromptScorer(TokenScorer):
     """A scorer that asks prompts; a subclass says how (`_ask`).
 
     Args:
@@ -50,8 +49,8 @@ class PromptScorer(Scorer):
     """
 
     def __init__(self, tokens: TokenizedPrompt, notes_at_once: int = 16) -> None:
-        self.tokens, self.notes_at_once = tokens, notes_at_once
-        self._questions: dict[tuple[str, str], list[int]] = {}  # concept key and text -> tokens
+        super().__init__(tokens)
+        self.notes_at_once = notes_at_once
 
     @abstractmethod
     def _ask(self, asked: Sequence[Asked]) -> list[Answered]:
@@ -84,57 +83,25 @@ class PromptScorer(Scorer):
                 group = []
         yield from self._score_group(group, questions, all_asked=plan is None)
 
-    def text_read(self, note: Note, concepts: Sequence[Concept]) -> tuple[tuple[int, int], ...]:
-        """The spans of the note's text that are read when these concepts are asked."""
-        longest = max((len(self._encode(concept)) for concept in concepts), default=0)
-        return self.tokens.encode_note(note, longest).read
-
-    def _encode(self, concept: Concept) -> list[int]:
-        """A question's tokens, made once however many notes are asked it."""
-        if (ids := self._questions.get((concept.key, concept.text))) is None:
-            ids = self._questions[concept.key, concept.text] = self.tokens.encode_concept(concept)
-        return ids
-
     def _score_group(
         self, group: Sequence[tuple[EncodedNote, Rounds]], questions: Sequence[list[int]], *, all_asked: bool
     ) -> Iterator[NoteScores]:
-        """Asks round after round, each round of all notes together, until no note has another."""
-        rounds = [asking for _, asking in group]
-        rows = [next(asking, None) for asking in rounds]
-        logits = [np.zeros(len(questions), dtype=np.float32) for _ in group]
-        was_asked = [np.zeros(len(questions), dtype=bool) for _ in group]
         tokens, reused = [0] * len(group), [0] * len(group)
-        while any(row is not None for row in rows):
+
+        def ask(rows: Rows) -> list[np.ndarray]:
+            found = [np.empty(0, dtype=np.float32) for _ in rows]
             at = [number for number, row in enumerate(rows) if row is not None]
             asked = [Asked(group[i][0].ids, [questions[k] for k in np.asarray(rows[i]).tolist()]) for i in at]
-            for i, ask, answer in zip(at, asked, self._ask(asked), strict=True):
-                logits[i][rows[i]], was_asked[i][rows[i]] = answer.logits, True
-                tokens[i] += sum(len(ask.note) + len(question) for question in ask.questions)
+            for i, one, answer in zip(at, asked, self._ask(asked), strict=True):
+                found[i] = answer.logits
+                tokens[i] += sum(len(one.note) + len(question) for question in one.questions)
                 reused[i] += answer.reused
-                rows[i] = next_round(rounds[i], answer.logits)
-        for i, (note, _) in enumerate(group):
-            found = np.flatnonzero(was_asked[i])
-            kept, scores = (None, logits[i]) if all_asked else (found, logits[i][found])
-            yield NoteScores(note.note_id, scores, note.truncated, kept, tokens[i] - reused[i], reused[i])
+            return found
 
-
-def tokenized_prompt(
-    model: str | Path,
-    prompt: PromptTemplate | str | Path,
-    max_length: int | None,
-    note_text: str,
-    learned: Mapping[str, Sequence[int]] | None = None,
-) -> TokenizedPrompt:
-    """The template in a base model's tokens, without loading the model; the longest prompt is the model's by default.
-
-    Raises:
-        InputError: no such model or template, or the tokenizer has no single token for the answers.
-    """
-    from concept_icd.llm.base_model import load_tokenizer
-
-    template = prompt if isinstance(prompt, PromptTemplate) else PromptTemplate.load(prompt)
-    tokenizer, window = load_tokenizer(model)
-    return TokenizedPrompt(template, tokenizer, min(max_length or window, window), note_text, learned)
+        found = ask_in_rounds([rounds for _, rounds in group], len(questions), ask)
+        for i, ((note, _), (rows, logits)) in enumerate(zip(group, found, strict=True)):
+            kept = None if all_asked else rows
+            yield NoteScores(note.note_id, logits, note.truncated, kept, tokens[i] - reused[i], reused[i])
 
 
 def margin(logprobs: Any, yes: Any, no: Any) -> float:

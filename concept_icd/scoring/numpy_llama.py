@@ -1,8 +1,10 @@
-"""A small decoder of the Llama family in NumPy: what the shipped coder runs on, without a training library's start.
+"""A small decoder of the Llama family in NumPy, and the scorer on it: why the package codes notes without torch.
 
-Importing torch and transformers takes several seconds, a note of the tiny model some hundredths of one. This is the
-same arithmetic in float32 as theirs (RMSNorm, rotary positions, grouped attention, SwiGLU; Touvron et al. 2023,
-"LLaMA: Open and Efficient Foundation Language Models"), with LoRA's matrices added to the weights on loading.
+torch and transformers would be two thirds of what is installed, and take several seconds to import; a note takes the
+tiny model some hundredths of one. This is the same arithmetic in float32 as theirs (RMSNorm, rotary positions, grouped
+attention, SwiGLU; Touvron et al. 2023, "LLaMA: Open and Efficient Foundation Language Models"), with LoRA's matrices
+added to the weights on loading. Prompt, packing and margin are the packed scorer's; so are the scores, but for
+rounding.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from safetensors import SafetensorError
@@ -20,10 +22,11 @@ from safetensors.numpy import load_file
 
 from concept_icd.artifacts import loads
 from concept_icd.errors import InputError
-from concept_icd.llm.prompts import PromptTemplate, TokenizedPrompt, checked_note_text
+from concept_icd.llm.prompts import TokenizedPrompt
 from concept_icd.llm.question_tokens import QuestionTokens
 from concept_icd.llm.reference import ADAPTER_FILES, resolve
 from concept_icd.scoring.by_prompt import Answered, Asked, PromptScorer
+from concept_icd.scoring.scorer import TokensOf
 
 #: Bytes of weights beyond which torch is worth its start.
 MOST_BYTES = 2**26
@@ -244,12 +247,6 @@ def read_settings(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-# The light scorer: the packed scorer's arithmetic for small models, in NumPy, ready in a tenth of a second.
-#
-# It answers for models like the shipped one, where loading torch takes a hundred times as long as a note. Prompt,
-# packing and margin are the packed scorer's; so are the scores, but for rounding. Several notes are read side by side,
-# each on one thread: the matrices of a small model are too small to be shared out.
-
 #: Question tokens that go through the model at a time.
 CHUNK_TOKENS = 512
 #: Notes that are handed out to the threads together.
@@ -258,6 +255,9 @@ NOTES = 64
 
 class LightScorer(PromptScorer):
     """Scores concepts of notes with a small Llama; each round of questions reads the note once.
+
+    Several notes are read side by side, each on one thread: the matrices of a small model are too small to be shared
+    out.
 
     Args:
         learned: vectors of the learned question tokens, float32 (tokens, hidden size); their ids follow the
@@ -272,22 +272,14 @@ class LightScorer(PromptScorer):
         self._margin = model.head[tokens.yes_id] - model.head[tokens.no_id]
 
     @classmethod
-    def from_pretrained(
-        cls,
-        model: str | Path,
-        adapter: str | Path | None = None,
-        prompt: PromptTemplate | str | Path = "concept",
-        *,
-        max_length: int | None = None,
-        note_text: str = "whole",
-        load_in_4bit: bool | None = False,
-    ) -> LightScorer:
-        """Loads model, adapter and prompt.
+    def load(
+        cls, tokens_of: TokensOf, model: str | Path, adapter: str | Path | None, *, load_in_4bit: bool | None = False
+    ) -> Self:
+        """See `from_pretrained`.
 
         Raises:
             InputError: the model is none that this scorer knows (`SmallLlama`), or is to be quantised.
         """
-        checked_note_text(note_text)
         folder = Path(resolve(model))
         weights = None if load_in_4bit else SmallLlama.load(folder, adapter)
         tokenizer = FileTokenizer.load(folder)
@@ -296,14 +288,10 @@ class LightScorer(PromptScorer):
                 f"the light scorer takes small Llama models as they stand, and {model} is none: use packed"
             )
         questions = QuestionTokens.load(adapter) if adapter is not None else None
-        ids, learned = None, None
-        if questions is not None:
-            ids = questions.ids(len(weights.embedding))
-            learned = questions.values.reshape(-1, questions.values.shape[2])
-        template = prompt if isinstance(prompt, PromptTemplate) else PromptTemplate.load(prompt)
-        longest = min(max_length or weights.window, weights.window)
-        tokens = TokenizedPrompt(template, tokenizer, longest, note_text, ids)
-        return cls(weights, tokens, learned)
+        if questions is None:
+            return cls(weights, tokens_of(tokenizer, weights.window))
+        ids = questions.ids(len(weights.embedding))
+        return cls(weights, tokens_of(tokenizer, weights.window, ids), questions.vectors)
 
     def _ask(self, asked: Sequence[Asked]) -> list[Answered]:
         """See `PromptScorer`."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -22,10 +22,18 @@ from concept_icd.errors import InputError
 from concept_icd.llm.base_model import LoadedModel, is_out_of_memory, load_model
 from concept_icd.llm.packing import NOTE, PADDING, QuestionChunk, chunk_questions
 from concept_icd.llm.packing_check import check_packing
-from concept_icd.llm.prompts import EncodedNote, PromptTemplate, TokenizedPrompt, checked_note_text
+from concept_icd.llm.prompts import EncodedNote, PromptTemplate, TokenizedPrompt
 from concept_icd.progress import say
 from concept_icd.records import Concept, Note, require_notes
-from concept_icd.scoring.scorer import NoteFailure, NoteScores, QuestionPlan, Scorer, next_round
+from concept_icd.scoring.scorer import (
+    NoteFailure,
+    NoteScores,
+    QuestionPlan,
+    Rows,
+    TokenScorer,
+    TokensOf,
+    ask_in_rounds,
+)
 
 
 @dataclass(frozen=True)
@@ -38,11 +46,11 @@ class NotesRead:
     cache: DynamicCache
 
 
-class PackedScorer(Scorer):
+class PackedScorer(TokenScorer):
     """Scores concepts of notes with a (LoRA-tuned) causal LM of Hugging Face transformers.
 
     Args:
-        max_length, note_text: see `TokenizedPrompt`; by default the longest prompt is the model's.
+        prompt: a template, or one in the model's tokens.
         chunk_tokens: question tokens per forward pass. More of them waste attention between questions, fewer of them
             waste calls.
         batch_tokens: tokens (notes and their chunk) per forward pass when short notes are batched.
@@ -56,45 +64,34 @@ class PackedScorer(Scorer):
     def __init__(
         self,
         loaded: LoadedModel,
-        prompt: PromptTemplate,
+        prompt: PromptTemplate | TokenizedPrompt,
         *,
-        max_length: int | None = None,
-        note_text: str = "whole",
         chunk_tokens: int = 512,
         batch_tokens: int = 8192,
     ) -> None:
-        self.model, self.prompt = loaded.model, prompt
-        self.max_length = min(max_length or loaded.max_length, loaded.max_length)
-        self.tokens = TokenizedPrompt(prompt, loaded.tokenizer, self.max_length, note_text, loaded.questions)
+        if isinstance(prompt, PromptTemplate):
+            prompt = TokenizedPrompt(prompt, loaded.tokenizer, loaded.max_length, learned=loaded.questions)
+        super().__init__(prompt)
+        self.model = loaded.model
         self.chunk_tokens, self.batch_tokens = chunk_tokens, batch_tokens
-        self._questions: dict[tuple[str, str], list[int]] = {}  # concept key and text -> tokens
         self._was_halved = False
-        check_packing(self.model, self.tokens, self.max_length, lambda notes, asked: self.ask(self.read(notes), asked))
+        check_packing(self.model, prompt, prompt.max_length, lambda notes, asked: self.ask(self.read(notes), asked))
 
     @classmethod
-    def from_pretrained(
+    def load(
         cls,
+        tokens_of: TokensOf,
         model: str | Path,
-        adapter: str | Path | None = None,
-        prompt: PromptTemplate | str | Path = "concept",
+        adapter: str | Path | None,
         *,
-        max_length: int | None = None,
-        note_text: str = "whole",
         chunk_tokens: int = 512,
         batch_tokens: int = 8192,
         **loading: Any,
-    ) -> PackedScorer:
-        """Loads model, adapter and prompt; `loading` goes to `concept_icd.llm.base_model.load_model`."""
-        template = prompt if isinstance(prompt, PromptTemplate) else PromptTemplate.load(prompt)
-        checked_note_text(note_text)  # before minutes of loading
-        return cls(
-            load_model(model, adapter, **loading),
-            template,
-            max_length=max_length,
-            note_text=note_text,
-            chunk_tokens=chunk_tokens,
-            batch_tokens=batch_tokens,
-        )
+    ) -> Self:
+        """See `from_pretrained`; `loading` goes to `concept_icd.llm.base_model.load_model`."""
+        loaded = load_model(model, adapter, **loading)
+        tokens = tokens_of(loaded.tokenizer, loaded.max_length, loaded.questions)
+        return cls(loaded, tokens, chunk_tokens=chunk_tokens, batch_tokens=batch_tokens)
 
     def iter_scores(
         self, notes: Sequence[Note], concepts: Sequence[Concept], plan: QuestionPlan | None = None
@@ -132,17 +129,6 @@ class PackedScorer(Scorer):
             del pending[: len(batch)]
             yield from done
 
-    def text_read(self, note: Note, concepts: Sequence[Concept]) -> tuple[tuple[int, int], ...]:
-        """The spans of the note's text that are read when these concepts are asked."""
-        longest = max((len(self._encode(concept)) for concept in concepts), default=0)
-        return self.tokens.encode_note(note, longest).read
-
-    def _encode(self, concept: Concept) -> list[int]:
-        """A question's tokens, made once however many notes are asked it."""
-        if (ids := self._questions.get((concept.key, concept.text))) is None:
-            ids = self._questions[concept.key, concept.text] = self.tokens.encode_concept(concept)
-        return ids
-
     def _halve(self, notes: Sequence[int], chunk: int, longest: int) -> None:
         """Halves what goes through the model at once, or gives up on a note (lengths in tokens)."""
         if len(notes) == 1 and chunk <= longest:
@@ -168,20 +154,14 @@ class PackedScorer(Scorer):
                 _scores(encoded, row, None, sum(map(len, questions)))
                 for (encoded, _), row in zip(batch, logits, strict=True)
             ]
-        answers = [np.zeros(len(questions), dtype=np.float32) for _ in batch]
-        was_asked = [np.zeros(len(questions), dtype=bool) for _ in batch]
-        rounds = [plan.rounds(note) for _, note in batch]
-        rows = [next(asking, None) for asking in rounds]
-        while any(row is not None for row in rows):
-            logits = self.ask(read, [[] if row is None else [questions[k] for k in row.tolist()] for row in rows])
-            for number, row in enumerate(rows):
-                if row is not None:
-                    answers[number][row], was_asked[number][row] = logits[number], True
-                    rows[number] = next_round(rounds[number], logits[number])
-        asked = [np.flatnonzero(mask) for mask in was_asked]
+
+        def asked(rows: Rows) -> list[np.ndarray]:
+            return self.ask(read, [[] if row is None else [questions[k] for k in row.tolist()] for row in rows])
+
+        found = ask_in_rounds([plan.rounds(note) for _, note in batch], len(questions), asked)
         return [
-            _scores(encoded, row[found], found, sum(len(questions[k]) for k in found.tolist()))
-            for (encoded, _), row, found in zip(batch, answers, asked, strict=True)
+            _scores(encoded, logits, rows, sum(len(questions[k]) for k in rows.tolist()))
+            for (encoded, _), (rows, logits) in zip(batch, found, strict=True)
         ]
 
     @torch.inference_mode()

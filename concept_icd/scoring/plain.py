@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 
 from concept_icd.llm.base_model import LoadedModel, load_model
-from concept_icd.llm.prompts import PromptTemplate, TokenizedPrompt
+from concept_icd.llm.prompts import TokenizedPrompt
 from concept_icd.scoring.by_prompt import Answered, Asked, PromptScorer, margin
+from concept_icd.scoring.scorer import TokensOf
 
 
 class PlainScorer(PromptScorer):
@@ -25,21 +26,10 @@ class PlainScorer(PromptScorer):
         self.model = loaded.model
 
     @classmethod
-    def from_pretrained(
-        cls,
-        model: str | Path,
-        adapter: str | Path | None = None,
-        prompt: PromptTemplate | str | Path = "concept",
-        *,
-        max_length: int | None = None,
-        note_text: str = "whole",
-        **loading: Any,
-    ) -> PlainScorer:
-        """Loads model, adapter and prompt as `PackedScorer.from_pretrained` does."""
-        template = prompt if isinstance(prompt, PromptTemplate) else PromptTemplate.load(prompt)
+    def load(cls, tokens_of: TokensOf, model: str | Path, adapter: str | Path | None, **loading: Any) -> Self:
+        """See `from_pretrained`; `loading` goes to `concept_icd.llm.base_model.load_model`."""
         loaded = load_model(model, adapter, **loading)
-        length = min(max_length or loaded.max_length, loaded.max_length)
-        return cls(loaded, TokenizedPrompt(template, loaded.tokenizer, length, note_text, loaded.questions))
+        return cls(loaded, tokens_of(loaded.tokenizer, loaded.max_length, loaded.questions))
 
     @torch.inference_mode()
     def _ask(self, asked: Sequence[Asked]) -> list[Answered]:

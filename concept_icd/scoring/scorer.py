@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias
 
 import numpy as np
 
 from concept_icd.errors import InputError
+from concept_icd.llm.prompts import PromptTemplate, TokenizedPrompt, checked_note_text
 from concept_icd.ontology.concepts import ConceptSet
 from concept_icd.progress import progress_bar
 from concept_icd.records import Concept, Note, OneLine, require_notes
 
 if TYPE_CHECKING:
-    import numpy as np
     from scipy.sparse import csr_array
 
 #: Rounds of questions to one note: yields rows of concepts, each at most once, and is sent their logits, float32.
@@ -79,6 +80,107 @@ class Scorer(ABC):
                 if bar is not None:
                     bar.advance()
         return ConceptScores(tuple(order), concepts.hash, logits, tuple(truncated))
+
+
+class TokenScorer(Scorer):
+    """A scorer that makes the prompts itself, in a base model's tokens.
+
+    Args:
+        tokens: template, tokenizer and longest prompt.
+    """
+
+    def __init__(self, tokens: TokenizedPrompt) -> None:
+        self.tokens = tokens
+        self._questions: dict[tuple[str, str], list[int]] = {}  # concept key and text -> tokens
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model: str | Path,
+        adapter: str | Path | None = None,
+        prompt: PromptTemplate | str | Path = "concept",
+        *,
+        max_length: int | None = None,
+        note_text: str = "whole",
+        **options: Any,
+    ) -> Self:
+        """Loads model, adapter and prompt.
+
+        Args:
+            model: "tiny", a folder, or a hub name. adapter: the folder of the LoRA weights on it.
+            prompt: a template, the name of a shipped one, or a YAML file.
+            max_length, note_text: see `TokenizedPrompt`; by default the longest prompt is the model's.
+            options: of the kind of scorer, see its `load`.
+
+        Raises:
+            InputError: model, adapter or template is missing, or one does not fit the other.
+        """
+        checked_note_text(note_text)  # before minutes of loading
+        template = prompt if isinstance(prompt, PromptTemplate) else PromptTemplate.load(prompt)
+
+        def tokens_of(tokenizer: Any, window: int, learned: Any = None) -> TokenizedPrompt:
+            return TokenizedPrompt(template, tokenizer, min(max_length or window, window), note_text, learned)
+
+        return cls.load(tokens_of, model, adapter, **options)
+
+    @classmethod
+    @abstractmethod
+    def load(cls, *what: Any, **options: Any) -> Self:
+        """Takes (tokens_of, model, adapter) and what options the kind of scorer has; see `from_pretrained`.
+
+        `tokens_of` makes the prompt from a tokenizer, the tokens of the model's window, and the ids of the learned
+        question tokens by the keys of their concepts, where there are such.
+        """
+
+    def text_read(self, note: Note, concepts: Sequence[Concept]) -> tuple[tuple[int, int], ...]:
+        """The spans of the note's text that are read when these concepts are asked."""
+        longest = max((len(self._encode(concept)) for concept in concepts), default=0)
+        return self.tokens.encode_note(note, longest).read
+
+    def _encode(self, concept: Concept) -> list[int]:
+        """A question's tokens, made once however many notes are asked it."""
+        if (ids := self._questions.get((concept.key, concept.text))) is None:
+            ids = self._questions[concept.key, concept.text] = self.tokens.encode_concept(concept)
+        return ids
+
+
+#: What makes the prompt in a base model's tokens; see `TokenScorer.load`.
+TokensOf: TypeAlias = Callable[..., TokenizedPrompt]
+#: For each note the rows of concepts of its next round, or None where it has no further one.
+Rows: TypeAlias = list[np.ndarray | None]
+
+
+def ask_in_rounds(
+    rounds: Sequence[Rounds], concepts: int, ask: Callable[[Rows], Sequence[np.ndarray]]
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Asks several notes round after round, each round of all notes together, until none has another.
+
+    Args:
+        concepts: how many there are.
+        ask: gives for each note the logits of its rows; what it gives for a note without rows is not read.
+
+    Returns:
+        for each note the rows that were asked, ascending, and their logits, float32.
+
+    A note is asked about concept 1, and where the answer is yes also about concept 0:
+
+        >>> def rounds():
+        ...     answer = yield np.array([1])
+        ...     if answer[0] > 0:
+        ...         yield np.array([0])
+        >>> [(rows, logits)] = ask_in_rounds([rounds()], 3, lambda rows: [np.array([2.5])])
+        >>> rows, logits
+        (array([0, 1]), array([2.5, 2.5], dtype=float32))
+    """
+    rows: Rows = [next(asking, None) for asking in rounds]
+    logits = np.zeros((len(rows), concepts), dtype=np.float32)
+    was_asked = np.zeros((len(rows), concepts), dtype=bool)
+    while any(row is not None for row in rows):
+        for number, found in enumerate(ask(list(rows))):
+            if (row := rows[number]) is not None:
+                logits[number, row], was_asked[number, row] = found, True
+                rows[number] = next_round(rounds[number], found)
+    return [(np.flatnonzero(mask), row[mask]) for mask, row in zip(was_asked, logits, strict=True)]
 
 
 def next_round(rounds: Rounds, logits: np.ndarray) -> np.ndarray | None:

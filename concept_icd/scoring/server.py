@@ -19,15 +19,17 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from concept_icd.artifacts import loads
 from concept_icd.errors import InputError, did_you_mean
-from concept_icd.llm.prompts import PromptTemplate, TokenizedPrompt
+from concept_icd.llm.base_model import load_tokenizer
+from concept_icd.llm.prompts import TokenizedPrompt
 from concept_icd.llm.reference import ADAPTER_FILES, QUESTION_TOKENS, ModelReference
-from concept_icd.scoring.by_prompt import Answered, Asked, PromptScorer, margin, tokenized_prompt
+from concept_icd.scoring.by_prompt import Answered, Asked, PromptScorer, margin
+from concept_icd.scoring.scorer import TokensOf
 
 #: Where `vllm serve` listens by default.
 LOOPBACK = "http://127.0.0.1:8000"
@@ -50,28 +52,25 @@ class ServerScorer(PromptScorer):
         self.server, self.served, self.concurrency = server, served, concurrency
 
     @classmethod
-    def from_pretrained(
+    def load(
         cls,
-        url: str | None,
+        tokens_of: TokensOf,
         model: str | Path,
-        adapter: str | Path | None = None,
-        prompt: PromptTemplate | str | Path = "concept",
+        adapter: str | Path | None,
         *,
-        max_length: int | None = None,
-        note_text: str = "whole",
+        url: str | None = None,
         served: str | None = None,
         concurrency: int = 8,
         timeout: float = 600.0,
         load_in_4bit: bool = False,
         dtype: str | None = None,
-    ) -> ServerScorer:
+    ) -> Self:
         """Reaches the server and checks that it serves this model in these tokens.
 
         Args:
-            url: of the server; None: the default port of this machine.
             model: the base model, for its tokenizer. adapter: the folder that the server was told to serve, or the
                 name that it serves it by.
-            max_length, note_text: see `TokenizedPrompt`; by default the longest prompt is the server's.
+            url: of the server; None: the default port of this machine.
             served: the served name, where it does not follow from model and adapter.
             timeout: seconds that one request may take.
             load_in_4bit, dtype: of the tuning run; how the weights are held is the server's affair.
@@ -79,13 +78,14 @@ class ServerScorer(PromptScorer):
         Raises:
             InputError: no server there, another model or tokenizer, or an adapter that is not served.
         """
-        tokens = tokenized_prompt(model, prompt, max_length, note_text)
+        tokenizer, longest = load_tokenizer(model)
+        tokens = tokens_of(tokenizer, longest)
         if adapter is not None and (Path(adapter) / QUESTION_TOKENS).is_file():
             raise InputError(f"the adapter {adapter} asks in learned question tokens, which a server does not know")
         server = Server(url or LOOPBACK, timeout)
         name, window = server.find_model(served, adapter)
         if window is not None and tokens.max_length >= window:  # the server keeps a place for the answer
-            tokens = tokenized_prompt(model, prompt, window - 1, note_text)
+            tokens = tokens_of(tokenizer, window - 1)
         server.check_tokenizer(name, tokens)
         return cls(server, tokens, name, concurrency)
 

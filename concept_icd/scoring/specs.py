@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
 from concept_icd.errors import InputError, extras
@@ -12,10 +13,18 @@ from concept_icd.llm.reference import members_of
 from concept_icd.records import OneLine
 
 if TYPE_CHECKING:
-    from concept_icd.scoring.scorer import Scorer
+    from concept_icd.scoring.scorer import Scorer, TokenScorer
 
-#: In this process with transformers, or a small model with NumPy; in vLLM's engine, or in a vLLM server somewhere.
-Kind = Literal["packed", "light", "vllm", "server"]
+#: In this process with transformers, or a small model with NumPy; in vLLM's engine, or in a vLLM server somewhere; or
+#: one prompt a question with transformers, to check the others by.
+Kind = Literal["packed", "light", "vllm", "server", "plain"]
+_CLASSES = {
+    "packed": ("packed", "PackedScorer"),
+    "light": ("numpy_llama", "LightScorer"),
+    "vllm": ("vllm", "VllmScorer"),
+    "server": ("server", "ServerScorer"),
+    "plain": ("plain", "PlainScorer"),
+}
 
 #: What a coder's folder may say of the scorer of its fit: its kind, how notes are read, and nothing else.
 _SETTINGS: Mapping[str, Callable[[Any], bool]] = {
@@ -59,6 +68,12 @@ class ScorerSpec(OneLine):
         adapter: a folder that the maker of the scorer can read, of one adapter or of several (`members_of`).
         options: go to the scorer's `from_pretrained`; for Ray, JSON holds them.
         url: of the server; None: the default port of this machine.
+
+        >>> from concept_icd import ConceptSet, Note, load_ontology
+        >>> scorer = ScorerSpec("light", "tiny", None, PromptTemplate.load("concept")).make()
+        >>> concepts = ConceptSet.expand(["486", "599.0"], load_ontology("icd9cm"), levels=["chapter", "code"])
+        >>> scorer.score([Note("n1", "Cough and fever. Right lower lobe pneumonia.")], concepts).logits.shape
+        (1, 4)
     """
 
     kind: Kind
@@ -84,8 +99,13 @@ class ScorerSpec(OneLine):
                 f"the scores of {self.readings} adapters are averaged, and {self.options['served']!r} is one: leave "
                 "the served name out, so that each is found by its files"
             )
+        from concept_icd.scoring.averaged import AveragedScorer
+
+        members = [None] if self.adapter is None else [str(member) for member in members_of(self.adapter)]
         with extras():
-            return averaged(self.adapter, self._make)
+            if len(members) == 1:
+                return self._make(self.adapter)
+            return AveragedScorer([self._make(member) for member in members])
 
     @property
     def readings(self) -> int:
@@ -93,29 +113,10 @@ class ScorerSpec(OneLine):
         return 1 if self.adapter is None else len(members_of(self.adapter))
 
     def _make(self, adapter: str | None) -> Scorer:
-        if self.kind == "server":
-            from concept_icd.scoring.server import ServerScorer
-
-            return ServerScorer.from_pretrained(self.url, self.model, adapter, self.prompt, **self.options)
-        if self.kind == "vllm":
-            from concept_icd.scoring.vllm import VllmScorer
-
-            return VllmScorer.from_pretrained(self.model, adapter, self.prompt, **self.options)
-        if self.kind == "light":
-            from concept_icd.scoring.numpy_llama import LightScorer
-
-            return LightScorer.from_pretrained(self.model, adapter, self.prompt, **self.options)
-        from concept_icd.scoring.packed import PackedScorer
-
-        return PackedScorer.from_pretrained(self.model, adapter, self.prompt, **self.options)
-
-
-def averaged(adapter: str | None, make: Callable[[str | None], Scorer]) -> Scorer:
-    """The scorer of an adapter, or the mean of those of its members, each as `make` makes it."""
-    from concept_icd.scoring.averaged import AveragedScorer
-
-    members = [None] if adapter is None else [str(member) for member in members_of(adapter)]
-    return make(adapter) if len(members) == 1 else AveragedScorer([make(member) for member in members])
+        module, name = _CLASSES[self.kind]
+        kind: type[TokenScorer] = getattr(import_module(f"concept_icd.scoring.{module}"), name)
+        where: dict[str, Any] = {"url": self.url} if self.kind == "server" else {}
+        return kind.from_pretrained(self.model, adapter, self.prompt, **self.options, **where)
 
 
 # Names of what a tuning run leaves behind, for those who read it without the training libraries.

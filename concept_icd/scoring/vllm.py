@@ -15,7 +15,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -23,11 +23,12 @@ from safetensors import SafetensorError, safe_open
 
 from concept_icd.artifacts import hash_of
 from concept_icd.errors import InputError, MissingExtraError
-from concept_icd.llm.base_model import is_out_of_memory
-from concept_icd.llm.prompts import PromptTemplate, TokenizedPrompt, checked_note_text
+from concept_icd.llm.base_model import is_out_of_memory, load_tokenizer
+from concept_icd.llm.prompts import TokenizedPrompt
 from concept_icd.llm.question_tokens import QuestionTokens
 from concept_icd.llm.reference import ADAPTER_FILES, ModelReference, require_plain_adapter, require_safetensors, resolve
-from concept_icd.scoring.by_prompt import Answered, Asked, PromptScorer, margin, tokenized_prompt
+from concept_icd.scoring.by_prompt import Answered, Asked, PromptScorer, margin
+from concept_icd.scoring.scorer import TokensOf
 
 #: Keys and values that the CPU engine may keep, in GiB.
 CPU_CACHE_GIB = 2.0
@@ -58,26 +59,23 @@ class VllmScorer(PromptScorer):
         _running(self.engine, self._lora)
 
     @classmethod
-    def from_pretrained(
+    def load(
         cls,
+        tokens_of: TokensOf,
         model: str | Path,
-        adapter: str | Path | None = None,
-        prompt: PromptTemplate | str | Path = "concept",
+        adapter: str | Path | None,
         *,
-        max_length: int | None = None,
-        note_text: str = "whole",
         dtype: str | None = None,
         load_in_4bit: bool = False,
         tensor_parallel: int = 1,
         gpu_memory_utilization: float = 0.9,
         notes_at_once: int = 16,
         **engine: Any,
-    ) -> VllmScorer:
+    ) -> Self:
         """Checks model and adapter and starts an engine, or takes the one that runs with the same options.
 
         Args:
-            model: "tiny", a folder, or a hub name; a base that was quantised before (GPTQ, AWQ, ...) is taken as it is.
-            max_length, note_text: see `TokenizedPrompt`; by default the longest prompt is the model's.
+            model: a base that was quantised before (GPTQ, AWQ, ...) is taken as it is.
             dtype: by default float32 on the CPU and bfloat16 on a GPU.
             load_in_4bit: NF4 by bitsandbytes. tensor_parallel: GPUs that share the model.
             gpu_memory_utilization: share of a GPU's memory for weights and cache.
@@ -88,15 +86,14 @@ class VllmScorer(PromptScorer):
             InputError: the model or the adapter is missing, one does not fit the other, or memory is short.
             MissingExtraError: vLLM is not installed.
         """
-        checked_note_text(note_text)  # before minutes of loading
         require_safetensors(model)
         lora = lora_options(model, adapter) if adapter is not None else {}
         questions = QuestionTokens.load(adapter) if adapter is not None else None
         learned, ids = None, None
         if questions is not None:
             first = embedding_rows(model, questions)
-            ids, learned = questions.ids(first), (questions.values.reshape(-1, questions.values.shape[2]), first)
-        tokens = tokenized_prompt(model, prompt, max_length, note_text, ids)
+            ids, learned = questions.ids(first), (questions.vectors, first)
+        tokens = tokens_of(*load_tokenizer(model), ids)
         vllm = _import_vllm()
         on_cpu = vllm.platforms.current_platform.is_cpu()
         if load_in_4bit and on_cpu:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -40,7 +39,8 @@ from concept_icd.readers.label_sets import read_codes
 from concept_icd.records import CodedNote
 from concept_icd.scoring.packed import PackedScorer
 from concept_icd.scoring.specs import ADAPTER, CONCEPTS, FOLDS, PROMPT
-from concept_icd.tuning.config import ConceptArguments, LoraModelConfig, Options, TuningConfig
+from concept_icd.tuning.arguments import ConceptArguments
+from concept_icd.tuning.config import LoraModelConfig, Options, TuningConfig
 from concept_icd.tuning.examples import PackedCollator, training_rows
 from concept_icd.tuning.publishing import begin_publishing, publish
 from concept_icd.tuning.runs import DECISIVE, last_checkpoint, on_main
@@ -136,7 +136,7 @@ def tune_adapter(
     tokens = TokenizedPrompt(prompt, loaded.tokenizer, limit, arguments.note_text)
 
     def refuse_what_cannot_be_packed() -> None:
-        PackedScorer(loaded, prompt, max_length=limit)
+        PackedScorer(loaded, tokens)
 
     on_main(refuse_what_cannot_be_packed)
     checkpoint = last_checkpoint(Path(str(training.output_dir)))
@@ -299,4 +299,4 @@ def _holds_work(out: Path) -> bool:
 
 def _log(line: str) -> None:
     if PartialState().is_main_process:
-        print(line, file=sys.stderr, flush=True)
+        say(line)

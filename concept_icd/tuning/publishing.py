@@ -7,13 +7,13 @@ both need `--i-may-publish` on the command line, where no config file that someb
 from __future__ import annotations
 
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from concept_icd.artifacts import read_json, write_json
 from concept_icd.errors import InputError, did_you_mean
+from concept_icd.progress import say
 
 #: What a hub is given of a tuning run. Never `folds.json` and `manifest.json`: they hold ids of notes.
 _UPLOADED = ("adapter/*", "concepts.json", "prompt.yaml")
@@ -65,7 +65,7 @@ def begin_publishing(training: Any) -> None:
         InputError: the hub cannot be reached, or refuses the token or the name; or the repository is there and public.
     """
     if training.push_to_hub or training.report_to not in (None, [], "none", ["none"]):
-        print(f"warning: {_WARNING}", file=sys.stderr, flush=True)
+        say(f"warning: {_WARNING}")
     if training.push_to_hub:
         private = training.hub_private_repo is not False
         _asked(training, "create_repo", private=private, exist_ok=True)

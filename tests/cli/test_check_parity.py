@@ -74,7 +74,7 @@ def test_a_coder_says_when_it_is_used_with_another_scorer(fitted, folders, tmp_p
     with pytest.warns(ScorerMismatch, match="fitted on scores of the vllm scorer and it is used with packed"):
         result = packed.code(fitted.test[0].note)
     assert result.versions["scorer"] == "packed, not that of the fit"
-    assert packed.scorer.max_length == 400
+    assert packed.scorer.tokens.max_length == 400
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert "scorer" not in fitted.coder.with_scorer("packed").code(fitted.test[0].note).versions

@@ -131,7 +131,7 @@ def test_a_dry_run_counts_the_tokens_of_the_run(score, tuned, llama, tmp_path):
     scored = list(scorer.iter_scores(NOTES, concepts.concepts))
     assert record["tokens_computed"] == sum(note.computed for note in scored)
     assert record["tokens_reused"] == sum(note.reused for note in scored)
-    tokens = TokenizedPrompt(scorer.prompt, build_tokenizer(), 512)
+    tokens = TokenizedPrompt(scorer.tokens.template, build_tokenizer(), 512)
     questions = [len(tokens.encode_concept(concept)) for concept in concepts.concepts]
     plain = sum(
         len(tokens.encode_note(note, max(questions)).ids) + question for note in NOTES for question in questions

@@ -80,7 +80,8 @@ def test_an_8b_model_in_nf4_is_5_7_gb() -> None:
 @pytest.mark.slow
 def test_defaults_are_those_of_the_tuning_options() -> None:
     pytest.importorskip("trl")
-    from concept_icd.tuning.config import ConceptArguments, LoraModelConfig, TuningConfig
+    from concept_icd.tuning.arguments import ConceptArguments
+    from concept_icd.tuning.config import LoraModelConfig, TuningConfig
 
     known = {field.name: field for cls in (ConceptArguments, TuningConfig, LoraModelConfig) for field in
              dataclasses.fields(cls)}  # fmt: skip

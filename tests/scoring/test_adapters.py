@@ -105,7 +105,7 @@ def test_a_scorer_is_json_that_another_process_can_make_it_from(folds, llama):
     spec = spec_from_json(spec_to_json(scoring.specs["fold-1"]))
     assert spec == scoring.specs["fold-1"]
     scorer = spec.make()
-    assert scorer.max_length == 300
+    assert scorer.tokens.max_length == 300
     found = [record.logits for record in scorer.iter_scores(TRAIN[:1], scoring.concepts.concepts)]
     np.testing.assert_allclose(found, expected(folds, llama, "fold-1", TRAIN[:1]), atol=1e-4)
     with pytest.raises(TypeError, match="is a method; another process needs a ScorerSpec"):

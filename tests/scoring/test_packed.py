@@ -96,7 +96,9 @@ def test_sections_of_a_long_note_score_as_the_text_that_they_are(llama):
     tokens = TokenizedPrompt(PromptTemplate.load(), loaded.tokenizer, loaded.max_length)
     room = len(tokens.encode_note(by_hand, 0).ids)
     longest = max(len(tokens.encode_question(concept.text)) for concept in CONCEPTS.concepts)
-    scorer = PackedScorer(loaded, PromptTemplate.load(), max_length=room + longest, note_text="sections")
+    scorer = PackedScorer(
+        loaded, TokenizedPrompt(PromptTemplate.load(), loaded.tokenizer, room + longest, note_text="sections")
+    )
     long = Note("n", start + course + results + end)
     scores = scorer.score([long], CONCEPTS)
     expected = PackedScorer.from_pretrained(llama).score([by_hand], CONCEPTS)
@@ -180,8 +182,8 @@ SHORT_OF_MEMORY = """
 import dataclasses, resource, sys
 from pathlib import Path
 import numpy as np
-from concept_icd.base_model import load_model
-from concept_icd.prompts import PromptTemplate
+from concept_icd.llm.base_model import load_model
+from concept_icd.llm.prompts import PromptTemplate
 from concept_icd.records import Concept, Note
 from concept_icd.scoring.packed import PackedScorer
 

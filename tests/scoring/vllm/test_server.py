@@ -85,21 +85,21 @@ def url(server: Running) -> str:
 @pytest.mark.parametrize("tuned", [False, True])
 def test_scores_equal_the_packed_scorers(url, llama, llama_adapter, tuned):
     adapter = llama_adapter if tuned else None
-    scores = ServerScorer.from_pretrained(url, llama, adapter).score(NOTES, CONCEPTS)
+    scores = ServerScorer.from_pretrained(llama, adapter, url=url).score(NOTES, CONCEPTS)
     same(scores, PackedScorer.from_pretrained(llama, adapter).score(NOTES, CONCEPTS))
 
 
 def test_an_adapter_goes_by_its_served_name_too(url, llama, llama_adapter):
-    expected = ServerScorer.from_pretrained(url, llama, llama_adapter).score(NOTES, CONCEPTS)
+    expected = ServerScorer.from_pretrained(llama, llama_adapter, url=url).score(NOTES, CONCEPTS)
     for by_name in ({"adapter": "tuned"}, {"served": "tuned"}):
-        found = ServerScorer.from_pretrained(url + "/v1/", llama, **by_name).score(NOTES, CONCEPTS)
+        found = ServerScorer.from_pretrained(llama, **by_name, url=url + "/v1/").score(NOTES, CONCEPTS)
         np.testing.assert_allclose(found.logits, expected.logits, atol=1e-4)
 
 
 def test_a_long_note_is_cut_to_the_servers_window(url, llama, llama_adapter):
     """The server's longest prompt leaves a token for the answer."""
     notes = [Note("long", "cough and fever. " * 400), NOTES[1]]
-    scores = ServerScorer.from_pretrained(url, llama, llama_adapter).score(notes, CONCEPTS)
+    scores = ServerScorer.from_pretrained(llama, llama_adapter, url=url).score(notes, CONCEPTS)
     same(scores, PackedScorer.from_pretrained(llama, llama_adapter, max_length=399).score(notes, CONCEPTS))
     assert scores.truncated[0] is not None
 
@@ -109,7 +109,7 @@ def test_many_requests_at_once_and_rounds_of_a_plan(url, llama, llama_adapter, m
     notes = [*NOTES, *(Note(f"n{i}", "fever " * i + "cough") for i in range(9))]
     packed = PackedScorer.from_pretrained(llama, llama_adapter)
     expected = {s.note_id: s for s in packed.iter_scores(notes, CONCEPTS.concepts, AskAgain())}
-    scorer = ServerScorer.from_pretrained(url, llama, llama_adapter, concurrency=3)
+    scorer = ServerScorer.from_pretrained(llama, llama_adapter, concurrency=3, url=url)
     found = {s.note_id: s for s in scorer.iter_scores(notes, CONCEPTS.concepts, AskAgain())}
     assert set(found) == set(expected)
     for note_id, scores in found.items():
@@ -118,33 +118,33 @@ def test_many_requests_at_once_and_rounds_of_a_plan(url, llama, llama_adapter, m
 
 
 def test_the_note_is_read_once(url, llama, llama_adapter):
-    scorer = ServerScorer.from_pretrained(url, llama, llama_adapter)
+    scorer = ServerScorer.from_pretrained(llama, llama_adapter, url=url)
     (scores,) = scorer.iter_scores([Note("fresh", "wheezing and asthma and cough " * 15)], CONCEPTS.concepts)
     assert scores.reused > scores.computed
 
 
 def test_a_server_of_something_else_is_one_sentence(url, llama, qwen3_adapter, tmp_path):
     with pytest.raises(InputError, match=r"does not serve the adapter .*--lora-modules"):
-        ServerScorer.from_pretrained(url, llama, qwen3_adapter)
+        ServerScorer.from_pretrained(llama, qwen3_adapter, url=url)
     with pytest.raises(InputError, match=r"serves no model 'tunde'.*did you mean 'tuned'"):
-        ServerScorer.from_pretrained(url, llama, served="tunde")
+        ServerScorer.from_pretrained(llama, served="tunde", url=url)
     with pytest.raises(InputError, match="another tokenizer"):
-        ServerScorer.from_pretrained(url, "tiny")
+        ServerScorer.from_pretrained("tiny", url=url)
 
 
 def test_no_server_is_one_sentence(llama, monkeypatch):
     monkeypatch.setattr(module, "WAIT", 0.01)
     with pytest.raises(InputError, match=r"cannot be reached .*run the same command again"):
-        ServerScorer.from_pretrained("http://127.0.0.1:9", llama)
+        ServerScorer.from_pretrained(llama, url="http://127.0.0.1:9")
     with pytest.raises(InputError, match="no address"):
-        ServerScorer.from_pretrained("localhost:8000", llama)
+        ServerScorer.from_pretrained(llama, url="localhost:8000")
 
 
 def test_a_server_that_dies_stops_the_run(server, llama, llama_adapter, monkeypatch):
     """Killed between two groups of notes: what was yielded stays. No text of a note is in the log. The last test."""
     monkeypatch.setattr(module, "WAIT", 0.01)
     notes = [Note(f"n{i}", f"fever {i} zebra") for i in range(8)]
-    scorer = ServerScorer.from_pretrained(server.url, llama, llama_adapter, concurrency=1)
+    scorer = ServerScorer.from_pretrained(llama, llama_adapter, concurrency=1, url=server.url)
     stream = scorer.iter_scores(notes, CONCEPTS.concepts)
     first = [next(stream) for _ in range(4)]
     stop(server.process)

@@ -12,8 +12,7 @@ from concept_icd.coder.coder import ConceptCoder
 from concept_icd.errors import InputError
 from concept_icd.records import Note
 from concept_icd.resources import resource
-from concept_icd.scoring import numpy_llama as light
-from concept_icd.scoring import numpy_llama as small_llama
+from concept_icd.scoring import numpy_llama
 from concept_icd.scoring.numpy_llama import LightScorer
 from concept_icd.scoring.packed import PackedScorer
 from concept_icd.scoring.scorer import NoteFailure
@@ -41,8 +40,8 @@ def same(found, expected):
 @pytest.mark.parametrize(("chunk", "queries"), [(1024, 512), (30, 7)])
 def test_scores_are_the_packed_scorers(llama, llama_adapter, tuned, chunk, queries, monkeypatch):
     """Of a model with grouped attention and an LM head of its own, asked in words; all at once and in small parts."""
-    monkeypatch.setattr(light, "CHUNK_TOKENS", chunk)
-    monkeypatch.setattr(small_llama, "QUERIES", queries)
+    monkeypatch.setattr(numpy_llama, "CHUNK_TOKENS", chunk)
+    monkeypatch.setattr(numpy_llama, "QUERIES", queries)
     adapter = llama_adapter if tuned else None
     expected = PackedScorer.from_pretrained(llama, adapter)
     found = LightScorer.from_pretrained(llama, adapter)
@@ -108,7 +107,7 @@ def test_what_is_no_plain_small_llama_is_left_to_the_packed_scorer(
         path, values = edit
         path.write_text(json.dumps(json.loads(path.read_text()) | values))
     if change == "size":
-        monkeypatch.setattr(small_llama, "MOST_BYTES", 1000)
+        monkeypatch.setattr(numpy_llama, "MOST_BYTES", 1000)
     if change == "4 bits":
         options = {"load_in_4bit": True}
     with pytest.raises(InputError, match="takes small Llama models as they stand"):

@@ -1,0 +1,69 @@
+"""What is asked of the notes in tuning, and how it is split: the options that need no training library to be read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from concept_icd.errors import InputError
+from concept_icd.llm.prompts import checked_note_text
+
+
+@dataclass
+class ConceptArguments:
+    """What to learn from.
+
+    `folds` adapters are tuned beside the final one, each on the notes of the other folds, so that heads can be fitted
+    on scores of notes that the adapter did not see; `holdout` is the cheap way: that share of the notes is kept from
+    the only adapter.
+    """
+
+    corpus: str = field(metadata={"help": "Folder written by `concept-icd prepare`."})
+    splits: list[str] = field(
+        default_factory=lambda: ["train"], metadata={"help": "Splits to learn from; notes without a split count in."}
+    )
+    codes: str | None = field(default=None, metadata={"help": "Label set: a file with one code a line; by default "
+                                                      "the codes of the training notes."})  # fmt: skip
+    classification: str = field(default="icd9cm", metadata={"help": "Ontology of the codes."})
+    levels: list[str] = field(
+        default_factory=lambda: ["chapter", "section", "category", "subcategory", "code"],
+        metadata={"help": "Levels of concepts to ask about."},
+    )
+    phrases: str | None = field(default=None, metadata={"help": "Phrase file: JSON, phrases per code (as in CEC)."})
+    prompt: str = field(default="concept", metadata={"help": "Prompt template: a name or a YAML file."})
+    question_tokens: int | None = field(
+        default=None,
+        metadata={"help": "Learned tokens a concept that ask about it in the place of the prompt's question, and start "
+                          "from its words (1 to 4 are usual); default: none, ask in words."},
+    )  # fmt: skip
+    note_text: str = field(
+        default="whole",
+        metadata={"help": "What is read of a note that is too long: its beginning (whole) or its sections, the most "
+                          "useful first (sections)."},
+    )  # fmt: skip
+    positive_share: float = field(default=1.0, metadata={"help": "Share of a note's true concepts that is asked."})
+    negative_share: float = field(default=0.1, metadata={"help": "Share of the false concepts that is asked."})
+    soft_targets: float = field(default=0.0, metadata={"help": "Weight of the annotators' votes in the targets."})
+    note_dropout: float = field(default=0.0, metadata={"help": "Chance of a note's token to be left out of a step."})
+    folds: int = field(default=5, metadata={"help": "Adapters for out-of-fold scores; 0: none."})
+    average: bool = field(
+        default=False, metadata={"help": "Score new notes by the mean over the adapters of all folds and the final "
+                                         "one, which takes as many times as long."},
+    )  # fmt: skip
+    holdout: float = field(default=0.0, metadata={"help": "Instead of folds: share of notes kept for the heads."})
+
+    def __post_init__(self) -> None:
+        self.corpus = str(Path(self.corpus))  # "./out" and "out" are one corpus to a run that goes on
+        checked_note_text(self.note_text)
+        if self.folds == 1 or self.folds < 0:
+            raise InputError(f"folds must be 0 or at least 2, it is {self.folds}")
+        if not 0 <= self.holdout < 1:
+            raise InputError(f"holdout must lie in [0, 1), it is {self.holdout}")
+        if self.folds and self.holdout:
+            raise InputError("give folds or holdout, not both: set folds to 0 to keep a held-out share")
+        if self.average and not self.folds:
+            raise InputError("average needs the adapters of folds: set folds to at least 2, or leave average out")
+        if self.question_tokens is not None and self.question_tokens < 1:
+            raise InputError(f"question_tokens must be at least 1 (left out: words), it is {self.question_tokens}")
+        if not 0 <= self.soft_targets <= 1:
+            raise InputError(f"soft_targets must lie in [0, 1], it is {self.soft_targets}")
