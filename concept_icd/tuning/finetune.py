@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -299,4 +300,4 @@ def _holds_work(out: Path) -> bool:
 
 def _log(line: str) -> None:
     if PartialState().is_main_process:
-        say(line)
+        print(line, file=sys.stderr, flush=True)
