@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from concept_icd.errors import MissingExtraError
+from concept_icd.ontology.bm25 import K1, Bm25
 from concept_icd.records import Note
 from concept_icd.text.sentences import sentence_windows
 from concept_icd.text.words import stems
@@ -39,10 +39,10 @@ class PhraseCoverage:
 def check_coverage(phrases: Iterable[str], notes: Sequence[Note], bar: float = 0.5) -> list[PhraseCoverage]:
     """How many notes say each phrase, in the order of `phrases`.
 
-    BM25 (k1 1.5, b 0.75) of a phrase q in a window d is sum over the words w of q of idf(w) s(w, d). It is divided by
-    sum of idf(w) over the words of q, a word that no window has weighing as one that a single window has. Then 1 is a
-    window of mean length that has each word once, so one bar serves short and long phrases: 0.5 asks for half of a
-    phrase's weight, rare words weighing more.
+    BM25 of a phrase in a window (`bm25`) is divided by the sum of idf(w) / (1 + k1) over the words of the phrase, a
+    word that no window has weighing as one that a single window has. Then 1 is a window of mean length that has each
+    word once, so one bar serves short and long phrases: 0.5 asks for half of a phrase's weight, rare words weighing
+    more.
 
     Args:
         phrases: each is checked by its word stems, without stop words.
@@ -51,34 +51,18 @@ def check_coverage(phrases: Iterable[str], notes: Sequence[Note], bar: float = 0
     Raises:
         MissingExtraError: bm25s is not installed.
     """
-    try:
-        import bm25s
-    except ImportError as error:
-        raise MissingExtraError("bm25s", "phrases") from error
     asked = list(phrases)
     windows = [(row, stems(text)) for row, note in enumerate(notes) for text in sentence_windows(note.normalized.text)]
     windows = [(row, words) for row, words in windows if words]
     if not windows:
         return [PhraseCoverage(phrase, 0, 0.0) for phrase in asked]
-    retriever = bm25s.BM25(k1=1.5, b=0.75, method="lucene")
-    retriever.index([words for _, words in windows], show_progress=False)
-    frequency: dict[str, int] = {}
-    for _, words in windows:
-        for word in set(words):
-            frequency[word] = frequency.get(word, 0) + 1
+    index = Bm25([words for _, words in windows])
     owner = np.array([row for row, _ in windows])
     report = []
     for phrase in asked:
-        words = list(dict.fromkeys(stems(phrase)))
-        known = [word for word in words if word in frequency]
+        words = dict.fromkeys(stems(phrase))
         best = np.zeros(len(notes))
-        if known:
-            weight = sum(_idf(frequency.get(word, 1), len(windows)) for word in words)
-            # Lucene's BM25 gives idf * tf / (tf + k1 ...), which is 1/2.5 for one hit in a window of mean length.
-            np.maximum.at(best, owner, retriever.get_scores(known) * 2.5 / weight)
+        if words:
+            np.maximum.at(best, owner, index.scores(words) * ((1 + K1) / sum(map(index.idf, words))))
         report.append(PhraseCoverage(phrase, int((best >= bar).sum()), float(best.max(initial=0.0))))
     return report
-
-
-def _idf(windows_with_word: int, windows: int) -> float:
-    return float(np.log1p((windows - windows_with_word + 0.5) / (windows_with_word + 0.5)))

@@ -9,9 +9,8 @@ from typing import Any
 
 from concept_icd.artifacts import read_json, write_json
 from concept_icd.errors import InputError
-from concept_icd.text.folding import fold
 from concept_icd.text.normalization import normalize
-from concept_icd.text.words import POSSESSIVE, singular
+from concept_icd.text.words import POSSESSIVE, fold, singular
 
 #: The two kinds of phrases of CEC's phrase file: of the wider condition, and of this very code.
 KINDS = ("parent", "leaf")

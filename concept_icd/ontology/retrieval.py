@@ -12,15 +12,13 @@ titles, never gold codes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
 from concept_icd.artifacts import hash_of
-from concept_icd.errors import MissingExtraError
+from concept_icd.ontology.bm25 import Bm25
 from concept_icd.ontology.concepts import ConceptSet
 from concept_icd.records import Note, OneLine
 from concept_icd.text.sentences import sentence_spans
@@ -81,12 +79,12 @@ class CodeRetriever(OneLine):
         best = np.zeros(len(self.documents), dtype=np.float32)
         text = note.normalized.text
         for start, end in sentence_spans(text):
-            np.maximum(best, _bm25(self._titles, text[start:end]), out=best)
+            np.maximum(best, self._titles.scores(stems(text[start:end])), out=best)
         best /= self._weights
         scores = np.zeros(self.codes, dtype=np.float32)
         documents, columns = self._pairs
         np.maximum.at(scores, columns, best[documents])
-        above = _bm25(self._above, text)
+        above = self._above.scores(stems(text))
         if (mean := float(above.mean())) > 0:
             scores += ANCESTORS * above * (scores.mean() / mean)
         return scores
@@ -98,12 +96,12 @@ class CodeRetriever(OneLine):
         return order[scores[order] > 0]
 
     @cached_property
-    def _titles(self) -> Any:
-        return _index(self.documents)
+    def _titles(self) -> Bm25:
+        return Bm25([stems(text) for text in self.documents])
 
     @cached_property
-    def _above(self) -> Any:
-        return _index(self.ancestors)
+    def _above(self) -> Bm25:
+        return Bm25([stems(text) for text in self.ancestors])
 
     @cached_property
     def _pairs(self) -> tuple[np.ndarray, np.ndarray]:
@@ -114,25 +112,5 @@ class CodeRetriever(OneLine):
     @cached_property
     def _weights(self) -> np.ndarray:
         """(documents,): square root of the summed idf of a document's words, 1 at least."""
-        words = [set(stems(text)) for text in self.documents]
-        found: dict[str, int] = {}
-        for word in (word for some in words for word in some):
-            found[word] = found.get(word, 0) + 1
-        idf = {word: np.log1p((len(words) - count + 0.5) / (count + 0.5)) for word, count in found.items()}
-        return np.sqrt([max(1.0, sum(idf[word] for word in sorted(some))) for some in words]).astype(np.float32)
-
-
-def _bm25(index: Any, text: str) -> np.ndarray:
-    words = [word for word in dict.fromkeys(stems(text)) if word in index.vocab_dict]
-    return np.asarray(index.get_scores(words)) if words else np.zeros(1, dtype=np.float32)
-
-
-def _index(documents: Sequence[str]) -> Any:
-    try:
-        import bm25s
-    except ImportError as error:
-        raise MissingExtraError("bm25s", "phrases") from error
-    index = bm25s.BM25(k1=1.2, b=0.75, method="lucene")
-    # A word that no text has, since an index of no words at all is refused.
-    index.index([[*stems(text), ""] for text in documents], show_progress=False)
-    return index
+        sums = (sum(map(self._titles.idf, sorted(set(stems(text))))) for text in self.documents)
+        return np.sqrt([max(1.0, total) for total in sums]).astype(np.float32)

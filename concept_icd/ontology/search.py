@@ -1,19 +1,20 @@
-"""Ranked word search over short titles: an inverted index of word stems, scored by BM25. It knows no codes' meaning."""
+"""Ranked word search over short titles: an inverted index of word stems, scored by BM25. It knows no codes' meaning.
+
+Constants and idf are those of `bm25`. Titles hardly repeat a word, so a word counts once.
+"""
 
 from __future__ import annotations
 
 import heapq
-import math
 import re
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from itertools import islice
 
+from concept_icd.ontology.bm25 import K1, B, idf
 from concept_icd.text.normalization import normalize
 from concept_icd.text.words import stems
 
-#: BM25 as in Robertson & Zaragoza (2009); titles hardly repeat a word, so saturation matters little.
-K1, B = 1.2, 0.75
 #: Every word of the query found counts far more than one rare word found twice.
 COVERAGE_POWER = 2.0
 #: The last word of a query may still be being typed; a title that completes it is found too.
@@ -22,8 +23,6 @@ PREFIX_WEIGHT = 0.6
 FIRST_WORD_BONUS = 1.25
 #: Words whose titles are kept, so that typing on is quick.
 KEPT_WORDS = 1000
-
-
 #: What is a key, or its beginning, rather than words.
 _KEY = re.compile(r"[A-Za-z]?\d[\d.-]*")
 
@@ -90,7 +89,7 @@ class TitleSearch:
             return known
         matches = list(self._matches(word, last))
         found = sum(len(self._postings[known]) for known, _ in matches)
-        rarity = math.log(1 + (len(self._keys) - found + 0.5) / (found + 0.5)) if found < len(self._keys) else 0.0
+        rarity = idf(found, len(self._keys)) if found < len(self._keys) else 0.0
         scores: dict[int, float] = {}
         for other, weight in matches:
             for position in self._postings[other]:
