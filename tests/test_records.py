@@ -21,8 +21,8 @@ def records() -> list[object]:
     from concept_icd.scoring.executors import Shard
     from concept_icd.scoring.scorer import ConceptScores, NoteFailure
     from concept_icd.scoring.store import Job
-    from concept_icd.text.assertion import clauses
-    from concept_icd.text.sentence_words import Sentences
+    from concept_icd.text.clause_words import Vocabulary, read_clauses
+    from concept_icd.text.sentences import clauses
 
     note = Note(SECRET[:4], f"{SECRET} and cough. " * 50, SECRET, 54.123456789, "F", (SECRET,) * 90)
     coded = CodedNote(note, ("428.0",) * 300, ("38.93",) * 300, {SECRET: ("486",)}, "train", "486")
@@ -39,7 +39,7 @@ def records() -> list[object]:
         Shard(0, None, (note,) * 500, "adapter", None),  # type: ignore[arg-type]
         ConceptScores(("n",) * 1, "0" * 64, logits, (None,), True),
         NoteFailure("n", f"the note is too long {SECRET}"),
-        Sentences.of([note.text]) if hasattr(Sentences, "of") else coded,
+        read_clauses([note.text], Vocabulary()),
         next(iter(clauses(note.text))),
     ]
 

@@ -3,9 +3,9 @@
     loss(s, c) = log-odds(c | note) - log-odds(c | note without passage s)
 
 Sentences are left out first. Evidence of c are the sentence with the largest loss and those that lose at least half as
-much; none where leaving out a sentence lowers nothing. Then the clauses of such a sentence are left out in turn: those
+much; none where leaving out a sentence lowers nothing. Then the parts of such a sentence are left out in turn: those
 that alone lose at least half of what the sentence loses stand for it; where none does, it stands whole. So the cost is
-one scoring a sentence, and one a clause of few sentences, in a long note too.
+one scoring a sentence, and one a part of few sentences, in a long note too.
 
 Against c speak, in the same way, passages without which c gains (a negative loss): at least `RISE`, by which the odds
 become e times as large, so that the small shifts of any other text do not count, and to a probability of at least
@@ -14,7 +14,7 @@ codes and the first `BELOW` suggestions below the threshold.
 
 Passages are looked for in the normalised text (`concept_icd.text.normalization`), also when one is left out; the spans
 that are told are of the note as it was given. Of a note that is too long, "note" is the text that was read. A note of
-one clause is its own evidence. Erasure in place of attention: it says what the answer depends on (Li, Monroe and
+one part is its own evidence. Erasure in place of attention: it says what the answer depends on (Li, Monroe and
 Jurafsky, 2016, "Understanding neural networks through representation erasure"). It knows a text and log-odds, never
 gold codes.
 """
@@ -27,7 +27,7 @@ from dataclasses import replace
 import numpy as np
 
 from concept_icd.records import CodingResult, Note
-from concept_icd.text.sentences import Span, clause_spans, sentence_spans
+from concept_icd.text.sentences import Span, part_spans, sentence_spans
 
 #: Texts and codes -> (texts, codes): the calibrated log-odds of the codes, from one pass over the texts. They are the
 #: codes' own, without what the codes that occur together add to or take from them.
@@ -47,7 +47,7 @@ def with_evidence(note: Note, result: CodingResult, read: Sequence[Span], log_od
     given, text = note.normalized.given, note.normalized.text
     spans = [(start + a, start + b) for start, end in read for a, b in sentence_spans(text[start:end])]
     if len(spans) == 1:
-        spans = clause_spans(text, spans[0])
+        spans = part_spans(text, spans[0])
     if len(spans) < 2:  # without it nothing is left to score
         return _filled(result, given, {code.code: tuple(spans) for code in result.accepted}, {})
     below = [code for code in result.codes if not code.accepted][:BELOW]
@@ -61,9 +61,9 @@ def with_evidence(note: Note, result: CodingResult, read: Sequence[Span], log_od
     losses = odds[0] - odds[1:]
     supporting = _standing_out(losses) & (np.arange(len(codes)) < len(result.accepted))
     opposing = _standing_out(-losses) & (losses <= -RISE) & (odds[1:] >= np.log(LIKELY / (1 - LIKELY)))
-    parts = {i: clause_spans(text, spans[i]) for i in np.flatnonzero((supporting | opposing).any(axis=1)).tolist()}
-    clauses = [clause for part in parts.values() for clause in part if clause not in spans]
-    loss_of = dict(zip(clauses, odds[0] - without(clauses), strict=True)) if clauses else {}
+    parts = {i: part_spans(text, spans[i]) for i in np.flatnonzero((supporting | opposing).any(axis=1)).tolist()}
+    smaller = [part for own in parts.values() for part in own if part not in spans]
+    loss_of = dict(zip(smaller, odds[0] - without(smaller), strict=True)) if smaller else {}
 
     def narrowed(chosen: np.ndarray, sign: int) -> dict[str, tuple[Span, ...]]:
         found: dict[str, tuple[Span, ...]] = dict.fromkeys(codes, ())

@@ -1,6 +1,6 @@
 r"""What a note says of codes in the classification's own words: their titles, inclusion terms and index entries.
 
-A note is read clause by clause (`tagged_words.clauses`). A *term* of a code is found there longest first, so that
+A note is read clause by clause (`concept_icd.text.sentences`). A *term* of a code is found there longest first, so that
 "viral pneumonia" is no "pneumonia", and is affirmed, doubted or denied, in one section or another. How much each of
 these says is learnt once for all codes, so that a code without a training note has its say too: the terms are the
 classification's, and of a single code nothing but its frequency is learnt. With \(x\) the features of a pair of note
@@ -26,9 +26,9 @@ from concept_icd.ontology.concepts import ConceptSet, node_text
 from concept_icd.ontology.tree import Ontology, load_ontology
 from concept_icd.ontology.wordings import PhraseFinder, collect_wordings, longest_matches, read_entries, read_inclusions
 from concept_icd.records import CodedNote, Level, Note, OneLine
-from concept_icd.text.assertion import Status, clauses
-from concept_icd.text.folding import fold
-from concept_icd.text.words import placed_stems, stems
+from concept_icd.text.assertion import Status
+from concept_icd.text.sentences import clauses
+from concept_icd.text.words import fold, placed_stems, stems
 
 FILE = "terms.json"
 STATUSES: tuple[Status, ...] = ("+", "?", "-")

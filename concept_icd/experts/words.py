@@ -1,4 +1,4 @@
-"""What the words of a note say of its codes: boosted trees over tagged words (`tagged_words`), one ensemble a code.
+"""What the words of a note say of its codes: boosted trees over its words, one ensemble a code.
 
 The strongest lexical system of our trials on short reports. Codes with few notes are left to the concepts. What is
 kept of a word, or of two neighbours, is a hash, so that a coder's folder holds no text of the notes it was fitted on.
@@ -9,9 +9,11 @@ being read off, not from being guessed.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +26,7 @@ from concept_icd.experts.forest import Forest
 from concept_icd.ontology.concepts import ConceptSet
 from concept_icd.outputs import writing
 from concept_icd.records import CodedNote, Level, Note, OneLine
-from concept_icd.text.assertion import tagged_words
+from concept_icd.text.sentences import Clause, clauses
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -33,6 +35,7 @@ FILE, NUMBERS = "words.json", "words.safetensors"
 #: Features of fewer training notes, and codes of fewer, are left out.
 FEWEST_NOTES, FEWEST_GOLD = 2, 3
 ROUNDS = 80
+_WORD = re.compile(r"[a-z0-9/]+")
 TREES: dict[str, Any] = {
     "objective": "binary",
     "learning_rate": 0.1,
@@ -158,6 +161,27 @@ def _grow(
         boosters.append(lightgbm.train(TREES | {"seed": seed}, data, rounds))
     forest = Forest.of(boosters)
     return WordExpert(codes, features[forest.features], forest.over(forest.features))
+
+
+def tagged_words(text: str) -> frozenset[str]:
+    """The features of a note: words and pairs of neighbours, bare, and with section, status, or both before them.
+
+    >>> sorted(tagged_words("IMPRESSION: No pneumonia."))[:4]
+    ['-no', '-no_pneumonia', '-pneumonia', 'impression:-no']
+    """
+    return frozenset(term for clause in clauses(text) for term in _of_clause(clause))
+
+
+def _of_clause(clause: Clause) -> Iterator[str]:
+    words, section = [(word[0], clause.status(word.start())) for word in _WORD.finditer(clause.text)], clause.section
+    for word, status in words:
+        yield from _tagged(word, section, status)
+    for (first, _), (second, status) in pairwise(words):
+        yield from _tagged(f"{first}_{second}", section, status)
+
+
+def _tagged(term: str, section: str, status: str) -> tuple[str, ...]:
+    return term, f"{section}:{term}", f"{status}{term}", f"{section}:{status}{term}"
 
 
 def _hashes(text: str) -> np.ndarray:

@@ -1,12 +1,12 @@
 """Where a note speaks of a code, found by its words: the text features of the learned order.
 
-A *lexicon* has, for each code, terms of one or two word stems. A sentence with a term of a code mentions the code. It
-also has, for terms in and right after the sentences that mention a code, how much later than usual such a code was
+A *lexicon* has, for each code, terms of one or two word stems. A clause with a term of a code mentions the code. It
+also has, for terms in and right after the clauses that mention a code, how much later than usual such a code was
 billed, and how much oftener first: "was why she came" and "continued at home" say much about the order.
 
-It finds words, not meanings; sentences that begin with a denial, and what is said of relatives, are passed over.
-Reading evidence off the model instead (`evidence`) takes a scoring of the note for every sentence: too dear for this.
-It knows no gold codes; how a lexicon is learnt, `lexicon_learning` knows.
+It finds words, not meanings; what a clause denies, and what is said of relatives, is passed over. Evidence, which is
+read off the model, would say more, but takes a scoring of the note for every sentence. It knows no gold codes; how a
+lexicon is learnt, `lexicon_fitting` knows.
 """
 
 from __future__ import annotations
@@ -23,21 +23,22 @@ from concept_icd.artifacts import hash_of, read_json, require_finite, write_json
 from concept_icd.errors import InputError
 from concept_icd.heads.ranking_features import PairTable
 from concept_icd.records import OneLine
-from concept_icd.text.folding import fold
-from concept_icd.text.sentence_words import GROUPS, Sentences, Vocabulary, keys_of, read_sentences
+from concept_icd.text.clause_words import GROUPS, ClauseWords, Vocabulary, keys_of, read_clauses
 
 #: Sections that are lists say nothing around a mention.
 _NARRATIVE = [GROUPS.index(name) for name in ("other", "complaint", "present", "course")]
+#: Of `lexicon.json`. A lexicon of format 1 (no number) was learnt from whole sentences, where denials hid all of one.
+FORMAT = 2
 #: Notes whose mentions are looked for at once.
 BLOCK = 500
 
 #: The features, and what each is; 0 where the note does not mention the code, 1 is early.
 FEATURES = {
-    "mentioned": "1 where a sentence mentions the code",
-    "mentions": "log(1 + sentences that mention it)",
+    "mentioned": "1 where a clause mentions the code",
+    "mentions": "log(1 + clauses that mention it)",
     "first": "1 - where in the note the first of them begins (0 to 1)",
     **{f"in_{name}": f"1 where the sections of the group {name} mention it" for name in GROUPS[1:]},
-    "first_in_present": "1 - place of the first mention among the sentences of the history of present illness (0 to 1)",
+    "first_in_present": "1 - place of the first mention among the clauses of the history of present illness (0 to 1)",
     "first_in_course": "1 - the same in the hospital course",
     "discharge_place": "1 / number of the item that mentions it first in the list of discharge diagnoses",
     "before_others": "1 / place by first mention among the codes that the note mentions",
@@ -53,7 +54,7 @@ class Lexicon(OneLine):
 
     Attributes:
         terms: stems, one or two a term. mentions: 0/1, csr (terms, codes).
-        around: float64 (terms, 4): what a term adds to the relative place, and to being first; in the sentence, and in
+        around: float64 (terms, 4): what a term adds to the relative place, and to being first; in the clause, and in
             the next.
     """
 
@@ -65,25 +66,25 @@ class Lexicon(OneLine):
         """`FEATURES` of the codes that each note mentions, given by its normalised text."""
         parts = []
         for start in range(0, len(texts), BLOCK):
-            found = self.features_of(read_sentences(texts[start : start + BLOCK], self._vocabulary))
+            found = self.features_of(read_clauses(texts[start : start + BLOCK], self._vocabulary))
             parts.append((found.keys + start * self.mentions.shape[1], found.values))
         keys, values = zip(*parts, strict=True) if parts else ((), ())
         shape = len(texts), self.mentions.shape[1]
         empty = np.zeros(0, dtype=np.int64), np.zeros((0, len(FEATURES)), dtype=np.float32)
         return PairTable(tuple(FEATURES), shape, np.concatenate([empty[0], *keys]), np.concatenate([empty[1], *values]))
 
-    def features_of(self, sentences: Sentences, vocabulary: Vocabulary | None = None) -> PairTable:
+    def features_of(self, clauses: ClauseWords, vocabulary: Vocabulary | None = None) -> PairTable:
         """The same of notes that are read already, with another (open) vocabulary where one is named."""
         keys = self._keys if vocabulary is None else np.array([vocabulary.key(term) for term in self.terms])
         order = np.argsort(keys)
-        holds = sentences.matrix(keys[order])
-        mentioned = Mentions.find(sentences, holds, csr_array(self.mentions[order]))
+        holds = clauses.matrix(keys[order])
+        mentioned = Mentions.find(clauses, holds, csr_array(self.mentions[order]))
         weights = self.around[order].reshape(-1, 2, 2).transpose(1, 0, 2).reshape(-1, 2)  # (same or next x terms, both)
         return mentioned.table(np.asarray(mentioned.around(holds) @ weights))
 
     @cached_property
     def _closed(self) -> tuple[Vocabulary, np.ndarray]:
-        return keys_of(map(fold, self.terms))  # a lexicon of an older fit may hold accents
+        return keys_of(self.terms)
 
     @property
     def _vocabulary(self) -> Vocabulary:
@@ -106,6 +107,7 @@ class Lexicon(OneLine):
         rows = np.split(self.mentions.indices, self.mentions.indptr[1:-1])
         codes = [row.tolist() for row in rows] if self.terms else []
         return {
+            "format": FORMAT,
             "codes": self.mentions.shape[1],
             "terms": dict(zip(self.terms, codes, strict=True)),
             "around": {term: pair for term, pair in zip(self.terms, self.around.tolist(), strict=True) if any(pair)},
@@ -116,10 +118,12 @@ class Lexicon(OneLine):
         """Reads what `save` wrote.
 
         Raises:
-            InputError: the file is missing or damaged.
+            InputError: the file is missing or damaged, or of another format.
         """
         record = read_json(path)
         try:
+            if record.get("format", 1) != FORMAT:
+                raise InputError(f"{path} was learnt from notes that were cut in another way: fit the coder again")
             terms = tuple(record["terms"])
             starts = np.cumsum([0, *(len(codes) for codes in record["terms"].values())])
             indices = np.array([code for codes in record["terms"].values() for code in codes], dtype=np.int64)
@@ -134,27 +138,27 @@ class Lexicon(OneLine):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Mentions(OneLine):
-    """Which sentences mention which codes, by note and code, then by sentence.
+    """Which clauses mention which codes, by note and code, then by clause.
 
     Attributes:
-        sentence, key: of each, key = note * codes + code. starts: where each new key begins.
+        clause, key: of each, key = note * codes + code. starts: where each new key begins.
     """
 
-    sentences: Sentences
+    clauses: ClauseWords
     codes: int
-    sentence: np.ndarray
+    clause: np.ndarray
     key: np.ndarray
     starts: np.ndarray
 
     @classmethod
-    def find(cls, sentences: Sentences, holds: csr_array, terms_of: csr_array) -> Mentions:
-        """From which sentence holds which term, (sentences, terms), and the terms of the codes, (terms, codes)."""
-        sentence, code = (holds @ terms_of).nonzero()
-        key = sentences.note[sentence] * terms_of.shape[1] + code
-        order = np.lexsort((sentence, key))
-        sentence, key = sentence[order], key[order]
+    def find(cls, clauses: ClauseWords, holds: csr_array, terms_of: csr_array) -> Mentions:
+        """From which clause holds which term, (clauses, terms), and the terms of the codes, (terms, codes)."""
+        clause, code = (holds @ terms_of).nonzero()
+        key = clauses.note[clause] * terms_of.shape[1] + code
+        order = np.lexsort((clause, key))
+        clause, key = clause[order], key[order]
         starts = np.flatnonzero(np.append(True, key[1:] != key[:-1])) if len(key) else np.zeros(0, dtype=np.int64)
-        return cls(sentences, terms_of.shape[1], sentence, key, starts)
+        return cls(clauses, terms_of.shape[1], clause, key, starts)
 
     @property
     def pairs(self) -> np.ndarray:
@@ -162,14 +166,14 @@ class Mentions(OneLine):
         return np.asarray(self.key[self.starts])
 
     def around(self, holds: csr_array) -> csr_array:
-        """0/1 (pairs, 2 x terms): terms in the sentences that mention the code, and in those right after them."""
-        s, n = self.sentences, len(self.sentences)
+        """0/1 (pairs, 2 x terms): terms in the clauses that mention the code, and in those right after them."""
+        s, n = self.clauses, len(self.clauses)
         pair = np.repeat(np.arange(len(self.starts)), np.diff(self.starts, append=len(self.key)))
-        told = np.isin(s.group[self.sentence], _NARRATIVE)
-        after = np.minimum(self.sentence + 1, max(0, n - 1))
-        follows = told & (after > self.sentence) & (s.item[after] == s.item[self.sentence] + 1)
+        told = np.isin(s.group[self.clause], _NARRATIVE)
+        after = np.minimum(self.clause + 1, max(0, n - 1))
+        follows = told & (after > self.clause) & (s.item[after] == s.item[self.clause] + 1)
         found = []
-        for kept, which in ((told, self.sentence), (follows, after)):
+        for kept, which in ((told, self.clause), (follows, after)):
             ones = np.ones(int(kept.sum()), dtype=np.float32)
             words = csr_array((ones, (pair[kept], which[kept])), shape=(len(self.starts), n)) @ holds
             words.data = np.minimum(words.data, 1.0)
@@ -178,8 +182,8 @@ class Mentions(OneLine):
 
     def table(self, around: np.ndarray) -> PairTable:
         """`FEATURES` of the pairs, with what the words around them say, (pairs, 2)."""
-        s, group = self.sentences, self.sentences.group[self.sentence]
-        place = 1 - s.item[self.sentence] / np.maximum(s.items[self.sentence], 1)
+        s, group = self.clauses, self.clauses.group[self.clause]
+        place = 1 - s.item[self.clause] / np.maximum(s.items[self.clause], 1)
 
         def highest(values: np.ndarray) -> np.ndarray:
             return np.asarray(np.maximum.reduceat(values, self.starts) if len(values) else values)
@@ -187,7 +191,7 @@ class Mentions(OneLine):
         def within(name: str, values: np.ndarray) -> np.ndarray:
             return highest(np.where(group == GROUPS.index(name), values, 0.0))
 
-        first = self.sentence[self.starts]
+        first = self.clause[self.starts]
         note = self.pairs // self.codes
 
         def place_in_note(values: np.ndarray) -> np.ndarray:
@@ -203,7 +207,7 @@ class Mentions(OneLine):
             *(within(name, np.ones(len(group))) for name in GROUPS[1:]),
             within("present", place),
             within("course", place),
-            within("discharge", 1 / (1 + s.item[self.sentence])),
+            within("discharge", 1 / (1 + s.item[self.clause])),
             1 / place_in_note(first),
             *around.T,
             1 / place_in_note(-around[:, 1]),

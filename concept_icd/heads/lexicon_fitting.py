@@ -1,4 +1,4 @@
-r"""Lexicons (`mentions`) learnt from training notes with their billing orders.
+r"""Lexicons learnt from training notes with their billing orders.
 
 Term t becomes one of code c, beside the terms of c's titles and phrases, where
 
@@ -18,7 +18,7 @@ from concept_icd.corpora.folds import cross_fit
 from concept_icd.heads.lexicon import FEATURES, Lexicon, Mentions
 from concept_icd.heads.ranking_features import PairTable
 from concept_icd.ontology.concepts import ConceptSet
-from concept_icd.text.sentence_words import Sentences, Vocabulary, read_sentences, title_terms
+from concept_icd.text.clause_words import ClauseWords, Vocabulary, read_clauses, title_terms
 
 SHARE, SHRINK = 0.3, 5.0
 #: Learned terms of a code, at most; notes that hold a learned term, at least.
@@ -49,23 +49,23 @@ def learn_features(
 ) -> tuple[Lexicon, PairTable]:
     """The lexicon of all these notes, and their features by lexicons of the other folds; see `learn_lexicon`."""
     vocabulary = Vocabulary()
-    sentences = read_sentences(texts, vocabulary)
+    clauses = read_clauses(texts, vocabulary)
     keys, values = [], []
     for own, lexicon in cross_fit(
-        fold, lambda rows: learn_lexicon(sentences.select(rows), vocabulary, places[rows], titles, procedure)
+        fold, lambda rows: learn_lexicon(clauses.select(rows), vocabulary, places[rows], titles, procedure)
     ):
-        found = lexicon.features_of(sentences.select(own), vocabulary)
+        found = lexicon.features_of(clauses.select(own), vocabulary)
         note, code = np.divmod(found.keys, places.shape[1])
         keys.append(own[note] * places.shape[1] + code)
         values.append(found.values)
     every = np.concatenate(keys)
     order = np.argsort(every)
     table = PairTable(tuple(FEATURES), places.shape, every[order], np.concatenate(values)[order])
-    return learn_lexicon(sentences, vocabulary, places, titles, procedure), table
+    return learn_lexicon(clauses, vocabulary, places, titles, procedure), table
 
 
 def learn_lexicon(
-    sentences: Sentences,
+    clauses: ClauseWords,
     vocabulary: Vocabulary,
     places: np.ndarray,
     titles: Mapping[int, Iterable[str]],
@@ -74,20 +74,20 @@ def learn_lexicon(
     """The lexicon of training notes.
 
     Args:
-        sentences: of the notes, read with this vocabulary. places: int (notes, codes), 0 where a code is not gold,
+        clauses: of the notes, read with this vocabulary. places: int (notes, codes), 0 where a code is not gold,
             else its place in the order of its kind.
         titles: column of a code -> texts that name it. procedure: bool (codes,).
     """
     gold = csr_array(places > 0, dtype=np.float32)
-    grams = np.unique(sentences.grams)
-    in_sentences = sentences.matrix(grams)
-    notes = csr_array((np.ones(len(sentences)), (sentences.note, np.arange(len(sentences)))))
-    notes.resize((sentences.notes, len(sentences)))
-    in_notes = csr_array(notes @ in_sentences)
+    grams = np.unique(clauses.grams)
+    in_clauses = clauses.matrix(grams)
+    notes = csr_array((np.ones(len(clauses)), (clauses.note, np.arange(len(clauses)))))
+    notes.resize((clauses.notes, len(clauses)))
+    in_notes = csr_array(notes @ in_clauses)
     in_notes.data = np.minimum(in_notes.data, 1.0)
     count = np.asarray(in_notes.sum(axis=0)).reshape(-1)
     usual = count >= FEWEST_NOTES
-    grams, in_notes, in_sentences = grams[usual], csr_array(in_notes[:, usual]), csr_array(in_sentences[:, usual])
+    grams, in_notes, in_clauses = grams[usual], csr_array(in_notes[:, usual]), csr_array(in_clauses[:, usual])
     term, code = _learned(in_notes, gold)
     pairs = {(vocabulary.term(int(grams[t])), int(c)) for t, c in zip(term, code, strict=True)}
     named = title_terms(titles)
@@ -105,8 +105,8 @@ def learn_lexicon(
     mentions.sort_indices()
     keys = np.array([vocabulary.key(text) for text in row])
     order = np.argsort(keys)
-    holds = sentences.matrix(keys[order])
-    found = Mentions.find(sentences, holds, csr_array(mentions[order]))
+    holds = clauses.matrix(keys[order])
+    found = Mentions.find(clauses, holds, csr_array(mentions[order]))
     around = np.zeros((len(row), 4))
     around[order] = _words_around(found, holds, places, procedure)
     kept = (np.diff(mentions.indptr) > 0) | (np.abs(around) > 1e-4).any(axis=1)

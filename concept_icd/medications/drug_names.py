@@ -25,8 +25,8 @@ from pathlib import Path
 
 import yaml
 
-from concept_icd.text.folding import fold
 from concept_icd.text.normalization import normalize
+from concept_icd.text.words import fold
 
 _RULES = Path(__file__).with_name("drug_names.yaml")
 #: Signs of trade marks, and fractions of one character, which names write with figures too ("D5 1/2 NS").

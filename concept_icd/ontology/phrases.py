@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from concept_icd.artifacts import read_json, write_json
 from concept_icd.errors import InputError
-from concept_icd.text.normalization import normalize
-from concept_icd.text.words import POSSESSIVE, fold, singular
+from concept_icd.text.words import words_of
 
 #: The two kinds of phrases of CEC's phrase file: of the wider condition, and of this very code.
 KINDS = ("parent", "leaf")
 
 
 def phrase_key(text: str) -> str:
-    """What two spellings of one phrase share: "Chest X-rays" and "chest x ray" have the key "chest x ray"."""
-    words = re.findall(r"[^\W_]+", POSSESSIVE.sub("", fold(normalize(text).text)))
-    return " ".join(singular(word) for word in words)
+    """What two spellings of one phrase share.
+
+    >>> phrase_key("Chest X-rays"), phrase_key("chest x ray")
+    ('chest x ray', 'chest x ray')
+    """
+    return " ".join(words_of(text))
 
 
 def merge_phrases(*sources: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:

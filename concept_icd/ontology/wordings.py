@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from concept_icd.ontology.nchs import read_index, read_tabular
 from concept_icd.ontology.tree import Ontology
+from concept_icd.text.words import words_of as words_of
 
 Found = TypeVar("Found")
 #: Words of the longest wording that is looked for in text.
@@ -66,11 +67,6 @@ def collect_wordings(
     groups = {code: group_of(code, ontology) for code in titles}
     added = _whole({code: plain(inclusions.get(code, ())) for code in titles}, known, groups)
     return {code: tuple(dict.fromkeys(known[code] + added[code])) for code in titles}
-
-
-def words_of(text: str) -> tuple[str, ...]:
-    """Lower-case words without punctuation, to compare names by."""
-    return tuple(re.findall(r"[a-z0-9]+", text.lower()))
 
 
 def plain(phrases: Iterable[str]) -> tuple[str, ...]:

@@ -11,6 +11,9 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+#: Any heading, of the list below or not, at the beginning of a line or sentence: it says where something stands.
+HEADING = re.compile(r"[ \t]*([A-Za-z][A-Za-z /&-]{1,40}):")
+_HEADED_LINE = re.compile(f"^{HEADING.pattern}", re.MULTILINE)
 #: What stands before the first heading.
 PREAMBLE = "Preamble"
 #: Those of admission before the hospital course, those of discharge after it.
@@ -104,6 +107,19 @@ def split_sections(text: str) -> tuple[Section, ...]:
             marks.append((start, name))
     ends = [start for start, _ in marks[1:]] + [len(text)]
     return tuple(Section(name, start, end) for (start, name), end in zip(marks, ends, strict=True))
+
+
+def headed_parts(text: str) -> Iterator[tuple[str, int, int]]:
+    """What stands under any heading that begins a line: (heading in lower case, start, end), "" before the first.
+
+    >>> list(headed_parts("Seen today.\\nFINDINGS: clear"))
+    [('', 0, 12), ('findings', 21, 27)]
+    """
+    name, start = "", 0
+    for heading in _HEADED_LINE.finditer(text):
+        yield name, start, heading.start()
+        name, start = heading[1].lower(), heading.end()
+    yield name, start, len(text)
 
 
 def keep_sections(sections: Sequence[Section], sizes: Sequence[int], room: int, cut_costs: int) -> list[int]:

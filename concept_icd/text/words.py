@@ -1,55 +1,83 @@
-"""The words of a text as stems: without stop words and plural endings."""
+"""The words of a text as they are compared: in lower case, without accents, plural endings and stop words."""
 
 from __future__ import annotations
 
 import re
+import unicodedata
+from collections.abc import Iterator
 
-from concept_icd.text.folding import fold
 from concept_icd.text.normalization import normalize
 
-#: The "s" of a possessive, which is no word, in normalised text.
-POSSESSIVE = re.compile(r"(?<=[^\W_])['`]s(?![^\W_])", re.IGNORECASE)
-_WORD_OR_POSSESSIVE = re.compile(rf"{POSSESSIVE.pattern}|(?P<word>[^\W_]+)", re.IGNORECASE)
-STOP_WORDS = frozenset(
-    (
-        "a",
-        "an",
-        "and",
-        "by",
-        "for",
-        "from",
-        "in",
-        "not",
-        "of",
-        "on",
-        "or",
-        "specified",
-        "the",
-        "to",
-        "unspecified",
-        "with",
+#: Letters that Unicode does not take apart, as they are written without them.
+_LETTERS = str.maketrans(
+    dict(
+        zip(
+            "\u00df\u00e6\u0153\u00f8\u0111\u00f0\u00fe\u0142\u0127\u0131\u0167\u014b",
+            ("ss", "ae", "oe", "o", "d", "d", "th", "l", "h", "i", "t", "n"),
+            strict=True,
+        )
     )
 )
+#: The "s" of a possessive, which is no word, in normalised text.
+_WORD_OR_POSSESSIVE = re.compile(r"(?<=[^\W_])['`]s(?![^\W_])|(?P<word>[^\W_]+)", re.IGNORECASE)
+STOP_WORDS = frozenset(re.findall("[a-z]+", "a an and by for from in not of on or specified the to unspecified with"))
+
+
+def fold(text: str) -> str:
+    """The text in lower case and without accents, to be compared with other folded text alone.
+
+    >>> fold("Sj\u00f6gren, M\u00e9ni\u00e8re, Stra\u00dfe")
+    'sjogren, meniere, strasse'
+    """
+    text = text.lower()
+    if text.isascii():
+        return text
+    apart = unicodedata.normalize("NFD", text)
+    bare = "".join(character for character in apart if not unicodedata.combining(character))
+    return unicodedata.normalize("NFC", bare.translate(_LETTERS))
+
+
+def words_of(text: str) -> tuple[str, ...]:
+    """The words of a text without accents and plural endings, by which two spellings of one phrase are the same.
+
+    An "s" after an apostrophe is no word.
+
+    >>> words_of("Chest X-rays"), words_of("M\u00e9ni\u00e8re's disease")
+    (('chest', 'x', 'ray'), ('meniere', 'disease'))
+    """
+    return tuple(singular(word) for word, _ in _placed(fold(normalize(text).text)))
 
 
 def stems(text: str) -> list[str]:
-    """Lower-case words without stop words and accents, plural endings cut: "Fractures of ribs" -> ["fracture", "rib"].
+    """The same without stop words, by which phrases are found in notes.
 
-    An "s" after an apostrophe is no word: "Ménière's disease" -> ["meniere", "disease"].
+    >>> stems("Fractures of ribs")
+    ['fracture', 'rib']
     """
     return [stem for stem, _ in placed_stems(fold(normalize(text).text))]
 
 
 def placed_stems(text: str) -> list[tuple[str, int]]:
-    """The same of text that is normalised and folded, each with the place where its word begins."""
-    words = (word for word in _WORD_OR_POSSESSIVE.finditer(text) if word["word"])
-    return [(singular(word[0]), word.start()) for word in words if word[0] not in STOP_WORDS]
+    """The stems of text that is normalised and folded, each with the place where its word begins.
+
+    >>> placed_stems("fractures of ribs")
+    [('fracture', 0), ('rib', 13)]
+    """
+    return [(singular(word), place) for word, place in _placed(text) if word not in STOP_WORDS]
 
 
 def singular(word: str) -> str:
-    """The word without a plural ending."""
+    """The word without a plural ending.
+
+    >>> singular("biopsies"), singular("ribs"), singular("pus")
+    ('biopsy', 'rib', 'pus')
+    """
     if word.endswith("ies") and len(word) > 5:
         return word[:-3] + "y"
     if word.endswith("s") and len(word) > 3 and not word.endswith(("ss", "us", "is")):
         return word[:-1]
     return word
+
+
+def _placed(text: str) -> Iterator[tuple[str, int]]:
+    return ((match["word"], match.start()) for match in _WORD_OR_POSSESSIVE.finditer(text) if match["word"])

@@ -9,42 +9,8 @@ from concept_icd.coder.coder import ConceptCoder
 from concept_icd.coder.evidence import BELOW, LIKELY, RISE
 from concept_icd.heads.calibration import Threshold
 from concept_icd.records import Note
-from concept_icd.text.sentences import clause_spans, sentence_spans
+from concept_icd.text.sentences import part_spans, sentence_spans
 from tests.fitted_coder import make_notes
-
-
-@pytest.mark.parametrize(
-    ("text", "sentences"),
-    [
-        ("One day of cough. No fever!", ["One day of cough.", "No fever!"]),
-        ("1. No focal pneumonia. 2. Mild wedging.", ["1. No focal pneumonia.", "2. Mild wedging."]),
-        ("Seen on Jan. 2 at home", ["Seen on Jan. 2 at home"]),
-        ("HISTORY:\n\n  cough\nIMPRESSION: clear. ", ["HISTORY:", "cough", "IMPRESSION: clear."]),
-        ("Done. 3.", ["Done. 3."]),
-        ("", []),
-        (" \n 12 \n", []),
-    ],
-)
-def test_sentences(text, sentences):
-    assert [text[start:end] for start, end in sentence_spans(text)] == sentences
-
-
-@pytest.mark.parametrize(
-    ("sentence", "clauses"),
-    [
-        ("HISTORY: Wheezing, fever and cough.", ["Wheezing,", "fever", "and cough."]),
-        ("Fever but clear; no chills", ["Fever", "but clear;", "no chills"]),
-        ("No edema, effusion and scar, but fever, cough", ["No edema, effusion and scar,", "but fever,", "cough"]),
-        ("Thickening without edema, with scar", ["Thickening", "without edema,", "with scar"]),
-        ("2, 3, and 4 days of cough", ["2, 3, and 4 days of cough"]),
-        ("cough, " * 40, ["cough, " * 40]),
-        ("Cough", ["Cough"]),
-    ],
-)
-def test_clauses(sentence, clauses):
-    text = f"Before, this. {sentence} And, after"
-    found = clause_spans(text, (14, 14 + len(sentence)))
-    assert [text[start:end] for start, end in found] == clauses
 
 
 def passages_by_hand(coder, text):
@@ -61,7 +27,7 @@ def passages_by_hand(coder, text):
     result, whole = coder.code(text), log_odds(text)
     sentences = sentence_spans(text)
     left_out = [without(span) for span in sentences]
-    clauses = {span: {part: without(part) for part in clause_spans(text, span)} for span in sentences}
+    clauses = {span: {part: without(part) for part in part_spans(text, span)} for span in sentences}
     found = {}
     below = [code for code in result.codes if not code.accepted][:BELOW]
     for code in (*result.accepted, *below):
@@ -155,7 +121,10 @@ def test_evidence_of_a_long_note_stands_in_what_was_read(fitted):
     # The same evidence as of the text that was read, a note of its own.
     shift = len(social) - (read[0][1] - len(start)) - 1
     alone = coder.code(Note("n", note.text[: read[0][1]] + "\n" + end), evidence=True)
-    for code, same in zip(result.codes, alone.codes, strict=True):
-        assert (code.code, code.probability) == (same.code, pytest.approx(same.probability, abs=1e-4))
+    by_code = {code.code: code for code in alone.codes}  # the learned order reads all of a note, so ranks may differ
+    assert by_code.keys() == {code.code for code in result.codes}
+    for code in result.codes:
+        same = by_code[code.code]
+        assert code.probability == pytest.approx(same.probability, abs=1e-4)
         for passages, own in ((code.evidence, same.evidence), (code.against, same.against)):
             assert list(passages) == [(a + shift, b + shift) if a > read[0][1] else (a, b) for a, b in own]

@@ -13,14 +13,13 @@ from concept_icd.coder.coder import ConceptCoder
 from concept_icd.corpora.gold import gold_matrix
 from concept_icd.errors import InputError
 from concept_icd.experts.forest import Forest
-from concept_icd.experts.words import TREES, WordExpert, WordRecipe
+from concept_icd.experts.words import TREES, WordExpert, WordRecipe, tagged_words
 from concept_icd.heads.fitting import HeadOptions
 from concept_icd.metrics import area_metrics
 from concept_icd.ontology.concepts import ConceptSet
 from concept_icd.ontology.tree import load_ontology
 from concept_icd.records import CodedNote, Note
 from concept_icd.scoring.scorer import ConceptScores
-from concept_icd.text.assertion import tagged_words
 
 CODES = ("486", "599.0", "786.2")
 SAYS = {"486": "pneumonia", "599.0": "urinary infection", "786.2": "cough"}

@@ -135,6 +135,9 @@ def test_saved_and_loaded_it_is_the_same(tmp_path):
     assert again.hash == learnt.hash
     assert (again.features(texts).values == learnt.features(texts).values).all()
     (tmp_path / "lexicon.json").write_text('{"terms": 3}')
+    with pytest.raises(InputError, match="cut in another way: fit the coder again"):
+        Lexicon.load(tmp_path / "lexicon.json")
+    (tmp_path / "lexicon.json").write_text('{"format": 2, "terms": 3}')
     with pytest.raises(InputError, match="is no lexicon"):
         Lexicon.load(tmp_path / "lexicon.json")
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from concept_icd.text.folding import fold
 from concept_icd.text.normalization import normalize
+from concept_icd.text.words import fold
 
 NOTE = "HISTORY: Fever, cough.\nIMPRESSION: Left lower lobe pneumonia; no effusion."
 SPACES = "\t\u00a0\u1680\u2000\u2003\u2007\u2009\u200a\u202f\u205f\u2800\u3000\u3164"

@@ -18,14 +18,14 @@ from concept_icd.baselines.tfidf_svm import TfidfSvm
 from concept_icd.cli.main import main
 from concept_icd.coder.coder import ConceptCoder
 from concept_icd.experts.terms import TermRecipe, said
+from concept_icd.experts.words import tagged_words
 from concept_icd.llm.prompts import NOTE_TEXTS, PromptTemplate, TokenizedPrompt
 from concept_icd.ontology.concepts import ConceptSet
 from concept_icd.ontology.coverage import check_coverage
 from concept_icd.ontology.retrieval import CodeRetriever
 from concept_icd.ontology.tree import load_ontology
 from concept_icd.records import CodingResult, Note
-from concept_icd.text.assertion import tagged_words
-from concept_icd.text.sentence_words import Vocabulary, read_sentences
+from concept_icd.text.clause_words import Vocabulary, read_clauses
 from tests.conftest import build_tokenizer
 
 REPORTS = (
@@ -166,9 +166,9 @@ def _words(note: Note) -> Any:
     return tagged_words(note.normalized.text)
 
 
-def _sentences(note: Note) -> Any:
+def _clauses(note: Note) -> Any:
     vocabulary = Vocabulary()
-    return read_sentences([note.normalized.text], vocabulary).grams.tolist(), vocabulary.words
+    return read_clauses([note.normalized.text], vocabulary).grams.tolist(), vocabulary.words
 
 
 def _coverage(note: Note) -> Any:
@@ -182,14 +182,15 @@ def _svm(note: Note) -> Any:
     return TfidfSvm.fit(texts, gold, list(range(12)), cs=(1.0,)).predict_proba([note.text]).tolist()
 
 
-@pytest.mark.parametrize("read", [_tokens, _ltr_icd, _retrieved, _terms, _words, _sentences, _coverage, _svm])
+@pytest.mark.parametrize("read", [_tokens, _ltr_icd, _retrieved, _terms, _words, _clauses, _coverage, _svm])
 def test_every_reader_reads_the_same(read: Callable[[Note], Any]) -> None:
     assert read(Note("n", COPY)) == read(Note("n", NOTE))
 
 
 def test_no_reader_of_words_takes_the_text_as_it_was_given() -> None:
     """`evidence` normalises the note once for itself; the authors' own words of `ltr_icd` are theirs to the letter."""
-    readers = "tokenizer|_hashes|said|sentence_spans|sentence_windows|split_sections|read_sentences|tagged_words|stems"
+    cut = "sentence_spans|sentence_windows|clauses|split_sections"
+    readers = rf"tokenizer|_hashes|said|{cut}|read_clauses|tagged_words|stems|words_of"
     raw = re.compile(rf"\b(?:{readers})\((?:\w+\.)*note\.text\b")
     package = Path(concept_icd.__file__).parent
     found = [path.name for path in package.rglob("*.py") if raw.search(path.read_text(encoding="utf-8"))]

@@ -1,6 +1,6 @@
-"""Notes as sentences of word stems, each with its section and its place: what `mentions` looks for codes in.
+"""Notes as clauses of word stems, each with its section and its place, in arrays: what a lexicon looks for codes in.
 
-It knows text and sections, never codes. A sentence here is also an item of a list ("COPD; gout; on insulin").
+What a clause denies is left out, as is a clause that says nothing else, and what is said of relatives.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from concept_icd.errors import OneLine
+from concept_icd.text.assertion import denied_from
 from concept_icd.text.sections import split_sections
-from concept_icd.text.sentences import sentence_spans
+from concept_icd.text.sentences import clause_spans
 from concept_icd.text.words import stems
 
 #: Groups of sections; all others are "other", and what is said of relatives is left out.
@@ -31,22 +32,20 @@ _GROUP_OF = {
     "Inpatient Medications": "drugs",
 }
 _LEFT_OUT = {"Family History", "Allergies", "Signature"}
-_ITEM = re.compile(r";\s")
-#: A sentence with one of these among its first three words says that something is not there.
-_DENIALS = {"no", "denies", "denied", "deny", "without", "negative"}
+_WORD = re.compile(r"[^\W\d_]{2}")
 #: A pair of words is the number first * PAIR + second, a word alone the second.
 PAIR = 1 << 31
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Sentences(OneLine):
-    """The sentences of some notes, in order.
+class ClauseWords(OneLine):
+    """The clauses of some notes, in order.
 
     Attributes:
-        note, group: row of the note, index into `GROUPS`, shape (sentences,).
+        note, group: row of the note, index into `GROUPS`, shape (clauses,).
         start: where it begins, 0 to 1 of the note. item: its number in its section, from 0. items: of that section.
-        grams: words and pairs of neighbours as numbers, each once a sentence. at: the sentence of each.
-        notes: how many there are, also those without a sentence.
+        grams: words and pairs of neighbours as numbers, each once a clause. at: the clause of each.
+        notes: how many there are, also those without a clause.
     """
 
     note: np.ndarray
@@ -62,20 +61,20 @@ class Sentences(OneLine):
         return len(self.note)
 
     def matrix(self, keys: np.ndarray) -> csr_array:
-        """Which sentence holds which of these (rising) grams: 0/1, float32, shape (sentences, keys)."""
+        """Which clause holds which of these (rising) grams: 0/1, float32, shape (clauses, keys)."""
         place = np.minimum(np.searchsorted(keys, self.grams), max(0, len(keys) - 1))
         known = keys[place] == self.grams if len(keys) else np.zeros(len(self.grams), dtype=bool)
         ones = np.ones(int(known.sum()), dtype=np.float32)
         return csr_array((ones, (self.at[known], place[known])), shape=(len(self), len(keys)))
 
-    def select(self, notes: np.ndarray) -> Sentences:
-        """The sentences of these notes (rising rows), which are numbered anew."""
+    def select(self, notes: np.ndarray) -> ClauseWords:
+        """The clauses of these notes (rising rows), which are numbered anew."""
         number = np.full(self.notes, -1)
         number[notes] = np.arange(len(notes))
         kept = number[self.note] >= 0
         row = np.cumsum(kept) - 1
         grams = kept[self.at]
-        return Sentences(
+        return ClauseWords(
             number[self.note[kept]],
             self.group[kept],
             self.start[kept],
@@ -114,8 +113,8 @@ class Vocabulary:
         return f"{self.words[first]} {self.words[second]}" if first else self.words[second]
 
 
-def read_sentences(texts: Iterable[str], vocabulary: Vocabulary) -> Sentences:
-    """The sentences of notes."""
+def read_clauses(texts: Iterable[str], vocabulary: Vocabulary) -> ClauseWords:
+    """The clauses of notes."""
     rows: list[tuple[int, int, float, int, int]] = []
     keys: list[int] = []
     at: list[int] = []
@@ -126,11 +125,14 @@ def read_sentences(texts: Iterable[str], vocabulary: Vocabulary) -> Sentences:
             if section.name in _LEFT_OUT:
                 continue
             found: list[tuple[int, list[int]]] = []
-            for start, piece in _pieces(text[section.start : section.end]):
-                if piece not in known:
-                    known[piece] = _grams(piece, vocabulary)
-                if (told := known[piece]) is not None:
-                    found.append((section.start + start, told))
+            for start, end in clause_spans(text, section.start, section.end):
+                clause = text[start:end]
+                if clause.endswith(":") or not _WORD.search(clause):  # a heading on its own line, the number of an item
+                    continue
+                if clause not in known:
+                    known[clause] = _grams(clause, vocabulary)
+                if (told := known[clause]) is not None:
+                    found.append((start, told))
             group = GROUPS.index(_GROUP_OF.get(section.name, "other"))
             for item, (start, grams) in enumerate(found):
                 at.extend([len(rows)] * len(grams))
@@ -141,25 +143,12 @@ def read_sentences(texts: Iterable[str], vocabulary: Vocabulary) -> Sentences:
     table = np.array(rows, dtype=np.float64).reshape(-1, 5)
     number, group, item, items = table[:, [0, 1, 3, 4]].astype(np.int64).T
     found_grams, of = np.array(keys, dtype=np.int64), np.array(at, dtype=np.int64)
-    return Sentences(number, group, table[:, 2], item, items, found_grams, of, note + 1)
+    return ClauseWords(number, group, table[:, 2], item, items, found_grams, of, note + 1)
 
 
-def _pieces(text: str) -> Iterable[tuple[int, str]]:
-    """Sentences and items of a section with where they begin, without its heading where that has its own line."""
-    for start, end in sentence_spans(text):
-        if text[end - 1] == ":":
-            continue
-        begin = start
-        for match in _ITEM.finditer(text, start, end):
-            yield begin, text[begin : match.start()]
-            begin = match.end()
-        yield begin, text[begin:end]
-
-
-def _grams(piece: str, vocabulary: Vocabulary) -> list[int] | None:
-    """Of words that the vocabulary has; None where nothing is said, or said not to be there."""
-    words = stems(piece)
-    if not words or _DENIALS.intersection(words[:3]):
+def _grams(clause: str, vocabulary: Vocabulary) -> list[int] | None:
+    """Of words that the vocabulary has; None where nothing is said, or all of it is denied."""
+    if not (words := stems(clause[: denied_from(clause)])):
         return None
     numbers = [vocabulary.number(word) for word in words]
     pairs = [a * PAIR + b for a, b in pairwise(numbers) if a and b]

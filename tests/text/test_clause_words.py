@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from concept_icd.text.sentence_words import GROUPS, Vocabulary, keys_of, read_sentences, title_terms
+from concept_icd.text.clause_words import GROUPS, Vocabulary, keys_of, read_clauses, title_terms
 
 NOTE = """CHIEF COMPLAINT: Chest pain.
 HISTORY OF PRESENT ILLNESS: This man came with chest pains. No fever or chills. He has gout.
@@ -14,9 +15,9 @@ DISCHARGE DIAGNOSES:
 
 
 def words(note: str) -> list[tuple[str, int, int, set[str]]]:
-    """Group, item and number of items of each sentence, and its terms."""
+    """Group, item and number of items of each clause, and its terms."""
     vocabulary = Vocabulary()
-    found = read_sentences([note], vocabulary)
+    found = read_clauses([note], vocabulary)
     return [
         (
             GROUPS[found.group[s]],
@@ -32,46 +33,61 @@ def test_sentences_and_items_have_their_section_and_place():
     read = words(NOTE)
     assert [row[:3] for row in read] == [
         ("complaint", 0, 1),
-        ("present", 0, 2),  # the denial between these two, and what is said of relatives, are passed over
+        ("present", 0, 2),  # the denial between these two, and what is said of relatives, is passed over
         ("present", 1, 2),
         ("discharge", 0, 3),
         ("discharge", 1, 3),
         ("discharge", 2, 3),
     ]
     assert {"chest", "pain", "chest pain"} <= read[1][3]  # plural endings are cut, stop words left out
-    assert [row[3] for row in read[3:]] == [{"1", "nstemi", "1 nstemi"}, {"2", "gout", "2 gout"}, {"copd"}]
+    assert [row[3] for row in read[3:]] == [{"nstemi"}, {"gout"}, {"copd"}]
+
+
+@pytest.mark.parametrize(
+    ("text", "terms"),
+    [
+        ("Cough without fever", [{"cough"}]),
+        ("No fever but cough; never gout", [{"cough"}]),
+        ("Pneumonia resolved. Denies pain, asthma.", [{"pneumonia"}]),
+        ("Family deny asthma", [{"family"}]),
+        ("Negative for gout. Scar absent", [{"scar"}]),
+        ("PLAN:\nRest", [{"rest"}]),
+    ],
+)
+def test_what_is_denied_and_headings_are_left_out(text, terms):
+    assert [row[3] for row in words(text)] == terms
 
 
 def test_a_term_is_found_where_it_stands_and_words_that_are_not_known_part_a_pair():
     vocabulary, keys = keys_of(["chest pain", "gout", "pain gout"])
-    sentences = read_sentences(["Chest pain. Pain strange gout.", "", "Nothing."], vocabulary)
-    holds = sentences.matrix(np.sort(keys)).toarray()
+    clauses = read_clauses(["Chest pain. Pain strange gout.", "", "Nothing."], vocabulary)
+    holds = clauses.matrix(np.sort(keys)).toarray()
     order = np.argsort(keys).tolist()
     assert holds[0, order.index(0)] == 1
     assert holds[:, order.index(1)].tolist() == [0, 1, 0]
     assert holds[:, order.index(2)].sum() == 0
-    assert sentences.notes == 3
-    assert sentences.note.tolist() == [0, 0, 2]
+    assert clauses.notes == 3
+    assert clauses.note.tolist() == [0, 0, 2]
 
 
 def test_a_sentence_without_known_words_keeps_its_place():
-    sentences = read_sentences(["It rains. Gout. No gout. Gout."], keys_of(["gout"])[0])
-    assert sentences.item.tolist() == [0, 1, 2]
-    assert sentences.at.tolist() == [1, 2]
+    clauses = read_clauses(["It rains. Gout. No gout. Gout."], keys_of(["gout"])[0])
+    assert clauses.item.tolist() == [0, 1, 2]
+    assert clauses.at.tolist() == [1, 2]
 
 
 def test_some_notes_of_many_are_numbered_anew():
     vocabulary = Vocabulary()
     notes = ["Gout.", "Asthma. COPD.", "", "Gout again."]
-    some = read_sentences(notes, vocabulary).select(np.array([1, 2, 3]))
-    same = read_sentences(notes[1:], vocabulary)
+    some = read_clauses(notes, vocabulary).select(np.array([1, 2, 3]))
+    same = read_clauses(notes[1:], vocabulary)
     for name in ("note", "group", "start", "item", "items", "grams", "at", "notes"):
         assert np.array_equal(getattr(some, name), getattr(same, name)), name
 
 
 def test_no_text_at_all():
-    assert len(read_sentences([], Vocabulary())) == 0
-    empty = read_sentences(["", " "], Vocabulary())
+    assert len(read_clauses([], Vocabulary())) == 0
+    empty = read_clauses(["", " "], Vocabulary())
     assert (len(empty), empty.notes) == (0, 2)
     assert empty.matrix(np.array([1, 2])).shape == (0, 2)
 
