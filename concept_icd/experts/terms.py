@@ -24,11 +24,10 @@ from concept_icd.corpora.folds import cross_fit
 from concept_icd.errors import InputError
 from concept_icd.ontology.concepts import ConceptSet, node_text
 from concept_icd.ontology.tree import Ontology, load_ontology
-from concept_icd.ontology.wordings import PhraseFinder, collect_wordings, longest_matches, read_entries, read_inclusions
+from concept_icd.ontology.wordings import collect_wordings, find_phrases, phrase_codes, read_entries, read_inclusions
 from concept_icd.records import CodedNote, Level, Note, OneLine
 from concept_icd.text.assertion import Status
-from concept_icd.text.sentences import clauses
-from concept_icd.text.words import fold, placed_stems, stems
+from concept_icd.text.words import fold
 
 FILE = "terms.json"
 STATUSES: tuple[Status, ...] = ("+", "?", "-")
@@ -148,16 +147,16 @@ class TermRecipe:
 
     def terms_of(self, concepts: ConceptSet) -> dict[tuple[str, ...], int]:
         """Terms -> columns: those of a code and of what is below it, and longer ones of other codes that hold them."""
-        finder = PhraseFinder({code: said for code, said in self.wordings.items() if said}, self.index, stems)
+        codes = phrase_codes({code: said for code, said in self.wordings.items() if said}, self.index)
         columns = {concepts.meaning(code): column for column, code in enumerate(concepts.codes)}
         inside: dict[tuple[str, ...], int] = {}
-        for term, code in finder.codes.items():
+        for term, code in codes.items():
             at = next((node for node in reversed(self.ontology.path(code)) if node in columns), None)
             if at is not None:
                 inside[term] = columns[at]
         parts = (
             (term, term[start:end])
-            for term in finder.codes
+            for term in codes
             for start in range(len(term))
             for end in range(start + 1, len(term) + 1)
         )
@@ -181,13 +180,8 @@ class TermRecipe:
 
 def said(text: str, terms: Mapping[tuple[str, ...], int]) -> list[tuple[int, str, Status]]:
     """(Column, section, status) of each term of the label set that a note says, in order."""
-    found = []
-    for clause in clauses(text):
-        words = placed_stems(clause.text)
-        for start, _, column in longest_matches([stem for stem, _ in words], terms):
-            if column != OUTSIDE:
-                found.append((column, clause.heading, clause.status(words[start][1])))
-    return found
+    found = find_phrases(text, terms)
+    return [(column, clause.heading, clause.status(start)) for clause, start, _, column in found if column != OUTSIDE]
 
 
 def pairs_of(mentions: Sequence[tuple[int, str, Status]], sections: Sequence[str]) -> tuple[dict[int, list[int]], int]:

@@ -1,4 +1,4 @@
-"""What the classification calls its codes (titles, inclusion terms, entries of the index), and where text says it.
+"""What the classification calls its codes (titles, inclusion terms, entries of the index), and where a note says it.
 
 The titles come with the package; the NCHS files with inclusion terms and index are a user's own
 (`concept_icd.ontology.nchs`).
@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from concept_icd.ontology.nchs import read_index, read_tabular
 from concept_icd.ontology.tree import Ontology
-from concept_icd.text.words import words_of as words_of
+from concept_icd.text.sentences import Clause, clauses
+from concept_icd.text.words import placed_stems, stems, words_of
 
 Found = TypeVar("Found")
 #: Words of the longest wording that is looked for in text.
@@ -111,49 +112,53 @@ def _whole(
     return kept
 
 
-class PhraseFinder:
-    """Finds the wordings of codes in running text, longest first.
+def phrase_codes(
+    wordings: Mapping[str, Sequence[str]], index: Sequence[tuple[str, str]] = ()
+) -> dict[tuple[str, ...], str]:
+    """The stems of wordings -> the code that each leads to, as `find_phrases` looks for them.
 
-    A name that leads to several codes goes where the alphabetic index says first, then to the code it is the title
-    of, then to the widest.
+    A wording of several codes goes where the alphabetic index says first, then to the code it is the title of, then to
+    the widest.
 
-    Attributes:
-        codes: the words of a name -> its code.
+    >>> phrase_codes({"486": ["Pneumonia", "Lung", "Inflammation of lungs"]})
+    {('pneumonia',): '486', ('inflammation', 'lung'): '486'}
     """
-
-    def __init__(
-        self,
-        wordings: Mapping[str, Sequence[str]],
-        index: Sequence[tuple[str, str]] = (),
-        split: Callable[[str], Sequence[str]] = words_of,
-    ) -> None:
-        self.codes: dict[tuple[str, ...], str] = {}
-        self._split = split
-        by_width = sorted((len(code), code) for code in wordings)
-        pairs = [pair for pair in index if pair[1] in wordings]
-        pairs += [(name, code) for _, code in by_width for name in wordings[code][:1]]
-        # A single word that is neither a main term nor a title says too little in running text: "heart", "total".
-        rest = [(name, code) for _, code in by_width for name in wordings[code][1:]]
-        pairs += [(name, code) for name, code in rest if len(split(name)) > 1]
-        for name, code in pairs:
-            words = tuple(split(name))
-            if words and len(words) <= LONGEST and len("".join(words)) >= 4:
-                self.codes.setdefault(words, code)
-
-    def find(self, text: str) -> list[tuple[int, str, str]]:
-        """(index of the first word, the words, the code) of each match, in order, without overlaps."""
-        words = self._split(text)
-        return [(start, " ".join(words[start:end]), code) for start, end, code in longest_matches(words, self.codes)]
+    by_width = sorted((len(code), code) for code in wordings)
+    pairs = [pair for pair in index if pair[1] in wordings]
+    pairs += [(name, code) for _, code in by_width for name in wordings[code][:1]]
+    # A single word that is neither a main term nor a title says too little in running text: "heart", "total".
+    rest = [(name, code) for _, code in by_width for name in wordings[code][1:]]
+    pairs += [(name, code) for name, code in rest if len(stems(name)) > 1]
+    codes: dict[tuple[str, ...], str] = {}
+    for name, code in pairs:
+        words = tuple(stems(name))
+        if words and len(words) <= LONGEST and len("".join(words)) >= 4:
+            codes.setdefault(words, code)
+    return codes
 
 
-def longest_matches(words: Sequence[str], known: Mapping[tuple[str, ...], Found]) -> Iterator[tuple[int, int, Found]]:
-    """(First word, word after the last, what is known) of each match, from the left, the longest first, no overlaps."""
-    start = 0
-    while start < len(words):
-        for end in range(min(len(words), start + LONGEST), start, -1):
-            if (found := known.get(tuple(words[start:end]))) is not None:
-                yield start, end, found
-                start = end
-                break
-        else:
-            start += 1
+def find_phrases(text: str, known: Mapping[tuple[str, ...], Found]) -> Iterator[tuple[Clause, int, int, Found]]:
+    """The phrases in a normalised text, clause by clause, from the left, the longest first, without overlaps.
+
+    Args:
+        known: the stems of a phrase -> what is told of it.
+
+    Yields:
+        The clause, where in its text the phrase begins and ends, and what is known.
+
+    >>> known = phrase_codes({"486": ["Pneumonia"], "480.9": ["Viral pneumonia"]})
+    >>> found = find_phrases("Viral pneumonias. No pneumonia.", known)
+    >>> [(clause.text[start:end], clause.status(start), code) for clause, start, end, code in found]
+    [('viral pneumonias', '+', '480.9'), ('pneumonia', '-', '486')]
+    """
+    for clause in clauses(text):
+        words = placed_stems(clause.text)
+        first = 0
+        while first < len(words):
+            for after in range(min(len(words), first + LONGEST), first, -1):
+                if (found := known.get(tuple(stem for stem, _, _ in words[first:after]))) is not None:
+                    yield clause, words[first][1], words[after - 1][2], found
+                    first = after
+                    break
+            else:
+                first += 1

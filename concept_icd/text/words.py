@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
 
 from concept_icd.text.normalization import normalize
 
@@ -45,7 +44,8 @@ def words_of(text: str) -> tuple[str, ...]:
     >>> words_of("Chest X-rays"), words_of("M\u00e9ni\u00e8re's disease")
     (('chest', 'x', 'ray'), ('meniere', 'disease'))
     """
-    return tuple(singular(word) for word, _ in _placed(fold(normalize(text).text)))
+    words = _WORD_OR_POSSESSIVE.finditer(fold(normalize(text).text))
+    return tuple(singular(word[0]) for word in words if word["word"])
 
 
 def stems(text: str) -> list[str]:
@@ -54,16 +54,17 @@ def stems(text: str) -> list[str]:
     >>> stems("Fractures of ribs")
     ['fracture', 'rib']
     """
-    return [stem for stem, _ in placed_stems(fold(normalize(text).text))]
+    return [stem for stem, _, _ in placed_stems(fold(normalize(text).text))]
 
 
-def placed_stems(text: str) -> list[tuple[str, int]]:
-    """The stems of text that is normalised and folded, each with the place where its word begins.
+def placed_stems(text: str) -> list[tuple[str, int, int]]:
+    """The stems of text that is normalised and folded, each with where its word begins and ends.
 
     >>> placed_stems("fractures of ribs")
-    [('fracture', 0), ('rib', 13)]
+    [('fracture', 0, 9), ('rib', 13, 17)]
     """
-    return [(singular(word), place) for word, place in _placed(text) if word not in STOP_WORDS]
+    words = (match for match in _WORD_OR_POSSESSIVE.finditer(text) if match["word"])
+    return [(singular(word[0]), *word.span()) for word in words if word[0] not in STOP_WORDS]
 
 
 def singular(word: str) -> str:
@@ -77,7 +78,3 @@ def singular(word: str) -> str:
     if word.endswith("s") and len(word) > 3 and not word.endswith(("ss", "us", "is")):
         return word[:-1]
     return word
-
-
-def _placed(text: str) -> Iterator[tuple[str, int]]:
-    return ((match["word"], match.start()) for match in _WORD_OR_POSSESSIVE.finditer(text) if match["word"])

@@ -10,7 +10,6 @@ import gzip
 import json
 import math
 import random
-import re
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,13 +21,14 @@ from concept_icd.corpora import read_cmc2007
 from concept_icd.corpora import synthetic_notes as synthetic
 from concept_icd.errors import InputError
 from concept_icd.ontology.tree import Ontology
-from concept_icd.ontology.wordings import PhraseFinder, collect_wordings, group_of, plain, words_of
+from concept_icd.ontology.wordings import collect_wordings, find_phrases, group_of, phrase_codes, plain
 from concept_icd.records import OneLine
 from concept_icd.text.normalization import normalize
+from concept_icd.text.sentences import sentence_spans
+from concept_icd.text.words import stems
 
 #: Shares of wordings and codes that are kept for the held-out questions.
 WITHHELD_PHRASES, WITHHELD_CODES = 0.05, 0.01
-_SENTENCE_END = re.compile(r"(?<=[.?!])\s+(?=[A-Z0-9])")
 
 
 @dataclass(frozen=True, repr=False)
@@ -95,8 +95,8 @@ def withheld(text: str, share: float, seed: int = 0) -> bool:
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences of a text, by a plain rule: an end mark, white space, then a capital or a digit."""
-    return [part.strip() for line in text.split("\n") for part in _SENTENCE_END.split(line) if part.strip()]
+    """The sentences of a text."""
+    return [text[start:end] for start, end in sentence_spans(text)]
 
 
 def _topics(pages: Sequence[dict[str, Any]]) -> Iterator[Topic]:
@@ -104,7 +104,7 @@ def _topics(pages: Sequence[dict[str, Any]]) -> Iterator[Topic]:
     told = [[part for answer in page["qa"] for part in sentences(answer["answer"])] for page in pages]
     counts = Counter(part for parts in told for part in parts)
     for page, parts in zip(pages, told, strict=True):
-        names = [name.strip() for name in [page["focus"], *(page["synonyms"] or [])] if name and words_of(name)]
+        names = [name.strip() for name in [page["focus"], *(page["synonyms"] or [])] if name and stems(name)]
         own = [part for part in parts if counts[part] <= 5 and 30 < len(part) < 400 and not part.endswith("?")]
         if names:
             passages = tuple(" ".join(own[start : start + 2]) for start in range(0, len(own), 2))
@@ -130,7 +130,7 @@ class CodeTerms:
         texts: code -> the words of its question. paths: code -> ancestors and the code, widest first.
         wordings: code -> what notes call it, the plain title first. withheld: the wordings kept for evaluation.
         withheld_codes: codes that no training note mentions. by_category: kind -> category -> codes with wordings.
-        common: codes whose wordings occur in open notes, with the weight of each. finder: of the wordings in text.
+        common: codes whose wordings occur in open notes, with the weight of each. named: stems of wordings -> codes.
     """
 
     texts: Mapping[str, str]
@@ -140,7 +140,7 @@ class CodeTerms:
     withheld_codes: tuple[str, ...]
     by_category: Mapping[str, Mapping[str, tuple[str, ...]]]
     common: tuple[tuple[str, ...], tuple[float, ...]]
-    finder: PhraseFinder
+    named: Mapping[tuple[str, ...], str]
 
     def draw(self, rng: random.Random, procedures: float = 0.12, common: float = 0.5) -> str:
         """A code: from the common ones, or of a random category, so that large categories do not crowd out others."""
@@ -173,7 +173,7 @@ def collect_terms(
     """
     paths = {code: tuple(ontology.path(code)) for code in texts}
     called = collect_wordings(ontology, texts, inclusions, index)
-    borrowed = _synonyms(PhraseFinder({code: plain([text])[:1] for code, text in texts.items()}, index), topics)
+    borrowed = _synonyms(phrase_codes({code: plain([text])[:1] for code, text in texts.items()}, index), topics)
     wordings = {code: tuple(dict.fromkeys(called[code] + borrowed.get(code, ()))) for code in texts}
     mentioned = [code for code in texts if ontology.level(code) not in ("chapter", "section") and wordings[code]]
     apart = tuple(code for code in mentioned if not ontology.children(code) and withheld(code, WITHHELD_CODES, seed))
@@ -190,18 +190,18 @@ def collect_terms(
     for code in kept:
         trees[ontology.kind(code)][group_of(code, ontology)].append(code)
     by_category = {kind: {group: tuple(codes) for group, codes in tree.items()} for kind, tree in trees.items()}
-    finder = PhraseFinder(kept, [pair for pair in index if pair[0] in kept.get(pair[1], ())])
-    counts = Counter(code for note in notes for code in {code for _, _, code in finder.find(note)})
+    named = phrase_codes(kept, [pair for pair in index if pair[0] in kept.get(pair[1], ())])
+    counts = Counter(code for note in notes for code in {code for *_, code in find_phrases(note, named)})
     common = tuple(sorted(counts))
     weights = tuple(math.sqrt(counts[code]) for code in common)
-    return CodeTerms(texts, paths, kept, held, apart, by_category, (common, weights), finder)
+    return CodeTerms(texts, paths, kept, held, apart, by_category, (common, weights), named)
 
 
-def _synonyms(finder: PhraseFinder, topics: Sequence[Topic]) -> dict[str, tuple[str, ...]]:
+def _synonyms(named: Mapping[tuple[str, ...], str], topics: Sequence[Topic]) -> dict[str, tuple[str, ...]]:
     """A topic whose names lead to exactly one code lends it its other names."""
     found: dict[str, tuple[str, ...]] = defaultdict(tuple)
     for topic in topics:
-        hits = {code for name in topic.names if (code := finder.codes.get(words_of(name)))}
+        hits = {code for name in topic.names if (code := named.get(tuple(stems(name))))}
         if len(hits) == 1:
             found[hits.pop()] += plain(topic.names)
     return found

@@ -16,8 +16,9 @@ from pathlib import Path
 from concept_icd.ontology.concepts import node_text
 from concept_icd.ontology.nchs import lists_and_indexes
 from concept_icd.ontology.tree import load_ontology
-from concept_icd.ontology.wordings import read_entries, read_inclusions, words_of
+from concept_icd.ontology.wordings import find_phrases, read_entries, read_inclusions
 from concept_icd.records import OneLine
+from concept_icd.text.words import stems, words_of
 from scripts.pretraining.data import CodeTerms, OpenText, Topic, collect_terms, sentences
 from scripts.pretraining.notes import Mention, Status, compose_note
 
@@ -27,12 +28,7 @@ QUESTIONS = 16
 #: Share of questions that ask for a phrase instead of a title.
 PHRASES = 0.25
 
-_DOUBT = re.compile(
-    r"\b(no|not|without|denies|denied|negative|rule out|ruled out|evaluate|assess|question|possible|possibly|versus|"
-    r"vs|absence of|cannot exclude|may|unlikely|suspected|concern for|family history|mother|father|resolved|free of|"
-    r"check for|exclude)\b[^.;:]*$",
-    re.IGNORECASE,
-)
+_RELATIVES = re.compile(r"\b(family history|mother|father)\b")
 
 
 @dataclass(frozen=True, repr=False)
@@ -61,7 +57,6 @@ class QuestionMaker:
         for code, path in terms.paths.items():
             if len(path) > 1 and code not in unseen:
                 self._siblings.setdefault(path[-2], []).append(code)
-        self._finder = terms.finder
         self._sharing: dict[tuple[str, ...], set[str]] = {}  # some phrases belong to several codes
         for group in (terms.wordings, terms.withheld):
             for code, phrases in group.items():
@@ -74,7 +69,7 @@ class QuestionMaker:
             for word in set(words_of(topic.names[0])):
                 self._topics_by_word.setdefault(word, []).append(topic)
         self._codes_of_topic = {
-            topic.names: [found for name in topic.names if (found := self._finder.codes.get(words_of(name)))]
+            topic.names: [found for name in topic.names if (found := terms.named.get(tuple(stems(name))))]
             for topic in self._topics
         }
 
@@ -126,11 +121,9 @@ class QuestionMaker:
         start = rng.randrange(max(1, len(whole) - 4))
         part = whole[start : start + rng.randint(2, 6)]
         mentions: list[Mention] = []
-        for sentence in part:
-            spans = [match.start() for match in re.finditer(r"[A-Za-z0-9]+", sentence)]
-            for word, phrase, code in self._finder.find(sentence):
-                doubted = _DOUBT.search(sentence[: spans[word]])
-                mentions.append(Mention(code, phrase, "absent" if doubted else "present"))
+        for clause, begin, end, code in find_phrases("\n".join(part), self.terms.named):
+            there = clause.status(begin) == "+" and not _RELATIVES.search(f"{clause.heading} {clause.text}")
+            mentions.append(Mention(code, clause.text[begin:end], "present" if there else "absent"))
         return self._ask("\n".join(part), mentions, rng) if mentions else None
 
     def about_topic(self, rng: random.Random) -> QuestionedNote | None:
