@@ -140,18 +140,20 @@ def _load_given(connection: duckdb.DuckDBPyConnection, tables: Tables, drug_type
     if not _has_vocabulary(tables):
         return counts
     load_ingredients(connection, "SELECT concept FROM given WHERE concept IS NOT NULL")
-    given = "FROM given WHERE concept IS NOT NULL"
-    unknown = f"{given} AND concept NOT IN (SELECT concept_id FROM concept WHERE concept_id IS NOT NULL)"
-    rows, missing = count(connection, f"SELECT count(*) {given}"), count(connection, f"SELECT count(*) {unknown}")
+    rows, without, missing, concepts = connection.execute("""
+        SELECT count(concept), count(*) FILTER (concept IS NULL),
+            count(concept) FILTER (concept_id IS NULL), count(DISTINCT concept) FILTER (concept_id IS NULL)
+        FROM given LEFT JOIN (SELECT DISTINCT concept_id FROM concept) ON concept_id = concept
+    """).fetchall()[0]
     if rows and missing == rows:
         raise InputError(
             f"{tables['concept'].path} knows none of the {rows:,} drug_concept_id of {table.path}: they are of another "
             "version of the vocabulary; --vocabulary-dir names the folder of theirs"
         )
     return counts | {
-        "drug rows without a concept": count(connection, "SELECT count(*) FROM given WHERE concept IS NULL"),
+        "drug rows without a concept": without,
         "drug rows of concepts that the vocabulary lacks": missing,
-        "drug concepts that the vocabulary lacks": count(connection, f"SELECT count(DISTINCT concept) {unknown}"),
+        "drug concepts that the vocabulary lacks": concepts,
     }
 
 
@@ -161,14 +163,14 @@ def _drop_other_types(connection: duckdb.DuckDBPyConnection, table: Table) -> in
     Raises:
         InputError: there are rows, and none is a prescription.
     """
-    other = f"FROM drug_exposure WHERE drug_type_concept_id IS DISTINCT FROM {PRESCRIPTION}"
-    rows, others = (count(connection, f"SELECT count(*) {of}") for of in ("FROM drug_exposure", other))
+    rows = count(connection, "SELECT count(*) FROM drug_exposure")
+    other = f"drug_exposure WHERE drug_type_concept_id IS DISTINCT FROM {PRESCRIPTION}"
+    others = count(connection, f"DELETE FROM {other}")
     if rows and rows == others:
         raise InputError(
             f"{table.path}: none of its {rows:,} rows has the drug_type_concept_id {PRESCRIPTION} (prescription "
             "written), which the study reads; --drug-types all reads every row"
         )
-    connection.execute(f"DELETE {other}")
     return others
 
 

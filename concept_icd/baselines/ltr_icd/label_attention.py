@@ -2,8 +2,8 @@ r"""Label attention: every label looks at the tokens of a note with weights of i
 
     A = softmax over tokens of conv_W2(tanh(conv_W1(H))),   V = A^T H,   logit_l = w_l . V_l + b_l
 
-with H (tokens, d), W1 (k, d, c), W2 (k, c, L). Since logit_l = sum_n A_nl (h_n . w_l) + b_l, the labels need each other
-nowhere: `attend` takes some labels at a time, keeps one number a label (the log of the softmax's sum), and computes the
+with H (tokens, d), W1 (k, d, c), W2 (k, c, L). Since logit_l = sum_n A_nl (h_n . w_l) + b_l, no label depends on
+another: `attend` takes some labels at a time, keeps one number a label (the log of the softmax's sum), and computes the
 weights again for the gradients. So tokens x labels is never in memory, and results are those of the plain form.
 With k = 1 this is the label attention of LAAT and PLM-ICD.
 """
