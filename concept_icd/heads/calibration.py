@@ -1,8 +1,14 @@
-r"""Platt scaling of the aggregator's log-odds: \(p = \sigma(a z + b)\), fitted on out-of-fold log-odds \(z\).
+r"""Log-odds -> calibrated probabilities -> accepted codes: Platt scaling, and one threshold for all codes.
 
-The aggregator is regularised, so its log-odds on new notes are a little off; two numbers for all codes mend that
-without changing the order of the pairs. It knows nothing of concepts, codes or thresholds.
-Source: Platt 1999, "Probabilistic outputs for support vector machines"; b = 0 is temperature scaling (Guo et al. 2017).
+*Platt scaling*, \(p = \sigma(a z + b)\), is fitted on out-of-fold log-odds \(z\). The aggregator is regularised, so its
+log-odds on new notes are a little off; two numbers for all codes correct that and keep the order of the pairs (Platt
+1999, "Probabilistic outputs for support vector machines"; b = 0 is temperature scaling, Guo et al. 2017).
+
+*The threshold* \(t\) accepts the codes \(\{c : p_{nc} \ge t\}\) of a note. It maximises micro-F1
+\(= 2\,TP / (2\,TP + FP + FN)\) over all pairs of notes that must be out-of-fold. With `at_least_one`, a note in which
+nothing is accepted gets its most probable code.
+
+It knows nothing of concepts or models.
 """
 
 from __future__ import annotations
@@ -20,6 +26,8 @@ Method = Literal["platt", "temperature", "none"]
 METHODS: tuple[Method, ...] = ("platt", "temperature", "none")
 #: Pairs that are looked at together: bounds the memory that float64 takes.
 BLOCK = 1_000_000
+#: Pairs, evenly spread, that show about where the search for a threshold begins.
+SAMPLE = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -30,12 +38,20 @@ class Calibration:
     intercept: float = 0.0
 
     def probabilities(self, log_odds: np.ndarray) -> np.ndarray:
-        """Probabilities of log-odds of any shape, of the type of the log-odds."""
+        """Probabilities of log-odds of any shape, of the type of the log-odds.
+
+        >>> Calibration(slope=0.5).probabilities(np.array([0.0, 2.0])).round(3).tolist()
+        [0.5, 0.731]
+        """
         return np.asarray(expit(self.slope * log_odds + self.intercept))
 
 
 def fit_calibration(log_odds: np.ndarray, gold: np.ndarray, method: Method = "platt") -> Calibration:
     """Minimises the log loss over all pairs.
+
+    >>> z = np.array([[3.0, -3.0], [3.0, -3.0]])  # too sure: one pair of four is wrong
+    >>> fit_calibration(z, np.array([[1, 0], [0, 0]]), "temperature").slope < 1
+    True
 
     Args:
         log_odds: out-of-fold, any shape. gold: 0/1, the same shape.
@@ -61,16 +77,6 @@ def fit_calibration(log_odds: np.ndarray, gold: np.ndarray, method: Method = "pl
 
     slope, intercept = [*minimize(objective, np.array([[1.0, 0.0][:unknowns]]), tolerance=1e-6)[0], 0.0][:2]
     return Calibration(float(slope), float(intercept)) if slope > 0 else Calibration()
-
-
-# One threshold for all codes: the accepted set of a note is \(\{c : p_{nc} \ge t\}\).
-#
-# \(t\) maximises micro-F1 \(= 2\,TP / (2\,TP + FP + FN)\) over all pairs of the notes it is given, which must be
-# out-of-fold. Where `at_least_one` holds, a note with nothing accepted gets its most probable code.
-# It knows nothing of concepts or models.
-
-#: Pairs, evenly spread, that say about where to begin.
-SAMPLE = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -101,8 +107,11 @@ def choose_threshold(
 ) -> Threshold:
     """The threshold with the highest micro-F1, exact: every value that changes the accepted set is tried.
 
-    The threshold stands half-way between the lowest accepted probability and the highest rejected one. Among
-    equals, the highest.
+    It stands half-way between the lowest accepted probability and the highest rejected one. Among equals, the highest.
+
+    >>> found = choose_threshold(np.array([[1, 0], [1, 0]]), np.array([[0.9, 0.2], [0.6, 0.4]]))
+    >>> found.value, found.micro_f1
+    (0.5, 1.0)
 
     Args:
         gold: 0/1, shape (notes, codes). probabilities: the same shape, out-of-fold.

@@ -7,8 +7,8 @@ training notes have more often, or less, than independent codes would have them 
 
 with n(S) the training notes, of N, that have exactly the codes S, q(S) their share if codes were independent, and
 m = 10 notes in which they are. What comes out are the marginals of P over the subsets of the note's `LIKELY` = 6 most
-probable codes; the others keep their probability. So a symptom gives way to the diagnosis that explains it where
-coders code one and not the other; no rule says so. The weight is chosen by cross-validated log loss; 0 changes nothing.
+probable codes; the others keep their probability. So a symptom becomes less likely beside the diagnosis that explains
+it, where coders code one and not the other. The weight is chosen by cross-validated log loss; 0 changes nothing.
 """
 
 from __future__ import annotations
@@ -66,7 +66,13 @@ class Cooccurrence:
         return cls(sets, tuple(settings["counts"]), np.array(settings["gold"], dtype=np.int64), settings["weight"])
 
     def adjust(self, probabilities: np.ndarray) -> np.ndarray:
-        """Marginals, float64, of calibrated probabilities, shape (notes, codes) both."""
+        """Marginals, float64, of calibrated probabilities, shape (notes, codes) both.
+
+        >>> together = Cooccurrence.of(np.array([[1, 1], [1, 1], [0, 0], [0, 0]]), weight=1.0)
+        >>> found = together.adjust(np.array([[0.9, 0.5]]))  # the second code comes with the first
+        >>> bool(found[0, 1] > 0.5)
+        True
+        """
         if not self.weight or not len(self.gold):
             return probabilities
         found = probabilities.astype(np.float64)

@@ -112,7 +112,7 @@ class Heads(OneLine):
         return found
 
     def novelty_p_values(self, logits: np.ndarray, probabilities: np.ndarray) -> np.ndarray | None:
-        """Share of the training notes that are as unlike the others as each note, float64 (notes,); see `Novelty`.
+        """Low where a note is unlike the training notes, float64 (notes,); see `novelty`.
 
         Args:
             logits: shape (notes, concepts). probabilities: what `predict_proba` gave for them.

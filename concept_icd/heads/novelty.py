@@ -1,22 +1,23 @@
-r"""Is a note like those that the heads were fitted on? Two numbers of it, against the same two of the training notes.
+r"""Novelty: is a note unlike those that the heads were fitted on? Two numbers of it against those of training notes.
 
     u_1 = mean_k x_k        how high all its concepts stand (x: scores standardised, see `aggregator`)
     u_2 = log sum_c p_c     how many codes are to be expected of it (p: probabilities)
 
-Text of another kind lifts most of the concepts a little, whatever it speaks of, or leaves every code unlikely, or makes
-far too many likely. With m and S the mean and covariance of u over the training notes, the distance of a note is
+Text of another kind raises most concepts a little, or leaves every code unlikely, or makes far too many likely.
+
+With m and S the mean and covariance of u over the training notes, the distance of a note is
 
     d = (u - m)^T S^{-1} (u - m)
 
-and its share is that of the training notes which are as far from the middle, or farther, itself counted among them:
-(1 + #{d_i >= d}) / (1 + N). Of notes like these at most 5 % have a share of at most .05 (a conformal p-value: Vovk et
+and its p-value is the share of the training notes, itself counted among them, that are at least as far from the middle:
+(1 + #{d_i >= d}) / (1 + N). Of notes like these at most 5 % have a p-value of at most .05 (a conformal p-value: Vovk et
 al. 2005, "Algorithmic Learning in a Random World", 2.2; exact but for the notes' part in m and S).
 
-The distance over all the concept scores (with a shrunken covariance, or over their principal directions) tells less:
-what is far there is foremost a note with a rare code. These two numbers cost nothing with any number of concepts.
+The distance over all concept scores (with a shrunken covariance, or over principal directions) tells less: what is far
+there is mostly a note with a rare code.
 
-What it is not: a promise that a familiar note is coded well. The concept scores are all that is seen of a note, so that
-words in disorder, or a finding that no concept asks for, may look familiar. It knows nothing of text or models.
+A high p-value does not promise that a note is coded well. Only the concept scores of a note are seen, so that words in
+disorder, or a finding that no concept asks for, may look familiar. The module knows nothing of text or models.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ import numpy as np
 
 from concept_icd.heads.aggregator import Aggregator
 
-#: A note is unfamiliar where at most this share of the training notes is as far out. Chosen on out-of-fold scores of
-#: training reports: the farthest 5 % are coded far worse than the others (benchmarks/familiarity.py).
+#: A note is novel ("unfamiliar" in a result) from this p-value down. Chosen on out-of-fold scores of training reports:
+#: the farthest 5 % are coded far worse than the others (benchmarks/familiarity.py).
 NOVEL = 0.05
 #: Distances that are kept, evenly spread over those of the training notes.
 KEPT = 1000
@@ -52,7 +53,7 @@ class Novelty:
     distances: np.ndarray
 
     def p_values(self, numbers: np.ndarray) -> np.ndarray:
-        """Share of the training notes that are as far out or farther, float64 (notes,), of `numbers_of` these notes."""
+        """See the module; float64 (notes,), of `numbers_of` these notes."""
         farther = len(self.distances) - np.searchsorted(self.distances, self.distances_of(numbers), side="left")
         return np.asarray((1 + farther) / (1 + len(self.distances)))
 

@@ -1,8 +1,15 @@
-r"""A code's own part \((d_c, e_c)\) beside the shared model (see `aggregator`): two solvers of the same problem.
+r"""Penalised logistic regressions: the model that all codes share, a code's own part, and the solvers of both.
 
-`fit_on_path`: only the concepts that cover the code move, a handful for each code, so that the problems of all codes
-are tiny; they are solved together, by Newton's method, some codes at a time. `fit_on_all`: every concept moves for
-every code; one large problem, solved by L-BFGS.
+`fit_shared` fits the shared model of `aggregator`, one regression over (note, code) pairs. The features of the pair
+\((n, c)\) are, for each level \(l\), the means over the concepts of that level which cover \(c\) of \(x_{nk}\) and of
+\(s_{nk}\) in units of the deviation of all scores; the log-odds of the code's training frequency; and 1.
+
+`fit_on_path` and `fit_on_all` fit a code's own part \((d_c, e_c)\), the same problem with two solvers. In the first
+only the concepts that cover the code move, a handful for each code: the problems of all codes are tiny, and many are
+solved together by Newton's method. In the second every concept moves for every code: one large problem for L-BFGS.
+
+`minimize` is damped Newton for many small convex problems at once, and `logistic` makes ridge logistic regressions such
+problems.
 """
 
 from __future__ import annotations
@@ -17,6 +24,13 @@ from scipy.special import expit
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
+#: Penalty of each weight of the shared model but its intercept. Pairs are many, so that it hardly matters.
+SHARED_PENALTY = 1.0
+#: With more pairs than this, all positive ones are used, and so many negative ones, drawn at random and weighted to
+#: stand for all: a dozen numbers need no more.
+MAX_PAIRS = 2_000_000
+#: Notes that are looked at together: bounds the memory that float64 takes.
+BLOCK = 256
 #: Penalty of a code's own intercept e_c.
 BIAS_PENALTY = 1.0
 #: Numbers in the features of the codes that are solved together: few enough to stay near the processor.
@@ -111,10 +125,6 @@ def fit_on_all(
     return fitted
 
 
-# Damped Newton for many small convex problems at once, and logistic regression as such problems.
-#
-# It knows nothing of scores, concepts or codes.
-
 #: Points (b, unknowns) of the problems with these numbers (b,) -> values (b,), gradients and Hessians there.
 Objective = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
 
@@ -187,25 +197,14 @@ def logistic(
 
 
 def log_loss(log_odds: np.ndarray, target: np.ndarray) -> float:
-    """Minus the log-likelihood of 0/1 targets under log-odds of the same shape, summed."""
+    """Minus the log-likelihood of 0/1 targets under log-odds of the same shape, summed.
+
+    >>> round(log_loss(np.array([0.0, 0.0]), np.array([0, 1])), 3)  # log 2 for each
+    1.386
+    """
     return float(
         np.maximum(log_odds, 0).sum() + np.log1p(np.exp(-np.abs(log_odds))).sum() - log_odds[target.astype(bool)].sum()
     )
-
-
-# The model that all codes share: one logistic regression over (note, code) pairs (see `aggregator`).
-#
-# The features of the pair \((n, c)\) are, for each level \(l\), the means over the concepts of that level which cover
-# \(c\) of \(x_{nk}\) and of \(s_{nk}\) in units of the deviation of all scores; the log-odds of the code's training
-# frequency; and 1. It knows nothing of a code's own weights.
-
-#: Penalty of each weight of the shared model but its intercept. Pairs are many, so that it hardly matters.
-SHARED_PENALTY = 1.0
-#: With more pairs than this, all positive ones are used, and so many negative ones, drawn at random and weighted to
-#: stand for all: a dozen numbers need no more.
-MAX_PAIRS = 2_000_000
-#: Notes that are looked at together: bounds the memory that float64 takes.
-BLOCK = 256
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""Code probabilities -> the order in which a coder reads them. It knows nothing of text or of how the order was learnt.
+"""Code probabilities -> the order in which a coder reads them, and how a ranker is stored.
 
 `rank_codes` is the order by probability, diagnoses and procedures in one list. A `Ranker` that has learnt from billing
 orders changes it by one rule:
@@ -8,6 +8,8 @@ orders changes it by one rule:
 
 So the same codes are accepted, the same ranks hold accepted codes and the same ranks hold diagnoses as before; recall
 and precision at any k from the number of accepted codes on are the same to the digit.
+
+It knows nothing of text or of how the order was learnt.
 """
 
 from __future__ import annotations
@@ -104,7 +106,11 @@ class Ranker:
 
 
 def rank_codes(probabilities: np.ndarray, frequency: np.ndarray, codes: Sequence[str]) -> np.ndarray:
-    """The order by probability; see `Ranker`."""
+    """The order by probability; see `Ranker`.
+
+    >>> rank_codes(np.array([[0.2, 0.7, 0.2]]), frequency=np.array([5, 1, 9]), codes=("486", "599.0", "786.2"))
+    array([[1, 2, 0]])
+    """
     among_equals = np.lexsort((np.array(codes), -frequency))
     return among_equals[np.argsort(-probabilities[:, among_equals], axis=1, kind="stable")]
 
@@ -149,11 +155,8 @@ def features(
     return np.hstack(found)
 
 
-# A ranker as tensors and JSON, for the files of the heads.
-
-
 def ranker_tensors(ranker: Ranker) -> dict[str, np.ndarray]:
-    """The numbers of a ranker, by name."""
+    """The numbers of a ranker, by name, for the heads' safetensors."""
     tensors = {"frequency": ranker.frequency}
     if (learned := ranker.learned) is None:
         return tensors
@@ -171,7 +174,7 @@ def ranker_tensors(ranker: Ranker) -> dict[str, np.ndarray]:
 
 
 def ranker_settings(ranker: Ranker) -> dict[str, Any] | None:
-    """What is to be read of a ranker; None for the order by probability."""
+    """What JSON holds of a ranker; None for the order by probability."""
     if (learned := ranker.learned) is None:
         return None
     path = learned.path

@@ -1,8 +1,12 @@
 """The learned order fitted to billing orders, and how its loss and ridge are chosen.
 
 Loss and ridge have the highest sum of graded NDCG of the diagnoses and primary accuracy (of the procedures NDCG where
-there are no diagnoses) on held-out patients, measured on what comes out: ranks of all codes, accepted ones rearranged.
-Where nothing beats the order by probability, it stays. It knows nothing of text.
+there are no diagnoses) on held-out patients. It is measured on what comes out: ranks of all codes, with the accepted
+ones rearranged. Where nothing beats the order by probability, that order stays.
+
+What a note's features hold was learnt on notes of other patients: probabilities and text features come so, and the
+counts of training orders are made so here. The lists of a note are its gold codes of each kind in their order and,
+below them, the codes that are not gold but accepted or among the most probable. It knows nothing of text.
 """
 
 from __future__ import annotations
@@ -18,6 +22,10 @@ from concept_icd.heads.ranker import LearnedOrder, features, pairs_of, rank_code
 from concept_icd.heads.ranking_features import Pairs, PairTable, PathScores, TrainingOrders, feature_names
 
 RIDGES = (1000.0, 100.0, 10.0, 1.0, 0.1)
+#: Codes of each kind, by probability, that stand in a list whether they are gold, accepted or neither.
+BEST = 5
+#: A linear score of some dozens of features needs no more notes than this; of more, so many are drawn.
+MAX_NOTES = 5000
 
 
 def fit_ranker(
@@ -72,18 +80,6 @@ def _worth(figures: dict[str, Any]) -> float:
     return float(figures["graded_ndcg_procedures"] if main is None else main + (figures["primary_accuracy"] or 0.0))
 
 
-# Billing orders as examples of a linear score: pairs, their features, what is right, and how well scores do.
-#
-# Everything that a note's features hold was learned on notes of other patients: probabilities and text features come
-# so, the counts of training orders are made so here. The lists of a note are its gold codes of each kind in their order
-# and, below them, the codes that are accepted or among the most probable but not gold. It knows nothing of text.
-
-#: Codes of each kind, by probability, that stand in a list whether they are gold, accepted or neither.
-BEST = 5
-#: A linear score of some dozens of features needs no more notes than this; of more, so many are drawn.
-MAX_NOTES = 5000
-
-
 @dataclass(frozen=True, eq=False)
 class GoldOrder:
     """The billing orders of the training notes.
@@ -116,7 +112,11 @@ class GoldOrder:
 
 
 def notes_to_learn_from(places: np.ndarray, seed: int) -> np.ndarray:
-    """Rising rows of the notes with gold codes, at most `MAX_NOTES`, drawn by the seed."""
+    """Rising rows of the notes with gold codes, at most `MAX_NOTES`, drawn by the seed.
+
+    >>> notes_to_learn_from(np.array([[0, 1], [0, 0], [2, 1]]), seed=0)
+    array([0, 2])
+    """
     rows = np.flatnonzero((places > 0).any(axis=1))
     if len(rows) <= MAX_NOTES:
         return rows

@@ -190,9 +190,6 @@ def feature_names(with_path: bool, text: Sequence[str] = ()) -> tuple[str, ...]:
     return (*FROM_PROBABILITIES, *FROM_ORDERS, *(FROM_PATH if with_path else ()), *text)
 
 
-# (note, code) pairs, and tables of features of some of them. They know nothing of where features come from.
-
-
 @dataclass(frozen=True, eq=False)
 class Pairs:
     """Some (note, code) pairs.

@@ -1,15 +1,13 @@
-"""How far down its list a note has to be read: the expected recall of the first k suggestions.
+"""How far down its list a note has to be read for a recall: the expected recall, corrected on held-out notes.
 
-`metrics.recall_depth` has the formula, in which the codes of a note are gold independently of each other.
+The formula of the expected recall (`metrics.recall_depth`) takes codes for independent and probabilities for perfect,
+and they are neither. So Platt scaling of the expected recall (`calibration`), two numbers fitted on held-out notes, says
+what recall is found where so much was expected. A target is reached at the first rank whose corrected recall is at
+least the target; ranks are whole numbers, so that the mean recall comes out above the target rather than on it.
 
-Codes are not independent, and probabilities are not perfect. So Platt scaling of the expected recall (`calibration`),
-fitted on held-out notes, says what recall is found where so much was expected: two numbers. A target is reached at the
-first k whose expected recall, so corrected, is at least the target. k is a whole number, so that the mean recall comes
-out above the target rather than on it.
-
-What it is not: an expectation is no promise for one note, of which some fall short and others have everything; it
-holds for notes like those it was fitted on; nothing is said of gold codes outside the set, and a note that has no gold
-code at all has no recall. It knows nothing of concepts, models or text.
+An expectation is no promise for one note: some notes fall short and others have everything. It holds for notes like
+those of the fit. Gold codes outside the set are not counted, and a note without any gold code has no recall. The module
+knows nothing of concepts, models or text.
 """
 
 from __future__ import annotations
@@ -30,7 +28,10 @@ _PRIOR = 10
 
 @dataclass(frozen=True)
 class RecallCutoff:
-    """How many suggestions to read; as it stands, probabilities are taken at their word.
+    """How many suggestions to read; without a fit, probabilities are taken at their word.
+
+    >>> RecallCutoff().expected_recall(np.array([[0.5, 1.0]]), np.array([[1, 0]])).tolist()
+    [[0.75, 1.0]]
 
     Attributes:
         calibration: of the log-odds of the expected recall.
@@ -51,9 +52,9 @@ class RecallCutoff:
 def fit_recall_cutoff(gold: np.ndarray, probabilities: np.ndarray) -> RecallCutoff:
     """Fits the correction, with the codes read by falling probability.
 
-    At the ranks where several recalls are expected, the recall that is found is the target of a logistic regression on
-    the log-odds of what was expected. `_PRIOR` notes more, in which all is found as expected, keep it finite, and from
-    following the chance of a few notes.
+    At the ranks where each of `_SHARES` is expected, the recall that is found is the target of a logistic regression on
+    the log-odds of the expected one. `_PRIOR` more notes, in which all is found as expected, keep the fit finite and
+    steady where there are few notes.
 
     Args:
         gold: 0/1, shape (notes, codes); notes without a gold code are left out. probabilities: calibrated and
