@@ -48,11 +48,13 @@ def measure(notes: int, training: int, codes: int, rounds: int, seed: int) -> di
         folder = Path(name)
         heads.save(folder)
         save_file({"logits": logits[training:]}, folder / "scores.safetensors")
-        features.save(folder / "text.safetensors")
+        save_file({"keys": features.keys, "values": features.values}, folder / "text.safetensors")
 
         def rank(with_text: bool) -> np.ndarray:
             stored = load_file(folder / "scores.safetensors")["logits"]
-            table = PairTable.load(folder / "text.safetensors") if with_text else None
+            if not with_text:
+                return Heads.load(folder).rank(stored)
+            table = PairTable(features.names, features.shape, **load_file(folder / "text.safetensors"))
             return Heads.load(folder).rank(stored, text=table)
 
         taken = {

@@ -6,19 +6,14 @@ as a `PairTable`; whoever reads notes makes it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 from scipy.sparse import csr_array
 
-from concept_icd.artifacts import loads, require_finite
-from concept_icd.errors import InputError
 from concept_icd.heads.penalised_logistic import BLOCK
-from concept_icd.outputs import writing
 from concept_icd.records import LEVELS
 
 #: A code whose probability in a note is below this is not one of "the note's other codes".
@@ -228,7 +223,12 @@ class PairTable:
     values: np.ndarray
 
     def of(self, note: np.ndarray, code: np.ndarray) -> np.ndarray:
-        """Features of pairs, float64, shape (pairs, features)."""
+        """Features of pairs, float64, shape (pairs, features).
+
+        >>> table = PairTable(("said",), (1, 3), np.array([2]), np.array([[1.0]], dtype=np.float32))
+        >>> table.of(note=np.array([0, 0]), code=np.array([1, 2])).tolist()
+        [[0.0], [1.0]]
+        """
         found = np.zeros((len(note), len(self.names)))
         if len(self.keys):
             wanted = note * self.shape[1] + code
@@ -242,28 +242,3 @@ class PairTable:
         note, code = np.divmod(self.keys, self.shape[1])
         shape = (notes, self.shape[1])
         return PairTable(self.names, shape, rows[note] * self.shape[1] + code, self.values)
-
-    def save(self, path: str | Path) -> None:
-        """Writes the table as safetensors."""
-        from safetensors.numpy import save_file
-
-        about = {"names": json.dumps(self.names), "shape": json.dumps(self.shape)}
-        with writing(Path(path)):
-            save_file({"keys": self.keys, "values": self.values}, path, metadata=about)
-
-    @classmethod
-    def load(cls, path: str | Path) -> PairTable:
-        """Reads what `save` wrote.
-
-        Raises:
-            InputError: the file is missing or damaged.
-        """
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(path, framework="numpy") as file:
-                about, keys, values = file.metadata() or {}, file.get_tensor("keys"), file.get_tensor("values")
-            require_finite(path, values)
-            return cls(tuple(loads(about["names"])), tuple(loads(about["shape"])), keys, values)
-        except (OSError, SafetensorError, KeyError, ValueError) as error:
-            raise InputError(f"{path} is missing or holds no features of notes") from error

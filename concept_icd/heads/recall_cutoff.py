@@ -1,8 +1,8 @@
 """How far down its list a note has to be read for a recall: the expected recall, corrected on held-out notes.
 
 The formula of the expected recall (`metrics.recall_depth`) takes codes for independent and probabilities for perfect,
-and they are neither. So Platt scaling of the expected recall (`calibration`), two numbers fitted on held-out notes, says
-what recall is found where so much was expected. A target is reached at the first rank whose corrected recall is at
+and they are neither. So Platt scaling (`calibration`), two numbers fitted on held-out notes, says what recall is found
+where so much was expected. A target is reached at the first rank whose corrected recall is at
 least the target; ranks are whole numbers, so that the mean recall comes out above the target rather than on it.
 
 An expectation is no promise for one note: some notes fall short and others have everything. It holds for notes like

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from concept_icd.errors import InputError
 from concept_icd.heads.ranker import pairs_of
 from concept_icd.heads.ranking_features import (
     FROM_PATH,
@@ -93,16 +92,8 @@ def test_path_scores_are_means_over_the_concepts_that_cover():
     assert value[0]["score_chapter"] == value[0]["gap_category_subcategory"] == 0  # such levels are not there
 
 
-def test_a_table_gives_zeros_for_what_it_does_not_have_and_comes_back_from_its_file(tmp_path):
+def test_a_table_gives_zeros_for_what_it_does_not_have():
     table = PairTable(("a", "b"), (2, 3), np.array([1, 5]), np.array([[1, 2], [3, 4]], dtype=np.float32))
     assert table.of(np.array([0, 1, 1]), np.array([1, 0, 2])).tolist() == [[1, 2], [0, 0], [3, 4]]
     moved = table.at_rows(np.array([2, 4]), 5)
     assert moved.of(np.array([2, 4, 0]), np.array([1, 2, 1])).tolist() == [[1, 2], [3, 4], [0, 0]]
-    table.save(tmp_path / "features.safetensors")
-    again = PairTable.load(tmp_path / "features.safetensors")
-    assert (again.names, again.shape) == (table.names, table.shape)
-    assert (again.keys == table.keys).all()
-    assert (again.values == table.values).all()
-    (tmp_path / "features.safetensors").write_bytes(b"no")
-    with pytest.raises(InputError, match="holds no features"):
-        PairTable.load(tmp_path / "features.safetensors")
