@@ -124,7 +124,7 @@ def _inputs(
         label_set=_label_set(corpus, labels, len(coder.concepts.codes), note_ids),
         places=places,
         principal=principal,
-        reading={recall: stops(expected, recall) for recall in TARGETS},
+        depths={recall: stops(expected, recall) for recall in TARGETS},
         kinds=[ontology.kind(code) for code in means.values()],
         train_counts={label: counts[label] for label in labels},
         titles={label: ontology.resolve(code).title for label, code in means.items()},

@@ -32,7 +32,7 @@ class Matrices(OneLine):
         decisions: bool (notes, codes), or None where the predictions have no accepted flags.
         places, principal: of the gold codes, as `gold_places` gives them; None where the gold has no billing order.
         kinds: (codes,). patients: (notes,), or None.
-        reading: recall asked for -> how far each note is read, as `metrics.recall_depth.stops` gives it; None where the
+        depths: recall asked for -> how far each note is read, as `metrics.recall_depth.stops` gives it; None where the
             predictions do not say so. A recall that the codes named in some note do not reach is left out.
         label_set: in words, where the codes come from and what was left out.
         unnamed: (note, code) pairs that the predictions do not name: probability 0, ranked last.
@@ -49,7 +49,7 @@ class Matrices(OneLine):
     principal: Ints | None
     kinds: tuple[Kind, ...]
     patients: tuple[str, ...] | None
-    reading: Mapping[float, Stops] | None
+    depths: Mapping[float, Stops] | None
     label_set: str
     unnamed: int
     outside: frozenset[str]
@@ -130,14 +130,14 @@ def align(
         principal=principal,
         kinds=tuple(map(kind_of, columns)),
         patients=None if gold.patients is None else tuple(gold.patients[note_id] for note_id in note_ids),
-        reading=None if predictions.expected is None else _reading(predictions.expected[np.ix_(rows, source)]),
+        depths=None if predictions.expected is None else _depths(predictions.expected[np.ix_(rows, source)]),
         label_set="; ".join(sentence for sentence, applies in words.items() if applies),
         unnamed=gaps,
         outside=frozenset((gold_codes | _named_codes(predictions, rows)) - {*columns}),
     )
 
 
-def _reading(expected: Floats) -> dict[float, Stops] | None:
+def _depths(expected: Floats) -> dict[float, Stops] | None:
     """How far each note is read, from the recall expected at the codes named, (notes, codes), NaN elsewhere."""
     wide = np.where(np.isnan(expected), np.inf, expected)
     found = {recall: stops(wide, recall) for recall in TARGETS}

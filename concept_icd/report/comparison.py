@@ -54,7 +54,7 @@ class System(OneLine):
     Attributes:
         probabilities: (notes, codes), or None for decisions alone. decisions: bool (notes, codes).
         scores: the order of the codes, where it is not that of the probabilities.
-        reading: how far each note is read, as in `results.EvaluationInputs`.
+        depths: how far each note is read, as in `results.EvaluationInputs`.
         accepted_at: in words, where the decisions came from. stamps: sentences that belong beside its figures.
     """
 
@@ -64,7 +64,7 @@ class System(OneLine):
     scores: Floats | None
     accepted_at: str
     stamps: tuple[str, ...] = ()
-    reading: Mapping[float, Stops] | None = None
+    depths: Mapping[float, Stops] | None = None
 
 
 @dataclass(frozen=True, repr=False)
@@ -207,7 +207,7 @@ def _figures(
     ranking = metrics.ranking_metrics(measured.gold, order, KS)
     counts |= dict.fromkeys(areas, len(measured.note_ids))
     counts |= dict.fromkeys(ranking, int(measured.gold.any(axis=1).sum()))
-    depth = report_depth(measured.gold, system.probabilities, order, system.reading, None)
+    depth = report_depth(measured.gold, system.probabilities, order, system.depths, None)
     counts |= dict.fromkeys(depth.figures, int(measured.gold.any(axis=1).sum()))
     calibration = metrics.calibration_metrics(measured.gold, system.probabilities)
     calibration = {name: calibration[name] for name in ("brier", "ece", "ece_positive")}

@@ -101,17 +101,17 @@ class DepthReport:
 
 
 def report_depth(
-    gold: Bools, probabilities: Floats, order: Floats, reading: Mapping[float, Stops] | None, weights: Floats | None
+    gold: Bools, probabilities: Floats, order: Floats, depths: Mapping[float, Stops] | None, weights: Floats | None
 ) -> DepthReport:
     """Measures how far a system says to read.
 
     Args:
-        order: scores (notes, codes), a higher one is read first. reading: as in `results.EvaluationInputs`. weights:
+        order: scores (notes, codes), a higher one is read first. depths: as in `results.EvaluationInputs`. weights:
             (samples, notes), the samples of the intervals, or None for no intervals.
     """
     ranks = gold_ranks(gold, order)
     figures, notes, rows = dict[str, float](), dict[str, Floats](), list[dict[str, Any]]()
-    for asked, (depth, expected) in (at_their_word(probabilities, order) if reading is None else reading).items():
+    for asked, (depth, expected) in (at_their_word(probabilities, order) if depths is None else depths).items():
         values = note_reading(ranks, depth, expected, asked)
         means = {name: mean_of_defined(value) for name, value in values.items()}
         fixed, fixed_errors = fixed_depth(ranks, means["reading_recall"])
@@ -132,7 +132,7 @@ def report_depth(
             at = f"_at_{asked * 100:.10g}"
             notes = {name + at: value for name, value in values.items()}
             figures = {name + at: value for name, value in means.items()} | {f"reading_fixed_depth{at}": fixed}
-    return DepthReport(figures, notes, rows, AT_THEIR_WORD if reading is None else OWN)
+    return DepthReport(figures, notes, rows, AT_THEIR_WORD if depths is None else OWN)
 
 
 def at_their_word(probabilities: Floats, order: Floats) -> dict[float, Stops]:

@@ -114,7 +114,7 @@ class EvaluationInputs(OneLine):
         places, principal: the billing order and the principal diagnoses of the gold, as `corpora.gold.gold_places`
             gives them; None: the gold is sets, and no figure of the billing order is given. kinds: (codes,), required
             with places.
-        reading: recall asked for -> how far each note is read for it, and the recall expected there, (notes,) each, as
+        depths: recall asked for -> how far each note is read for it, and the recall expected there, (notes,) each, as
             `metrics.recall_depth.stops` gives them; None: the probabilities are taken at their word.
         label_set: in words, where the codes came from. train_counts: code -> training notes that have it.
         titles: code -> title.
@@ -137,7 +137,7 @@ class EvaluationInputs(OneLine):
     label_set: str | None = None
     places: ArrayLike | None = None
     principal: ArrayLike | None = None
-    reading: Mapping[float, Stops] | None = None
+    depths: Mapping[float, Stops] | None = None
     kinds: Sequence[Kind] | None = None
     train_counts: Mapping[str, int] | None = None
     titles: Mapping[str, str] | None = None
@@ -163,11 +163,11 @@ def evaluate(given: EvaluationInputs, *, draws: int = 1000, seed: int = 0) -> Re
     """
     matrices = _checked(given)
     weights = draw_weights(given.patients, len(matrices.gold), draws, seed) if draws else None
-    parts = [_decided(given, matrices, draws, seed)]
+    parts = [_codes_and_ranks(given, matrices, draws, seed)]
     if given.probabilities is not None:
-        parts.append(_read(given, matrices, weights))
+        parts.append(_reading_depth(given, matrices, weights))
         if given.places is not None and given.kinds is not None:
-            parts.append(_billed(given, given.places, given.kinds, matrices, weights))
+            parts.append(_billing_order(given, given.places, given.kinds, matrices, weights))
     figures = {name: value for part in parts for name, value in part.figures.items()}
     intervals = {name: band for part in parts for name, band in part.intervals.items() if name in figures}
     filtered, filtered_intervals = _filtered(given, matrices, weights)
@@ -241,7 +241,7 @@ def _checked(given: EvaluationInputs) -> _Matrices:
     return _Matrices(gold, values, accepted, order)
 
 
-def _decided(given: EvaluationInputs, matrices: _Matrices, draws: int, seed: int) -> _Part:
+def _codes_and_ranks(given: EvaluationInputs, matrices: _Matrices, draws: int, seed: int) -> _Part:
     """The accepted codes; and with probabilities the areas, the order of the codes and the calibration."""
     gold, values, accepted, order = matrices
     figures = metrics.decision_metrics(gold, accepted)
@@ -276,10 +276,10 @@ def _headline_intervals(
         return find(advance=bar.advance)
 
 
-def _read(given: EvaluationInputs, matrices: _Matrices, weights: Floats | None) -> _Part:
+def _reading_depth(given: EvaluationInputs, matrices: _Matrices, weights: Floats | None) -> _Part:
     """How far to read; and the intervals of figures that are means over notes."""
     gold, values, _, order = matrices
-    depth = report_depth(gold, values, order, given.reading, weights)
+    depth = report_depth(gold, values, order, given.depths, weights)
     intervals = {}
     if weights is not None:
         interp = {_interp(n): v for n, v in note_rank_errors(gold_ranks(gold, order), RECALLS, "interp").items()}
@@ -289,7 +289,7 @@ def _read(given: EvaluationInputs, matrices: _Matrices, weights: Floats | None) 
     return _Part(depth.figures, intervals, {"reading": depth.rows, "reading_from": depth.source})
 
 
-def _billed(
+def _billing_order(
     given: EvaluationInputs, places: ArrayLike, kinds: Sequence[Kind], matrices: _Matrices, weights: Floats | None
 ) -> _Part:
     """The billing order."""

@@ -138,8 +138,8 @@ def _laid_out(
     unnamed = f"; {share:.1%} of the pairs are not named: probability 0, ranked last" if found.unnamed else ""
     is_in_sample = "IN-SAMPLE" in str(predictions.versions.get("heads_fitted_on", ""))
     stamps = (IN_SAMPLE,) if is_in_sample else ()
-    accepted_at, reading = source + unnamed, found.reading
-    return System(run.name, found.probabilities, decisions, found.scores, accepted_at, stamps, reading), found
+    accepted_at, depths = source + unnamed, found.depths
+    return System(run.name, found.probabilities, decisions, found.scores, accepted_at, stamps, depths), found
 
 
 def _require_same_notes(run: Run, predictions: Predictions, first: Run, others: Predictions, gold: Gold) -> None:

@@ -55,7 +55,7 @@ def test_how_far_to_read_comes_with_the_predictions(tmp_path):
     whole = {"note_id": "a", "codes": [c | {"expected_recall": r} for c, r in zip(codes, (0.5, 0.85, 1), strict=True)]}
     cut = {"note_id": "b", "codes": [codes[0] | {"expected_recall": 0.6}]}
     gold = Gold({"a": ("428.0",), "b": ("486",)})
-    alone = align(read_predictions(lines(tmp_path / "one", whole)), Gold({"a": ("428.0",)})).reading
+    alone = align(read_predictions(lines(tmp_path / "one", whole)), Gold({"a": ("428.0",)})).depths
     assert {recall: depth.tolist() for recall, (depth, _) in alone.items()} == {
         0.5: [1],
         0.75: [2],
@@ -64,10 +64,10 @@ def test_how_far_to_read_comes_with_the_predictions(tmp_path):
         0.95: [3],
     }
     assert alone[0.75][1].tolist() == [0.85]
-    both = align(read_predictions(lines(tmp_path / "two", whole, cut)), gold).reading
+    both = align(read_predictions(lines(tmp_path / "two", whole, cut)), gold).depths
     assert {recall: depth.tolist() for recall, (depth, _) in both.items()} == {0.5: [1, 1]}
     silent = {"note_id": "a", "codes": codes}
-    assert align(read_predictions(lines(tmp_path / "three", silent)), Gold({"a": ("428.0",)})).reading is None
+    assert align(read_predictions(lines(tmp_path / "three", silent)), Gold({"a": ("428.0",)})).depths is None
 
 
 def test_a_named_label_set_says_what_it_leaves_out():

@@ -104,11 +104,11 @@ def test_how_far_to_read_by_hand(tmp_path):
     """Two notes with gold at ranks 1 and 3, and at rank 2; a third without, which counts beside them."""
     gold = np.array([[1, 0, 1, 0], [0, 1, 0, 0], [0, 0, 0, 0]])
     probabilities = np.tile([0.9, 0.5, 0.4, 0.1], (3, 1))
-    reading = {
+    depths = {
         0.5: (np.array([1, 1, 1]), np.array([0.6, 0.5, 0.6])),
         0.9: (np.array([3, 1, 4]), np.array([0.9, 0.94, 1.0])),
     }
-    found = evaluated(gold, probabilities, CODES[:4], ["a", "b", "c"], reading=reading, draws=20)
+    found = evaluated(gold, probabilities, CODES[:4], ["a", "b", "c"], depths=depths, draws=20)
     half, most = found.curves["reading"]
     assert (half["asked"], half["recall"], half["reached"], half["errors"]) == (0.5, 0.25, 0.5, 0.5)
     assert (most["notes"], most["depth"], most["median_depth"], most["depth_without_gold"]) == (2, 2, 2, 4)
