@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from concept_icd.errors import InputError
+from concept_icd.errors import InputError, extras
 from concept_icd.experts.expert import Expert, ExpertRecipe
 from concept_icd.ontology.concepts import ConceptSet
 
@@ -26,23 +26,29 @@ def recipe(
         tabular, index: files of NCHS with more terms than the titles.
 
     Raises:
-        InputError: no such strategy, or one of the files cannot be read.
+        InputError: no such strategy, or one of the files cannot be read. MissingExtraError: drugs need torch.
     """
-    from concept_icd.experts.drugs import DrugRecipe
-    from concept_icd.experts.terms import TermRecipe
-    from concept_icd.experts.words import WordRecipe
+    if kind == "terms":
+        from concept_icd.experts.terms import TermRecipe
+
+        return TermRecipe.read(tabular, index)
+    if kind == "words":
+        from concept_icd.experts.words import WordRecipe
+
+        return WordRecipe()
+    with extras():
+        from concept_icd.experts.drugs import DrugRecipe
     from concept_icd.medications.strategy import read_strategy
 
-    if kind == "terms":
-        return TermRecipe.read(tabular, index)
-    return WordRecipe() if kind == "words" else DrugRecipe(read_strategy(drug_strategy))
+    return DrugRecipe(read_strategy(drug_strategy))
 
 
 def load_expert(kind: str, folder: Path, concepts: ConceptSet) -> Expert:
     """Reads an expert out of a coder's folder.
 
     Raises:
-        InputError: a file is missing or damaged, or this version knows no such expert.
+        InputError: a file is missing or damaged, or this version knows no such expert. MissingExtraError: drugs need
+            torch.
     """
     if kind == "words":
         from concept_icd.experts.words import WordExpert
@@ -53,7 +59,8 @@ def load_expert(kind: str, folder: Path, concepts: ConceptSet) -> Expert:
 
         return TermExpert.load(folder)
     if kind == "drugs":
-        from concept_icd.experts.drugs import DrugExpert
+        with extras():
+            from concept_icd.experts.drugs import DrugExpert
 
         return DrugExpert.load(folder, concepts)
     raise InputError(f"{folder} is an expert of a kind that this version does not know: fit the coder again")

@@ -18,9 +18,22 @@ for module in pkgutil.walk_packages(room.__path__, room.__name__ + "."):
         importlib.import_module(module.name)
     except ModuleNotFoundError as error:
         print(module.name.rsplit(".", 1)[1], error.name)
+
+from concept_icd.errors import MissingExtraError
+from concept_icd.experts.kinds import recipe
+
+print(type(recipe("words")).__name__, type(recipe("terms")).__name__)
+try:
+    recipe("drugs")
+except MissingExtraError as error:
+    print(error)
 """
 
 
 def test_only_the_network_needs_torch():
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == ["losses torch", "model torch", "training torch"]
+    *modules, others, told = done.stdout.splitlines()
+    assert modules == ["losses torch", "model torch", "training torch"]
+    assert others == "WordRecipe TermRecipe"
+    assert told.startswith("torch is not installed; run: pip install ")
+    assert told.endswith("[llm]'")

@@ -26,7 +26,7 @@ from scipy.special import expit
 
 from concept_icd.artifacts import write_json, write_manifest
 from concept_icd.corpora.folds import group_folds
-from concept_icd.errors import InputError
+from concept_icd.errors import InputError, extras
 from concept_icd.medications.strategy import BILLING, Stays, Strategy, Targets
 from concept_icd.medications.study.figures import (
     TARGET_METRICS,
@@ -170,7 +170,8 @@ def run_once(
             answers = dict.fromkeys(sets, test)
             write_json(staging / HISTORY, [])
         else:
-            from concept_icd.medications.training import train
+            with extras():
+                from concept_icd.medications.training import train
 
             model, history = train(
                 stays, targets, fold.train, fold.dev, strategy,

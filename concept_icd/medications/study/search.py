@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from concept_icd.artifacts import hash_of
-from concept_icd.errors import InputError
+from concept_icd.errors import InputError, extras
 from concept_icd.medications.strategy import Stays, Strategy, Targets
 from concept_icd.medications.targets import nodes_of, part_of
 from concept_icd.outputs import private_folder
@@ -90,7 +90,8 @@ def search(
     Raises:
         InputError: `folder` holds a search of other stays or options, or see `training.train`.
     """
-    from concept_icd.medications.training import train_network
+    with extras():
+        from concept_icd.medications.training import train_network
 
     found = {}
     for group, nodes in nodes_of(strategy, targets).items():
