@@ -14,7 +14,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -141,13 +141,13 @@ def compare_systems(
     with progress_bar(work, "paired intervals", "gold codes") if is_long else nullcontext() as bar:
         advance = bar.advance if bar else lambda done: None
         for system in systems:
-            figures, notes, own = _figures(system, measured)
-            counted |= notes.counts
-            for kind, found in own.items():
+            own = _measure(system, measured)
+            counted |= own.counts
+            for kind, found in own.gain.items():
                 gain.setdefault(kind, {}).update(found)
-            drawn = _samples(system, measured, notes.values, draws, seed, advance) if draws else {}
-            samples.append({name: drawn[name] for name in figures if name in drawn})
-            rows.append(_row(system, figures, samples[-1]))
+            drawn = _samples(system, measured, own.notes, draws, seed, advance) if draws else {}
+            samples.append({name: drawn[name] for name in own.figures if name in drawn})
+            rows.append(_row(system, own.figures, samples[-1]))
     if measured.places is not None:
         best = bounds(measured.places, measured.kinds, None)
         gain = {kind: found | best[kind] for kind, found in gain.items()}
@@ -186,39 +186,38 @@ def excludes_zero(difference: dict[str, Any]) -> bool:
     return low is not None and high is not None and (low > 0 or high < 0)
 
 
-@dataclass(frozen=True)
-class _Notes:
-    """values: metric -> (notes,), NaN where the note does not count. counts: metric -> notes that count."""
+class _Measured(NamedTuple):
+    """One system. counts: metric -> notes that count. notes: metric -> (notes,), NaN where the note does not count."""
 
-    values: dict[str, Floats]
+    figures: dict[str, float]
     counts: dict[str, int]
+    notes: dict[str, Floats]
+    gain: dict[Codes, dict[str, list[float]]]
 
 
-def _figures(
-    system: System, measured: GoldLabels
-) -> tuple[dict[str, float], _Notes, dict[Codes, dict[str, list[float]]]]:
-    """Figures, what the figures of the order are per note, and gain curves."""
-    figures = metrics.decision_metrics(measured.gold, system.decisions)
-    counts = dict.fromkeys(figures, len(measured.note_ids))
+def _measure(system: System, measured: GoldLabels) -> _Measured:
+    gold, every, with_gold = measured.gold, len(measured.note_ids), int(measured.gold.any(axis=1).sum())
+    figures = metrics.decision_metrics(gold, system.decisions)
+    counts = dict.fromkeys(figures, every)
     if system.probabilities is None:
-        return figures, _Notes({}, counts), {}
+        return _Measured(figures, counts, {}, {})
     order = system.probabilities if system.scores is None else system.scores
-    areas = metrics.area_metrics(measured.gold, system.probabilities)
-    ranking = metrics.ranking_metrics(measured.gold, order, KS)
-    counts |= dict.fromkeys(areas, len(measured.note_ids))
-    counts |= dict.fromkeys(ranking, int(measured.gold.any(axis=1).sum()))
-    depth = report_depth(measured.gold, system.probabilities, order, system.depths, None)
-    counts |= dict.fromkeys(depth.figures, int(measured.gold.any(axis=1).sum()))
-    calibration = metrics.calibration_metrics(measured.gold, system.probabilities)
-    calibration = {name: calibration[name] for name in ("brier", "ece", "ece_positive")}
-    counts |= dict.fromkeys(calibration, len(measured.note_ids))
-    figures |= areas | ranking | depth.figures | calibration
-    notes = depth.notes | {"brier": np.square(system.probabilities - measured.gold).mean(axis=1)}
+    depth = report_depth(gold, system.probabilities, order, system.depths, None)
+    calibration = metrics.calibration_metrics(gold, system.probabilities)
+    for found, counted in (
+        (metrics.area_metrics(gold, system.probabilities), every),
+        (metrics.ranking_metrics(gold, order, KS), with_gold),
+        (depth.figures, with_gold),
+        ({name: calibration[name] for name in ("brier", "ece", "ece_positive")}, every),
+    ):
+        figures |= found
+        counts |= dict.fromkeys(found, counted)
+    notes = depth.notes | {"brier": np.square(system.probabilities - gold).mean(axis=1)}
     if measured.places is None:
-        return figures, _Notes(notes, counts), {}
+        return _Measured(figures, counts, notes, {})
     billed = report_order(measured.places, measured.principal, measured.kinds, order, system.name)
     counts |= {name: int(np.count_nonzero(~np.isnan(values))) for name, values in billed.notes.items()}
-    return figures | billed.figures, _Notes(billed.notes | notes, counts), billed.curves
+    return _Measured(figures | billed.figures, counts, billed.notes | notes, billed.curves)
 
 
 def _samples(
