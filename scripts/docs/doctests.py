@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from typing import Any
 
 import griffe
@@ -17,4 +18,10 @@ class Doctests(griffe.Extension):
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
         """Called once for each class, function and module."""
         if obj.docstring is not None:
-            obj.docstring.value = DOCTEST.sub(r"\1```pycon\n\g<0>\n\1```", obj.docstring.value)
+            obj.docstring.value = DOCTEST.sub(_fenced, obj.docstring.value)
+
+
+def _fenced(found: re.Match[str]) -> str:
+    """The block without what indents all of it; within a section (`Args:`), it stays where it is."""
+    block, indent = textwrap.dedent(found[0]), found[1] if found.string[: found.start()].rstrip().endswith(":") else ""
+    return textwrap.indent(f"```pycon\n{block}\n```", indent)
