@@ -106,7 +106,7 @@ def stacked(
 ) -> dict[str, Decided]:
     """What the experts say alone and together, with the fold's scores."""
     from concept_icd.coder.coder import ConceptCoder
-    from concept_icd.experts.expert import experts_alone, join, means, with_experts
+    from concept_icd.experts.expert import join, means, with_experts
     from concept_icd.heads.calibration import choose_threshold
     from concept_icd.heads.fitting import HeadOptions, folds_of
     from concept_icd.scoring.adapters import plan_scoring
@@ -148,7 +148,7 @@ def stacked(
         fill = means([said[expert]["train"] for expert in names])
         joint = {part: join(own[part], concepts, [said[expert][part] for expert in names], fill) for part in own}
         first = 0 if with_scores else len(coder.concepts)
-        used = concepts if with_scores else experts_alone(concepts)
+        used = replace(concepts, concepts=concepts.concepts[first:])
         scored = joint["train"].logits[:, first:]
         heads = heads_of(scored, gold, used, groups=patients, options=replace(options, dependencies=dependencies))
         p = heads.predict_proba(joint["test"].logits[:, first:])

@@ -31,7 +31,7 @@ from concept_icd.coder.coder import ConceptCoder
 from concept_icd.corpora import load_corpus, read_cmc2007, save_corpus
 from concept_icd.corpora.gold import gold_matrix
 from concept_icd.errors import InputError
-from concept_icd.experts.expert import Expert, ExpertRecipe, experts_alone, means
+from concept_icd.experts.expert import Expert, ExpertRecipe, means
 from concept_icd.experts.terms import TermRecipe
 from concept_icd.experts.words import ROUNDS, WordRecipe
 from concept_icd.heads.fitting import HeadOptions, fit_heads
@@ -127,7 +127,8 @@ def lexical_alone(recipes: Sequence[Kept], coder: ConceptCoder, notes: Sequence[
     train = recipes[0].notes
     gold, patients = gold_matrix([coded.note.note_id for coded in train], train, coder.concepts.codes)
     experts, held_out = zip(*(kept.fitted for kept in recipes if kept.fitted), strict=True)
-    concepts, fill = experts_alone(coder.concepts), means(held_out)
+    concepts = replace(coder.concepts, concepts=coder.concepts.concepts[len(coder.asked) :])
+    fill = means(held_out)
 
     def joint(columns: Sequence[np.ndarray]) -> np.ndarray:
         wide = np.concatenate(columns, axis=1)

@@ -1,7 +1,7 @@
 """What the drugs of a stay say of its codes: the medication network, as an expert (Marcou et al. 2024).
 
-It reads `Note.drugs`, sex and age. Of procedures, and of diagnoses that nobody among the training notes had, it says
-nothing; nor of a note without drugs.
+It reads `Note.drugs`, sex and age. It has no column for procedures, nor for diagnoses that no training note has, and no
+answer for a note without drugs.
 """
 
 from __future__ import annotations

@@ -70,11 +70,6 @@ def without_experts(concepts: ConceptSet) -> ConceptSet:
     return concepts if len(asked) == len(concepts) else replace(concepts, concepts=asked)
 
 
-def experts_alone(concepts: ConceptSet) -> ConceptSet:
-    """The concepts that experts answer, which stand after those of a scorer."""
-    return replace(concepts, concepts=tuple(concept for concept in concepts.concepts if concept.level not in LEVELS))
-
-
 def join(scores: ConceptScores, concepts: ConceptSet, columns: Sequence[np.ndarray], fill: np.ndarray) -> ConceptScores:
     """Scores of the concepts asked, with the columns of the experts after them.
 
@@ -89,7 +84,11 @@ def join(scores: ConceptScores, concepts: ConceptSet, columns: Sequence[np.ndarr
 
 
 def means(columns: Sequence[np.ndarray]) -> np.ndarray:
-    """Of each column over the notes that have it: with it in place of what is not known, an expert says nothing."""
+    """Of each column over the notes that have it; in place of an unknown value, it adds nothing to a code's log-odds.
+
+    >>> means([np.array([[1.0], [np.nan], [3.0]])]).tolist()
+    [2.0]
+    """
     wide = np.concatenate(columns, axis=1)
     there = ~np.isnan(wide)
     total: np.ndarray = np.where(there, wide, 0).sum(axis=0, dtype=np.float64)

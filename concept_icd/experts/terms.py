@@ -2,8 +2,8 @@ r"""What a note says of codes in the classification's own words: their titles, i
 
 A note is read clause by clause (`concept_icd.text.sentences`). A *term* of a code is found there longest first, so that
 "viral pneumonia" is no "pneumonia", and is affirmed, doubted or denied, in one section or another. How much each of
-these says is learnt once for all codes, so that a code without a training note has its say too: the terms are the
-classification's, and of a single code nothing but its frequency is learnt. With \(x\) the features of a pair of note
+these counts is learnt once for all codes, so that it also holds for a code without a training note: the terms are the
+classification's, and of a single code only its frequency is learnt. With \(x\) the features of a pair of note
 and code (0 or 1; see `TermExpert`) and \(f_c\) the share of training notes with the code,
 
 \[ \mathrm{logit}\,P(y_{nc} = 1) = w \cdot x_{nc} + v\, \mathrm{logit}\, f_c + b . \]

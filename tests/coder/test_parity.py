@@ -1,4 +1,4 @@
-"""The plain scorer, and what is said of two matrices of scores."""
+"""Two matrices of scores compared, and the plain scorer, which gives one of them."""
 
 import dataclasses
 
