@@ -88,7 +88,7 @@ class ClassifierOptions:
 
 @dataclass
 class ClassifierTraining(TrainingOptions):
-    """The Trainer's options, with what suits LoRA."""
+    """The Trainer's options, with defaults that suit LoRA."""
 
     learning_rate: float = field(default=2e-4, metadata={"help": "Peak learning rate."})
     num_train_epochs: float = field(default=3, metadata={"help": "Epochs."})

@@ -48,7 +48,7 @@ def save_stays(
     """Writes the folder, by rename.
 
     Args:
-        inputs: what was read (name -> SHA-256). counts, named: see `ReadStays`. checks: see `checks`.
+        inputs: what was read (name -> SHA-256). counts, named: see `ReadStays`. checks: see `prepare.all_checks`.
 
     Raises:
         InputError: the folder exists and `overwrite` is False, or it cannot be written.

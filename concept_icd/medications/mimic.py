@@ -29,7 +29,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "SERVICES": ("hadm_id", "curr_service"),
 }
 BILLS, OPTIONAL = "DIAGNOSES_ICD", ("SERVICES",)
-#: Services of newborns, and of surgery. Whoever had neither is medical: obstetrics, psychiatry and dentistry too.
+#: Services of newborns, and of surgery. A stay with neither is medical: obstetrics, psychiatry and dentistry too.
 NEWBORN = ("NB", "NBB")
 SURGICAL = ("SURG", "CSURG", "NSURG", "PSURG", "TSURG", "VSURG", "ORTHO", "TRAUM", "ENT", "EYE", "GU", "GYN")
 

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     import duckdb
 
 ENDINGS = (".parquet", ".csv", ".csv.gz", ".tsv", ".tsv.gz")
-#: Columns of numbers, by their ending, and those that end so and hold words.
+#: Endings of the names of columns that hold numbers; and columns with such a name that hold words.
 _ID = ("_id", "_id_1", "_id_2", "year_of_birth", "month_of_birth", "day_of_birth")
 _WORDS = ("vocabulary_id", "concept_class_id", "relationship_id")
-#: Stands for an id that is no number while a table is checked.
+#: Marks an id that is no number while a table is checked.
 _NO_ID = -(1 << 62) - 77
 CONCEPT_COLUMNS = ("concept_id", "concept_name", "vocabulary_id", "concept_class_id", "concept_code")
 ANCESTOR_COLUMNS = ("ancestor_concept_id", "descendant_concept_id")

@@ -211,7 +211,7 @@ def sentences(prepared: PreparedStays) -> Sequence[str]:
 
 
 def all_checks(read: ReadStays, targets: Targets, lost: LostCodes) -> list[Check]:
-    """Every check: tables, people, drugs, codes; the counts of 0 that are no matter of the study are left out."""
+    """Every check: tables, people, drugs, codes. A count of 0 is left out unless the study publishes it."""
     return list(chain(_tables(read), _stays(read, targets), _named(read.named, lost), _nodes(read, targets)))
 
 

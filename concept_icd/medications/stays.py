@@ -94,8 +94,8 @@ def collect(
     """The stays of a reader that has filled `given` and `concept_ingredients`.
 
     Args:
-        rows: of the other tables. counts: what is missing of stays and drugs and only the reader knows. bills: None:
-            they were not read.
+        rows: of the other tables. counts: what is missing of stays and drugs, where only the reader knows it.
+        bills: None where they were not read.
     """
     drugs = read_drugs(connection, [who.stay_id for who in admissions])
     counts = _people(admissions) | dict(drugs.counts) | dict(counts)

@@ -1,16 +1,16 @@
 """Generated stays of invented patients, whose drugs depend on the codes by a known rule; any number, seeded.
 
 The rule (`DrugRule`): a code brings each of its few ingredients with its own probability, independently; a few
-background ingredients are given to anybody. So P(drug | codes) = 1 - (1 - background) * prod over codes (1 - p). One
-stay in ten has no drugs on record, whatever its codes.
+background ingredients are given to all patients alike. So P(drug | codes) = 1 - (1 - background) * prod over codes (1 -
+p). One stay in ten has no drugs on record, whatever its codes.
 
 Codes: 5,000 billable codes of the real tree, in each chapter with a long tail (rank ** -1). A stay bills 5 to 20. It
 has two sections in focus, one of them its patient's for life, from which three codes in five come, so codes of a
 section and a chapter go together; the others come from anywhere. Newborns (one patient in eight) have codes of their
 chapters alone, men and women those of their sex, and some chapters come with age.
 
-Since ingredients of a section and of a code are given far more often where the code is, whoever reads the drugs can
-say more than frequencies at every level: from the chapter (sections share ingredients) to the code (its own ones).
+Ingredients of a section and of a code are given far more often where the code is. So the drugs tell more than
+frequencies do at every level: from the chapter (its sections share ingredients) to the code (it has its own).
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class DrugRule:
     Attributes:
         codes: all that may be billed, in the tree's order; `sections`: of each, its section (or chapter).
         given: float64 (codes, ingredients), sparse: the probability that the code brings the ingredient.
-        background: float64 (ingredients,): the probability that anybody gets it.
+        background: float64 (ingredients,): the probability that a patient gets it, whatever the codes.
     """
 
     codes: tuple[str, ...]

@@ -95,10 +95,10 @@ def no_targets(stays: int) -> Targets:
 def subset(targets: Targets, fewest: int = FEWEST, dropped: Sequence[str] = DROPPED) -> np.ndarray:
     """The study's "cherry-picked" nodes, bool (nodes,): at least `fewest` stays, none of the dropped parts.
 
-    All stays are counted, as in the study's filter: which nodes are asked for is one question for every fold.
+    All stays are counted, as in the study's filter, so that every fold asks for the same nodes.
 
     Args:
-        dropped: nodes or ranges, with everything below them; a node with a dot at its end: what lies below it alone.
+        dropped: nodes or ranges, with everything below them; a node that ends with a dot: only what lies below it.
     """
     frequent = np.asarray(targets.gold.sum(axis=0)).ravel() >= fewest
     outside = np.array([not any(_within(node, part) for part in dropped) for node in targets.nodes], dtype=bool)

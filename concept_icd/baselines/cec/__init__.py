@@ -1,7 +1,7 @@
 """CEC as released (Fatemi, Shi, Saltz, Mueller and Ma, ML4H 2025, PMLR 297; its code), as a baseline.
 
-Two stages of one prompt a question, with hard answers in between. It is not this package's method, which shares its
-idea of concepts: see the README.
+It has two stages. Each asks one prompt a question; stage 2 is given the yes/no answers of stage 1. It shares the idea
+of concepts with this package's coder, but it is another method.
 
 1. Concepts are phrases alone, five "parent" and two "leaf" phrases a code, two models (`prompts`). Training labels:
    the phrases of the gold codes yes, others no, kept with a small probability. Llama-3-8B, NF4, LoRA, loss of the

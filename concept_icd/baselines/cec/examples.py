@@ -1,6 +1,6 @@
 """Training prompts of both stages. This is the only place of CEC that reads gold codes.
 
-A prompt is drawn and put into tokens when it is needed: a stage learns from a few hundred of many thousands.
+A prompt is turned into tokens only when it is needed: a stage learns from a few hundred of many thousands.
 """
 
 from __future__ import annotations

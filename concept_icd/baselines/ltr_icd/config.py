@@ -205,7 +205,7 @@ class LtrIcdConfig(OneLine):
 
 @dataclass
 class LtrIcdTraining(TrainingOptions):
-    """The Trainer's options, with what suits a T5."""
+    """The Trainer's options, with defaults that suit a T5."""
 
     learning_rate: float = field(
         default=1e-4, metadata={"help": "Peak learning rate. 1e-4: T5's usual with Adam; BERTs take 5e-5 (PLM-ICD)."}

@@ -225,8 +225,8 @@ def _analyse(
     fold: Fold,
     sets: Mapping[str, np.ndarray],
 ) -> dict[str, Any]:
-    """Per code of all levels (of the bills, where not all are answered) that a test stay has; and the reliability of
-    billing codes; see `analyses`."""
+    """Figures of every code that a test stay has (of billed codes alone, where not all levels are answered), and the
+    reliability of billing codes; see `figures`."""
     name = EVERYTHING if EVERYTHING in answers else BILLING
     rows = sets[name]
     truth, outputs = gold[:, rows], answers[name][:, rows]

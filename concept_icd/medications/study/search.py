@@ -1,7 +1,8 @@
 """Options of a network by Hyperband, as the study searched them, on the training and dev stays of one fold.
 
 Space: n in 1 to 8 layers, of which n - 1 are hidden (the output is the n-th), 256 to 6,144 units in steps of 256,
-dropout 0 to .8, batch norm or not, and what the strategy itself has to set (Marcou et al. 2024, and its released code).
+dropout 0 to .8, batch norm or not, and the strategy's own options, such as gamma (Marcou et al. 2024, and its released
+code).
 
 Hyperband (Li et al. 2018) in the rounding of Keras Tuner, which the study used: with R = 150 epochs and factor 3 there
 are brackets s = 4 .. 0; round i of bracket s trains ceil(e 3^(s - i)) drawn options for ceil(R / 3^(s - i)) epochs,
