@@ -3,9 +3,9 @@
     OMP_NUM_THREADS=2 python benchmarks/medication_network.py --out benchmarks/results/medication_network.json
 
 58,976 generated stays, 1,166 inputs, and 9,336 outputs with the study's number of nodes a level. Outputs are streamed:
-"logits" makes every output and keeps none, "codes" is `concept-icd code-stays`, the 50 best billing codes of each stay
-in a Parquet file, in a process of its own whose peak memory the system counts. Weights are random, which changes no
-second. The study's figure is on another machine (a T4) and stands beside these, not against them.
+"logits" makes every output and keeps none, "codes" is `concept-icd medications code`, the 50 best billing codes of each
+stay in a Parquet file, in a process of its own whose peak memory the system counts. Weights are random, which changes
+no second. The study's figure is on another machine (a T4) and stands beside these, not against them.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def random_model(strategy: Strategy, made: SyntheticStays, targets: Targets, see
 
 def codes(model: Path, stays: Path, out: Path) -> dict[str, float]:
     """Costs of the command, in a process of its own."""
-    command = [sys.executable, "-m", "concept_icd.cli.main", "code-stays", "--device", "cpu"]
+    command = [sys.executable, "-m", "concept_icd.cli.main", "medications", "code", "--device", "cpu"]
     found = costs_of([*command, "--model", str(model), "--stays", str(stays), "--out", str(out)])
     return rounded(found, 2) | {"written_bytes": out.stat().st_size}
 

@@ -1,4 +1,4 @@
-"""Seconds and peak memory of `concept-icd prepare medications` on invented tables of MIMIC-III's full size.
+"""Seconds and peak memory of `concept-icd medications prepare` on invented tables of MIMIC-III's full size.
 
     python benchmarks/medication_tables.py --out benchmarks/results/medication_tables.json
 
@@ -111,7 +111,7 @@ def main() -> None:
         folder = Path(name)
         write_tables(folder, made, args.rows, args.seed)
         out = folder / "prepared"
-        command = [sys.executable, "-m", "concept_icd.cli.main", "prepare", "medications"]
+        command = [sys.executable, "-m", "concept_icd.cli.main", "medications", "prepare"]
         reading = costs_of([*command, "--mimic-dir", str(folder), "--out", str(out)])
         peak = reading.pop("peak_gib")
         loading, read = costed(load_stays, out)
