@@ -14,7 +14,7 @@ from typing import Annotated, Any, TypeVar
 from fastapi import Depends, HTTPException, Request
 from fastapi.responses import Response
 
-from concept_icd.desk.desk import LISTED, Desk
+from concept_icd.desk.desk import Desk, listed
 from concept_icd.desk.queue import Answers, Closed, QueueFull
 from concept_icd.desk.record.store import waited_until
 from concept_icd.errors import InputError
@@ -214,8 +214,7 @@ def suggestions_record(desk: Desk, result: CodingResult) -> dict[str, Any]:
                 "path": _path(desk, code),
                 "concepts": [dict(vars(concept)) for concept in code.concepts],
             }
-            for code in result.codes
-            if code.accepted or code.rank <= LISTED
+            for code in listed(result)
         ],
         "versions": dict(result.versions),
     }

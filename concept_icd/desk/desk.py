@@ -12,12 +12,12 @@ from concept_icd.coder.coder import ConceptCoder
 from concept_icd.desk.queue import Answers, ScoringQueue
 from concept_icd.desk.record.events import Conflict, Event, NewEvent
 from concept_icd.desk.record.store import Record
-from concept_icd.desk.review import History, Review, Suggestion, suggestion_record
+from concept_icd.desk.review import History, Review, Suggestion
 from concept_icd.desk.settings import Settings
 from concept_icd.desk.telemetry import Telemetry
 from concept_icd.desk.worklist import Viewers, Worklist
 from concept_icd.ontology.tree import load_ontology
-from concept_icd.records import CodingResult, Note
+from concept_icd.records import CodingResult, Note, RankedCode
 
 #: Suggestions that are listed at least; those that reached the threshold always are.
 LISTED = 50
@@ -76,7 +76,7 @@ class Desk:
     def opened(self, key: str, note_id: str, result: CodingResult, person: str) -> None:
         """Records that somebody looks at the note, and what was suggested where that is new."""
         self.write(key, note_id, None, [NewEvent("open")], person, result.versions)
-        suggested = NewEvent("suggest", None, {"codes": [suggestion_record(s) for s in listed(result)]})
+        suggested = NewEvent("suggest", None, {"codes": [_suggestion(code) for code in listed(result)]})
         for _ in range(3):  # somebody else may open it at the same time
             review = self.history(key, note_id).review
             if review.submitted or dict(review.versions) == dict(result.versions):
@@ -185,10 +185,11 @@ def said(event: Event) -> dict[str, Any]:
     return {"by": event.by, "at": event.at, "action": event.action, "code": event.code}
 
 
-def listed(result: CodingResult) -> list[Suggestion]:
+def listed(result: CodingResult) -> list[RankedCode]:
     """What is suggested: the codes that reached the threshold, and the first `LISTED`."""
-    return [
-        Suggestion(code.code, code.kind, code.rank, round(code.probability, 6), code.accepted)
-        for code in result.codes
-        if code.accepted or code.rank <= LISTED
-    ]
+    return [code for code in result.codes if code.accepted or code.rank <= LISTED]
+
+
+def _suggestion(code: RankedCode) -> dict[str, Any]:
+    """A suggestion as the record keeps it."""
+    return vars(Suggestion(code.code, code.kind, code.rank, round(code.probability, 6), code.accepted))

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 from concept_icd.desk.record.events import Conflict, Event, NewEvent
 from concept_icd.errors import InputError
@@ -149,11 +148,6 @@ def _apply(review: Review, event: Event) -> None:
 def _leave_lists(review: Review, code: str) -> None:
     for kind, listed in review.accepted.items():
         review.accepted[kind] = [decided for decided in listed if decided.code != code]
-
-
-def suggestion_record(suggestion: Suggestion) -> dict[str, Any]:
-    """A suggestion as the record keeps it."""
-    return dict(vars(suggestion))
 
 
 class Refused(Exception):
