@@ -96,6 +96,7 @@ class ConceptCoder(StoredCoder):
             selection, experts = selection or descent, experts or views or ()
         settings = checked_settings(scorer_settings or {})
         template = prompt if isinstance(prompt, PromptTemplate) else PromptTemplate.load(prompt)
+        reference = ModelReference.of(model, adapter)  # a wrong one is told before the long work
         training = with_gold(scores, notes, concepts, options or HeadOptions(), allow_in_sample)
         training, fitted = stack(training, experts)
         order = learn_order(training, classification)
@@ -104,7 +105,7 @@ class ConceptCoder(StoredCoder):
             training.concepts,
             heads,
             template,
-            ModelReference.of(model, adapter),
+            reference,
             settings,
             scores.out_of_fold,
             classification,
