@@ -57,10 +57,6 @@ class Client:
         return answered.status, time.perf_counter() - start
 
 
-def bodies_of(notes: Sequence[Note]) -> list[bytes]:
-    return [json.dumps({"note_id": note.note_id, "text": note.text}).encode() for note in notes]
-
-
 def run_clients(url: str, bodies: Sequence[bytes], clients: int, requests: int) -> dict[str, Any]:
     """Statuses, requests a second and latencies of `requests` requests."""
     numbers = iter(range(requests))
@@ -215,7 +211,7 @@ def main() -> None:
         parser.error("--minutes 0 keeps the load of an earlier result: name it with --out")
     os.environ.setdefault("OMP_NUM_THREADS", "2")
     notes = [coded.note for coded in read_corpus(args.notes)]
-    bodies = bodies_of(notes)
+    bodies = [json.dumps({"note_id": note.note_id, "text": note.text}).encode() for note in notes]
     found: dict[str, Any] = {"notes": len(notes), "cores": os.cpu_count()}
     found["note_characters_median"] = statistics.median(len(note.text) for note in notes)
     found["load_average_before"] = os.getloadavg()

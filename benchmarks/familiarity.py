@@ -161,9 +161,7 @@ def measure_fold(folder: Path, data: Path, seed: int, most: int | None) -> dict[
             for half, part in (("choose", values[::2]), ("report", values[1::2])):
                 row[f"{kind}, {half}"] = {
                     "notes": len(part),
-                    "auc": metrics.area_metrics(
-                        np.repeat([0, 1], [len(held_out), len(part)])[:, None], _unit(held_out, part)[:, None]
-                    )["micro_auc"],
+                    "auc": auc(held_out, part),
                     **{share: float((part > cut).mean()) for share, cut in cuts.items()},
                 }
         result["measures"][name] = row
@@ -213,10 +211,12 @@ def _known(coder: ConceptCoder, own: np.ndarray, gold: np.ndarray, fold: np.ndar
     return heads.aggregator.standardise(own), p
 
 
-def _unit(*parts: np.ndarray) -> np.ndarray:
-    """Ranks of all values, in 0..1, for the AUC."""
-    values = np.concatenate(parts)
-    return np.searchsorted(np.sort(values), values) / len(values)
+def auc(held_out: np.ndarray, elsewhere: np.ndarray) -> float:
+    """Of telling notes from elsewhere, which are larger; of the ranks of all values, in 0..1."""
+    values = np.concatenate([held_out, elsewhere])
+    ranks = np.searchsorted(np.sort(values), values) / len(values)
+    gold = np.repeat([0, 1], [len(held_out), len(elsewhere)])
+    return metrics.area_metrics(gold[:, None], ranks[:, None])["micro_auc"]
 
 
 def _counts(shares: np.ndarray, gold: np.ndarray, accepted: np.ndarray) -> dict[str, list[list[int]]]:

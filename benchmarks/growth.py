@@ -40,15 +40,14 @@ def score_packed(case: Case) -> list[Any]:
     return list(case.scorer.iter_scores(case.notes, case.concepts))
 
 
-def forward_as_long(case: Case) -> None:
-    plain_forward(case.scorer.model, case.prompt_tokens)
-
-
 def measure(cases: Sequence[Case], rounds: int, layers: int) -> list[dict[str, Any]]:
     """Rounds in which every case has its turn, both ways one after the other."""
     seconds: list[dict[str, list[float]]] = [{way: [] for way in WAYS} for _ in cases]
     cpu: list[dict[str, float]] = [dict.fromkeys(WAYS, 0.0) for _ in cases]
-    ways: dict[str, Callable[[Case], Any]] = {"packed": score_packed, "plain_forward": forward_as_long}
+    ways: dict[str, Callable[[Case], Any]] = {
+        "packed": score_packed,
+        "plain_forward": lambda case: plain_forward(case.scorer.model, case.prompt_tokens),
+    }
     for run in ways.values():
         run(cases[0])
     for number in range(rounds):

@@ -39,13 +39,9 @@ class Case:
         return len(self.note) + sum(map(len, self.questions))
 
     @property
-    def plain_tokens(self) -> int:
-        return sum(len(self.note) + len(question) for question in self.questions)
-
-    @property
     def token_ratio(self) -> float:
         """What sharing the note could save at most, by token count."""
-        return self.plain_tokens / self.packed_tokens
+        return sum(len(self.note) + len(question) for question in self.questions) / self.packed_tokens
 
 
 def build_cases(scorer: PackedScorer, note_tokens: int, questions: int, seed: int) -> list[Case]:
