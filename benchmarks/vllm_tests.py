@@ -19,8 +19,7 @@ from vllm_scoring import versions_with_vllm
 
 
 def main() -> int:
-    parser = parser_of(__doc__, None)
-    args, others = parser.parse_known_args()
+    args, others = parser_of(__doc__, None).parse_known_args()
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         command = [sys.executable, "-m", "pytest", "tests/scoring/vllm", f"--junitxml={report}", *others]
