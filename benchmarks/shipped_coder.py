@@ -12,12 +12,11 @@ from __future__ import annotations
 import os
 import resource
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import arguments, costs_of, finish, in_a_process, parser_of
+from common import arguments, costed, costs_of, finish, in_a_process, parser_of
 
 from concept_icd.resources import resource as packaged
 
@@ -39,14 +38,12 @@ def batch(notes: Path, evidence: bool, limit: int | None, scorer: str | None = N
     coder = ConceptCoder.from_pretrained("radiology")
     coder = coder if scorer is None else coder.with_scorer(scorer)
     coder.code(reports[0])
-    start, begin = time.perf_counter(), time.process_time()
-    codes = sum(len(result.accepted) for result in coder.code_batch(reports, evidence=evidence))
-    seconds, processor = time.perf_counter() - start, time.process_time() - begin
+    cost, codes = costed(lambda: sum(len(result.accepted) for result in coder.code_batch(reports, evidence=evidence)))
     return {
         "reports": len(reports),
         "codes_accepted": codes,
-        "reports_per_second": len(reports) / seconds,
-        "processor_ms_a_report": processor * 1000 / len(reports),
+        "reports_per_second": len(reports) / cost["wall"],
+        "processor_ms_a_report": cost["processor"] * 1000 / len(reports),
         "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
 
