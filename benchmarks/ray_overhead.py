@@ -36,17 +36,17 @@ from random_model import random_concepts
 from concept_icd.llm.prompts import PromptTemplate
 from concept_icd.ontology.concepts import ConceptSet
 from concept_icd.records import Concept, Note
-from concept_icd.scoring import ray_executor as ray_engine
-from concept_icd.scoring.executors import LocalEngine, Record, Shard, score_notes
+from concept_icd.scoring import ray_executor
+from concept_icd.scoring.executors import LocalExecutor, Record, Shard, score_notes
 from concept_icd.scoring.packed import PackedScorer
-from concept_icd.scoring.ray_executor import RayEngine
+from concept_icd.scoring.ray_executor import RayExecutor
 from concept_icd.scoring.specs import ScorerSpec
 from concept_icd.scoring.store import Job, fill_store, load_scores
 
 WAYS = {"process": "one process, two threads", "pool": "two processes, one thread each", "ray": "two workers of Ray"}
 
 
-class PoolEngine:
+class PoolExecutor:
     """Scores in a pool of Python's own."""
 
     def run(self, shards: Sequence[Shard], concepts: Any, plan: Any, tell: Callable[[Record], None]) -> Iterator[Any]:
@@ -82,7 +82,7 @@ def wait_for_others(ready: Path, processes: int) -> None:
         time.sleep(0.005)
 
 
-class WaitingWorker(ray_engine._Worker):
+class WaitingWorker(ray_executor._Worker):
     """A worker of Ray that waits for the other one, as `make_scorer` does."""
 
     def _score(self, job: str, notes: Sequence[Note]) -> list[Record]:
@@ -107,7 +107,7 @@ def cpu_seconds() -> float:
 def run_way(way: str, folder: Path, notes: list[Note], concepts: ConceptSet, shard_notes: int) -> dict[str, float]:
     """Fills the store `folder`."""
     torch.set_num_threads(2 if way == "process" else 1)
-    engine = {"process": LocalEngine, "pool": PoolEngine, "ray": partial(RayEngine, workers=2)}[way]()
+    executor = {"process": LocalExecutor, "pool": PoolExecutor, "ray": partial(RayExecutor, workers=2)}[way]()
     processes = 1 if way == "process" else 2
     moments: dict[str, tuple[float, float]] = {}
     with tempfile.TemporaryDirectory() as ready:
@@ -121,7 +121,7 @@ def run_way(way: str, folder: Path, notes: list[Note], concepts: ConceptSet, sha
             def run(self, shards: Sequence[Shard], *arguments: Any) -> Iterator[Any]:
                 moments["begun"] = time.perf_counter(), 0.0
                 left = len(shards)
-                for pair in engine.run(shards, *arguments):
+                for pair in executor.run(shards, *arguments):
                     yield pair  # and it is written
                     left -= 1
                     if not left:
@@ -131,11 +131,11 @@ def run_way(way: str, folder: Path, notes: list[Note], concepts: ConceptSet, sha
         thread.start()
         job = Job("all", notes, partial(make_scorer, Path(ready), processes))
         if way == "ray":  # whose workers are given a spec, and no function
-            os.environ["READY"], ray_engine._Worker = ready, WaitingWorker
+            os.environ["READY"], ray_executor._Worker = ready, WaitingWorker
             job = Job("all", notes, ScorerSpec("packed", "tiny", None, PromptTemplate.load()))
         settings = {"out_of_fold": True}
         fill_store(
-            folder, [job], concepts, PromptTemplate.load(), settings=settings, shard_notes=shard_notes, engine=Timed()
+            folder, [job], concepts, PromptTemplate.load(), settings=settings, shard_notes=shard_notes, executor=Timed()
         )
         thread.join()
     begun, loaded, done = (np.array(moments[name]) for name in ("begun", "loaded", "done"))

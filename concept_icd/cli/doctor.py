@@ -63,7 +63,7 @@ def _examine_machine(args: argparse.Namespace, task: Task | None) -> list[Findin
     if task or args.mimic_dir:
         needed.add("duckdb")
     if task and task.name != "mimic3-tables":
-        needed |= {"trl", "datasets"}
+        needed |= {"torch", "trl", "datasets"}
         if _plan(args, task).load_in_4bit:
             needed.add("bitsandbytes")
     return examine_machine(args.out) + examine_packages(needed)

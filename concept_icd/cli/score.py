@@ -10,7 +10,7 @@ from concept_icd.cli.options import notes_of, require_positive
 
 if TYPE_CHECKING:
     from concept_icd.ontology.concepts import ConceptSet
-    from concept_icd.scoring.executors import Engine
+    from concept_icd.scoring.executors import Executor
     from concept_icd.scoring.selection import SelectionRule, TopDownSelection
 
 EXAMPLE = "concept-icd score --corpus runs/corpus --tuned runs/tuned --out runs/scores"
@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
         _print_dry_run(plan_scoring(notes, args.tuned, **options), len(notes), args, rule)
         return 0
     options["plan"] = plan
-    new = score_corpus(notes, args.tuned, args.out, engine=_engine(args), shard_notes=args.shard_notes, **options)
+    new = score_corpus(notes, args.tuned, args.out, executor=_executor(args), shard_notes=args.shard_notes, **options)
     if rule is not None:
         rule.save(Path(args.out) / DESCENT)
     if not new:
@@ -191,13 +191,13 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _engine(args: argparse.Namespace) -> Engine | None:
+def _executor(args: argparse.Namespace) -> Executor | None:
     if args.engine == "local":
         return None
-    from concept_icd.scoring.ray_executor import RayEngine
+    from concept_icd.scoring.ray_executor import RayExecutor
 
     without_gpu = args.device == "cpu" or args.scorer == "server"
-    return RayEngine(args.ray_address, workers=args.workers, gpus=0 if without_gpu else args.tensor_parallel)
+    return RayExecutor(args.ray_address, workers=args.workers, gpus=0 if without_gpu else args.tensor_parallel)
 
 
 def _print_dry_run(scoring: Any, notes: int, args: argparse.Namespace, rule: SelectionRule | None) -> None:

@@ -14,7 +14,7 @@ from concept_icd.llm.reference import ModelReference, members_of
 from concept_icd.ontology.concepts import ConceptSet
 from concept_icd.progress import say
 from concept_icd.records import Note, OneLine, require_notes
-from concept_icd.scoring.executors import Engine
+from concept_icd.scoring.executors import Executor
 from concept_icd.scoring.scorer import QuestionPlan
 from concept_icd.scoring.specs import ADAPTER, CONCEPTS, FOLDS, PROMPT, Kind, ScorerSpec
 from concept_icd.scoring.store import Job, fill_store
@@ -27,7 +27,7 @@ def score_corpus(
     *,
     concepts: ConceptSet | None = None,
     plan: QuestionPlan | None = None,
-    engine: Engine | None = None,
+    executor: Executor | None = None,
     in_sample: bool = False,
     average: bool | None = None,
     shard_notes: int = 64,
@@ -42,7 +42,7 @@ def score_corpus(
     are after a run with a holdout, are left out, which stderr is told.
 
     Args:
-        concepts: by default those of the tuning. plan, engine, shard_notes: see `fill_store`.
+        concepts: by default those of the tuning. plan, executor, shard_notes: see `fill_store`.
         in_sample: score the notes that no adapter is blind to all the same; heads will refuse the result.
         average: by default as the tuning run says. kind, url: see `ScorerSpec`.
         options: go to the scorer's `from_pretrained`; max_length and note_text are those of the tuning by default.
@@ -67,7 +67,7 @@ def score_corpus(
         settings=scoring.settings,
         shard_notes=shard_notes,
         plan=plan,
-        engine=engine,
+        executor=executor,
     )
 
 

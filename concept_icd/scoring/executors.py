@@ -1,7 +1,7 @@
-"""What scores the shards of a store: this process, or another engine (Ray) that keeps the same contract.
+"""What scores the shards of a store: this process, or another executor (Ray) that keeps the same contract.
 
-An engine is given the shards that are missing and yields each with one record a note, in any order. It writes nothing:
-the process that holds the store's lock does that.
+An executor is given the shards that are missing and yields each with one record a note, in any order. It writes
+nothing: the process that holds the store's lock does that.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Shard(OneLine):
     make_scorer: Callable[[], Scorer]
 
 
-class Engine(Protocol):
+class Executor(Protocol):
     """Scores shards."""
 
     def run(
@@ -58,7 +58,7 @@ class Engine(Protocol):
         """
 
 
-class LocalEngine:
+class LocalExecutor:
     """Scores in this process, one job after the other; its scorer is made when the first shard of the job is due."""
 
     def run(
@@ -68,7 +68,7 @@ class LocalEngine:
         plan: QuestionPlan | None,
         tell: Callable[[Record], None],
     ) -> Iterator[tuple[Shard, list[Record]]]:
-        """See `Engine.run`."""
+        """See `Executor.run`."""
         for _, same in groupby(shards, key=lambda shard: shard.job):
             scorer = None  # of the job before: two large models do not fit at once
             for shard in same:

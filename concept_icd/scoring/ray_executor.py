@@ -46,7 +46,7 @@ _RECORDS = 512 * 2**20
 _ATTEMPTS = "RAY_gcs_server_port_wait_time_s"
 
 
-class RayEngine:
+class RayExecutor:
     """Scores with workers of Ray.
 
     Args:
@@ -72,7 +72,7 @@ class RayEngine:
         plan: QuestionPlan | None,
         tell: Callable[[Record], None],
     ) -> Iterator[tuple[Shard, list[Record]]]:
-        """See `concept_icd.scoring.executors.Engine`.
+        """See `concept_icd.scoring.executors.Executor`.
 
         Raises:
             InputError: besides, no Ray at the address, no room for a worker, or a shard whose worker dies every time.

@@ -37,7 +37,7 @@ from concept_icd.ontology.concepts import ConceptSet
 from concept_icd.outputs import MANIFEST, new_file, private_folder, require_own, writing
 from concept_icd.progress import TokenRates, progress_bar
 from concept_icd.records import Note, OneLine
-from concept_icd.scoring.executors import Engine, LocalEngine, Record, Shard
+from concept_icd.scoring.executors import Executor, LocalExecutor, Record, Shard
 from concept_icd.scoring.scorer import ConceptScores, NoteFailure, NoteScores, QuestionPlan, Scorer
 
 if TYPE_CHECKING:
@@ -69,21 +69,21 @@ def fill_store(
     settings: Mapping[str, Any],
     shard_notes: int = 64,
     plan: QuestionPlan | None = None,
-    engine: Engine | None = None,
+    executor: Executor | None = None,
 ) -> bool:
     """Scores what the store lacks and completes it. In a complete store, it checks the shards and mends the damaged.
 
     Args:
         settings: what else decides the scores (scorer, model, weights, longest prompt), plus "out_of_fold".
         shard_notes: notes that are scored together and, after a kill, are lost together.
-        plan: which concepts a note is asked about; None: all. engine: by default this process.
+        plan: which concepts a note is asked about; None: all. executor: by default this process.
 
     Returns:
         Whether there was anything to do.
 
     Raises:
         InputError: the store was begun with other settings, another process fills it, the disk is full, or what
-            befalls any note (see `Engine.run`). What is scored stays.
+            befalls any note (see `Executor.run`). What is scored stays.
     """
     start, folder, jobs = time.monotonic(), Path(folder), list(jobs)
     notes = sorted((note for job in jobs for note in job.notes), key=lambda note: note.note_id)
@@ -118,7 +118,7 @@ def fill_store(
                     rates.count(record.computed, record.reused)
                 bar.advance()
 
-            for shard, records in (engine or LocalEngine()).run(missing, concepts.concepts, plan, tell):
+            for shard, records in (executor or LocalExecutor()).run(missing, concepts.concepts, plan, tell):
                 write_shard(shard, records, identity)
                 failures |= {record.note_id: record.reason for record in records if isinstance(record, NoteFailure)}
                 cut += sum(isinstance(record, NoteScores) and record.truncated is not None for record in records)
@@ -319,12 +319,12 @@ def write_shard(shard: Shard, records: Iterable[Record], identity: str) -> None:
         identity: of the run, as `read_shard` will be given it.
 
     Raises:
-        InputError: the disk is full. RuntimeError: the engine did not give each note exactly one record.
+        InputError: the disk is full. RuntimeError: the executor did not give each note exactly one record.
     """
     records = list(records)
     found = {record.note_id: record for record in records}
     if len(records) != len(shard.notes) or found.keys() != {note.note_id for note in shard.notes}:
-        raise RuntimeError(f"the engine gave {len(records)} records for the {len(shard.notes)} notes of {shard.path}")
+        raise RuntimeError(f"the executor gave {len(records)} records for the {len(shard.notes)} notes of {shard.path}")
     columns = zip(*(_row(found[note.note_id]) for note in shard.notes), strict=True)
     table = pa.table([pa.array(column, kind) for column, kind in zip(columns, SCHEMA.types, strict=True)], SCHEMA)
     table = table.replace_schema_metadata({"sha256": _digest(table, shard.number, identity)})

@@ -24,9 +24,9 @@ from concept_icd.ontology.concepts import ConceptSet
 from concept_icd.ontology.tree import load_ontology
 from concept_icd.outputs import MANIFEST
 from concept_icd.records import Note
-from concept_icd.scoring import ray_executor as ray_engine
-from concept_icd.scoring.executors import Engine, LocalEngine, Record, Shard
-from concept_icd.scoring.ray_executor import RayEngine
+from concept_icd.scoring import ray_executor
+from concept_icd.scoring.executors import Executor, LocalExecutor, Record, Shard
+from concept_icd.scoring.ray_executor import RayExecutor
 from concept_icd.scoring.selection import SelectionRule, TopDownSelection
 from concept_icd.scoring.specs import ScorerSpec
 from concept_icd.scoring.store import Job, fill_store, load_scores, read_failures
@@ -45,7 +45,7 @@ from pathlib import Path
 from tests.scoring import test_ray
 if __name__ == "__main__":
     folder, model = map(Path, sys.argv[1:])
-    test_ray.fill(folder, test_ray.RayEngine(workers=1), test_ray.packed(model))
+    test_ray.fill(folder, test_ray.RayExecutor(workers=1), test_ray.packed(model))
 """
 CONCEPTS, PROMPT = ConceptSet.expand(CODES, load_ontology("icd9cm")), PromptTemplate.load()
 
@@ -57,14 +57,14 @@ def packed(model: Path | str, **options: Any) -> ScorerSpec:
 
 def fill(
     folder: Path,
-    engine: Engine,
+    executor: Executor,
     spec: ScorerSpec,
     second: ScorerSpec | None = None,
     plan: TopDownSelection | None = None,
 ) -> None:
     jobs = [Job("first", NOTES[:27], spec), Job("second", NOTES[27:], second or spec)]
     settings = {"out_of_fold": True}
-    fill_store(folder, jobs, CONCEPTS, PROMPT, settings=settings, shard_notes=SHARD_NOTES, plan=plan, engine=engine)
+    fill_store(folder, jobs, CONCEPTS, PROMPT, settings=settings, shard_notes=SHARD_NOTES, plan=plan, executor=executor)
 
 
 def workers(process: int | None = None) -> set[psutil.Process]:
@@ -129,7 +129,7 @@ def same(one: Path, other: Path) -> bool:
 def whole(llama, tmp_path_factory) -> Path:
     """What this process alone writes."""
     folder = tmp_path_factory.mktemp("whole") / "scores"
-    fill(folder, LocalEngine(), packed(llama))
+    fill(folder, LocalExecutor(), packed(llama))
     return folder
 
 
@@ -144,7 +144,7 @@ def cluster(tmp_path_factory) -> Iterator[Any]:
     cluster.shutdown()
 
 
-class Killing(RayEngine):
+class Killing(RayExecutor):
     """Kills a worker with SIGKILL as soon as the first shard is there."""
 
     def run(self, *arguments: Any) -> Iterator[tuple[Shard, list[Record]]]:
@@ -160,9 +160,9 @@ def test_two_workers_of_this_machine_write_the_same_bits_and_leave_nothing(llama
     before = set(Path("/tmp").glob("concept-icd-*"))
     rule = SelectionRule({"chapter": 0.1}, {"chapter": -9.0}, budget=12, retrieve=1)
     plan = TopDownSelection.over(CONCEPTS, load_ontology("icd9cm"), rule)
-    fill(tmp_path / "alone", LocalEngine(), packed(llama), plan=plan)
+    fill(tmp_path / "alone", LocalExecutor(), packed(llama), plan=plan)
     with watching() as seen:
-        fill(tmp_path / "scores", RayEngine(workers=2), packed(llama), plan=plan)
+        fill(tmp_path / "scores", RayExecutor(workers=2), packed(llama), plan=plan)
     assert same(tmp_path / "scores", tmp_path / "alone")
     assert 0.2 < load_scores(tmp_path / "scores").asked.toarray().mean() < 0.9
     assert 1 <= len(seen) <= 2
@@ -202,29 +202,29 @@ def test_after_the_process_that_writes_is_killed_the_same_command_goes_on(whole,
 
 @pytest.mark.slow
 def test_workers_that_die_every_time_end_the_run_and_keep_what_is_there(cluster, whole, llama, tmp_path, monkeypatch):
-    engine, good = RayEngine(cluster.address, workers=1), packed(llama)
+    executor, good = RayExecutor(cluster.address, workers=1), packed(llama)
     with (
         deadly(llama) as bad,
         pytest.raises(InputError, match=r"workers of Ray died again and again .* what is scored is kept"),
     ):
-        fill(tmp_path / "scores", engine, good, bad)
+        fill(tmp_path / "scores", executor, good, bad)
     assert len(list((tmp_path / "scores" / "shards").iterdir())) == 7
     assert not (tmp_path / "scores" / MANIFEST).exists()
     # What is left is given to Ray in two waves.
-    monkeypatch.setattr(ray_engine, "_WAVE", sum(len(note.text) for note in NOTES[27:]) * 2 // 3)
-    fill(tmp_path / "scores", engine, packed("not-needed"), good)
+    monkeypatch.setattr(ray_executor, "_WAVE", sum(len(note.text) for note in NOTES[27:]) * 2 // 3)
+    fill(tmp_path / "scores", executor, packed("not-needed"), good)
     assert same(tmp_path / "scores", whole)
 
 
 @pytest.mark.slow
 def test_what_is_wrong_on_a_worker_is_one_sentence_here_and_no_log_holds_a_note(cluster, llama, tmp_path):
-    engine = RayEngine(cluster.address, workers=1)
+    executor = RayExecutor(cluster.address, workers=1)
     with pytest.raises(InputError, match=r"cannot load the base model .*no-such-model.* \(a Ray worker on "):
-        fill(tmp_path / "scores", engine, packed(tmp_path / "no-such-model"))
+        fill(tmp_path / "scores", executor, packed(tmp_path / "no-such-model"))
     with pytest.raises(ray.exceptions.RayTaskError, match="unexpected keyword argument 'no_such_option'"):
-        fill(tmp_path / "broken", engine, packed(llama, no_such_option=1))
+        fill(tmp_path / "broken", executor, packed(llama, no_such_option=1))
     with pytest.raises(InputError, match=r"no node of the Ray cluster has 1 CPUs and 1 GPUs for a worker"):
-        fill(tmp_path / "scores", RayEngine(cluster.address, gpus=1), packed(llama))
+        fill(tmp_path / "scores", RayExecutor(cluster.address, gpus=1), packed(llama))
     assert not (tmp_path / "scores").exists()
     logs = Path(cluster.head_node.get_logs_dir_path())
     texts = [path.read_bytes() for path in logs.rglob("*") if path.is_file()]
@@ -237,10 +237,10 @@ def test_an_address_that_is_none_is_told_before_any_work(tmp_path):
         free.bind(("127.0.0.1", 0))  # bound and not listening: a connection is refused
         port = free.getsockname()[1]
         with pytest.raises(InputError, match=rf"no Ray can be reached at 127\.0\.0\.1:{port}: Connection refused"):
-            fill(tmp_path / "scores", RayEngine(f"127.0.0.1:{port}"), packed("not-needed"))
+            fill(tmp_path / "scores", RayExecutor(f"127.0.0.1:{port}"), packed("not-needed"))
     for address in ("ray://127.0.0.1:10001", "somewhere", ":6379", "host:port"):
         with pytest.raises(InputError, match="is neither 'auto' nor host:port"):
-            fill(tmp_path / "scores", RayEngine(address), packed("not-needed"))
+            fill(tmp_path / "scores", RayExecutor(address), packed("not-needed"))
     with pytest.raises(InputError, match="workers of Ray: 0; a number from 1 up is needed"):
-        RayEngine(workers=0)
+        RayExecutor(workers=0)
     assert not (tmp_path / "scores").exists()

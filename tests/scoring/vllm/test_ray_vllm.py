@@ -7,7 +7,7 @@ import pytest
 from concept_icd.llm.prompts import PromptTemplate
 from concept_icd.ontology.concepts import ConceptSet
 from concept_icd.ontology.tree import load_ontology
-from concept_icd.scoring.ray_executor import RayEngine
+from concept_icd.scoring.ray_executor import RayExecutor
 from concept_icd.scoring.specs import ScorerSpec
 from concept_icd.scoring.store import Job, fill_store, load_scores
 from tests.fitted_coder import CODES, make_notes
@@ -19,10 +19,10 @@ pytest.importorskip("ray", reason="Ray is not installed: pip install 'concept-ic
 @pytest.mark.slow
 def test_a_worker_of_ray_holds_vllm_with_an_adapter(llama, llama_adapter, tmp_path):
     notes, concepts = make_notes(12, 0, "note"), ConceptSet.expand(CODES, load_ontology("icd9cm"))
-    for kind, engine in (("vllm", RayEngine(workers=1)), ("packed", None)):
+    for kind, executor in (("vllm", RayExecutor(workers=1)), ("packed", None)):
         spec = ScorerSpec(kind, str(llama), str(llama_adapter), PromptTemplate.load(), {"dtype": "float32"})
         job, settings = Job("adapter", notes, spec), {"scorer": kind, "out_of_fold": True}
-        fill_store(tmp_path / kind, [job], concepts, spec.prompt, settings=settings, shard_notes=4, engine=engine)
+        fill_store(tmp_path / kind, [job], concepts, spec.prompt, settings=settings, shard_notes=4, executor=executor)
     found, packed = load_scores(tmp_path / "vllm"), load_scores(tmp_path / "packed")
     assert found.note_ids == packed.note_ids
     assert packed.logits.std() > 0.1
