@@ -1,9 +1,8 @@
 """What the words of a note say of its codes: boosted trees over its words, one ensemble a code.
 
-The strongest lexical system of our trials on short reports. Codes with few notes are left to the concepts. What is
-kept of a word, or of two neighbours, is a hash, so that a coder's folder holds no text of the notes it was fitted on.
-Whoever hashes a word finds out whether trees ask for it (those of at least two notes can be): hashes keep words from
-being read off, not from being guessed.
+Codes with few notes have no trees and are left to the concepts. Of a word, or of two neighbours, a hash is kept, so
+that a coder's folder holds no text of the notes it was fitted on. Hashes keep words from being read, not from being
+guessed: whoever hashes a word finds out whether a tree asks for it, and only words of two notes or more are asked for.
 """
 
 from __future__ import annotations
