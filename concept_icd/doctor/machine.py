@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from concept_icd.doctor.findings import Finding, State, readable_bytes
-from concept_icd.errors import pip_command
+from concept_icd.errors import EXTRA_OF, pip_command
 
 SECTION = "machine"
 
@@ -138,20 +138,20 @@ PACKAGE_SECTION = "packages"
 #: What gives Ray a token; with one in place, `ray start` and `ray.init` ask for it.
 RAY_TOKEN = "ray get-auth-token --generate, and the same ~/.ray/auth_token (0600) on every machine"
 
-#: Package -> the extra that brings it (None: concept-icd itself) and what it is for.
-PURPOSES: dict[str, tuple[str | None, str]] = {
-    "torch": ("llm", "all models but small Llamas"),
-    "transformers": ("llm", "base models"),
-    "peft": ("llm", "LoRA adapters"),
-    "accelerate": ("llm", "tuning on several GPUs"),
-    "trl": ("train", "tuning (finetune, run, demo)"),
-    "datasets": ("train", "tuning (finetune, run, demo)"),
-    "bitsandbytes": ("train", "base models in 4 bits (QLoRA)"),
-    "duckdb": ("mimic3", "the raw MIMIC-III tables (prepare mimic3)"),
-    "bm25s": ("phrases", "phrases of concepts (phrases coverage)"),
-    "vllm": ("vllm", "scoring with vLLM; give it an environment of its own"),
-    "ray": ("ray", "scoring on a cluster"),
-    "deepspeed": (None, "the ZeRO presets of accelerate"),
+#: Package -> what it is for; the extra that brings it is in `errors.EXTRA_OF`.
+PURPOSES = {
+    "torch": "all models but small Llamas",
+    "transformers": "base models",
+    "peft": "LoRA adapters",
+    "accelerate": "tuning on several GPUs",
+    "trl": "tuning (finetune, run, demo)",
+    "datasets": "tuning (finetune, run, demo)",
+    "bitsandbytes": "base models in 4 bits (QLoRA)",
+    "duckdb": "the raw MIMIC-III tables (prepare mimic3)",
+    "bm25s": "phrases of concepts (phrases coverage)",
+    "vllm": "scoring with vLLM; give it an environment of its own",
+    "ray": "scoring on a cluster",
+    "deepspeed": "the ZeRO presets of accelerate",
 }
 
 
@@ -175,10 +175,9 @@ def examine_packages(needed: Collection[str]) -> list[Finding]:
     there = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
     findings = [Finding(PACKAGE_SECTION, "ok", there)]
     for name in (name for name, version in versions.items() if version is None):
-        extra, purpose = PURPOSES[name]
-        command = pip_command(extra) if extra else f"pip install {name}"
+        command = pip_command(EXTRA_OF[name]) if name in EXTRA_OF else f"pip install {name}"
         state: State = "missing" if name in needed else "note"
-        findings.append(Finding(PACKAGE_SECTION, state, f"{name} is not installed: {purpose}", command))
+        findings.append(Finding(PACKAGE_SECTION, state, f"{name} is not installed: {PURPOSES[name]}", command))
     if versions["ray"] and not has_ray_token():
         text = "Ray has no token: who reaches a cluster that `ray start` begins can run code on it and read the notes"
         findings.append(Finding(PACKAGE_SECTION, "warning", text, RAY_TOKEN))

@@ -27,44 +27,14 @@ _KERNEL = re.compile(rb'_implementation[^"]*"\s*:\s*(\{[^}]*)?"[^"]*/')
 _LOADED = ("*.json", "*.safetensors", "*.model", "*.tiktoken", "merges.txt", "vocab.txt")
 #: What an adapter's configuration may set. Everything else that PEFT knows has to be empty: some of it imports modules
 #: by name (`megatron_config`) or reads further files and hubs (`arrow_config`).
-_LORA_SETTINGS = frozenset(
-    [
-        "alora_invocation_tokens",
-        "alpha_pattern",
-        "auto_mapping",
-        "base_model_name_or_path",
-        "bias",
-        "corda_config",
-        "ensure_weight_tying",
-        "eva_config",
-        "exclude_modules",
-        "fan_in_fan_out",
-        "inference_mode",
-        "init_lora_weights",
-        "layer_replication",
-        "layers_pattern",
-        "layers_to_transform",
-        "loftq_config",
-        "lora_alpha",
-        "lora_bias",
-        "lora_dropout",
-        "megatron_core",
-        "modules_to_save",
-        "peft_type",
-        "peft_version",
-        "qalora_group_size",
-        "r",
-        "rank_pattern",
-        "revision",
-        "target_modules",
-        "target_parameters",
-        "task_type",
-        "trainable_token_indices",
-        "use_dora",
-        "use_qalora",
-        "use_rslora",
-    ]
-)
+_LORA_SETTINGS = frozenset((
+    "alora_invocation_tokens", "alpha_pattern", "auto_mapping", "base_model_name_or_path", "bias", "corda_config",
+    "ensure_weight_tying", "eva_config", "exclude_modules", "fan_in_fan_out", "inference_mode", "init_lora_weights",
+    "layer_replication", "layers_pattern", "layers_to_transform", "loftq_config", "lora_alpha", "lora_bias",
+    "lora_dropout", "megatron_core", "modules_to_save", "peft_type", "peft_version", "qalora_group_size", "r",
+    "rank_pattern", "revision", "target_modules", "target_parameters", "task_type", "trainable_token_indices",
+    "use_dora", "use_qalora", "use_rslora",
+))  # fmt: skip
 
 
 @dataclass(frozen=True, repr=False)
