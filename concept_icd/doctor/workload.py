@@ -18,6 +18,7 @@ from concept_icd.llm.prompts import PromptTemplate
 from concept_icd.ontology.concepts import ConceptSet
 from concept_icd.ontology.tree import Ontology, load_ontology
 from concept_icd.resources import read_yaml
+from concept_icd.tuning.arguments import ConceptArguments
 
 #: Tokens of a discharge summary with its addenda, mean: an assumption. KEPT (Yang et al. 2022) says "3,000+".
 NOTE_TOKENS = 3500
@@ -30,22 +31,19 @@ LABELS_PER_STAY = {"mimic3-50": 5.7, "mimic3-50-recounted": 5.7, "mimic3-rare50"
 COUNTED_LABELS = 9000
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What a tuning config asks for; the defaults are those of `concept_icd.tuning.config`."""
+@dataclass
+class Plan(ConceptArguments):
+    """What a tuning config asks for: of the notes as the trainer reads it, and of the model and its training.
 
+    The latter has the defaults of `concept_icd.tuning.config`, which cannot be imported without trl.
+    """
+
+    corpus: str = ""
     model_name_or_path: str = "tiny"
     dtype: str | None = None
     load_in_4bit: bool = False
     lora_r: int = 32
     lora_target_modules: tuple[str, ...] = ("q_proj", "v_proj")
-    prompt: str = "concept"
-    question_tokens: int | None = None
-    levels: tuple[str, ...] = ("chapter", "section", "category", "subcategory", "code")
-    positive_share: float = 1.0
-    negative_share: float = 0.1
-    folds: int = 5
-    holdout: float = 0.0
     max_length: int | None = None
     num_train_epochs: float = 3.0
     max_steps: int = -1

@@ -28,6 +28,7 @@ from concept_icd.doctor.cost_model import (
 )
 from concept_icd.doctor.estimates import estimate_stages, gpu_hours, hours_on, hours_table
 from concept_icd.doctor.workload import Plan, Workload, read_plan, workload_of
+from concept_icd.tuning.arguments import ConceptArguments
 
 RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
 #: The Llama of benchmarks/common.py.
@@ -80,14 +81,13 @@ def test_an_8b_model_in_nf4_is_5_7_gb() -> None:
 @pytest.mark.slow
 def test_defaults_are_those_of_the_tuning_options() -> None:
     pytest.importorskip("trl")
-    from concept_icd.tuning.arguments import ConceptArguments
     from concept_icd.tuning.config import LoraModelConfig, TuningConfig
 
-    known = {field.name: field for cls in (ConceptArguments, TuningConfig, LoraModelConfig) for field in
-             dataclasses.fields(cls)}  # fmt: skip
+    known = {field.name: field for cls in (TuningConfig, LoraModelConfig) for field in dataclasses.fields(cls)}
+    notes = {field.name for field in dataclasses.fields(ConceptArguments)}  # the trainer's own, which Plan has from it
     own_reading = {"dtype", "lora_target_modules"}  # None there: the model's, and PEFT's choice for its family
     for field in dataclasses.fields(Plan):
-        if field.name in own_reading:
+        if field.name in own_reading | notes:
             continue
         other = known[field.name]
         default = other.default_factory() if callable(other.default_factory) else other.default  # type: ignore[misc]
