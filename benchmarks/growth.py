@@ -57,11 +57,8 @@ def measure(cases: Sequence[Case], rounds: int, layers: int) -> list[dict[str, A
                 taken[way].append(cost["wall"])
                 worked[way] += cost["processor"]
             last = ", ".join(f"{way} {taken[way][-1]:.2f} s" for way in ways)
-            tell(
-                tell(
-                    f"round {number + 1}/{rounds}: {case.prompt_tokens:,} tokens, the note {len(case.ids[0]):,}: {last}"
-                )
-            )
+            tokens = f"{case.prompt_tokens:,} tokens, {len(case.ids[0]):,} of them the note's"
+            tell(f"round {number + 1}/{rounds}: {tokens}: {last}")
     return [describe(*values, layers) for values in zip(cases, seconds, cpu, strict=True)]
 
 
