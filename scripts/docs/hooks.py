@@ -14,6 +14,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,25 +28,23 @@ import architecture
 ROOT = Path(__file__).resolve().parents[2]
 #: The one option whose help text is written elsewhere.
 CONSENT = "Allows push_to_hub and trackers: you may publish what was learnt; on the command line alone"
-#: Verbs whose options are the fields of dataclasses: what is before a table, the module, its classes.
+#: Verbs whose options are the fields of dataclasses: what stands before a table, and the classes, by name.
 FIELDS = {
     "finetune": [
         (
             "Every option of TRL's `SFTConfig` and `ModelConfig` is one too. These are ours, or have another default:",
-            "tuning/config.py",
             ("ConceptArguments", "LoraModelConfig", "TuningConfig"),
         )
     ],
     "baseline": [
-        ("Of every baseline:", "baselines/training.py", ("CorpusOptions", "ThresholdOptions")),
+        ("Of every baseline:", ("CorpusOptions", "ThresholdOptions")),
         (
             "Of those that train a network, beside the options of transformers:",
-            "baselines/training.py",
             ("TrainingOptions",),
         ),
-        ("Of `lora-classifier`:", "baselines/lora_classifier.py", ("ClassifierOptions", "ClassifierTraining")),
-        ("Of `cec`:", "baselines/cec/options.py", ("CecOptions", "CecTraining")),
-        ("Of `plm-icd` and `ltr-icd`:", "baselines/ltr_icd/config.py", ("ModelOptions", "LtrIcdTraining")),
+        ("Of `lora-classifier`:", ("ClassifierOptions", "ClassifierTraining")),
+        ("Of `cec`:", ("CecOptions", "CecTraining")),
+        ("Of `plm-icd` and `ltr-icd`:", ("ModelOptions", "LtrIcdTraining")),
     ],
 }
 
@@ -85,8 +84,8 @@ def command_line() -> str:
         lines += [f"## {group.capitalize()}", ""]
         for name in verbs:
             lines += _verb(f"concept-icd {name}", parsers[name], 3)
-            for caption, module, classes in FIELDS.get(name, []):
-                rows = list(_fields(ROOT / "concept_icd" / module, classes))
+            for caption, classes in FIELDS.get(name, []):
+                rows = [row for each in classes for row in _fields(each)]
                 lines += [caption, "", "| option | meaning |", "|---|---|", *rows, ""]
     return "\n".join(lines) + "\n"
 
@@ -126,22 +125,27 @@ def _option(action: argparse.Action) -> str | None:
     return f"| {names.replace('|', chr(92) + '|')} | {_text(help_text)}{needed}{default} |"
 
 
-def _fields(path: Path, classes: tuple[str, ...]) -> Iterator[str]:
-    """Options that are fields of dataclasses, from the source: importing it would import torch."""
-    found = {node.name: node for node in ast.parse(path.read_text("utf-8")).body if isinstance(node, ast.ClassDef)}
-    for name in classes:
-        for field in found[name].body:
-            if not (isinstance(field, ast.AnnAssign) and isinstance(field.value, ast.Call)):
-                continue
-            given = {word.arg: word.value for word in field.value.keywords}
-            texts = [node.value for node in ast.walk(given["metadata"]) if isinstance(node, ast.Constant)]
-            meaning = next(iter(texts[1:]), CONSENT)
-            default = ast.unparse(given["default"]) if "default" in given else ""
-            if isinstance(given.get("default_factory"), ast.Lambda):
-                default = ast.unparse(given["default_factory"].body)
-            known = f"; default: `{default}`" if default not in ("", "None") and "default" not in str(meaning) else ""
-            needed = "" if {"default", "default_factory"} & given.keys() else "; needed"
-            yield f"| `--{ast.unparse(field.target)}` | {_text(str(meaning)).removesuffix('.')}{needed}{known} |"
+@cache
+def _classes() -> dict[str, ast.ClassDef]:
+    """Every class of the package by its name, from the source: importing it would import torch."""
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in (ROOT / "concept_icd").rglob("*.py")]
+    return {node.name: node for tree in trees for node in tree.body if isinstance(node, ast.ClassDef)}
+
+
+def _fields(name: str) -> Iterator[str]:
+    """Options that are the fields of a dataclass."""
+    for field in _classes()[name].body:
+        if not (isinstance(field, ast.AnnAssign) and isinstance(field.value, ast.Call)):
+            continue
+        given = {word.arg: word.value for word in field.value.keywords}
+        texts = [node.value for node in ast.walk(given["metadata"]) if isinstance(node, ast.Constant)]
+        meaning = next(iter(texts[1:]), CONSENT)
+        default = ast.unparse(given["default"]) if "default" in given else ""
+        if isinstance(given.get("default_factory"), ast.Lambda):
+            default = ast.unparse(given["default_factory"].body)
+        known = f"; default: `{default}`" if default not in ("", "None") and "default" not in str(meaning) else ""
+        needed = "" if {"default", "default_factory"} & given.keys() else "; needed"
+        yield f"| `--{ast.unparse(field.target)}` | {_text(str(meaning)).removesuffix('.')}{needed}{known} |"
 
 
 def _text(text: str) -> str:
