@@ -1,8 +1,9 @@
-"""Phrases as text: when two are the same, and the file that holds them."""
+"""Phrases as text: when two are the same, how a clinician writes one of the classification, and files of them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,13 @@ from concept_icd.text.words import words_of
 
 #: The two kinds of phrases of CEC's phrase file: of the wider condition, and of this very code.
 KINDS = ("parent", "leaf")
+_BRACKETS = re.compile(r"\s*(?:\([^()]*\)|\[[^\[\]]*\])")
+_LEADING = re.compile(r"^(unspecified|other and unspecified) ", re.IGNORECASE)
+_FORMAL = re.compile(
+    r", (NOS|NEC|unspecified|not elsewhere classified|not otherwise specified|site not specified|"
+    r"organism unspecified)\b.*$|( of)? unspecified site$|(^| )(NOS|NEC|unspecified)$",
+    re.IGNORECASE,
+)
 
 
 def phrase_key(text: str) -> str:
@@ -21,6 +29,27 @@ def phrase_key(text: str) -> str:
     ('chest x ray', 'chest x ray')
     """
     return " ".join(words_of(text))
+
+
+def plain_phrases(texts: Iterable[str]) -> tuple[str, ...]:
+    """Phrases of the classification as a clinician writes them, each once: no brackets, no "NOS" and the like.
+
+    Left out: what speaks of other codes ("classifiable to 428"), opens a list ("Tonsil:"), has no word of three
+    letters or is longer than 90 characters.
+
+    >>> plain_phrases(["Typhoid (fever) [any site]", "Asthma, unspecified type", "NOS", "Tonsil:"])
+    ('Typhoid', 'Asthma')
+    """
+    found: dict[str, str] = {}
+    for text in texts:
+        if text.endswith(":") or "classifiable" in text:
+            continue
+        while (shorter := _BRACKETS.sub("", text)) != text:
+            text = shorter
+        text = _LEADING.sub("", _FORMAL.sub("", text).strip(" ,;-"))
+        if len(text) <= 90 and re.search(r"[^\W\d_]{3}", text):
+            found.setdefault(text.lower(), text)
+    return tuple(found.values())
 
 
 def merge_phrases(*sources: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:

@@ -6,13 +6,13 @@ The titles come with the package; the NCHS files with inclusion terms and index 
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from concept_icd.ontology.nchs import read_index, read_tabular
+from concept_icd.ontology.phrases import plain_phrases
 from concept_icd.ontology.tree import Ontology
 from concept_icd.text.sentences import Clause, clauses
 from concept_icd.text.words import placed_stems, stems, words_of
@@ -20,14 +20,6 @@ from concept_icd.text.words import placed_stems, stems, words_of
 Found = TypeVar("Found")
 #: Words of the longest wording that is looked for in text.
 LONGEST = 6
-
-_LEADING = re.compile(r"^(unspecified|other and unspecified) ", re.IGNORECASE)
-_ASIDES = re.compile(r"\s*[\[(][^\])]*[\])]")
-_FORMAL = re.compile(
-    r", (NOS|NEC|unspecified|not elsewhere classified|not otherwise specified|site not specified|"
-    r"organism unspecified)\b.*$|( of)? unspecified site$| (NOS|NEC|unspecified)$",
-    re.IGNORECASE,
-)
 
 
 def read_inclusions(paths: Iterable[str | Path]) -> dict[str, list[str]]:
@@ -71,17 +63,17 @@ def collect_wordings(
 
 
 def plain(phrases: Iterable[str]) -> tuple[str, ...]:
-    """Phrases as a clinician would write them: no brackets, no "NOS", inverted index entries turned round."""
+    """Plain phrases, and inverted ones turned round besides.
+
+    >>> plain(["Pneumonia, viral NOS"])
+    ('Pneumonia, viral', 'viral pneumonia')
+    """
     found: dict[str, None] = {}
-    for phrase in phrases:
-        if phrase.endswith(":") or "classifiable" in phrase:
-            continue
-        short = _LEADING.sub("", _FORMAL.sub("", _ASIDES.sub("", phrase)).strip(" ,;-"))
-        if 3 <= len(short) <= 90:
-            found[short] = None
-            head, comma, rest = short.partition(", ")
-            if comma and "," not in rest and len(rest.split()) <= 3 and not rest.startswith(("with", "due", "in ")):
-                found[f"{rest} {head[0].lower()}{head[1:]}"] = None
+    for phrase in plain_phrases(phrases):
+        found[phrase] = None
+        head, comma, rest = phrase.partition(", ")
+        if comma and "," not in rest and len(rest.split()) <= 3 and not rest.startswith(("with", "due", "in ")):
+            found[f"{rest} {head[0].lower()}{head[1:]}"] = None
     return tuple(found)
 
 

@@ -125,9 +125,14 @@ def read_clauses(texts: Iterable[str], vocabulary: Vocabulary) -> ClauseWords:
             if section.name in _LEFT_OUT:
                 continue
             found: list[tuple[int, list[int]]] = []
+            number = None  # of an item: it belongs to what follows
             for start, end in clause_spans(text, section.start, section.end):
+                start, number = start if number is None else number, None
                 clause = text[start:end]
-                if clause.endswith(":") or not _WORD.search(clause):  # a heading on its own line, the number of an item
+                if not _WORD.search(clause):
+                    number = start
+                    continue
+                if clause.endswith(":"):  # a heading on its own line
                     continue
                 if clause not in known:
                     known[clause] = _grams(clause, vocabulary)

@@ -18,7 +18,6 @@ from concept_icd.ontology.nchs import (
     TabularEntry,
     inclusion_phrases,
     index_phrases,
-    plain_phrases,
     read_index,
     read_tabular,
 )
@@ -123,13 +122,6 @@ def test_inclusion_phrases_are_fit_for_a_question(nchs):
         "786.2": [],
         "nothing": [],
     }
-
-
-def test_plain_phrases():
-    assert plain_phrases(["Typhoid (fever) (infection) [any site]", "typhoid", "NOS", "A (b (c)) d, NEC", ""]) == [
-        "Typhoid"
-    ]
-    assert plain_phrases(["Cough (with (dry)) night, NEC"]) == ["Cough night"]
 
 
 # The alphabetic indexes

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from concept_icd.errors import InputError
 from concept_icd.ontology.coverage import check_coverage
 from concept_icd.ontology.nchs import index_phrases
-from concept_icd.ontology.phrases import merge_phrases, phrase_key, read_phrase_file, write_phrase_file
+from concept_icd.ontology.phrases import merge_phrases, phrase_key, plain_phrases, read_phrase_file, write_phrase_file
 from concept_icd.ontology.propose_phrases import load_proposal_prompt, parse_phrases, propose_phrases
 from concept_icd.ontology.tree import load_ontology
 from concept_icd.records import Note
@@ -39,6 +39,14 @@ def test_spellings_of_one_phrase_share_a_key(one, other):
 
 def test_different_phrases_keep_different_keys():
     assert len({phrase_key(text) for text in ("no fever", "fever", "sepsis", "stenosis", "pus")}) == 5
+
+
+def test_plain_phrases():
+    assert plain_phrases(["Typhoid (fever) (infection) [any site]", "typhoid", "NOS", "A (b (c)) d, NEC", ""]) == (
+        "Typhoid",
+    )
+    assert plain_phrases(["Cough (with (dry)) night, NEC"]) == ("Cough night",)
+    assert plain_phrases(["Tonsil:", "Conditions classifiable to 056", "Asthma, unspecified type"]) == ("Asthma",)
 
 
 def test_a_phrase_file_as_in_cec(tmp_path):

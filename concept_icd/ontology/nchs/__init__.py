@@ -5,7 +5,7 @@ itself and plain-text conversions of the tabular lists (also .gz) are read too. 
 are not shipped. Nothing here knows of concepts or of the ontology.
 """
 
-from concept_icd.ontology.nchs.files import lists_and_indexes, plain_phrases
+from concept_icd.ontology.nchs.files import lists_and_indexes
 from concept_icd.ontology.nchs.index import IndexEntry, index_phrases, read_index
 from concept_icd.ontology.nchs.tabular import TabularEntry, inclusion_phrases, read_tabular
 
@@ -15,7 +15,6 @@ __all__ = [
     "inclusion_phrases",
     "index_phrases",
     "lists_and_indexes",
-    "plain_phrases",
     "read_index",
     "read_tabular",
 ]

@@ -1,4 +1,4 @@
-"""Opens the NCHS files in whatever wrapping they come; tidies their text."""
+"""Opens the NCHS files in whatever wrapping they come."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import io
 import re
 import zipfile
 import zlib
-from collections.abc import Iterable
 from pathlib import Path
 
 from concept_icd.errors import InputError
@@ -52,15 +51,3 @@ def read_text(path: Path) -> str:
         return data.decode("utf-8")
     except UnicodeDecodeError:
         return data.decode("cp1252", "replace")
-
-
-def plain_phrases(texts: Iterable[str]) -> list[str]:
-    """The texts without parentheses, brackets, "NOS" and "NEC", each once, in order."""
-    phrases: dict[str, str] = {}
-    for text in texts:
-        while (shorter := re.sub(r"\([^()]*\)|\[[^\[\]]*\]", " ", text)) != text:
-            text = shorter
-        words = re.sub(r"\s+", " ", re.sub(r"\b(NOS|NEC)\b", " ", text)).replace(" ,", ",").strip(" ,;:")
-        if re.search(r"[^\W\d]{3}", words):
-            phrases.setdefault(words.lower(), words)
-    return list(phrases.values())

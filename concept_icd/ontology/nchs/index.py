@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from concept_icd.errors import InputError
-from concept_icd.ontology.nchs.files import CODE, plain_phrases, read_text, tidy
+from concept_icd.ontology.nchs.files import CODE, read_text, tidy
 from concept_icd.ontology.nchs.rtf import read_paragraphs
+from concept_icd.ontology.phrases import plain_phrases
 
 
 @dataclass(frozen=True)
@@ -123,4 +124,4 @@ def index_phrases(path: str | Path, codes: Iterable[str]) -> dict[str, list[str]
     for entry in read_index(path):
         if entry.code in phrases:
             phrases[entry.code].append(entry.phrase)
-    return {code: plain_phrases(found) for code, found in phrases.items()}
+    return {code: list(plain_phrases(found)) for code, found in phrases.items()}

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from concept_icd.errors import InputError
-from concept_icd.ontology.nchs.files import CODE, plain_phrases, read_text, tidy
+from concept_icd.ontology.nchs.files import CODE, read_text, tidy
 from concept_icd.ontology.nchs.rtf import Paragraph, read_paragraphs
+from concept_icd.ontology.phrases import plain_phrases
 
 #: A heading: the code, then its title; a blank between them is sometimes forgotten.
 _TITLE = re.compile(rf"({CODE}|\d\d)(?:\s+(?=\S)|(?=[A-Z]))(.+)")
@@ -162,4 +163,4 @@ def inclusion_phrases(path: str | Path, codes: Iterable[str]) -> dict[str, list[
     Codes of a category with a shared list of fifth digits have none of their own: ask for their ancestors too.
     """
     entries = read_tabular(path)
-    return {code: plain_phrases(entries[code].inclusions) if code in entries else [] for code in codes}
+    return {code: list(plain_phrases(entries[code].inclusions)) if code in entries else [] for code in codes}
