@@ -1,12 +1,12 @@
 """Where a note speaks of a code, found by its words: the text features of the learned order.
 
-A *lexicon* has, for each code, terms of one or two word stems. A clause with a term of a code mentions the code. It
+A *lexicon* has, for each code, terms of one or two word stems. A clause that affirms a term of a code mentions it. It
 also has, for terms in and right after the clauses that mention a code, how much later than usual such a code was
 billed, and how much oftener first: "was why she came" and "continued at home" say much about the order.
 
-It finds words, not meanings; what a clause denies, and what is said of relatives, is passed over. Evidence, which is
-read off the model, would say more, but takes a scoring of the note for every sentence. It knows no gold codes; how a
-lexicon is learnt, `lexicon_fitting` knows.
+It finds words, not meanings; what a clause denies is no mention, but counts as words around one, and what is said of
+relatives is passed over. Evidence, which is read off the model, would say more, but takes a scoring of the note for
+every sentence. It knows no gold codes; how a lexicon is learnt, `lexicon_fitting` knows.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Lexicon(OneLine):
         keys = self._keys if vocabulary is None else np.array([vocabulary.key(term) for term in self.terms])
         order = np.argsort(keys)
         holds = clauses.matrix(keys[order])
-        mentioned = Mentions.find(clauses, holds, csr_array(self.mentions[order]))
+        mentioned = Mentions.find(clauses, clauses.matrix(keys[order], affirmed=True), csr_array(self.mentions[order]))
         weights = self.around[order].reshape(-1, 2, 2).transpose(1, 0, 2).reshape(-1, 2)  # (same or next x terms, both)
         return mentioned.table(np.asarray(mentioned.around(holds) @ weights))
 
@@ -152,7 +152,7 @@ class Mentions(OneLine):
 
     @classmethod
     def find(cls, clauses: ClauseWords, holds: csr_array, terms_of: csr_array) -> Mentions:
-        """From which clause holds which term, (clauses, terms), and the terms of the codes, (terms, codes)."""
+        """From which clause affirms which term, (clauses, terms), and the terms of the codes, (terms, codes)."""
         clause, code = (holds @ terms_of).nonzero()
         key = clauses.note[clause] * terms_of.shape[1] + code
         order = np.lexsort((clause, key))

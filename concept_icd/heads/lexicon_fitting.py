@@ -80,14 +80,11 @@ def learn_lexicon(
     """
     gold = csr_array(places > 0, dtype=np.float32)
     grams = np.unique(clauses.grams)
-    in_clauses = clauses.matrix(grams)
     notes = csr_array((np.ones(len(clauses)), (clauses.note, np.arange(len(clauses)))))
     notes.resize((clauses.notes, len(clauses)))
-    in_notes = csr_array(notes @ in_clauses)
+    grams = grams[((notes @ clauses.matrix(grams)) > 0).sum(axis=0) >= FEWEST_NOTES]
+    in_notes = csr_array(notes @ clauses.matrix(grams, affirmed=True))
     in_notes.data = np.minimum(in_notes.data, 1.0)
-    count = np.asarray(in_notes.sum(axis=0)).reshape(-1)
-    usual = count >= FEWEST_NOTES
-    grams, in_notes, in_clauses = grams[usual], csr_array(in_notes[:, usual]), csr_array(in_clauses[:, usual])
     term, code = _learned(in_notes, gold)
     pairs = {(vocabulary.term(int(grams[t])), int(c)) for t, c in zip(term, code, strict=True)}
     named = title_terms(titles)
@@ -106,7 +103,7 @@ def learn_lexicon(
     keys = np.array([vocabulary.key(text) for text in row])
     order = np.argsort(keys)
     holds = clauses.matrix(keys[order])
-    found = Mentions.find(clauses, holds, csr_array(mentions[order]))
+    found = Mentions.find(clauses, clauses.matrix(keys[order], affirmed=True), csr_array(mentions[order]))
     around = np.zeros((len(row), 4))
     around[order] = _words_around(found, holds, places, procedure)
     kept = (np.diff(mentions.indptr) > 0) | (np.abs(around) > 1e-4).any(axis=1)

@@ -1,6 +1,6 @@
 """Notes as clauses of word stems, each with its section and its place, in arrays: what a lexicon looks for codes in.
 
-What a clause denies is left out, as is a clause that says nothing else, and what is said of relatives.
+What a clause denies is marked. What is said of relatives is left out.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ class ClauseWords(OneLine):
     Attributes:
         note, group: row of the note, index into `GROUPS`, shape (clauses,).
         start: where it begins, 0 to 1 of the note. item: its number in its section, from 0. items: of that section.
-        grams: words and pairs of neighbours as numbers, each once a clause. at: the clause of each.
+        grams: words and pairs of neighbours as numbers, each once a clause. at: the clause of each. affirmed: whether
+            the clause says it before it denies anything.
         notes: how many there are, also those without a clause.
     """
 
@@ -55,15 +56,17 @@ class ClauseWords(OneLine):
     items: np.ndarray
     grams: np.ndarray
     at: np.ndarray
+    affirmed: np.ndarray
     notes: int
 
     def __len__(self) -> int:
         return len(self.note)
 
-    def matrix(self, keys: np.ndarray) -> csr_array:
-        """Which clause holds which of these (rising) grams: 0/1, float32, shape (clauses, keys)."""
+    def matrix(self, keys: np.ndarray, affirmed: bool = False) -> csr_array:
+        """Which clause holds, or affirms, which of these (rising) grams: 0/1, float32, shape (clauses, keys)."""
         place = np.minimum(np.searchsorted(keys, self.grams), max(0, len(keys) - 1))
         known = keys[place] == self.grams if len(keys) else np.zeros(len(self.grams), dtype=bool)
+        known &= self.affirmed | (not affirmed)
         ones = np.ones(int(known.sum()), dtype=np.float32)
         return csr_array((ones, (self.at[known], place[known])), shape=(len(self), len(keys)))
 
@@ -82,6 +85,7 @@ class ClauseWords(OneLine):
             self.items[kept],
             self.grams[grams],
             row[self.at[grams]],
+            self.affirmed[grams],
             len(notes),
         )
 
@@ -118,13 +122,14 @@ def read_clauses(texts: Iterable[str], vocabulary: Vocabulary) -> ClauseWords:
     rows: list[tuple[int, int, float, int, int]] = []
     keys: list[int] = []
     at: list[int] = []
+    affirmed: list[bool] = []
     note = -1
-    known: dict[str, list[int] | None] = {}  # lists repeat themselves
+    known: dict[str, dict[int, bool] | None] = {}  # lists repeat themselves
     for note, text in enumerate(texts):
         for section in split_sections(text):
             if section.name in _LEFT_OUT:
                 continue
-            found: list[tuple[int, list[int]]] = []
+            found: list[tuple[int, dict[int, bool]]] = []
             number = None  # of an item: it belongs to what follows
             for start, end in clause_spans(text, section.start, section.end):
                 start, number = start if number is None else number, None
@@ -139,25 +144,28 @@ def read_clauses(texts: Iterable[str], vocabulary: Vocabulary) -> ClauseWords:
                 if (told := known[clause]) is not None:
                     found.append((start, told))
             group = GROUPS.index(_GROUP_OF.get(section.name, "other"))
-            for item, (start, grams) in enumerate(found):
-                at.extend([len(rows)] * len(grams))
-                keys.extend(grams)
+            for item, (start, told) in enumerate(found):
+                at.extend([len(rows)] * len(told))
+                keys.extend(told)
+                affirmed.extend(told.values())
                 rows.append((note, group, start / len(text), item, len(found)))
         if len(known) > 100_000:
             known.clear()
     table = np.array(rows, dtype=np.float64).reshape(-1, 5)
     number, group, item, items = table[:, [0, 1, 3, 4]].astype(np.int64).T
-    found_grams, of = np.array(keys, dtype=np.int64), np.array(at, dtype=np.int64)
-    return ClauseWords(number, group, table[:, 2], item, items, found_grams, of, note + 1)
+    grams, of = np.array(keys, dtype=np.int64), np.array(at, dtype=np.int64)
+    return ClauseWords(number, group, table[:, 2], item, items, grams, of, np.array(affirmed, dtype=bool), note + 1)
 
 
-def _grams(clause: str, vocabulary: Vocabulary) -> list[int] | None:
-    """Of words that the vocabulary has; None where nothing is said, or all of it is denied."""
-    if not (words := stems(clause[: denied_from(clause)])):
+def _grams(clause: str, vocabulary: Vocabulary) -> dict[int, bool] | None:
+    """Gram of words that the vocabulary has -> whether it is affirmed; None where nothing is said."""
+    if not (words := stems(clause)):
         return None
+    before = len(stems(clause[: denied_from(clause)]))
     numbers = [vocabulary.number(word) for word in words]
-    pairs = [a * PAIR + b for a, b in pairwise(numbers) if a and b]
-    return list(dict.fromkeys([number for number in numbers if number] + pairs))
+    grams = [(number, place < before) for place, number in enumerate(numbers) if number]
+    grams += [(a * PAIR + b, place < before) for place, (a, b) in enumerate(pairwise(numbers), 1) if a and b]
+    return dict(reversed(grams))  # of a gram that comes twice, the first place counts
 
 
 def keys_of(terms: Iterable[str]) -> tuple[Vocabulary, np.ndarray]:
