@@ -5,7 +5,6 @@ What a clause denies is marked. What is said of relatives is left out.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -16,7 +15,7 @@ from scipy.sparse import csr_array
 from concept_icd.errors import OneLine
 from concept_icd.text.assertion import denied_from
 from concept_icd.text.sections import split_sections
-from concept_icd.text.sentences import clause_spans
+from concept_icd.text.sentences import WORD, clause_spans
 from concept_icd.text.words import stems
 
 #: Groups of sections; all others are "other", and what is said of relatives is left out.
@@ -32,7 +31,6 @@ _GROUP_OF = {
     "Inpatient Medications": "drugs",
 }
 _LEFT_OUT = {"Family History", "Allergies", "Signature"}
-_WORD = re.compile(r"[^\W\d_]{2}")
 #: A pair of words is the number first * PAIR + second, a word alone the second.
 PAIR = 1 << 31
 
@@ -134,7 +132,7 @@ def read_clauses(texts: Iterable[str], vocabulary: Vocabulary) -> ClauseWords:
             for start, end in clause_spans(text, section.start, section.end):
                 start, number = start if number is None else number, None
                 clause = text[start:end]
-                if not _WORD.search(clause):
+                if not WORD.search(clause):
                     number = start
                     continue
                 if clause.endswith(":"):  # a heading on its own line

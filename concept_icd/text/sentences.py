@@ -30,7 +30,7 @@ _PART_END = re.compile(
     r"[,;:]\s+|\s+(?=(?:and|but|however|although|except|with|without|which|who|rule out)\b)", re.IGNORECASE
 )
 #: A piece without two letters in a row ("1.") belongs to what follows.
-_WORD = re.compile(r"[^\W\d_]{2}")
+WORD = re.compile(r"[^\W\d_]{2}")
 #: A sentence of more parts is a list without end, which stays whole.
 _MOST_PARTS = 32
 #: Sentences of a window, and from the beginning of one window to that of the next.
@@ -137,7 +137,7 @@ def _pieces(text: str, start: int, end: int, cuts: Iterable[int]) -> list[Span]:
             continue
         place = text.index(stripped, left)
         begin = place if begin is None else begin
-        if _WORD.search(stripped):
+        if WORD.search(stripped):
             pieces.append((begin, place + len(stripped)))
             begin = None
     if begin is not None and pieces:
