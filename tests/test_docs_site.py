@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from tests.conftest import ROOT
+from tests.printed_commands import PAGES
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +99,17 @@ class TestSite:
             return options
 
         assert check("concept-icd", _parser()) > 100
+
+    def test_every_option_that_a_page_names_is_in_the_reference(self, site: Path) -> None:
+        others = "--address --disable-usage-stats --generate --head --enable-lora --lora-modules"  # Ray's and vLLM's
+        others += (
+            " --enable-prompt-tokens-details --config_file --build-arg --version"  # vLLM's, accelerate's, Docker's
+        )
+        page = re.sub(r"<[^>]+>", "", (site / "reference" / "cli.html").read_text(encoding="utf-8"))
+        known = {*re.findall(r"--[a-z][\w-]*", page), *others.split()}
+        for name in (*PAGES, "SECURITY.md"):
+            text = (ROOT / name).read_text(encoding="utf-8")
+            assert set(re.findall(r"(?<![\w-])--[a-z][\w-]*", text)) <= known, name
 
     def test_reference_has_every_public_name(self, site: Path) -> None:
         import concept_icd
