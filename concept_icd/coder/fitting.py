@@ -21,12 +21,12 @@ from concept_icd.heads.ranker_fitting import GoldOrder, notes_to_learn_from
 from concept_icd.heads.ranking_features import PairTable
 from concept_icd.ontology.concepts import ConceptSet
 from concept_icd.ontology.tree import load_ontology
-from concept_icd.records import CodedNote
+from concept_icd.records import CodedNote, OneLine
 from concept_icd.scoring.scorer import ConceptScores
 
 
-@dataclass(frozen=True, eq=False)
-class Training:
+@dataclass(frozen=True, eq=False, repr=False)
+class Training(OneLine):
     """Scored notes with their gold codes; a note is the same row in every part.
 
     Attributes:
@@ -42,8 +42,8 @@ class Training:
     fold: np.ndarray
 
 
-@dataclass(frozen=True, eq=False)
-class Order:
+@dataclass(frozen=True, eq=False, repr=False)
+class Order(OneLine):
     """What the ranker learns from: the billing orders, and what the texts of the notes say, where they say something.
 
     Attributes:
