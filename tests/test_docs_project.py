@@ -96,7 +96,7 @@ class TestChangelog:
         kinds = ["Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"]
         for _, _, own in changes():
             assert own == [kind for kind in kinds if kind in own]
-            assert own
+        assert all(own for _, _, own in released)
         assert all(datetime.date.fromisoformat(date) for _, date, _ in released)
         versions = [Version(version) for version, _, _ in released]
         assert versions == sorted(versions, reverse=True)
@@ -104,7 +104,7 @@ class TestChangelog:
     def test_has_this_version(self) -> None:
         _, newest, *_ = changes()
         text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
-        assert newest[0] == __version__ or f"To be {__version__}" in text
+        assert newest[0] == __version__
         for version, _, _ in changes():
             assert f"\n[{version}]: {ADDRESS}/" in text
 
