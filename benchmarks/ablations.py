@@ -40,6 +40,7 @@ from concept_icd.llm.reference import TINY
 from concept_icd.metrics.intervals import draw_weights, drawn_decisions, interval
 from concept_icd.ontology.concepts import ConceptSet
 from concept_icd.ontology.tree import load_ontology
+from concept_icd.ontology.wordings import find_phrases
 from concept_icd.outputs import new_file
 from concept_icd.records import CodedNote
 from scripts.pretraining.data import CodeTerms
@@ -123,8 +124,8 @@ def paraphrased(args: argparse.Namespace, notes: list[CodedNote]) -> list[CodedN
     """The notes with every other mention of a disease in other words of the classification for the same code."""
     rng, terms, changed = random.Random(0), read_terms(args.data_dir), []
     for note in notes:
-        text = note.note.text
-        for words, code in sorted({(words, code) for _, words, code in terms.finder.find(text)}):
+        text, found = note.note.text, find_phrases(note.note.normalized.text, terms.named)
+        for words, code in sorted({(clause.text[begin:end], code) for clause, begin, end, code in found}):
             said = r"\b" + r"\W+".join(map(re.escape, words.split())) + r"\b"
             others = [other for other in terms.wordings[code] if other.lower() != words]
             if others and rng.random() < 0.5:
