@@ -46,8 +46,8 @@ def stopped(arguments: Sequence[str], partial: Path, number: int, lines: int = 6
         [sys.executable, "-m", "concept_icd.cli.main", *arguments],
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
         stderr=subprocess.DEVNULL,
-        # As in a terminal: a shell's background job, which these tests may be, hands an ignored SIGINT on.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        # As in a terminal: these tests may run in the background, which hands an ignored SIGINT or SIGHUP on.
+        preexec_fn=lambda: [signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGHUP)],
     )
     while process.poll() is None:
         if partial.is_file() and partial.read_bytes().count(b"\n") > lines:
