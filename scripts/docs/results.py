@@ -19,32 +19,30 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import plots
 import printed
+import summary
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 
 
-def figure(value: float, digits: int = 3, sign: str = "") -> str:
-    """ ".862": a figure as the pages print it, rounded once, without the 0 before the point."""
-    return printed.short(printed.figure(value, digits, sign))
-
-
 def estimate(row: Mapping[str, Any], name: str = "value", digits: int = 3, sign: str = "") -> str:
     """ ".862 [.845, .877]": a figure with its interval."""
-    return figure(row[name], digits, sign) + printed.short(printed.band(row, digits, sign))
+    return printed.short(summary.estimate(row, name, digits, sign))
 
 
 def spread(row: Mapping[str, Any], digits: int = 3) -> str:
-    """ ".447 ± .051": a mean over seeds and its standard deviation."""
-    return figure(row["mean"], digits) + (f" ± {figure(row['sd'], digits)}" if round(row["sd"], digits) else "")
+    """ ".447 ± .051": a mean over seeds and its standard deviation, where there is one."""
+    return printed.short(summary.spread(row if round(row["sd"], digits) else {**row, "sd": None}, digits))
 
 
 def minus(found: Mapping[str, Mapping[str, float]], a: str, b: str) -> str:
-    """The stored difference a - b, or b - a turned round."""
-    if f"{a} - {b}" in found:
-        return estimate(found[f"{a} - {b}"], "difference", 3, "+")
-    row = found[f"{b} - {a}"]
-    return estimate({"difference": -row["difference"], "low": -row["high"], "high": -row["low"]}, "difference", 3, "+")
+    """The stored difference a - b with its interval."""
+    return estimate(summary.minus(found, a, b), "difference", 3, "+")
+
+
+def figure(value: float, digits: int = 3, sign: str = "") -> str:
+    """ ".862": a figure as the pages print it, without the 0 before the point."""
+    return printed.short(printed.figure(value, digits, sign))
 
 
 def results() -> dict[str, Any]:

@@ -66,11 +66,6 @@ def terms() -> dict[str, Term]:
     }
 
 
-def retired_codes() -> tuple[str, ...]:
-    """Codes that stays have and no D_ICD table lists."""
-    return tuple(code for code, term in terms().items() if term.retired)
-
-
 def is_procedure(code: str) -> bool:
     """By its two characters before the dot; retired codes are in no ontology."""
     return len(category_of(code)) == 2
