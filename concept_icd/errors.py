@@ -1,4 +1,7 @@
-"""The errors that are the user's to mend; everything else is a bug and keeps its traceback."""
+"""What users and logs get to read: errors in a sentence, and records in a line.
+
+Errors here are the user's to mend; everything else is a bug and keeps its traceback. No note text is in either.
+"""
 
 from __future__ import annotations
 
@@ -83,8 +86,6 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     nearest = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f" (did you mean {nearest[0]!r}?)" if nearest else ""
 
-
-# How records print: in one line, and without text.
 
 #: Fields whose strings a `repr` may show: names, none of which is a note's words.
 _NAMES = frozenset(

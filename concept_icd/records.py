@@ -1,4 +1,6 @@
-"""The words of the package as frozen records. They know nothing of files, models or metrics.
+"""The words of the package as frozen records, and the beginning of a note where it is longer than anything reads.
+
+They know nothing of files, models or metrics.
 
 Two records are kept apart on purpose: a `Note` is what a scorer may see, a `CodedNote` adds the gold codes
 that it must never see. No scorer accepts a `CodedNote`.

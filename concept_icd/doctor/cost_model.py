@@ -1,4 +1,4 @@
-"""How many floating-point operations a second a model gets here, or on a named card."""
+"""What a run costs, by formulas: its operations, its base model's shape, its memory, and the speed of a machine."""
 
 from __future__ import annotations
 

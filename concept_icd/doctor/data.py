@@ -1,7 +1,9 @@
-"""The folder of raw MIMIC-III tables: which are there, how many rows they have, which version they are.
+"""MIMIC-III's files: which tables are there, their rows and version, their checksums, and the admission lists.
 
-Files and rows are read by `concept_icd.corpora.mimic3.tables`; the published numbers stand in
-`concept_icd.corpora.mimic3.codes`.
+Files and rows are read by `concept_icd.corpora.mimic3.tables`, the published numbers stand in
+`concept_icd.corpora.mimic3.checks`. Checksums are held against the list in the tables' folder, else against that of
+1.4. What is hashed is the table itself, unpacked where the list names the plain file, so that a file that somebody
+packed again still fits.
 """
 
 from __future__ import annotations
@@ -116,8 +118,6 @@ def count_rows(found: Mapping[str, Table]) -> tuple[dict[str, int], list[str]]:
     return counts, damaged
 
 
-# The admission lists: which tasks they are there for, and where the others are published.
-
 LIST_SECTION = "admission lists"
 
 
@@ -149,11 +149,6 @@ def _one_a_list(tasks: Iterable[Task]) -> list[Task]:
     """The first task of each kind of lists."""
     return list({task.lists: task for task in reversed([task for task in tasks if task.lists])}.values())[::-1]
 
-
-# Checks the bytes of the raw tables against published checksums: against the list in their folder, else against 1.4's.
-#
-# What is hashed is the table itself, unpacked where the list names the plain file, so that a file that somebody packed
-# again still fits.
 
 CHECKSUM_SECTION = "checksums"
 

@@ -222,7 +222,7 @@ def examine_fit(stages: Sequence[StageEstimate], device: Device, machine_memory:
     return findings
 
 
-# The table of estimated GPU hours a benchmark and card, as the README shows it.
+# The table of estimated GPU hours, a row a benchmark and a column a card.
 
 
 def hours_on(

@@ -1,4 +1,8 @@
-"""The machine: system, cores, memory, disk, GPUs, and where models are kept. It asks the machine alone, no network."""
+"""The machine: system, cores, memory, disk, GPUs, where models are kept, and which packages are installed.
+
+It asks the machine alone, no network. Whether versions go together is read from what the packages themselves declare,
+so that no table here can grow old.
+"""
 
 from __future__ import annotations
 
@@ -129,10 +133,6 @@ def _model_cache() -> Finding:
     state = f"{sum(1 for _ in cache.glob('models--*'))} models in {cache}" if cache.is_dir() else f"none yet at {cache}"
     return Finding(SECTION, "note", f"model cache: {state}; {'offline' if offline() else 'downloads are allowed'}")
 
-
-# The installed packages: what each missing one is for, and which versions do not go together.
-#
-# Whether versions fit is read from what the packages themselves declare, so that no table here can grow old.
 
 PACKAGE_SECTION = "packages"
 #: What gives Ray a token; with one in place, `ray start` and `ray.init` ask for it.

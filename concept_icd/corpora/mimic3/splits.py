@@ -1,7 +1,7 @@
 """The admission lists of a benchmark: found by file name, checked, told apart from the published ones.
 
-It knows how the papers' repositories name their lists and the hashes of the published ids.
-It ships no ids and never reads labels. Ids are HADM_ID as text.
+It knows how the papers' repositories name their lists and the hashes of the published ids. It ships no ids and never
+reads labels. Ids are HADM_ID as text.
 """
 
 from __future__ import annotations
