@@ -43,7 +43,7 @@ from concept_icd.ontology.tree import load_ontology
 from concept_icd.ontology.wordings import find_phrases
 from concept_icd.outputs import new_file
 from concept_icd.records import CodedNote
-from scripts.pretraining.data import CodeTerms
+from concept_icd.warmup.data import CodeTerms
 
 CONFIG, ADAPTERS, HEADS = "radiology", 3, 5
 #: Ways to split the reports into the heads' folds; one alone moves micro-F1 by as much as most variants do.
@@ -137,8 +137,8 @@ def paraphrased(args: argparse.Namespace, notes: list[CodedNote]) -> list[CodedN
 @cache
 def read_terms(data_dir: Path) -> CodeTerms:
     """What the classification and open texts call the codes."""
-    from scripts.pretraining.data import read_open_text
-    from scripts.pretraining.questions import read_question_maker
+    from concept_icd.warmup.data import read_open_text
+    from concept_icd.warmup.questions import read_question_maker
 
     return read_question_maker(data_dir, read_open_text(data_dir, 0, 0), 0).terms
 

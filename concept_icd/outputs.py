@@ -38,6 +38,11 @@ class _Stage(NamedTuple):
 
 
 _ADAPTER = ("adapter_config.json", "adapter_model.safetensors", "question_tokens.safetensors")
+#: A model as transformers saves it.
+_MODEL = (
+    *("config.json", "generation_config.json", "model*.safetensors", "model.safetensors.index.json"),
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "*.model"),
+)
 _TABLES = "ADMISSIONS D_ICD_DIAGNOSES D_ICD_PROCEDURES DIAGNOSES_ICD NOTEEVENTS PATIENTS PRESCRIPTIONS PROCEDURES_ICD"
 _STAGES = {
     "prepare": _Stage(("notes.parquet",)),
@@ -62,15 +67,9 @@ _STAGES = {
             "stays.safetensors",
         )
     ),
-    # A model as transformers saves it, or the state of a training run.
-    "model": _Stage(
-        (
-            *("config.json", "generation_config.json", "model*.safetensors", "model.safetensors.index.json"),
-            *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"),
-            *("state.json", "optimizer.safetensors"),
-        ),
-        ("config.json", '"model_type"'),
-    ),
+    "model": _Stage(_MODEL, ("config.json", '"model_type"')),
+    # From which a warm-up goes on.
+    "checkpoint": _Stage((*_MODEL, *_ADAPTER, "state.json", "optimizer.safetensors"), ("state.json", '"step"')),
 }
 #: What file managers put into any folder.
 _CLUTTER = (".DS_Store", "Thumbs.db")

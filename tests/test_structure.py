@@ -27,7 +27,7 @@ LAYERS = (
     ("medications",),
     ("experts", "medications.study"),
     ("coder", "tuning"),
-    ("baselines", "doctor", "pipeline", "desk"),
+    ("baselines", "doctor", "pipeline", "desk", "warmup"),
     ("cli",),
 )
 #: No file is longer, in lines.

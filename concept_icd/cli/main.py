@@ -40,6 +40,7 @@ GROUPS = {
         "prepare": "read a corpus (JSON lines, tables, text, CMC 2007, CodiEsp, MIMIC-III) into a folder with splits",
         "synth": "invent data: notes with codes, tables in the shape of MIMIC-III, stays with drugs",
         "run": "run all stages on one corpus: tune, score, fit, evaluate, report (resumes where it stopped)",
+        "warmup": "teach a base model to answer concept questions, before it is tuned on coded notes",
         "finetune": "tune LoRA adapters on a prepared corpus; options are those of scripts/finetune.py, see its --help",
         "score": "score every concept of every note with a tuning run's adapters, each note by one that did not see it",
         "fit": "fit a coder (aggregator, calibration, threshold, ranker) on out-of-fold scores",

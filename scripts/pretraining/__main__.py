@@ -19,10 +19,11 @@ from concept_icd.errors import InputError
 
 def main() -> int:
     from concept_icd.artifacts import write_json
-    from scripts.pretraining.data import read_open_text, text_streams
+    from concept_icd.warmup.data import read_open_text, text_streams
+    from concept_icd.warmup.questions import read_question_maker
+    from concept_icd.warmup.training import keep_large_blocks
     from scripts.pretraining.model import save_model
-    from scripts.pretraining.questions import read_question_maker
-    from scripts.pretraining.train import Pretraining, PretrainingOptions, keep_large_blocks
+    from scripts.pretraining.train import PretrainingOptions, pretraining
 
     parser = argparse.ArgumentParser(
         prog="python -m scripts.pretraining", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -30,10 +31,11 @@ def main() -> int:
     parser.add_argument("--data-dir", type=Path, required=True, help="folder of the public corpora")
     parser.add_argument("--out", type=Path, required=True, help="folder for the checkpoint, the model and its figures")
     parser.add_argument("--synthetic-notes", type=int, default=500, help="notes of our own generator to add")
-    parser.add_argument("--evaluate-every", type=int, default=500, help="steps between held-out figures")
     for field in fields(PretrainingOptions):
-        kind = type(field.default)
-        parser.add_argument(f"--{field.name.replace('_', '-')}", type=kind, default=field.default, help="%(default)s")
+        about, kind = field.metadata.get("help", ""), type(field.default)
+        parser.add_argument(
+            f"--{field.name.replace('_', '-')}", type=kind, default=field.default, help=f"{about} (%(default)s)"
+        )
     arguments = vars(parser.parse_args())
 
     keep_large_blocks()
@@ -41,8 +43,8 @@ def main() -> int:
     try:
         text = read_open_text(arguments["data_dir"], arguments["synthetic_notes"], options.seed)
         maker = read_question_maker(arguments["data_dir"], text, options.seed)
-        run = Pretraining(options, maker, text_streams(text, maker.terms), arguments["out"])
-        figures = run.run(log, arguments["evaluate_every"])
+        run = pretraining(options, maker, text_streams(text, maker.terms), arguments["out"])
+        figures = run.run(log)
         save_model(arguments["out"] / "model", run.model, run.tokenizer)
         write_json(
             arguments["out"] / "figures.json",

@@ -1,22 +1,19 @@
-"""The tiny decoder, its tokenizer and its optimisers, and what of them a run keeps on disk: safetensors and JSON."""
+"""The tiny decoder, its tokenizer and its optimisers."""
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 
-from concept_icd.artifacts import write_json
 from concept_icd.outputs import new_folder
 
 #: Positions that the model is made for; rotary, so they cost no weights.
 MAX_LENGTH = 4096
-STATE, MOMENTS = "state.json", "optimizer.safetensors"
 
 
 def train_tokenizer(texts: Iterable[str], size: int) -> Any:
@@ -152,37 +149,6 @@ def new_optimizers(model: Any, learning_rate: float, weight_decay: float) -> lis
         torch.optim.AdamW(others, lr=learning_rate, betas=(0.9, 0.98), weight_decay=weight_decay),
         Float32Muon(matrices, lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"),
     ]
-
-
-def save_state(
-    folder: Path, model: Any, tokenizer: Any, optimizers: Sequence[torch.optim.Optimizer], state: Mapping[str, Any]
-) -> None:
-    """Writes a folder that loads as a model and from which a run can go on."""
-    moments = {
-        f"{key}:{name}": value.contiguous()
-        for name, parameter in model.named_parameters()
-        for optimizer in optimizers
-        for key, value in optimizer.state.get(parameter, {}).items()
-    }
-    with new_folder(folder, "model", overwrite=True) as staging:
-        model.save_pretrained(staging)
-        tokenizer.save_pretrained(staging)
-        save_file(moments, staging / MOMENTS)
-        write_json(staging / STATE, state)
-
-
-def load_moments(folder: Path, model: Any, optimizers: Sequence[torch.optim.Optimizer]) -> None:
-    """Puts the moments of `save_state` into new optimisers."""
-    parameters = dict(model.named_parameters())
-    owner = {
-        parameter: optimizer
-        for optimizer in optimizers
-        for group in optimizer.param_groups
-        for parameter in group["params"]
-    }
-    for label, value in load_file(folder / MOMENTS).items():
-        key, name = label.split(":")
-        owner[parameters[name]].state[parameters[name]][key] = value
 
 
 def save_model(folder: str | Path, model: Any, tokenizer: Any) -> None:

@@ -20,11 +20,12 @@ from concept_icd.ontology.tree import load_ontology
 from concept_icd.ontology.wordings import plain
 from concept_icd.records import Concept, Note
 from concept_icd.scoring.packed import PackedScorer
-from scripts.pretraining.data import OpenText, Topic, collect_terms, read_open_text, sentences, text_streams, withheld
+from concept_icd.warmup.data import OpenText, Topic, collect_terms, read_open_text, sentences, text_streams, withheld
+from concept_icd.warmup.notes import Mention, compose_note
+from concept_icd.warmup.questions import QuestionMaker, batches, read_question_maker
+from concept_icd.warmup.training import Warmup, next_tokens
 from scripts.pretraining.model import Float32Muon, save_model
-from scripts.pretraining.notes import Mention, compose_note
-from scripts.pretraining.questions import QuestionMaker, batches, read_question_maker
-from scripts.pretraining.train import Pretraining, PretrainingOptions, next_tokens
+from scripts.pretraining.train import PretrainingOptions, pretraining
 
 NOTES = (
     "CLINICAL HISTORY: Cough for two days. Rule out pneumonia.\nIMPRESSION: No pneumonia. Mild hydronephrosis.",
@@ -158,8 +159,8 @@ OPTIONS = PretrainingOptions(
 )  # fmt: skip
 
 
-def start(maker: QuestionMaker, folder: Path) -> Pretraining:
-    return Pretraining(OPTIONS, maker, text_streams(maker.text, maker.terms), folder)
+def start(maker: QuestionMaker, folder: Path) -> Warmup:
+    return pretraining(OPTIONS, maker, text_streams(maker.text, maker.terms), folder)
 
 
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(maker: QuestionMaker, tmp_path: Path) -> None:
@@ -179,7 +180,7 @@ def test_a_run_can_start_from_a_finished_model(maker: QuestionMaker, tmp_path: P
     first.run(lambda _: None, stop_at=2)
     save_model(tmp_path / "model", first.model, first.tokenizer)
     options = replace(OPTIONS, start_from=str(tmp_path / "model"), skip=2)
-    second = Pretraining(options, maker, text_streams(maker.text, maker.terms), tmp_path / "second")
+    second = pretraining(options, maker, text_streams(maker.text, maker.terms), tmp_path / "second")
     for name, weights in first.model.state_dict().items():
         torch.testing.assert_close(second.model.state_dict()[name], weights, atol=1e-3, rtol=1e-3)  # float16 on disk
     assert torch.equal(first._rows(), second._rows())
@@ -190,7 +191,7 @@ def test_a_run_can_start_from_a_finished_model(maker: QuestionMaker, tmp_path: P
 def test_a_model_to_start_from_that_is_not_there_is_named(maker: QuestionMaker, tmp_path: Path) -> None:
     options = replace(OPTIONS, start_from=str(tmp_path / "nowhere"))
     with pytest.raises(InputError, match="nowhere"):
-        Pretraining(options, maker, text_streams(maker.text, maker.terms), tmp_path / "run")
+        pretraining(options, maker, text_streams(maker.text, maker.terms), tmp_path / "run")
 
 
 def test_steps_in_float32_are_those_of_muon() -> None:
@@ -212,11 +213,11 @@ def test_steps_in_float32_are_those_of_muon() -> None:
 def test_a_checkpoint_of_another_run_is_refused(maker: QuestionMaker, tmp_path: Path) -> None:
     start(maker, tmp_path).run(lambda _: None, stop_at=1)
     with pytest.raises(InputError, match="other options"):
-        Pretraining(PretrainingOptions(steps=7), maker, text_streams(maker.text, maker.terms), tmp_path)
+        pretraining(PretrainingOptions(steps=7), maker, text_streams(maker.text, maker.terms), tmp_path)
 
 
 def test_both_losses_fall_and_the_saved_model_loads(maker: QuestionMaker, tmp_path: Path) -> None:
-    run = Pretraining(replace(OPTIONS, steps=60), maker, text_streams(maker.text, maker.terms), tmp_path)
+    run = pretraining(replace(OPTIONS, steps=60), maker, text_streams(maker.text, maker.terms), tmp_path)
     notes = next(batches(maker, 1, 0, 4))
     language, told, question = zip(*(run._take_step(notes) for _ in range(60)), strict=True)
     assert language[-1] < language[0] - 0.5

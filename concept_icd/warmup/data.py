@@ -1,4 +1,4 @@
-"""What pre-training reads: open text with its topics, and what the classification calls its codes.
+"""What warm-up reads: open text with its topics, and what the classification calls its codes.
 
 Everything is read from the folder of public corpora that the user names; what is absent is left out, so a smaller
 model can be made from less. Codes of coded corpora are never read, nor are their dev and test parts.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import json
 import math
+import os
 import random
 import zlib
 from collections import Counter, defaultdict
@@ -54,16 +55,19 @@ class OpenText(OneLine):
     counts: dict[str, int]
 
 
-def read_open_text(data_dir: str | Path, synthetic_notes: int = 0, seed: int = 0) -> OpenText:
+def read_open_text(data_dir: str | Path | None, synthetic_notes: int = 0, seed: int = 0) -> OpenText:
     """Reads every corpus that `data_dir` holds.
 
     Args:
+        data_dir: None: nothing but the synthetic notes.
         synthetic_notes: how many notes of the package's own generator to add.
 
     Raises:
         InputError: the folder holds none of the corpora, or one of them is damaged.
     """
-    data = Path(data_dir)
+    if data_dir is not None and not Path(data_dir).is_dir():
+        raise InputError(f"there is no folder {data_dir} with public corpora")
+    data = Path(data_dir or os.devnull)
     notes: dict[str, list[str]] = {
         "mts_dialog": [row["text"] for row in _rows(data / "open_medical_text" / "mts_dialog_notes.jsonl.gz")],
         "aci_bench": [row["text"] for row in _rows(data / "open_medical_text" / "aci_bench_notes.jsonl.gz")],

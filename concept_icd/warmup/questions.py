@@ -1,4 +1,4 @@
-"""Notes with labelled yes/no questions, the second half of pre-training.
+"""Notes with labelled yes/no questions: what warm-up learns from.
 
 Four makers, one record: made-up notes about random codes, real notes in which wordings of codes were found (a
 dictionary and general negation cues, no gold codes), passages about a topic, and the same for evaluation with
@@ -19,8 +19,8 @@ from concept_icd.ontology.tree import load_ontology
 from concept_icd.ontology.wordings import find_phrases, read_entries, read_inclusions
 from concept_icd.records import OneLine
 from concept_icd.text.words import stems, words_of
-from scripts.pretraining.data import CodeTerms, OpenText, Topic, collect_terms, sentences
-from scripts.pretraining.notes import Mention, Status, compose_note
+from concept_icd.warmup.data import CodeTerms, OpenText, Topic, collect_terms, sentences
+from concept_icd.warmup.notes import Mention, Status, compose_note
 
 #: Shares of the makers: made-up notes, passages about topics, real notes.
 SHARES = (0.65, 0.15, 0.20)
@@ -226,14 +226,21 @@ def batches(
         number = start + group
 
 
-def read_question_maker(data_dir: str | Path, text: OpenText, seed: int) -> QuestionMaker:
+def read_question_maker(data_dir: str | Path | None, text: OpenText, seed: int) -> QuestionMaker:
     """The question maker for the whole classification; the NCHS files are in `data_dir`/icd9cm/nchs_2011.
+
+    Args:
+        data_dir: None: titles alone, without inclusion terms and index.
 
     Raises:
         InputError: one of the NCHS files is missing or damaged.
     """
-    tabular, index = lists_and_indexes(data_dir)
     ontology = load_ontology("icd9cm")
     texts = {code: node_text(ontology, code) for code in ontology.codes(billable=False)}
-    said = read_inclusions(tabular), read_entries(index, texts)
-    return QuestionMaker(collect_terms(ontology, texts, *said, text.topics, text.notes, seed), text)
+    inclusions: dict[str, list[str]] = {}
+    entries: list[tuple[str, str]] = []
+    if data_dir is not None:
+        tabular, index = lists_and_indexes(data_dir)
+        inclusions, entries = read_inclusions(tabular), read_entries(index, texts)
+    terms = collect_terms(ontology, texts, inclusions, entries, text.topics, text.notes, seed)
+    return QuestionMaker(terms, text)
