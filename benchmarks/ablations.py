@@ -13,6 +13,15 @@ trainings of the same settings are. Other base models are made before and named 
 with `--layers 2 --hidden 64 --heads 2 --mlp 192 --vocabulary 4000`, `larger=OUT/model` with `--steps 4000 --layers 6
 --hidden 192 --heads 6 --mlp 576 --learning-rate 3e-3`, `unasked=OUT/model` with `--question-weight 0`. A killed run
 goes on where it stopped.
+
+The same for SmolLM2-135M, warmed up and not, by different ways of asking:
+
+    python benchmarks/ablations.py --data-dir DATA --work runs/bench-ablations --variants smollm2 smollm2-warm \
+        smollm2-warm-in-words --bases smollm2=MODEL warm=OUT/model --out benchmarks/results/language_models.json
+
+where MODEL is SmolLM2-135M (`make llm`) and OUT what `concept-icd warmup --model_name_or_path MODEL --data_dir DATA
+--out OUT` made of it. Out-of-fold scores that `scripts/build_radiology_coder.py` left of a variant, in the same folds,
+are read with `--scores smollm2-warm=WORK/scores`.
 """
 
 from __future__ import annotations
@@ -43,9 +52,10 @@ from concept_icd.ontology.tree import load_ontology
 from concept_icd.ontology.wordings import find_phrases
 from concept_icd.outputs import new_file
 from concept_icd.records import CodedNote
+from concept_icd.scoring.store import load_scores
 from concept_icd.warmup.data import CodeTerms
 
-CONFIG, ADAPTERS, HEADS = "radiology", 3, 5
+CONFIG, LARGER, ADAPTERS, HEADS = "radiology", "radiology-smollm2", 3, 5
 #: Ways to split the reports into the heads' folds; one alone moves micro-F1 by as much as most variants do.
 SPLITS = 3
 LEVELS = ("chapter", "section", "category", "subcategory", "code")
@@ -53,8 +63,8 @@ DRAWS = 1000
 #: Phrases asked of a code at most, beside its title.
 PHRASES = 3
 #: Variant -> what it changes of the shipped settings: tuning options; "levels"; "phrases", asked beside the titles;
-#: "words", questions in words in the place of learned tokens; "base", a model of --bases, or made by `untrained`;
-#: "notes", what becomes of those to learn from.
+#: "words", the prompt of questions in words, in the place of learned tokens; "base", a model of --bases, or made by
+#: `untrained`; "config", the settings that are changed; "notes", what becomes of those to learn from.
 VARIANTS: dict[str, dict[str, Any]] = {
     "shipped": {},
     "another-seed": {"options": "--seed 1"},
@@ -74,8 +84,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "3-epochs": {"options": "--num_train_epochs 3"},
     "dropout-0.1": {"options": "--note_dropout 0.1"},
     "10-epochs-dropout-0.1": {"options": "--num_train_epochs 10 --note_dropout 0.1"},
-    "in-words-3-epochs": {"words": True, "options": "--num_train_epochs 3"},
-    "in-words-5-epochs": {"words": True, "options": "--num_train_epochs 5"},
+    "in-words-3-epochs": {"words": "concept", "options": "--num_train_epochs 3"},
+    "in-words-5-epochs": {"words": "concept", "options": "--num_train_epochs 5"},
+    "smollm2": {"base": "smollm2", "config": LARGER},
+    "smollm2-warm": {"base": "warm", "config": LARGER},
+    "smollm2-warm-in-words": {"base": "warm", "config": LARGER, "words": "concept-title"},
+    "smollm2-warm-6-epochs": {"base": "warm", "config": LARGER, "options": "--num_train_epochs 6"},
 }
 
 
@@ -87,13 +101,22 @@ def run_part(args: argparse.Namespace, variant: str, part: int) -> None:
     from concept_icd.tuning.finetune import tune_adapter
 
     notes, change, folder = reports(args.data_dir / "cmc2007", args.limit), VARIANTS[variant], args.work / variant
-    words = "concept" if change.get("words") else "concept-title"
+    words = change.get("words", "concept-title")
     apart = group_folds([note.note.note_id for note in notes], ADAPTERS, 0) == part
     concepts, prompt = concepts_of(args, notes, variant), PromptTemplate.load(words)
     base = change.get("base", "tiny")
     base = str(untrained(folder / "base")) if base == "untrained" else args.bases.get(base, base)
     own = ["--corpus", "none", "--output_dir", str(folder / f"checkpoints-{part}"), "--model_name_or_path", base]
-    options = ["--config", CONFIG, "--seed", "0", "--prompt", words, *change.get("options", "").split(), *own]
+    options = [
+        "--config",
+        change.get("config", CONFIG),
+        "--seed",
+        "0",
+        "--prompt",
+        words,
+        *change.get("options", "").split(),
+        *own,
+    ]
     arguments, training, model = parse_options([*options, *args.options.split()])
     if change.get("words"):
         arguments = replace(arguments, question_tokens=None)
@@ -182,7 +205,9 @@ def decide(args: argparse.Namespace, variant: str) -> dict[str, Any]:
     ids, concepts = [note.note.note_id for note in notes], concepts_of(args, notes, variant)
     gold, _ = gold_matrix(ids, notes, concepts.codes)
     logits, seconds = np.zeros((len(notes), len(concepts)), dtype=np.float32), np.zeros(2)
-    for part in range(ADAPTERS):
+    if variant in args.scores:
+        logits, seconds[:] = load_scores(args.scores[variant]).select(ids).logits, np.nan
+    for part in range(ADAPTERS) if variant not in args.scores else ():
         found = np.load(args.work / variant / f"{part}.npz")
         logits[found["rows"]] = found["logits"]
         seconds += found["seconds"]
@@ -233,8 +258,10 @@ def collect(args: argparse.Namespace, variants: list[str]) -> dict[str, Any]:
             **row,
             "micro_f1": {"value": row["micro_f1"], **interval(samples[variant], "share")},
             "micro_f1_of_splits": [split["micro_f1"] for split in splits],
-            "tuning_cpu_seconds": float(found["seconds"][0]),
-            "scoring_cpu_seconds": float(found["seconds"][1]),
+            **{
+                f"{what}_cpu_seconds": None if np.isnan(cost) else float(cost)
+                for what, cost in zip(("tuning", "scoring"), found["seconds"], strict=True)
+            },
         }
         value = row["micro_f1"] - rows["shipped"]["micro_f1"]["value"]
         rows[variant]["minus_shipped"] = {"value": value, **interval(samples[variant] - samples["shipped"])}
@@ -252,11 +279,12 @@ def main() -> None:
     parser = parser_of(__doc__, None, data=True, work="runs/bench-ablations", splits=SPLITS, jobs=2)
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, help="default: all whose base model is there")
     parser.add_argument("--bases", nargs="+", default=[], metavar="NAME=FOLDER", help="see above")
+    parser.add_argument("--scores", nargs="+", default=[], metavar="VARIANT=FOLDER", help="see above")
     parser.add_argument("--limit", type=int, help="of the reports")
     parser.add_argument("--options", default="", help="tuning options that override the config, as one string")
     parser.add_argument("--only", metavar="VARIANT", help="the trainings of one variant, in this process")
     args = arguments(parser)
-    args.bases = dict(base.split("=", 1) for base in args.bases)
+    args.bases, args.scores = (dict(pair.split("=", 1) for pair in given) for given in (args.bases, args.scores))
     there = {"tiny", "untrained", *args.bases}
     asked = args.variants or [name for name, change in VARIANTS.items() if change.get("base", "tiny") in there]
     if missing := {VARIANTS[name].get("base", "tiny") for name in asked} - there:
@@ -268,8 +296,10 @@ def main() -> None:
                 run_part(args, args.only, part)
         return
     variants = ["shipped", *(name for name in asked if name != "shipped")]
-    side_by_side({name: args.work / name / f"{ADAPTERS - 1}.npz" for name in variants}, args.work, args.jobs)
+    to_make = [name for name in variants if name not in args.scores]
+    side_by_side({name: args.work / name / f"{ADAPTERS - 1}.npz" for name in to_make}, args.work, args.jobs)
     bases = {f"{name}=OUT/model": Path(f"{name}={folder}") for name, folder in args.bases.items()}
+    bases |= {f"{name}=WORK/scores": Path(f"{name}={folder}") for name, folder in args.scores.items()}
     finish(args, collect(args, variants), DATA=args.data_dir, WORK=args.work, **bases)
 
 

@@ -9,6 +9,14 @@ say alone: predictions_concepts_only.jsonl (the concept scores, with heads of th
 predictions_lexical_only.jsonl (the trees on tagged words and the classification's terms, with heads of their own).
 Nothing is chosen here: the settings are those of configs/radiology.yaml, chosen by cross-validation on the 978. A
 killed run goes on where it stopped.
+
+The same with another base model, whose coder is not shipped:
+
+    python scripts/build_radiology_coder.py --data-dir DATA --work runs/radiology-smollm2 --name smollm2 \
+        --config radiology-smollm2 --tuning-options "--model_name_or_path OUT/model"
+
+writes predictions_smollm2.jsonl (concept scores alone) and predictions_smollm2_all_views.jsonl (with all experts),
+without evidence; OUT is what `concept-icd warmup` wrote, the coder goes to WORK/coder.
 """
 
 from __future__ import annotations
@@ -55,13 +63,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-dir", type=Path, required=True, help="folder of the public corpora, with cmc2007")
     parser.add_argument("--work", type=Path, default=Path("runs/radiology"), help="corpus, adapters and scores")
-    parser.add_argument("--coder", type=Path, default=CODER, help="where the coder goes (default: %(default)s)")
+    parser.add_argument("--coder", type=Path, help=f"where the coder goes (default: {CODER}; with a name WORK/coder)")
+    parser.add_argument("--config", default=CONFIG, help="of the tuning (default: %(default)s)")
+    parser.add_argument("--name", help="of another base model, for the files of predictions")
     parser.add_argument("--predictions", type=Path, default=PREDICTIONS, help="(default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--limit", type=int, help="of the test reports that are coded")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="trees a code (default: %(default)s)")
     parser.add_argument("--tuning-options", default="", help="that override the config, as one string")
     args = parser.parse_args()
+    args.coder = args.coder or (args.work / "coder" if args.name else CODER)
     try:
         build(args)
     except InputError as error:
@@ -82,8 +93,9 @@ def build(args: argparse.Namespace) -> None:
     corpus = load_corpus(folder)
     if not (tuned / MANIFEST).is_file():
         own = ["--corpus", str(folder), "--output_dir", str(tuned), "--seed", str(args.seed)]
-        finetune(parse_options(["--config", CONFIG, *own, *args.tuning_options.split()]))
-    score_corpus([coded.note for coded in corpus.split("train")], tuned, scored)
+        finetune(parse_options(["--config", args.config, *own, *args.tuning_options.split()]))
+    if not (scored / MANIFEST).is_file():
+        score_corpus([coded.note for coded in corpus.split("train")], tuned, scored)
     recipes = [Kept(WordRecipe(args.rounds)), Kept(TermRecipe.read(*lists_and_indexes(args.data_dir)))]
     options = replace(OPTIONS, dependencies="combinations")
     coder = without_paths(
@@ -97,6 +109,11 @@ def build(args: argparse.Namespace) -> None:
 
     notes = [coded.note for coded in corpus.split("test")][: args.limit]
     shipped, concepts = ConceptCoder.from_pretrained(args.coder), fit_coder(scored, corpus.notes, "train")
+    if args.name:
+        for name, own in ((args.name, concepts), (f"{args.name}_all_views", shipped)):
+            lines = map(line, own.code_batch(notes))
+            write_lines(args.predictions / f"predictions_{name}.jsonl", lines, len(notes))
+        return
     lexical = lexical_alone(recipes, coder, notes)
     for name, lines in (
         ("predictions.jsonl", map(line, shipped.code_batch(notes, evidence=True))),

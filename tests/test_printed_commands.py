@@ -67,6 +67,7 @@ ONE_LAPTOP = (
     "docs/guides/coder.md",
     "docs/howto/evaluate.md",
     "docs/howto/own-corpus.md",
+    "docs/howto/warm-up.md",
     "docs/howto/scale.md",
     "docs/howto/fewer-questions.md",
     "docs/howto/experts.md",
@@ -241,7 +242,9 @@ class TestOneLaptop:
         shutil.copy("note.txt", "report.txt")
         for page in ONE_LAPTOP:
             scratch.run_printed(page)
-        scratch.run_examples("demo", "run", "prepare", "finetune", "score", "check-parity", "fit-selection", "fit")
+        scratch.run_examples(
+            "demo", "run", "prepare", "warmup", "finetune", "score", "check-parity", "fit-selection", "fit"
+        )
         scratch.run_examples("evaluate", "code", "serve", "ontology")
 
 

@@ -6,7 +6,7 @@ import argparse
 
 from concept_icd.cli.finetune import add_arguments as add_arguments
 
-EXAMPLE = "concept-icd warmup --model_name_or_path smollm2-135m --data_dir DATA --out runs/warm"
+EXAMPLE = "concept-icd warmup --model_name_or_path tiny --steps 10 --held_out_notes 40 --out runs/warm"
 #: What the warm-up parses itself.
 PASSES_OPTIONS_ON = True
 

@@ -98,7 +98,8 @@ def load_model(
         raise InputError(f"cannot load the base model {str(name)!r}: {_first_sentence(error)}") from error
     accept_packing(model)
     if adapter is not None:
-        model = _with_adapter(model, name, adapter, merge=merge and not load_in_4bit)
+        model = with_adapter(model, name, adapter)
+        model = model.merge_and_unload() if merge and not load_in_4bit else model
     questions = None
     if adapter is not None and (tokens := QuestionTokens.load(adapter)) is not None:
         questions = tokens.ids(add_question_tokens(model, tokens).first)
@@ -152,19 +153,27 @@ def bar_on_terminal(path: str) -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _with_adapter(model: Any, name: str | Path, adapter: str | Path, *, merge: bool) -> Any:
+def with_adapter(model: Any, name: str | Path, adapter: str | Path, *, learns: bool = False) -> Any:
+    """A base model with a LoRA adapter on it, as PEFT's model.
+
+    Args:
+        name: of the base model, for messages. learns: the adapter's weights are to be trained.
+
+    Raises:
+        InputError: the adapter is none, or does not fit the model.
+    """
     import peft
 
     require_plain_adapter(adapter)
     try:
-        tuned = peft.PeftModel.from_pretrained(model, str(adapter), use_safetensors=True)
+        tuned = peft.PeftModel.from_pretrained(model, str(adapter), use_safetensors=True, is_trainable=learns)
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
         raise InputError(
             f"the adapter {adapter} does not fit the base model {str(name)!r}: {_first_sentence(error)}"
         ) from error
     if isinstance(tuned.get_output_embeddings(), peft.tuners.tuners_utils.BaseTunerLayer):
         raise InputError(f"the adapter {adapter} tunes the LM head, which scorers do not share; tune other modules")
-    return tuned.merge_and_unload() if merge else tuned
+    return tuned
 
 
 def _max_length(config: Any) -> int:

@@ -32,6 +32,10 @@ class LoraModelConfig(ModelConfig):
     use_peft: bool = field(default=True, metadata={"help": "LoRA; always on."})
     lora_r: int = field(default=32, metadata={"help": "Rank."})
     lora_alpha: int = field(default=32, metadata={"help": "Scale: alpha / r."})
+    start_from: str | None = field(
+        default=None,
+        metadata={"help": "A LoRA adapter to go on from, such as a warm-up's; its rank and layers are kept."},
+    )
     use_bnb_nested_quant: bool = field(default=True, metadata={"help": "Double quantisation; always on in 4 bits."})
 
     def __post_init__(self) -> None:
@@ -68,7 +72,9 @@ class TuningConfig(SFTConfig):
         if not self.output_dir:
             raise InputError("name the folder of the adapters with --output_dir")
         if not torch.cuda.is_available():
-            self.use_cpu, self.bf16 = True, False
+            # TRL's default would be bfloat16, which most processors emulate; who asks for it has one that does not.
+            self.use_cpu = True
+            self.bf16: bool | None = bool(self.bf16)
         check_trackers(self)
         self.remove_unused_columns = False
         self.disable_tqdm = True  # the trainer shows its own progress

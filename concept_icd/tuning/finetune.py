@@ -27,11 +27,11 @@ from concept_icd.artifacts import read_manifest, read_record, sha256, write_json
 from concept_icd.corpora import load_corpus
 from concept_icd.corpora.folds import group_folds
 from concept_icd.errors import InputError
-from concept_icd.llm.base_model import load_model
+from concept_icd.llm.base_model import load_model, with_adapter
 from concept_icd.llm.prompts import PromptTemplate, TokenizedPrompt
 from concept_icd.llm.question_embedding import start_from_words
 from concept_icd.llm.question_tokens import QuestionTokens
-from concept_icd.llm.reference import fingerprint_of
+from concept_icd.llm.reference import ModelReference, fingerprint_of
 from concept_icd.ontology.concepts import ConceptSet
 from concept_icd.ontology.phrases import read_phrase_file
 from concept_icd.ontology.tree import load_ontology
@@ -162,14 +162,17 @@ def tune_adapter(
     if cut := sum(rows.pop("truncated")):
         why = "max_length" if limit < loaded.max_length else "the model's positions"
         _log(f"{cut} of {len(notes)} notes are not read to their end: the longest prompt is {limit:,} tokens ({why})")
+    learner, peft_config = loaded.model, get_peft_config(model)
+    if model.start_from:
+        learner, peft_config = with_adapter(learner, str(model.model_name_or_path), model.start_from, learns=True), None
     try:
         trainer = ConceptTrainer(
-            model=loaded.model,
+            model=learner,
             args=training,
             train_dataset=Dataset.from_dict(rows),
             data_collator=collator,
             processing_class=loaded.tokenizer,
-            peft_config=get_peft_config(model),
+            peft_config=peft_config,
             yes_id=tokens.yes_id,
             no_id=tokens.no_id,
             offset=collator.sampling_offset,
@@ -279,6 +282,8 @@ def _begin(
     config = decisive_options(options)
     base = fingerprint_of(config["model_name_or_path"])
     made_of = {"corpus": corpus_hash, "concepts": concepts.hash, "prompt": prompt.hash, "base model": base}
+    if start := config["start_from"]:
+        made_of["adapter to start from"] = ModelReference.of(config["model_name_or_path"], start).adapter_sha256
     record = out / "run.json"
     if record.is_file():
         earlier = read_record(record)

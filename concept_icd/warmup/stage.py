@@ -20,12 +20,12 @@ from typing import Any
 import torch
 from accelerate import PartialState
 
-from concept_icd.artifacts import write_json, write_manifest
+from concept_icd.artifacts import read_record, write_json, write_manifest
 from concept_icd.errors import InputError
-from concept_icd.llm.base_model import load_model
+from concept_icd.llm.base_model import load_model, with_adapter
 from concept_icd.llm.packed_pass import accept_packing
 from concept_icd.llm.prompts import PromptTemplate, TokenizedPrompt
-from concept_icd.llm.reference import fingerprint_of, require_plain_adapter
+from concept_icd.llm.reference import fingerprint_of
 from concept_icd.outputs import MANIFEST, begun_folder, new_folder, writing
 from concept_icd.scoring.packed import PackedScorer
 from concept_icd.tuning.runs import on_main
@@ -34,7 +34,7 @@ from concept_icd.warmup.questions import QuestionMaker, read_question_maker
 from concept_icd.warmup.training import Learner, TrainingOptions, Warmup, keep_large_blocks
 
 #: Options that say where and how often; all others decide what is learnt.
-_PLACES = ("out", "data_dir", "checkpoint_every", "evaluate_every")
+_PLACES = ("out", "data_dir", "checkpoint_every", "evaluate_every", "held_out_notes")
 FIGURES = "figures.json"
 
 
@@ -72,7 +72,16 @@ class WarmupArguments(TrainingOptions):
             raise InputError(f"autocast must be auto, yes or no, it is {self.autocast!r}")
         if self.full and self.load_in_4bit:
             raise InputError("weights in 4 bits do not learn: leave out --full or --load_in_4bit")
-        for name in ("steps", "notes", "lora_r", "checkpoint_every", "evaluate_every", "rows", "row_tokens"):
+        for name in (
+            "steps",
+            "notes",
+            "lora_r",
+            "checkpoint_every",
+            "evaluate_every",
+            "rows",
+            "row_tokens",
+            "held_out_notes",
+        ):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, it is {getattr(self, name)}")
         if self.learning_rate <= 0:
@@ -160,8 +169,7 @@ def _with_lora(model: Any, arguments: WarmupArguments, checkpoint: Path | None) 
     import peft
 
     if checkpoint:
-        require_plain_adapter(checkpoint)
-        return peft.PeftModel.from_pretrained(model, str(checkpoint), is_trainable=True, use_safetensors=True)
+        return with_adapter(model, str(arguments.model_name_or_path), checkpoint, learns=True)
     targets: str | list[str] = arguments.lora_target_modules
     config = peft.LoraConfig(
         r=arguments.lora_r,
@@ -226,8 +234,6 @@ def _finish(out: Path, arguments: WarmupArguments, run: Warmup, figures: dict[st
 
 
 def _figures_at_start(out: Path) -> dict[str, Any]:
-    from concept_icd.artifacts import read_record
-
     return read_record(out / FIGURES) if (out / FIGURES).is_file() else {}
 
 

@@ -63,7 +63,8 @@ class TrainingOptions:
     rows: int = field(default=2, metadata={"help": "Rows of open text a step, where its loss has a weight."})
     row_tokens: int = field(default=192, metadata={"help": "Tokens a row."})
     checkpoint_every: int = field(default=60, metadata={"help": "Steps between checkpoints to go on from."})
-    evaluate_every: int = field(default=240, metadata={"help": "Steps between held-out figures on 100 notes."})
+    evaluate_every: int = field(default=240, metadata={"help": "Steps between held-out figures on a quarter of them."})
+    held_out_notes: int = field(default=400, metadata={"help": "Notes of the held-out figures, of up to 16 questions."})
 
 
 @dataclass
@@ -157,11 +158,11 @@ class Warmup:
             if self.step % options.checkpoint_every == 0 and self.step > begun:
                 self.save_checkpoint()
             if self.step % options.evaluate_every == 0 and self.step < last:
-                report(f"held out at step {self.step}: {json.dumps(self.evaluate(notes=100))}")
+                report(f"held out at step {self.step}: {json.dumps(self.evaluate(options.held_out_notes // 4))}")
         self.save_checkpoint()
         return self.evaluate()
 
-    def evaluate(self, notes: int = 400) -> dict[str, float]:
+    def evaluate(self, notes: int | None = None) -> dict[str, float]:
         """Held-out figures: AUC of yes over no, per kind of question, and the language loss where it was learnt.
 
         The questions are about notes that say codes in wordings, or say codes, which training never shows. 0.5 is
@@ -170,7 +171,10 @@ class Warmup:
         from sklearn.metrics import roc_auc_score
 
         rng, tokens = random.Random("held-out"), self.tokens
-        drawn = sorted((self.maker.held_out(rng) for _ in range(notes)), key=lambda note: len(note.text))
+        drawn = sorted(
+            (self.maker.held_out(rng) for _ in range(notes or self.options.held_out_notes)),
+            key=lambda note: len(note.text),
+        )
         scores: list[float] = []
         figures: dict[str, float] = {}
         self.model.eval()

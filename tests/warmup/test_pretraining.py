@@ -20,36 +20,12 @@ from concept_icd.ontology.tree import load_ontology
 from concept_icd.ontology.wordings import plain
 from concept_icd.records import Concept, Note
 from concept_icd.scoring.packed import PackedScorer
-from concept_icd.warmup.data import OpenText, Topic, collect_terms, read_open_text, sentences, text_streams, withheld
+from concept_icd.warmup.data import read_open_text, sentences, text_streams, withheld
 from concept_icd.warmup.notes import Mention, compose_note
 from concept_icd.warmup.questions import QuestionMaker, batches, read_question_maker
 from concept_icd.warmup.training import Warmup, next_tokens
 from scripts.pretraining.model import Float32Muon, save_model
 from scripts.pretraining.train import PretrainingOptions, pretraining
-
-NOTES = (
-    "CLINICAL HISTORY: Cough for two days. Rule out pneumonia.\nIMPRESSION: No pneumonia. Mild hydronephrosis.",
-    "The patient has asthma and a cough. She denies fever.",
-)
-TOPICS = (
-    Topic(("Hydronephrosis", "Dilated kidney"), ("The kidney swells when urine cannot drain. Pain may follow.",)),
-    Topic(("Scurvy",), ("Gums bleed when the diet lacks vitamin C. Wounds heal slowly.",)),
-)
-
-
-@pytest.fixture(scope="module")
-def maker() -> QuestionMaker:
-    """Questions about the respiratory and the genitourinary chapter, from titles and a handful of terms."""
-    ontology = load_ontology("icd9cm")
-    texts = {
-        code: ontology.title(code)
-        for chapter in ("460-519", "580-629", "780-799", "140-239", "55-59")
-        for code in (chapter, *ontology.descendants(chapter))
-    }
-    inclusions = {"189.0": ["Kidney NOS"], "591": ["Hydrocalycosis"]}
-    index = [("Pneumonia", "486"), ("Cough", "786.2"), ("Fever", "780.60"), ("Asthma", "493.90")]
-    terms = collect_terms(ontology, texts, inclusions, index, TOPICS, NOTES, seed=1)
-    return QuestionMaker(terms, OpenText(NOTES, NOTES, TOPICS, {}))
 
 
 def test_phrases_read_as_a_clinician_writes_them() -> None:
