@@ -1,4 +1,4 @@
-"""CodiEsp in ICD-9-CM: the concept pipeline (tiny model), TF-IDF + linear SVM and label attention on long public notes.
+"""CodiEsp in ICD-9-CM: the concept pipeline, TF-IDF + linear SVM and label attention on long public notes.
 
     python benchmarks/codiesp.py --data-dir DIR --work runs/bench-codiesp --out benchmarks/results/codiesp.json
 
@@ -9,6 +9,10 @@ together, which it then learns from too; label attention (PLM-ICD's head over a 
 threshold from the dev cases. Test cases are predicted once. The frequency row gives every case the same codes.
 A killed run goes on where it stopped, and a system that is there already is not made again; with `--systems`, several
 can be made side by side. Tasks that --out has already are kept, each with its command.
+
+The system `smollm2` is the concept pipeline with SmolLM2-135M in the place of the tiny model (config TASK-smollm2),
+warmed up: `--base OUT/model` of `concept-icd warmup --config smollm2-135m --data_dir DIR --out OUT`. Its tuning takes
+hours.
 
 The base model was pre-trained on the training cases' text, among other text, not on their codes, and not on dev or
 test cases. Intervals resample test cases and hold the trained models fixed.
@@ -53,7 +57,9 @@ Decided = tuple[np.ndarray, np.ndarray, dict[str, Any]]
 def main() -> None:
     parser = parser_of(__doc__, data=True, work="runs/bench-codiesp", label_attention_epochs=30.0)
     parser.add_argument("--tasks", nargs="+", default=list(TASKS))
-    parser.add_argument("--systems", nargs="+", choices=list(SYSTEMS), default=list(SYSTEMS))
+    usual = [name for name in SYSTEMS if name != "smollm2"]
+    parser.add_argument("--systems", nargs="+", choices=list(SYSTEMS), default=usual)
+    parser.add_argument("--base", type=Path, help="base model of the system smollm2")
     parser.add_argument("--tuning-options", type=shlex.split, default=[], help="that override the tuning config")
     args = arguments(parser)
     for task in args.tasks:
@@ -68,7 +74,7 @@ def main() -> None:
                 with new_file(path) as staging, staging.open("wb") as file:
                     np.savez_compressed(file, probabilities=probabilities, accepted=accepted)
                 write_json(folder / f"{name}.json", said)
-    names = {"DIR": args.data_dir, "WORK": args.work}
+    names = {"DIR": args.data_dir, "WORK": args.work, "OUT/model": args.base}
     measured = {task: measure(args.work / task, args.systems) for task in args.tasks}
     for task, found in measured.items():
         found["command"] = command_of(args, **names)
@@ -81,7 +87,7 @@ def main() -> None:
 # Systems: probabilities and decisions of the test cases, (cases, labels), and what is told of how they were made ------
 
 
-def concepts(corpus: Corpus, folder: Path, args: argparse.Namespace) -> Decided:
+def concepts(corpus: Corpus, folder: Path, args: argparse.Namespace, model: str = "tiny") -> Decided:
     """Tune on train, score dev and test, fit on dev, decide on test."""
     from concept_icd.pipeline import fit_coder
     from concept_icd.scoring.adapters import score_corpus
@@ -89,18 +95,20 @@ def concepts(corpus: Corpus, folder: Path, args: argparse.Namespace) -> Decided:
     from concept_icd.tuning.config import parse_options
     from concept_icd.tuning.finetune import finetune
 
-    labels = labels_of(corpus)
-    tuned, scored, name = folder / "tuned", folder / "scores", folder.name
+    labels, config = labels_of(corpus), f"{folder.name}-{model}"
+    work = folder if model == "tiny" else folder / model
+    tuned, scored = work / "tuned", work / "scores"
     if not (tuned / MANIFEST).is_file():
         (folder / "labels.txt").write_text("".join(f"{label}\n" for label in labels))
         own = ["--corpus", str(folder / "prepared"), "--output_dir", str(tuned), "--seed", str(args.seed)]
-        options = ["--config", f"{name}-tiny", "--codes", str(folder / "labels.txt"), *own, *args.tuning_options]
+        own += ["--model_name_or_path", str(args.base)] if args.base and model != "tiny" else []
+        options = ["--config", config, "--codes", str(folder / "labels.txt"), *own, *args.tuning_options]
         finetune(parse_options(options))
     if not (scored / MANIFEST).is_file():
         score_corpus([note.note for note in (*corpus.split("dev"), *corpus.split("test"))], tuned, scored)
-    if not (folder / "coder" / MANIFEST).is_file():
-        fit_coder(scored, corpus.notes, "dev").save_pretrained(folder / "coder")
-    coder, test = ConceptCoder.from_pretrained(folder / "coder"), corpus.split("test")
+    if not (work / "coder" / MANIFEST).is_file():
+        fit_coder(scored, corpus.notes, "dev").save_pretrained(work / "coder")
+    coder, test = ConceptCoder.from_pretrained(work / "coder"), corpus.split("test")
     scores = load_scores(scored).select([note.note.note_id for note in test])
     known = coder.predict_proba(scores)
     columns = [coder.concepts.codes.index(label) for label in labels]
@@ -108,7 +116,7 @@ def concepts(corpus: Corpus, folder: Path, args: argparse.Namespace) -> Decided:
     weak = np.stack([coder.concepts.weak_labels(note.codes) for note in test])
     said = {
         "threshold": threshold_in_words(coder.heads.threshold),
-        "config": (ROOT / "configs" / f"{name}-tiny.yaml").read_text().splitlines(),
+        "config": (ROOT / "configs" / f"{config}.yaml").read_text().splitlines(),
         "concepts": len(coder.concepts),
         "levels": level_metrics(scores.logits, weak, [concept.level for concept in coder.concepts.concepts]),
     }
@@ -165,6 +173,7 @@ def frequency(corpus: Corpus, folder: Path, args: argparse.Namespace) -> Decided
 #: Name -> as it is called in the figures, and what decides.
 SYSTEMS: dict[str, tuple[str, Callable[[Corpus, Path, argparse.Namespace], Decided]]] = {
     "concepts": (CONCEPTS, concepts),
+    "smollm2": ("concept pipeline, SmolLM2-135M warmed up", partial(concepts, model="smollm2")),
     "svm": ("TF-IDF + linear SVM", svm),
     "svm_dev": ("TF-IDF + linear SVM, dev cases too", partial(svm, splits=("train", "dev"))),
     "label_attention": ("label attention (PLM-ICD's head, small encoder from scratch)", label_attention),

@@ -20,7 +20,7 @@ import json
 import math
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -228,21 +228,13 @@ class Warmup:
         labels = torch.tensor([label for note in notes for label in note.labels], device=margins.device)
         question = torch.nn.functional.binary_cross_entropy_with_logits(in_a_row(margins, questions), labels)
         (options.told_weight * told + options.question_weight * question).backward()
-        self._average_gradients()
+        average_gradients(self._learning.values(), self.processes.num_processes)
         torch.nn.utils.clip_grad_norm_(self._learning.values(), 1.0)
         for optimizer in optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         self.step += 1
         return language.item(), told.item(), question.item()
-
-    def _average_gradients(self) -> None:
-        """Of several processes: the mean. By hand, since the losses go through parts of the model that DDP wraps."""
-        if self.processes.num_processes > 1:
-            for weights in self._learning.values():
-                gradient = torch.zeros_like(weights) if weights.grad is None else weights.grad
-                torch.distributed.all_reduce(gradient)
-                weights.grad = gradient.div_(self.processes.num_processes)
 
     def _learning_rate(self) -> float:
         step, options = self.step, self.options
@@ -337,6 +329,18 @@ class Warmup:
 def in_a_row(margins: torch.Tensor, questions: Sequence[Sequence[object]]) -> torch.Tensor:
     """The answers of all notes one after the other; those of a note stand in the last columns of its row."""
     return torch.cat([row[len(row) - len(asked) :] for row, asked in zip(margins, questions, strict=True)])
+
+
+def average_gradients(learning: Iterable[torch.nn.Parameter], processes: int) -> None:
+    """Gives every process the mean of the gradients of all; one without a gradient counts as zero.
+
+    By hand, since the losses go through parts of the model, which the wrapper of DDP would not see.
+    """
+    if processes > 1:
+        for weights in learning:
+            gradient = torch.zeros_like(weights) if weights.grad is None else weights.grad
+            torch.distributed.all_reduce(gradient)
+            weights.grad = gradient.div_(processes)
 
 
 def moments_of(

@@ -114,6 +114,31 @@ def test_tuning_goes_on_from_the_adapter(tmp_path: Path) -> None:
     assert all(torch.equal(weights, tuned[name]) for name, weights in begun.items())
 
 
+AVERAGING = """
+import torch
+from accelerate import PartialState
+from concept_icd.warmup.training import average_gradients
+
+state = PartialState(cpu=True)
+both, one = (torch.nn.Parameter(torch.zeros(2)) for _ in range(2))
+both.grad = torch.full((2,), 1.0 + state.process_index)
+if state.process_index:
+    one.grad = torch.full((2,), 4.0)
+average_gradients([both, one], state.num_processes)
+assert both.grad.tolist() == [1.5, 1.5]
+assert one.grad.tolist() == [2.0, 2.0]
+"""
+
+
+@pytest.mark.slow
+def test_processes_share_the_mean_of_their_gradients(tmp_path: Path) -> None:
+    (tmp_path / "averaging.py").write_text(AVERAGING)
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--quiet", "--cpu", "--num_machines", "1"]
+    command += ["--mixed_precision", "no", "--dynamo_backend", "no", "--num_processes", "2"]
+    done = subprocess.run([*command, str(tmp_path / "averaging.py")], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.slow
 def test_two_processes_learn_one_adapter(tmp_path: Path) -> None:
     """Each process has notes of its own; they begin as one process does, and the main one alone writes."""
