@@ -95,6 +95,7 @@ def warm_up(arguments: WarmupArguments) -> Path:
         InputError: OUT is finished or belongs to a run with other options, or a model or a file cannot be read.
     """
     out = Path(str(arguments.out))
+    PartialState(cpu=not torch.cuda.is_available())  # without being told, accelerate joins processes on GPUs alone
     if (out / MANIFEST).is_file():
         raise InputError(f"{out} is finished; name another folder or delete it to warm up again")
     keep_large_blocks()

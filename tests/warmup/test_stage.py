@@ -114,12 +114,14 @@ def test_tuning_goes_on_from_the_adapter(tmp_path: Path) -> None:
     assert all(torch.equal(weights, tuned[name]) for name, weights in begun.items())
 
 
+PROCESSES = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node"]
 AVERAGING = """
 import torch
 from accelerate import PartialState
 from concept_icd.warmup.training import average_gradients
 
 state = PartialState(cpu=True)
+assert state.num_processes == 2
 both, one = (torch.nn.Parameter(torch.zeros(2)) for _ in range(2))
 both.grad = torch.full((2,), 1.0 + state.process_index)
 if state.process_index:
@@ -133,9 +135,8 @@ assert one.grad.tolist() == [2.0, 2.0]
 @pytest.mark.slow
 def test_processes_share_the_mean_of_their_gradients(tmp_path: Path) -> None:
     (tmp_path / "averaging.py").write_text(AVERAGING)
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--quiet", "--cpu", "--num_machines", "1"]
-    command += ["--mixed_precision", "no", "--dynamo_backend", "no", "--num_processes", "2"]
-    done = subprocess.run([*command, str(tmp_path / "averaging.py")], capture_output=True, text=True, check=False)
+    command = [*PROCESSES, "2", str(tmp_path / "averaging.py")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
@@ -143,18 +144,17 @@ def test_processes_share_the_mean_of_their_gradients(tmp_path: Path) -> None:
 def test_two_processes_learn_one_adapter(tmp_path: Path) -> None:
     """Each process has notes of its own; they begin as one process does, and the main one alone writes."""
     flags = [f"--{name}={value}" for name, value in (SMALL | {"steps": 2, "autocast": "no"}).items()]
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--quiet", "--cpu", "--num_machines", "1"]
-    command += ["--mixed_precision", "no", "--dynamo_backend", "no"]
     for count in (1, 2):
         done = subprocess.run(
-            [*command, "--num_processes", str(count), str(ROOT / "scripts" / "warmup.py"), *flags,
+            [*PROCESSES, str(count), str(ROOT / "scripts" / "warmup.py"), *flags,
              f"--notes={4 // count}", f"--out={tmp_path / str(count)}"],
             capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
     told = [read_record(tmp_path / str(count) / "figures.json") for count in (1, 2)]
-    assert told[0]["held_out_at_start"] == told[1]["held_out_at_start"]
+    assert told[0]["held_out_at_start"]["auc"] == pytest.approx(told[1]["held_out_at_start"]["auc"], abs=0.01)
     assert told[1]["tokens"] > 0
+    assert told[1]["tokens"] % 2 == 0  # of both
     weights = load_file(tmp_path / "2" / "adapter" / "adapter_model.safetensors")
     assert any(tensor.abs().max() > 0 for name, tensor in weights.items() if "lora_B" in name)
 
