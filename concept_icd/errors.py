@@ -22,6 +22,7 @@ class InputError(Exception):
 #: Module that the core does without -> the extra that brings it.
 EXTRA_OF = {
     "accelerate": "llm",
+    "gguf": "llm",
     "peft": "llm",
     "torch": "llm",
     "transformers": "llm",

@@ -8,6 +8,7 @@ about a made-up note are asked both ways, before any work is done.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -26,6 +27,8 @@ from concept_icd.llm.prompts import TokenizedPrompt
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 0.0125, torch.bfloat16: 0.1}
 #: Names in configurations of how far a layer sees, in tokens; the longest of them that is tried.
 _WINDOWS, _LONGEST_WINDOW = ("sliding_window", "window_size", "attention_chunk_size"), 512
+#: Words of a small random model.
+_WORDS = 512
 #: Tokens whose logits are compared, beside the answers.
 _COMPARED = 62
 _NOTE = "History of fever and cough for three days. No chest pain. Impression: pneumonia of the right lower lobe. "
@@ -44,33 +47,75 @@ def check_packing(model: Any, tokens: TokenizedPrompt, max_length: int, ask: Ask
     Raises:
         InputError: the answers differ, or the model cannot take a packed sequence at all.
     """
+    notes, questions = _made_up(tokens, max_length, _window(model))
     # In their first evaluation on some CPUs, bitsandbytes' layers turn their weights into what cannot be trained; and
     # its kernels multiply in bfloat16 there, whatever the dtype.
     quantised = [module for module in model.modules() if type(module).__name__ == "Linear4bit"]
+    coarse = torch.bfloat16 if quantised else None
     for module in quantised:
         module.train()
     try:
-        gap = _gap(model, tokens, max_length, ask)
+        _require_same(model, notes, questions, (tokens.yes_id, tokens.no_id), ask, coarse)
+    finally:
+        for module in quantised:
+            module.eval()
+
+
+def check_kind(config: Any) -> None:
+    """Asks a small random model of a kind the same, before the weights of a large one are there.
+
+    It has one layer of every sort that the configuration names, of the true widths, and few words.
+
+    Raises:
+        InputError: as `check_packing`, or transformers has no causal language model of this kind.
+    """
+    import transformers
+
+    small = copy.deepcopy(config.get_text_config())
+    sorts = list(dict.fromkeys(getattr(small, "layer_types", None) or ()))
+    small.num_hidden_layers = min(small.num_hidden_layers, len(sorts) or 2)
+    if sorts:
+        small.layer_types = sorts
+    small.vocab_size, small.quantization_config = _WORDS, None
+    small.bos_token_id = small.eos_token_id = small.pad_token_id = 0
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        try:
+            model = transformers.AutoModelForCausalLM.from_config(small, dtype=torch.float32).eval()
+        except ValueError as error:
+            raise InputError(f"a model of the kind {config.model_type} is no causal one: {WHAT_FITS}") from error
+        words = torch.randint(1, _WORDS, (max(100, _window(model) + 8),)).tolist()
+    _require_same(model, [words, words[:50]], [words[5:10], words[20:30], words[40:43]], (1, 2))
+
+
+def _require_same(
+    model: Any,
+    notes: list[list[int]],
+    questions: list[list[int]],
+    answers: tuple[int, int],
+    ask: Ask | None = None,
+    dtype: torch.dtype | None = None,
+) -> None:
+    """Refuses a model whose packed answers differ from the plain ones by more than rounding in `dtype`."""
+    try:
+        gap = _gap(model, notes, questions, answers, ask)
     except Exception as error:  # whatever a model that was made for other things trips over
         if is_out_of_memory(error):
             raise
         raise _refusal(model, f"it fails on a packed sequence, {type(error).__name__}") from error
-    finally:
-        for module in quantised:
-            module.eval()
-    dtype = torch.bfloat16 if quantised else model.dtype
-    if not gap <= TOLERANCE.get(dtype, TOLERANCE[torch.bfloat16]):
+    if not gap <= TOLERANCE.get(dtype or model.dtype, TOLERANCE[torch.bfloat16]):
         raise _refusal(model, f"they get other answers than plain prompts, by {gap:.2g} of the logits' spread")
 
 
 @torch.inference_mode()
-def _gap(model: Any, prompt: TokenizedPrompt, max_length: int, ask: Ask) -> float:
+def _gap(
+    model: Any, notes: list[list[int]], questions: list[list[int]], answers: tuple[int, int], ask: Ask | None
+) -> float:
     """Largest gap of packed answers to plain ones over their spread; in float32, no spread below 1 counts."""
     window = _window(model)
     accept_packing(model)
     size = model.get_output_embeddings().weight.shape[0]
-    compared = (prompt.yes_id, prompt.no_id, *range(0, size, max(1, size // _COMPARED)))
-    notes, questions = _made_up(prompt, max_length, window)
+    compared = (*answers, *range(0, size, max(1, size // _COMPARED)))
     expected, found = [], []
     for note in notes:
         prompts = (torch.tensor([note + question], device=model.device) for question in questions)
@@ -83,9 +128,11 @@ def _gap(model: Any, prompt: TokenizedPrompt, max_length: int, ask: Ask) -> floa
     want, got = torch.cat(expected), torch.cat(found)
     spread = float(want.std(dim=1).mean())
     unit = max(spread, 1.0) if model.dtype == torch.float32 else spread
-    scores = torch.from_numpy(np.concatenate(ask(notes, [repeated]))).to(want)
-    apart = scores - (want[:, 0] - want[:, 1])
-    gaps = [*(got - want).square().mean(dim=1).sqrt().tolist(), float(apart.square().mean().sqrt()) / 2**0.5]
+    gaps = (got - want).square().mean(dim=1).sqrt().tolist()
+    if ask is not None:
+        scores = torch.from_numpy(np.concatenate(ask(notes, [repeated]))).to(want)
+        apart = scores - (want[:, 0] - want[:, 1])
+        gaps.append(float(apart.square().mean().sqrt()) / 2**0.5)
     return float(np.max(gaps)) / unit
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from concept_icd.artifacts import hash_of, read_record, sha256
 from concept_icd.errors import InputError
+from concept_icd.llm.model_files import add_samples, prepare, prepared_folder
 from concept_icd.records import OneLine
 
 #: What an adapter folder must hold, as PEFT writes it.
@@ -20,7 +21,6 @@ ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 QUESTION_TOKENS = "question_tokens.safetensors"
 #: The decoder that travels with the package (see its README.md for data and terms).
 TINY = Path(__file__).resolve().parents[1] / "base_models" / "tiny"
-_SAMPLE = 2**16
 #: An implementation of a layer by the name of a hub's repository: transformers would fetch and run it.
 _KERNEL = re.compile(rb'_implementation[^"]*"\s*:\s*(\{[^}]*)?"[^"]*/')
 #: What loaders read of a model folder: configurations, weights, and tokenizers in their various files.
@@ -42,7 +42,7 @@ class ModelReference(OneLine):
     """A base model by name, and an adapter on it.
 
     Attributes:
-        name: "tiny", a folder, or a hub name, as `load_model` takes it.
+        name: as `load_model` takes it.
         fingerprint: of the model's files where they lie in a folder, else None; see `fingerprint_of`.
         from_folder: the name was read from a folder, and no user gave it; see `location`.
         adapter: folder of the LoRA weights, or of several adapters (`members_of`). adapter_sha256: of their
@@ -75,11 +75,14 @@ class ModelReference(OneLine):
         Raises:
             InputError: one of them has changed.
         """
-        if self.fingerprint is not None and (found := fingerprint_of(self.name)) != self.fingerprint:
+        if self.fingerprint is not None and (found := self._fingerprint_now()) != self.fingerprint:
             state = "is not there" if found is None else "is not the model that the coder was fitted with"
             raise InputError(f"the base model {self.name!r} {state}: name the right one with --model")
         if self.adapter is not None and _adapter_sha256(self.adapter) != self.adapter_sha256:
             raise InputError(f"the adapter in {self.adapter} is damaged or exchanged: fit the coder again")
+
+    def _fingerprint_now(self) -> str | None:
+        return fingerprint_of(self.name, fetch=not self.from_folder)
 
     @property
     def location(self) -> str:
@@ -88,7 +91,7 @@ class ModelReference(OneLine):
         Raises:
             InputError: a folder names a model that is not on this machine.
         """
-        if not self.from_folder or Path(resolve(self.name)).is_dir():
+        if not self.from_folder or Path(resolve(self.name, fetch=False)).is_dir():
             return self.name
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
@@ -107,27 +110,39 @@ class ModelReference(OneLine):
         return hash_of([self.fingerprint or self.name, self.adapter_sha256])
 
 
-def resolve(name: str | Path) -> str:
-    """The path or hub name behind a base model's name; "tiny" is the shipped one."""
-    return str(TINY) if str(name) == "tiny" else str(name)
+def resolve(name: str | Path, *, fetch: bool = True) -> str:
+    """The folder or hub name behind a base model's name; "tiny" is the shipped one.
+
+    Args:
+        fetch: make ready what is not yet (`concept_icd.llm.model_files`); else such a name is returned as it is.
+
+    Raises:
+        InputError: it cannot be made ready.
+    """
+    if str(name) == "tiny":
+        return str(TINY)
+    if (folder := prepared_folder(name)) is None:
+        return str(name)
+    if fetch:
+        prepare(name, folder)
+    return str(folder if folder.is_dir() else name)
 
 
-def fingerprint_of(model: str | Path) -> str | None:
+def fingerprint_of(model: str | Path, *, fetch: bool = True) -> str | None:
     """Hex digest of a model folder's config, tokenizer and weights; None for a name that is no folder.
 
     Of each weight file it takes the size and 64 samples of 64 KiB spread evenly, so that it costs no full reading.
+
+    Args:
+        fetch: see `resolve`.
     """
-    folder = Path(resolve(model))
+    folder = Path(resolve(model, fetch=fetch))
     if not folder.is_dir():
         return None
     digest = hashlib.sha256()
     for file in sorted(file for pattern in _LOADED for file in folder.glob(pattern)):
-        size = file.stat().st_size
-        digest.update(f"{file.name} {size}\n".encode())
-        with file.open("rb") as content:
-            for sample in range(64):
-                content.seek(max(0, size - _SAMPLE) * sample // 63)
-                digest.update(content.read(_SAMPLE))
+        digest.update(f"{file.name} {file.stat().st_size}\n".encode())
+        add_samples(digest, file)
     return digest.hexdigest()
 
 
@@ -142,6 +157,8 @@ def require_safetensors(name: str | Path) -> None:
         return
     if (folder / ADAPTER_FILES[0]).is_file():
         raise InputError(f"{name} is an adapter: name its base model, and the adapter apart")
+    if not (folder / "config.json").is_file() and (files := sorted(folder.glob("*.gguf"))):
+        raise InputError(f"{name} has no config.json: name the GGUF file in it itself, such as {files[0]}")
     if (folder / "config.json").is_file() and not any(folder.glob("*.safetensors")):
         raise InputError(
             f"{name} has no weights in safetensors; pickled ones (pytorch_model.bin) are not read, since a pickle can "
