@@ -173,8 +173,9 @@ def load_classifier(
     except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
         reason = " ".join(str(error).split()).split(". ")[0][:300].rstrip(".")
         raise InputError(f"cannot load the base model {options.base!r} with a classification head: {reason}") from error
-    padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    model.config.pad_token_id = padding  # by which the model finds the last token of a note
+    # By the padding token the model finds the last token of a note; not every tokenizer has one that the model knows.
+    known, rows = (tokenizer.pad_token_id, tokenizer.eos_token_id), model.get_input_embeddings().num_embeddings
+    model.config.pad_token_id = next((token for token in known if token is not None and token < rows), 0)
     if adapter is not None:
         import peft
 

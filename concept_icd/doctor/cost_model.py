@@ -13,6 +13,7 @@ import numpy as np
 from concept_icd.artifacts import read_json
 from concept_icd.doctor.machine import Device
 from concept_icd.errors import InputError
+from concept_icd.llm.reference import resolve
 
 #: Share of a card's peak that packed scoring and tuning of an 8B model are taken to reach: an assumption.
 SHARE_OF_PEAK = 0.4
@@ -201,6 +202,7 @@ class ModelShape:
 #: Models that the shipped configs name, or that CEC tried, from their published config.json.
 KNOWN = {
     "meta-llama/Meta-Llama-3-8B": ModelShape(32, 4096, 14336, 32, 8, 128, 128256, 8192, False, "published size"),
+    "smollm2-135m": ModelShape(30, 576, 1536, 9, 3, 64, 49152, 8192, True, "published size"),
     "BioMistral/BioMistral-7B": ModelShape(32, 4096, 14336, 32, 8, 128, 32000, 32768, False, "published size"),
 }
 #: The shape that a bare number of parameters is scaled from.
@@ -222,16 +224,16 @@ def shape_of(model: str, parameters: float | None = None) -> ModelShape:
         return _from_config(read_json(folder / "config.json"), str(folder))
     if model in KNOWN:
         return KNOWN[model]
-    raise InputError(f"the size of {model!r} is not known on this machine: give --parameters, such as 7e9")
+    first = f"make it ready first (python -m concept_icd.llm {model}), or " if Path(model).is_file() else ""
+    raise InputError(f"the size of {model!r} is not known on this machine: {first}give --parameters, such as 7e9")
 
 
 def local_folder(model: str) -> Path | None:
-    """The folder of a model on this machine (a path, the shipped one, or the hub's cache), or None."""
+    """The folder of a model on this machine (a path, shipped or prepared, or in the hub's cache), or None."""
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
-    shipped = Path(__file__).resolve().parent.parent / "base_models" / "tiny"
-    folder = shipped if model == "tiny" else Path(model)
+    folder = Path(resolve(model, fetch=False))
     if (folder / "config.json").is_file():
         return folder
     try:

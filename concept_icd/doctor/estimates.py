@@ -29,8 +29,9 @@ from concept_icd.doctor.cost_model import (
     tuning_flops,
 )
 from concept_icd.doctor.findings import Finding, readable_bytes, readable_count, readable_seconds
-from concept_icd.doctor.machine import Device, existing_folder, offline
+from concept_icd.doctor.machine import Device, existing_folder
 from concept_icd.doctor.workload import NOTE_TOKENS, Plan, Workload, read_plan, workload_of
+from concept_icd.llm.model_files import PACKAGED, offline
 
 #: `prepare` of the full tables, with notes (measured, plain CSV: benchmarks/prepare_mimic3.py) and without: seconds,
 #: and the memory that it keeps to.
@@ -165,12 +166,16 @@ def examine_model(name: str, shape: ModelShape) -> Finding:
     size = f"{readable_count(shape.parameters)} parameters ({shape.source})"
     if (folder := local_folder(name)) and has_weights(folder):
         return Finding(MODEL, "ok", f"{name}: {size}, on this machine")
+    ready = f"python -m concept_icd.llm {name}"
+    if Path(name).is_file():
+        return Finding(MODEL, "warning", f"{name}: {size}; made ready at its first use", ready)
     if Path(name).is_absolute() or name.startswith("."):
         return Finding(MODEL, "missing", f"{name} is no folder with a model", "correct model_name_or_path")
-    command = f"hf download {name}"
+    command = ready if name in PACKAGED else f"hf download {name}"
     if offline():
-        return Finding(MODEL, "missing", f"{name}: not on this machine, and the hub is set offline", command)
-    text = f"{name}: {size}; not on this machine, {readable_bytes(2 * shape.parameters)} come at its first use"
+        return Finding(MODEL, "missing", f"{name}: not on this machine, and downloads are forbidden", command)
+    fetched = PACKAGED[name].bytes if name in PACKAGED else 2 * shape.parameters
+    text = f"{name}: {size}; not on this machine, {readable_bytes(fetched)} come at its first use"
     return Finding(MODEL, "warning", text, command)
 
 

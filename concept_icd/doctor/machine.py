@@ -17,11 +17,9 @@ from typing import Any
 
 from concept_icd.doctor.findings import Finding, State, readable_bytes
 from concept_icd.errors import EXTRA_OF, pip_command
+from concept_icd.llm.model_files import offline
 
 SECTION = "machine"
-
-#: Settings of Hugging Face's libraries that forbid the network.
-OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 
 
 @dataclass(frozen=True)
@@ -88,11 +86,6 @@ def existing_folder(path: Path) -> Path:
     """The folder itself, or the nearest one above it that is there."""
     path = path.resolve()
     return next(folder for folder in (path, *path.parents) if folder.is_dir())
-
-
-def offline() -> bool:
-    """Whether the user has forbidden the model hub."""
-    return any(os.environ.get(name, "").upper() in ("1", "ON", "YES", "TRUE") for name in OFFLINE)
 
 
 def _torch() -> Any:

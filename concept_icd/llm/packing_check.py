@@ -72,7 +72,7 @@ def check_kind(config: Any) -> None:
     import transformers
 
     small = copy.deepcopy(config.get_text_config())
-    sorts = list(dict.fromkeys(getattr(small, "layer_types", None) or ()))
+    sorts = list(dict.fromkeys(vars(small).get("layer_types") or ()))
     small.num_hidden_layers = min(small.num_hidden_layers, len(sorts) or 2)
     if sorts:
         small.layer_types = sorts
@@ -119,8 +119,8 @@ def _gap(
     expected, found = [], []
     for note in notes:
         prompts = (torch.tensor([note + question], device=model.device) for question in questions)
-        answers = (model(input_ids=ids, use_cache=False, answers=compared).logits[0, -1] for ids in prompts)
-        plain, repeated = torch.stack(list(answers)), _repeated(window, questions)
+        heads = (model(input_ids=ids, use_cache=False, answers=compared).logits[0, -1] for ids in prompts)
+        plain, repeated = torch.stack(list(heads)), _repeated(window, questions)
         batch = {name: part.to(model.device) for name, part in pack_batch([note], [repeated], 0).items()}
         packed = model(**batch, use_cache=False, answers=compared).logits
         expected.append(plain.repeat(len(repeated) // len(questions), 1))

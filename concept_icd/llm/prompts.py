@@ -25,6 +25,8 @@ from concept_icd.text.sections import STANDARD, keep_sections, split_sections, w
 #: What is read of a note that is too long: its beginning, or its most useful sections (`concept_icd.text.sections`).
 NOTE_TEXTS = ("whole", "sections")
 _CONCEPT = "{concept}"
+#: A text in which special tokens before and after it are seen.
+_ANY_TEXT = "Note"
 #: A token stands for fewer characters, but for runs of one and the same mark. Of shorter notes all is tokenised, so
 #: that it can be said how many tokens they have.
 CHARACTERS_A_TOKEN, SHORT = 16, 20_000
@@ -159,19 +161,25 @@ class TokenizedPrompt:
         self.template, self.tokenizer, self.max_length = template, tokenizer, max_length
         self.note_text, self.learned = checked_note_text(note_text), learned
         self.yes_id, self.no_id = self._answer_ids()
-        before = list(tokenizer(template.before_note)["input_ids"])
-        if before and before[-1] == tokenizer.eos_token_id:  # some tokenizers end every text
-            before.pop()
-        self._before, self._after = before, self._ids(template.after_note)
+        self._before, self._after = self._beginning(), self._ids(template.after_note)
         self._line_break = self._ids("\n")
 
     def _ids(self, text: str) -> list[int]:
         return list(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
+    def _beginning(self) -> list[int]:
+        """Tokens before the note: once what the tokenizer begins every text with, and never what it ends one with."""
+        words, text = self._ids(_ANY_TEXT), self._ids(self.template.before_note)
+        whole = list(self.tokenizer(_ANY_TEXT)["input_ids"])
+        starts = (k for k in range(len(whole)) if whole[k : k + len(words)] == words)
+        first = whole[: next(starts, 0)]
+        return text if text[: len(first)] == first else first + text  # a chat's template may name the token itself
+
     def _answer_ids(self) -> tuple[int, int]:
+        unknown = getattr(self.tokenizer, "unk_token_id", None)
         for yes, no in zip(self.template.yes, self.template.no, strict=True):
             yes_ids, no_ids = self._ids(yes), self._ids(no)
-            if len(yes_ids) == len(no_ids) == 1 and yes_ids != no_ids:
+            if len(yes_ids) == len(no_ids) == 1 and yes_ids != no_ids and unknown not in yes_ids + no_ids:
                 return yes_ids[0], no_ids[0]
         raise InputError(
             f"prompt {self.template.name!r}: this tokenizer has no single token for any of the answers "

@@ -332,9 +332,9 @@ class FileTokenizer:
     #: Those of transformers that take the file as it stands; others change it on loading.
     AS_IT_STANDS = ("TokenizersBackend", "PreTrainedTokenizerFast")
 
-    def __init__(self, tokenizer: Any, eos_token: str | None) -> None:
+    def __init__(self, tokenizer: Any, unknown: str | None) -> None:
         self._tokenizer = tokenizer
-        self.eos_token_id = tokenizer.token_to_id(eos_token) if eos_token else None
+        self.unk_token_id = tokenizer.token_to_id(unknown) if unknown else None
 
     @classmethod
     def load(cls, folder: Path) -> FileTokenizer | None:
@@ -342,10 +342,10 @@ class FileTokenizer:
         from tokenizers import Tokenizer
 
         config = read_settings(folder / "tokenizer_config.json")
-        file, eos = folder / "tokenizer.json", config.get("eos_token")
+        file, unknown = folder / "tokenizer.json", config.get("unk_token")
         if config.get("tokenizer_class") not in cls.AS_IT_STANDS or not file.is_file():
             return None
-        return cls(Tokenizer.from_file(str(file)), eos["content"] if isinstance(eos, dict) else eos)
+        return cls(Tokenizer.from_file(str(file)), unknown["content"] if isinstance(unknown, dict) else unknown)
 
     def __call__(self, text: str, add_special_tokens: bool = True, **_: Any) -> dict[str, Any]:
         """Ids and offsets of a text."""

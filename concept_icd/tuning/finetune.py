@@ -152,7 +152,7 @@ def tune_adapter(
         questions = QuestionTokens.load(checkpoint) if checkpoint else questions
     collator = PackedCollator(
         [tokens.encode_concept(concept) for concept in concepts.concepts],
-        loaded.tokenizer.pad_token_id or 0,
+        0,  # any token: nobody sees it, and a pad token may be missing, or have no row in the embedding
         arguments.positive_share,
         arguments.negative_share,
         arguments.note_dropout,

@@ -158,7 +158,7 @@ def _tune(
         task="CAUSAL_LM",
     )
     folder = Path(str(training.output_dir)) / CHECKPOINTS / out.name
-    padded = functools.partial(collate, padding_id=loaded.tokenizer.pad_token_id or 0)
+    padded = functools.partial(collate, padding_id=0)  # masked: any token
     fit_lora(tuned, examples, padded, training, folder, out, **changes)
     _free()
 
