@@ -21,10 +21,11 @@ VLLM_INSTALLED := $(VLLM_VENV)/.installed
 # What the tests of the page drive. Without it, and where this cannot install it, they skip and say so.
 CHROMIUM_INSTALL := apt-get -qq update && apt-get -qq install -y --no-install-recommends chromium fonts-inter
 
-.PHONY: help setup demo desk test browser docs lint format bench clean setup-vllm test-vllm bench-vllm_scoring $(BENCHMARKS)
+.PHONY: help setup demo llm desk test browser docs lint format bench clean setup-vllm test-vllm bench-vllm_scoring $(BENCHMARKS)
 
 help:
 	@echo "make demo     the whole pipeline, small, on synthetic notes; ends by naming a report"
+	@echo "make llm      fetches SmolLM2-135M and makes it ready, once (93 MB; then --model_name_or_path smollm2-135m)"
 	@echo "make desk     the coder's desk in the browser, on the sample notes; make demo before it makes its coder"
 	@echo "make test     the tests (WORKERS=2, PYTEST_ARGS='-k name')"
 	@echo "make docs     the documentation as a site, in build/docs"
@@ -48,6 +49,10 @@ $(INSTALLED): pyproject.toml $(CONSTRAINTS)
 
 demo: $(INSTALLED)
 	$(BIN)/concept-icd demo
+
+# Prints the folder; copy it to a machine that has no network (docs/howto/models.md).
+llm: $(INSTALLED)
+	$(BIN)/python -m concept_icd.llm smollm2-135m
 
 # make demo's coder if it is there, else the one of the package.
 desk: $(INSTALLED)

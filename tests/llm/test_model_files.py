@@ -21,7 +21,6 @@ from concept_icd.llm import model_files
 from concept_icd.llm.base_model import load_model, load_tokenizer
 from concept_icd.llm.gguf_files import dequantise
 from concept_icd.llm.model_files import MODELS, PACKAGED
-from concept_icd.llm.prompts import PromptTemplate
 from concept_icd.llm.reference import ModelReference, fingerprint_of, require_safetensors, resolve
 from concept_icd.records import Note
 from concept_icd.scoring.packed import PackedScorer
