@@ -50,7 +50,7 @@ $(INSTALLED): pyproject.toml $(CONSTRAINTS)
 demo: $(INSTALLED)
 	$(BIN)/concept-icd demo
 
-# Prints the folder; copy it to a machine that has no network (docs/howto/models.md).
+# Prints the folder; copy it to a machine that has no network (docs/howto/own-corpus.md).
 llm: $(INSTALLED)
 	$(BIN)/python -m concept_icd.llm smollm2-135m
 

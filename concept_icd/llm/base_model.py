@@ -1,6 +1,7 @@
-"""Loading a base model and its adapter: any Hugging Face causal LM by name or folder, or the shipped "tiny".
+"""Loading a base model and its adapter: any Hugging Face causal LM by name, folder or GGUF file, or the shipped "tiny".
 
-Nothing is downloaded unless the name is one of a model hub; no remote code runs; weights are safetensors.
+Nothing is downloaded unless the name is one of a model hub, or "smollm2-135m"; no remote code runs; weights are
+safetensors.
 """
 
 from __future__ import annotations
@@ -62,8 +63,8 @@ def load_model(
     """Loads a base model and, where given, the LoRA adapter on it.
 
     Args:
-        name: "tiny", a folder, or a hub name. adapter: a folder with adapter_config.json, and with the learned
-            question tokens where it was tuned with such.
+        name: "tiny", "smollm2-135m", a folder, a GGUF file, or a hub name.
+        adapter: a folder with adapter_config.json, and with the learned question tokens where it was tuned with such.
         dtype: "float32", "bfloat16", "float16"; by default float32 on the CPU and bfloat16 on a GPU.
         device: "cpu", "cuda", ...; by default a GPU where there is one.
         load_in_4bit: NF4 with double quantisation (bitsandbytes), as in QLoRA.

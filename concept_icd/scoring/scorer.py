@@ -107,7 +107,8 @@ class TokenScorer(Scorer):
         """Loads model, adapter and prompt.
 
         Args:
-            model: "tiny", a folder, or a hub name. adapter: the folder of the LoRA weights on it.
+            model: "tiny", "smollm2-135m", a folder, a GGUF file, or a hub name.
+            adapter: the folder of the LoRA weights on it.
             prompt: a template, the name of a shipped one, or a YAML file.
             max_length, note_text: see `TokenizedPrompt`; by default the longest prompt is the model's.
             options: of the kind of scorer, see its `load`.

@@ -28,7 +28,9 @@ from concept_icd.tuning.publishing import CONSENT, check_trackers
 class LoraModelConfig(ModelConfig):
     """TRL's model options with LoRA on; "tiny" names the shipped model."""
 
-    model_name_or_path: str | None = field(default="tiny", metadata={"help": "Base model: a name, a folder or tiny."})
+    model_name_or_path: str | None = field(
+        default="tiny", metadata={"help": "Base model: a name, folder, GGUF file or tiny."}
+    )
     use_peft: bool = field(default=True, metadata={"help": "LoRA; always on."})
     lora_r: int = field(default=32, metadata={"help": "Rank."})
     lora_alpha: int = field(default=32, metadata={"help": "Scale: alpha / r."})

@@ -121,9 +121,6 @@ class Warmup:
         if options.told_weight:
             self._decoder = self.model.get_decoder()
             accept_packing(self._decoder)
-        self._padding = next(
-            (i for i in (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id) if i is not None), 0
-        )
         self._learning = {name: weights for name, weights in self.model.named_parameters() if weights.requires_grad}
         if begun:
             load_moments(self.checkpoint, self._learning, self.learner.optimizers)
@@ -273,7 +270,7 @@ class Warmup:
         self, encoded: Sequence[tuple[int, ...]], questions: Sequence[list[list[int]]]
     ) -> dict[str, torch.Tensor]:
         self.tokens += sum(map(len, encoded)) + sum(len(q) for asked in questions for q in asked)
-        batch = pack_batch(encoded, questions, self._padding)
+        batch = pack_batch(encoded, questions, 0)
         return {name: rows.to(self.model.device) for name, rows in batch.items()}
 
     def _margins(self, encoded: Sequence[tuple[int, ...]], questions: Sequence[list[list[int]]]) -> torch.Tensor:
