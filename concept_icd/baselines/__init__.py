@@ -1,5 +1,6 @@
 """Systems that the coder is compared with: `concept-icd baseline NAME` runs each on a prepared corpus.
 
+    frequency         each code's share of the training notes
     tfidf_svm         words and characters, one linear SVM a code
     lora_classifier   the coder's kind of LLM with a classification head, without concepts
     cec               concept-enhanced coding as its authors released it

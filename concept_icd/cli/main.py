@@ -49,7 +49,7 @@ GROUPS = {
     "measure": {
         "evaluate": "score predictions of any model against gold codes: results.json and report.html",
         "compare": "set several systems side by side: figures, paired differences with intervals, gain curves",
-        "baseline": "run a baseline on a prepared corpus: tfidf-svm, lora-classifier, cec, plm-icd or ltr-icd",
+        "baseline": "run a baseline on a prepared corpus: tfidf-svm, plm-icd, cec and others; alone, lists them",
     },
     "scale": {
         "doctor": "check the machine, the packages and the MIMIC-III data; estimate time and memory",

@@ -32,7 +32,8 @@ def test_shipped_configs_say_what_they_mean(path: Path, tmp_path: Path) -> None:
 def test_each_system_is_there_under_its_own_name(tmp_path: Path) -> None:
     names = {path.stem: parse(tmp_path, path)[0].system for path in CONFIGS}
     assert names == {
-        "tiny": "ltr-icd", "clinicalt5": "ltr-icd", "plm-icd": "plm-icd", "label-attention": "label-attention"
+        "tiny": "ltr-icd", "clinicalt5": "ltr-icd", "plm-icd": "plm-icd", "plm-icd-tiny": "plm-icd",
+        "label-attention": "label-attention",
     }  # fmt: skip
 
 
@@ -45,6 +46,20 @@ def test_plm_icd_is_trained_as_its_released_script_does(tmp_path: Path) -> None:
     assert (training.learning_rate, training.warmup_steps, training.num_train_epochs) == (5e-5, 2000, 20)
     assert (training.lr_scheduler_type, training.weight_decay, training.adam_epsilon) == ("linear", 0.0, 1e-6)
     assert (training.max_grad_norm, training.bf16, training.fp16) == (0.0, False, False)
+
+
+def test_plm_icd_from_scratch_differs_in_its_encoder_and_what_that_needs(tmp_path: Path) -> None:
+    whole, small = (
+        yaml.safe_load((ROOT / f"configs/ltr-icd/{n}.yaml").read_text()) for n in ("plm-icd", "plm-icd-tiny")
+    )
+    assert {name for name in whole if whole[name] != small[name]} == {
+        "base",
+        "channels",
+        "learning_rate",
+        "warmup_steps",
+    }
+    model, _, _ = parse(tmp_path, "plm-icd-tiny")
+    assert model.channels == model.tiny_width  # the script's is the encoder's width
 
 
 @pytest.mark.parametrize(
