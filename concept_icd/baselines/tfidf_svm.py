@@ -46,6 +46,8 @@ from concept_icd.tuning.launch import run_launched
 
 #: Notes that are predicted at a time.
 NOTES = 256
+#: Inverse strengths of the regularisation, of which one is chosen.
+CS = (0.1, 0.3, 1.0, 3.0)
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class TfidfSvm:
         gold: np.ndarray,
         groups: Sequence[Hashable],
         *,
-        cs: Sequence[float] = (0.1, 0.3, 1.0, 3.0),
+        cs: Sequence[float] = CS,
         folds: int = 3,
         seed: int = 0,
     ) -> TfidfSvm:
@@ -105,11 +107,13 @@ def run(
     classification: str = "icd9cm",
     predict_split: str = "test",
     folds: int = 3,
+    cs: Sequence[float] = CS,
     seed: int = 0,
 ) -> Path:
     """Fits, predicts and writes the folder `out`, whole; returns it.
 
     Args:
+        cs: inverse strengths of the regularisation to choose from.
         folds: of the cross-validation; more than there are patients counts as one each.
 
     Raises:
@@ -120,6 +124,8 @@ def run(
         raise InputError(f"{out} exists already; name another folder")
     if folds < 2:
         raise InputError(f"folds must be at least 2, it is {folds}")
+    if not cs or min(cs) <= 0:
+        raise InputError("cs must be positive numbers")
     read = load_corpus(corpus)
     notes = coded_training_notes(read)
     kinds = kinds_of(*labels_of(read, notes, classification)[:2])
@@ -130,7 +136,7 @@ def run(
     for note in (*(coded.note for coded in notes), *new):
         require_text(note)
     gold, _ = gold_matrix([note.note.note_id for note in notes], notes, list(kinds))
-    model = TfidfSvm.fit([note.note.text for note in notes], gold, groups, folds=folds, seed=seed)
+    model = TfidfSvm.fit([note.note.text for note in notes], gold, groups, cs=cs, folds=folds, seed=seed)
     with new_folder(out) as staging:
         predicted = _predict(model, new)
         write_predictions(staging / PREDICTIONS, predicted, kinds, versions_of("tfidf-svm", model.threshold))
@@ -154,6 +160,9 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--classification", default="icd9cm", help="ontology of the codes")
     parser.add_argument("--predict_split", default="test", help="split that predictions.jsonl is of")
     parser.add_argument("--folds", type=int, default=3, help="of the cross-validation inside the training notes")
+    parser.add_argument(
+        "--cs", type=float, nargs="+", default=CS, help="the SVMs' C to choose from (default: %(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the folds and of the SVMs")
     options = vars(parser.parse_args(argv))
     return run_launched("tfidf-svm", lambda: run(options.pop("corpus"), options.pop("output_dir"), **options))

@@ -90,6 +90,7 @@ def test_it_takes_the_label_set_of_the_corpus(tmp_path: Path) -> None:
     [
         ({"predict_split": "dev"}, "no notes in the split 'dev'"),
         ({"folds": 1}, "folds must be at least 2"),
+        ({"cs": (1.0, 0.0)}, "cs must be positive numbers"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence_and_leaves_no_folder(corpus, tmp_path, change, sentence) -> None:  # type: ignore[no-untyped-def]

@@ -87,6 +87,24 @@ def test_label_attention(tmp_path):
 
 
 @pytest.mark.slow
+def test_rivals(shared_data, tmp_path):
+    """Rows made one at a time stand side by side; what is made is not made again."""
+    where = ("--data-dir", shared_data, "--work", tmp_path / "work", "--limit", 120, "--parts", "cmc2007-0")
+    out = tmp_path / "rivals.json"
+    run("rivals.py", *where, "--rows", "frequency", "tfidf-svm", out=out)
+    result = run("rivals.py", *where, "--rows", "tfidf-svm", "plm-icd", "--options", "--max_steps 2", out=out)
+    table = result["tables"]["cmc2007-0"]
+    assert table["notes"]["train"] + table["notes"]["test"] == 122
+    rows = table["rows"]
+    assert list(rows) == ["frequency", "tfidf-svm", "plm-icd"]
+    f1 = {name: row["figures"]["micro_f1"] for name, row in rows.items()}
+    assert f1["plm-icd"] < f1["tfidf-svm"] > f1["frequency"]  # two steps teach little
+    assert rows["frequency"]["minus_svm"]["micro_f1"]["difference"] == pytest.approx(f1["frequency"] - f1["tfidf-svm"])
+    assert all(row["cost"]["processor"] > 0 and row["cost"]["peak_gib"] > 0 for row in rows.values())
+    assert str(tmp_path) not in out.read_text()
+
+
+@pytest.mark.slow
 def test_heads(tmp_path):
     result = run("heads.py", "--notes", 100, "--test-notes", 20, "--codes", 50, out=tmp_path / "heads.json")
     assert result["concepts"] > result["codes"] == 50
