@@ -37,7 +37,6 @@ from concept_icd.coder.coder import ConceptCoder
 from concept_icd.corpora import Corpus, load_corpus
 from concept_icd.corpora.codiesp_tasks import prepare_codiesp
 from concept_icd.corpora.gold import gold_matrix
-from concept_icd.heads.calibration import choose_threshold
 from concept_icd.metrics.decisions import level_metrics
 from concept_icd.metrics.intervals import headline_samples, interval, intervals_of
 from concept_icd.outputs import MANIFEST, new_file
@@ -162,10 +161,11 @@ def label_attention(corpus: Corpus, folder: Path, args: argparse.Namespace) -> D
 
 def frequency(corpus: Corpus, folder: Path, args: argparse.Namespace) -> Decided:
     """Each label's share of the training cases; the threshold is the best one on them."""
+    from concept_icd.baselines.frequency import fit_frequency
+
     labels, train = labels_of(corpus), corpus.split("train")
     gold, _ = gold_matrix([note.note.note_id for note in train], train, labels)
-    share = gold.mean(axis=0)
-    threshold = choose_threshold(gold, np.tile(share, (len(train), 1)), at_least_one=None, source="training cases")
+    share, threshold = fit_frequency(gold)
     probabilities = np.tile(share, (len(corpus.split("test")), 1))
     return probabilities, threshold.accept(probabilities), {"threshold": threshold_in_words(threshold)}
 
