@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers.integrations.gguf.gguf_tokenizer_mapping import GGUF_PRE_TOKENIZER_SPLITS
 
-from concept_icd.errors import InputError, extras
+from concept_icd.errors import InputError
 from concept_icd.llm.base_model import INERT, is_out_of_memory
 from concept_icd.llm.packing_check import check_kind
 from concept_icd.outputs import writing
@@ -37,8 +38,6 @@ def dequantise(file: Path, out: Path) -> None:
     """
     import transformers
 
-    with extras():
-        import gguf  # noqa: F401
     with tempfile.TemporaryDirectory() as alone:
         # Alone in its folder, so that nothing that lies beside the file is taken for a part of the model.
         (Path(alone) / "model.gguf").symlink_to(file)
@@ -97,7 +96,6 @@ def _tokenizer(source: dict[str, Any], fields: dict[str, Any]) -> Any:
     """The file's tokenizer. Whether texts begin or end with a special token, transformers leaves to be said."""
     import transformers
     from tokenizers import pre_tokenizers
-    from transformers.integrations.gguf.gguf_tokenizer_mapping import GGUF_PRE_TOKENIZER_SPLITS
 
     cut, sentencepiece = fields.get("tokenizer.ggml.pre"), fields.get("tokenizer.ggml.model") == "llama"
     # llama.cpp's own defaults, where the file does not say.

@@ -20,10 +20,11 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from concept_icd.artifacts import sha256
-from concept_icd.errors import InputError
+from concept_icd.errors import EXTRA_OF, InputError, MissingExtraError
 from concept_icd.outputs import new_folder, private_folder, writing
 from concept_icd.progress import say
 
@@ -99,11 +100,14 @@ def prepare(name: str | Path, folder: Path) -> None:
     """Makes the folder of a packaged model or a GGUF file, unless it is there. Processes that want the same one wait.
 
     Raises:
-        InputError: the model cannot be fetched, is damaged or none that can be asked packed questions, or the disk or
-            the memory is too small.
+        InputError: the model cannot be fetched, is damaged or none that can be asked packed questions, the disk or the
+            memory is too small, or an extra is missing (`MissingExtraError`).
     """
     if folder.is_dir():
         return
+    for package in ("torch", "transformers", "accelerate", "gguf"):
+        if find_spec(package) is None:
+            raise MissingExtraError(package, EXTRA_OF[package])
     with _alone(folder):
         if folder.is_dir():
             return

@@ -22,6 +22,7 @@ from concept_icd.doctor.machine import (
     misfits,
     version_of,
 )
+from concept_icd.errors import InputError
 from tests.conftest import ROOT
 
 
@@ -97,6 +98,21 @@ def test_a_model_that_is_not_here_is_downloaded_or_missing(monkeypatch: pytest.M
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert examine_model(name, shape).state == "missing"
     assert examine_model(str(tmp_path / "gone"), shape).state == "missing"
+
+
+def test_a_model_that_is_made_ready_first_is_announced(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CONCEPT_ICD_MODELS", str(tmp_path / "models"))
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.delenv("TRANSFORMERS_OFFLINE", raising=False)
+    named = examine_model("smollm2-135m", shape_of("smollm2-135m"))
+    assert "93 MB come at its first use" in named.text
+    assert (named.state, named.mend) == ("warning", "python -m concept_icd.llm smollm2-135m")
+    file = tmp_path / "model.gguf"
+    file.write_bytes(b"GGUF and what follows")
+    assert "made ready at its first use" in examine_model(str(file), KNOWN["smollm2-135m"]).text
+    with pytest.raises(InputError, match=r"make it ready first .python -m concept_icd\.llm .*model\.gguf"):
+        shape_of(str(file))
+    assert not (tmp_path / "models").exists()
 
 
 def test_what_does_not_fit_is_missing_with_a_way_out(tmp_path: Path) -> None:

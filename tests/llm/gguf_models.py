@@ -44,7 +44,10 @@ def write_llama(model: Path, file: Path, **fields: Any) -> dict[str, np.ndarray]
     writer.add_rope_dimension_count(config["head_dim"])
     writer.add_rope_freq_base(config["rope_parameters"]["rope_theta"])
     writer.add_vocab_size(config["vocab_size"])
-    add_byte_level(writer, model, fields.pop("tokenizer.ggml.pre", "smollm"))
+    if json.loads((model / "tokenizer.json").read_text())["model"]["byte_fallback"]:
+        add_sentencepiece(writer, model)
+    else:
+        add_byte_level(writer, model, fields.pop("tokenizer.ggml.pre", "smollm"))
     add_fields(writer, fields)
     weights = {}
     for name, values in load_file(model / "model.safetensors").items():
@@ -83,6 +86,21 @@ def add_byte_level(writer: gguf.GGUFWriter, model: Path, pre: str) -> None:
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
     writer.add_pad_token_id(0)
+
+
+def add_sentencepiece(writer: gguf.GGUFWriter, model: Path) -> None:
+    """A tokenizer like Llama 2's: pieces with scores, from which merges follow, and bytes for all else."""
+    found = json.loads((model / "tokenizer.json").read_text())
+    vocabulary = sorted(found["model"]["vocab"], key=found["model"]["vocab"].get)
+    kinds = [2, 3, 3, *(6 if piece.startswith("<0x") else 1 for piece in vocabulary[3:])]
+    writer.add_tokenizer_model("llama")
+    writer.add_tokenizer_pre("default")
+    writer.add_token_list(vocabulary)
+    writer.add_token_scores([-float(number) for number in range(len(vocabulary))])
+    writer.add_token_types(kinds)
+    writer.add_unk_token_id(0)
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
 
 
 def add_fields(writer: gguf.GGUFWriter, fields: dict[str, Any]) -> None:

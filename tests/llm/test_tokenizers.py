@@ -12,6 +12,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from concept_icd.corpora import save_corpus
 from concept_icd.errors import InputError
 from concept_icd.llm.base_model import load_model
+from concept_icd.llm.gguf_files import dequantise
 from concept_icd.llm.packed_pass import packed_margins
 from concept_icd.llm.packing import pack_batch
 from concept_icd.llm.prompts import PromptTemplate, TokenizedPrompt
@@ -20,6 +21,7 @@ from concept_icd.scoring.packed import PackedScorer
 from concept_icd.scoring.plain import PlainScorer
 from concept_icd.tuning.__main__ import main as tune
 from tests.conftest import TRAINING_TEXT
+from tests.llm.gguf_models import write_llama
 from tests.scoring.test_packed import CONCEPTS
 
 SPECIAL = ["<unk>", "<s>", "</s>"]
@@ -141,6 +143,19 @@ def test_an_answer_that_is_unknown_is_none():
     words.pre_tokenizer = pre_tokenizers.Whitespace()
     with pytest.raises(InputError, match="no single token for any of the answers"):
         TokenizedPrompt(PromptTemplate.load(), fast(words, unk_token="<unk>"), 100)
+
+
+@pytest.mark.parametrize(("fields", "begins"), [({}, True), ({"tokenizer.ggml.add_bos_token": False}, False)])
+def test_a_gguf_file_says_how_its_texts_begin(fields, begins, tmp_path):
+    model = saved("llama 2", tmp_path / "model")
+    write_llama(model, tmp_path / "model.gguf", **fields)
+    (tmp_path / "out").mkdir()
+    dequantise(tmp_path / "model.gguf", tmp_path / "out")
+    expected, found = KINDS["llama 2"](), load_model(tmp_path / "out").tokenizer
+    for text in (NOTE.text, "yes", " no", "naïve </s>"):
+        ids = expected(text)["input_ids"]
+        assert found(text)["input_ids"] == (ids if begins else ids[1:])
+        assert ids[0] == 1
 
 
 @pytest.mark.slow
