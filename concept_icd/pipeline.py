@@ -13,8 +13,9 @@ from __future__ import annotations
 import dataclasses
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -33,7 +34,7 @@ from concept_icd.outputs import MANIFEST, require_replaceable
 from concept_icd.records import CodedNote
 from concept_icd.scoring.selection import FILE as DESCENT
 from concept_icd.scoring.selection import SelectionRule, TopDownSelection
-from concept_icd.scoring.specs import ADAPTER
+from concept_icd.scoring.specs import ADAPTER, precision_of
 from concept_icd.scoring.store import CONCEPTS, PROMPT, load_scores
 
 
@@ -172,9 +173,7 @@ def fit_coder(
         model=model or settings["model"],
         adapter=adapter or settings["adapter"],
         prompt=PromptTemplate.load(scored / PROMPT),
-        scorer_settings={
-            name: settings[name] for name in ("scorer", "max_length", "load_in_4bit", "note_text") if name in settings
-        },
+        scorer_settings=_scorer_settings(settings),
         options=options,
         allow_in_sample=allow_in_sample,
         selection=rule,
@@ -184,6 +183,12 @@ def fit_coder(
     if model is adapter is None and made_by not in (None, coder.model.hash):
         raise InputError(f"{coder.model.adapter} has changed since {scored} was scored with it: score again")
     return coder
+
+
+def _scorer_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What a coder keeps of the settings of a store: what scored, how notes are read, and the precision if not full."""
+    names = ["scorer", "max_length", "load_in_4bit", "note_text"] + ["dtype"] * (precision_of(settings) != "float32")
+    return {name: settings[name] for name in names if name in settings}
 
 
 def _begin(stage: str, folder: Path) -> bool:

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     which.add_argument("--tuned", help="folder written by `concept-icd finetune`: its final adapter")
     two = "two of packed, vllm, server and plain (one prompt a question); default: packed plain"
     parser.add_argument("--scorers", nargs=2, metavar="SCORER", choices=SCORERS, default=["packed", "plain"], help=two)
-    dtypes = "one for both scorers or one each: float32, bfloat16 or float16 (default: the scorer's own)"
+    dtypes = "one for both scorers or one each: float32, bfloat16 or float16 (default: the coder's, or its own)"
     parser.add_argument("--dtype", nargs="+", choices=("float32", "bfloat16", "float16"), default=[None], help=dtypes)
     parser.add_argument("--limit", type=int, default=20, metavar="N", help="the first N notes (default: %(default)s)")
     parser.add_argument("--splits", nargs="+", metavar="SPLIT", help="only the notes of these splits")
@@ -46,11 +46,13 @@ def run(args: argparse.Namespace) -> int:
     from concept_icd.errors import InputError
     from concept_icd.llm.prompts import PromptTemplate
     from concept_icd.ontology.concepts import ConceptSet
-    from concept_icd.scoring.specs import ADAPTER, CONCEPTS, PROMPT
+    from concept_icd.scoring.specs import ADAPTER, CONCEPTS, PROMPT, precision_of
 
     require_positive(args, "limit")
     if len(args.dtype) > 2:
         raise InputError("--dtype takes one value for both scorers, or one each")
+    if {("light", "bfloat16"), ("light", "float16")} & set(zip(args.scorers, _two(args.dtype), strict=True)):
+        raise InputError("the light scorer computes in float32 alone: compare packed in another precision")
     notes = notes_of(args)
     coder, options = None, {}
     if args.coder:
@@ -65,10 +67,11 @@ def run(args: argparse.Namespace) -> int:
         prompt, concepts = PromptTemplate.load(tuned / PROMPT), ConceptSet.load(tuned / CONCEPTS)
     options = {name: settings[name] for name in ("max_length", "note_text", "load_in_4bit") if settings.get(name)}
     options |= {"max_length": args.max_length} if args.max_length else {}
+    own = precision_of(settings) if coder is not None else None
     names = [_name(*pair) for pair in zip(args.scorers, _two(args.dtype), strict=True)]
     scores: list[ConceptScores] = []
     for kind, dtype in zip(args.scorers, _two(args.dtype), strict=True):
-        chosen = options | ({"dtype": dtype} if dtype else {})
+        chosen = options | ({"dtype": dtype or own} if (dtype or own) and kind != "light" else {})
         scorer = _scorer(kind, model, adapter, prompt, args.server_url, chosen)
         scores.append(scorer.score(notes, concepts, progress=True))
         del scorer  # two large models do not fit at once

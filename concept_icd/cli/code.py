@@ -52,6 +52,8 @@ def add_coder_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", help="where the coder's base model is now, if it has moved")
     scorer = "what scores the notes: packed, vllm or server (default: what the coder's heads were fitted on)"
     parser.add_argument("--scorer", choices=("packed", "vllm", "server"), help=scorer)
+    precision = "what the model computes in (default: what the coder's heads were fitted on)"
+    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help=precision)
     parser.add_argument("--server-url", metavar="URL", help="of a vLLM server (default: this machine, port 8000)")
     served = "name under which a server serves the coder's adapter (default: found by the adapter's files)"
     parser.add_argument("--served-name", metavar="NAME", help=served)
@@ -94,11 +96,14 @@ def load_coder(args: argparse.Namespace) -> ConceptCoder:
     if scorer == "server":
         from concept_icd.scoring.server import LOOPBACK
 
+        if args.dtype:
+            raise InputError("--dtype is not of --scorer server: a server was started in a precision of its own")
+
         coder = coder.with_scorer("server", url=args.server_url or LOOPBACK, served=args.served_name)
     elif args.server_url or args.served_name:
         raise InputError("--server-url and --served-name are of --scorer server")
-    elif args.scorer:
-        coder = coder.with_scorer(args.scorer)
+    elif args.scorer or args.dtype:
+        coder = coder.with_scorer(scorer, **({"dtype": args.dtype} if args.dtype else {}))
     if coder.scorer_mismatch:
         say(coder.scorer_mismatch)
         warnings.simplefilter("ignore", ScorerMismatch)  # said already, in one line

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from concept_icd.scoring.selection import SelectionRule, TopDownSelection
 
 EXAMPLE = "concept-icd score --corpus runs/corpus --tuned runs/tuned --out runs/scores"
-INPUTS = ("corpus", "tuned", "codes", "selection")
+INPUTS = ("corpus", "tuned", "model", "codes", "selection")
 
 #: Failures that are printed; all of them stand in failures.json.
 _TOLD = 20
@@ -42,7 +42,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-length", type=int, metavar="TOKENS", help="longest prompt; default: the tuning's")
     kept = "of a note that is too long, read its beginning (whole) or its most useful sections; default: the tuning's"
     parser.add_argument("--note-text", metavar="whole|sections", help=kept)
-    parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], help="default: float32 on a CPU")
+    parser.add_argument("--model", help="base model: where the tuning's is now, or a quantised copy of it")
+    parser.add_argument(
+        "--dtype",
+        choices=["float32", "bfloat16", "float16"],
+        help="default: float32 on a CPU, bfloat16 on a GPU; a coder fitted on the scores codes in the same",
+    )
     parser.add_argument("--load-in-4bit", action="store_true", help="NF4 weights (bitsandbytes); as tuned by default")
     parser.add_argument("--shard-notes", type=int, default=64, metavar="N", help="notes that a kill may cost (64)")
     how = "this process (packed), vLLM's engine, or a vLLM server that runs (default: packed)"
@@ -77,6 +82,7 @@ def run(args: argparse.Namespace) -> int:
     options = {
         "in_sample": args.in_sample,
         "average": args.average,
+        "model": args.model,
         "kind": args.scorer,
         "url": args.server_url,
         **_options(args),

@@ -32,7 +32,7 @@ from concept_icd.ontology.tree import load_ontology
 from concept_icd.records import LONGEST, CodedNote, CodingResult, Note, beginning, require_notes
 from concept_icd.scoring.scorer import ConceptScores, NoteFailure
 from concept_icd.scoring.selection import SelectionRule, TopDownSelection, planned_scores
-from concept_icd.scoring.specs import checked_settings
+from concept_icd.scoring.specs import checked_settings, precision_of
 
 #: Notes that are scored together by `code_batch`.
 BATCH = 64
@@ -279,21 +279,34 @@ class ConceptCoder(StoredCoder):
         """The coder with another scorer for new notes: "packed", "vllm" or "server".
 
         Args:
-            options: "url" of a server, and what goes to the scorer's `from_pretrained`.
+            options: "url" of a server, and what goes to the scorer's `from_pretrained`, such as "dtype", by default
+                that of the fit.
         """
         return replace(self, used_scorer={"scorer": scorer, **options})
 
     @property
     def scorer_mismatch(self) -> str | None:
-        """One sentence where new notes are scored with another scorer than the notes of the fit."""
-        fitted_on = self.scorer_settings.get("scorer", "packed")
-        used = self.used_scorer.get("scorer", fitted_on)
-        if used == fitted_on:
+        """One sentence where new notes are scored with another scorer, or in another precision, than those of the fit.
+
+        In which precision a server holds its weights is not known here.
+        """
+        kinds = [settings.get("scorer", "packed") for settings in (self.scorer_settings, self._used)]
+        precisions = [precision_of(settings) for settings in (self.scorer_settings, self._used)]
+        check = f"concept-icd check-parity --scorers {kinds[0]} {kinds[1]}"
+        fitted_on, used = f"scores of the {kinds[0]} scorer", kinds[1]
+        if precisions[0] != precisions[1] and "server" not in kinds:
+            check += f" --dtype {precisions[0]} {precisions[1]}"
+            fitted_on, used = f"{fitted_on} in {precisions[0]}", f"{used} in {precisions[1]}"
+        elif kinds[0] == kinds[1]:
             return None
         return (
-            f"the coder's heads were fitted on scores of the {fitted_on} scorer and it is used with {used}: "
-            f"`concept-icd check-parity --scorers {fitted_on} {used}` says what that changes"
+            f"the coder's heads were fitted on {fitted_on} and it is used with {used}: `{check}` says what that changes"
         )
+
+    @property
+    def _used(self) -> dict[str, Any]:
+        """Settings of the scorer of new notes: those of the fit, but for what was said since."""
+        return {**self.scorer_settings, **self.used_scorer}
 
     def _score(self, notes: Sequence[Note]) -> ConceptScores:
         if self._plan is None:
@@ -313,15 +326,17 @@ class ConceptCoder(StoredCoder):
         """The scorer, loaded when first asked for; the base model must be the one of the fit.
 
         A small model that the packed scorer scored for the fit is scored without torch here, which takes seconds to
-        start; the scores are the same but for rounding (`concept_icd.scoring.numpy_llama`).
+        start; the scores are the same but for rounding (`concept_icd.scoring.numpy_llama`). The precision is that of
+        the fit, on a GPU too.
         """
         from concept_icd.scoring.specs import ScorerSpec
 
         self.model.check()
         if self.scorer_mismatch:
             warnings.warn(self.scorer_mismatch, ScorerMismatch, stacklevel=2)
-        options = {**self.scorer_settings, **self.used_scorer}
+        options = self._used
         kind, url = options.pop("scorer", "packed"), options.pop("url", None)
+        options["dtype"] = precision_of(options)
         if kind == "server" and not self.used_scorer:
             raise InputError(
                 "the coder's heads were fitted on scores of a vLLM server: name the server that may read the notes "
@@ -329,9 +344,10 @@ class ConceptCoder(StoredCoder):
             )
         adapter = str(self.model.adapter) if self.model.adapter is not None else None
         spec = ScorerSpec(kind, self.model.location, adapter, self.prompt, options, url)
-        if kind == "packed" and not self.used_scorer:
+        if kind == "packed" and not self.used_scorer and options["dtype"] == "float32":
+            small = {name: value for name, value in options.items() if name != "dtype"}
             try:
-                return replace(spec, kind="light").make()
+                return replace(spec, kind="light", options=small).make()
             except InputError:  # not such a model
                 pass
         return spec.make()
@@ -353,5 +369,7 @@ class ConceptCoder(StoredCoder):
             "heads_fitted_on": "out-of-fold scores" if self.out_of_fold else "IN-SAMPLE scores",
         }
         if self.scorer_mismatch:
-            found["scorer"] = f"{self.used_scorer['scorer']}, not that of the fit"
+            used_in = precision_of(self._used)
+            precision = "" if used_in == precision_of(self.scorer_settings) else f" in {used_in}"
+            found["scorer"] = f"{self._used.get('scorer', 'packed')}{precision}, not that of the fit"
         return found if self.model.adapter_sha256 is None else {**found, "adapter": self.model.adapter_sha256[:12]}

@@ -68,8 +68,8 @@ def load_model(
         dtype: "float32", "bfloat16", "float16"; by default float32 on the CPU and bfloat16 on a GPU.
         device: "cpu", "cuda", ...; by default a GPU where there is one.
         load_in_4bit: NF4 with double quantisation (bitsandbytes), as in QLoRA.
-        merge: fold the adapter into the weights of a base that is not quantised, which saves time and changes nothing
-            but rounding.
+        merge: fold the adapter into the weights of a base that is not quantised, neither here nor before, which saves
+            time and changes nothing but rounding.
         attention: transformers' name of the kernels; by default those that it chooses. "flex_attention" leaves out the
             blocks of a packed sequence that nobody sees, and wants a GPU for training.
 
@@ -99,8 +99,9 @@ def load_model(
         raise InputError(f"cannot load the base model {str(name)!r}: {_first_sentence(error)}") from error
     accept_packing(model)
     if adapter is not None:
+        quantised = getattr(model.config, "quantization_config", None) is not None
         model = with_adapter(model, name, adapter)
-        model = model.merge_and_unload() if merge and not load_in_4bit else model
+        model = model.merge_and_unload() if merge and not quantised else model
     questions = None
     if adapter is not None and (tokens := QuestionTokens.load(adapter)) is not None:
         questions = tokens.ids(add_question_tokens(model, tokens).first)
@@ -161,13 +162,21 @@ def with_adapter(model: Any, name: str | Path, adapter: str | Path, *, learns: b
         name: of the base model, for messages. learns: the adapter's weights are to be trained.
 
     Raises:
-        InputError: the adapter is none, or does not fit the model.
+        InputError: the adapter is none, does not fit the model, or the model is quantised in a way that PEFT does not
+            know.
     """
     import peft
 
     require_plain_adapter(adapter)
     try:
         tuned = peft.PeftModel.from_pretrained(model, str(adapter), use_safetensors=True, is_trainable=learns)
+    except AttributeError as error:
+        if getattr(model.config, "quantization_config", None) is None:
+            raise
+        raise InputError(
+            f"the base model {str(name)!r} is quantised in a way that takes no adapter here: score with vLLM, or take "
+            "the base as it was, with --load-in-4bit if memory is short"
+        ) from error
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
         raise InputError(
             f"the adapter {adapter} does not fit the base model {str(name)!r}: {_first_sentence(error)}"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from concept_icd.artifacts import read_manifest, read_record
-from concept_icd.errors import InputError
+from concept_icd.errors import InputError, extras
 from concept_icd.llm.prompts import PromptTemplate, checked_note_text
 from concept_icd.llm.reference import ModelReference, members_of
 from concept_icd.ontology.concepts import ConceptSet
@@ -31,6 +31,7 @@ def score_corpus(
     in_sample: bool = False,
     average: bool | None = None,
     shard_notes: int = 64,
+    model: str | Path | None = None,
     kind: Kind = "packed",
     url: str | None = None,
     **options: Any,
@@ -45,6 +46,7 @@ def score_corpus(
         concepts: by default those of the tuning. plan, executor, shard_notes: see `fill_store`.
         in_sample: score the notes that no adapter is blind to all the same; heads will refuse the result.
         average: by default as the tuning run says. kind, url: see `ScorerSpec`.
+        model: the base model in the place of the tuning's: where it is now, or a quantised copy.
         options: go to the scorer's `from_pretrained`; max_length and note_text are those of the tuning by default.
 
     Returns:
@@ -53,9 +55,10 @@ def score_corpus(
     Raises:
         InputError: the run is not complete, or every note was seen by every adapter and `in_sample` is False.
     """
-    scoring = plan_scoring(
-        notes, tuned, concepts=concepts, in_sample=in_sample, average=average, kind=kind, url=url, **options
-    )
+    if executor is None and kind in ("packed", "vllm") and not options.get("dtype"):
+        options |= _half_on_gpu(options.get("device"))
+    where: dict[str, Any] = {"model": model, "kind": kind, "url": url}
+    scoring = plan_scoring(notes, tuned, concepts=concepts, in_sample=in_sample, average=average, **where, **options)
     if scoring.left_out:
         say(f"left out: {scoring.left_out_of(len(notes))}")
     jobs = [Job(name, group, scoring.specs[name]) for name, group in scoring.notes.items()]
@@ -104,6 +107,7 @@ def plan_scoring(
     concepts: ConceptSet | None = None,
     in_sample: bool = False,
     average: bool | None = None,
+    model: str | Path | None = None,
     kind: Kind = "packed",
     url: str | None = None,
     **options: Any,
@@ -115,7 +119,7 @@ def plan_scoring(
     """
     manifest, tuned = read_manifest(tuned, "finetune"), Path(tuned)
     tuning: dict[str, Any] = manifest["config"]
-    model: str = tuning["model_name_or_path"]
+    base = str(model or tuning["model_name_or_path"])
     if tuning["load_in_4bit"]:
         options = {"load_in_4bit": True} | options
     # A note is read as it was in tuning, unless the caller says otherwise.
@@ -139,9 +143,9 @@ def plan_scoring(
     folders = {name: tuned if average and name == ADAPTER else tuned / name for name in (ADAPTER, *groups)}
     settings = {
         "scorer": kind,
-        "model": model,
+        "model": base,
         "adapter": str(folders[ADAPTER]),
-        "weights": {name: ModelReference.of(model, folders[name]).hash for name in sorted(groups)},
+        "weights": {name: ModelReference.of(base, folders[name]).hash for name in sorted(groups)},
         "load_in_4bit": bool(options.get("load_in_4bit")),
         "max_length": options["max_length"],
         "note_text": options["note_text"],
@@ -150,13 +154,21 @@ def plan_scoring(
     }
     prompt = PromptTemplate.load(tuned / PROMPT)
     return Scoring(
-        specs={name: ScorerSpec(kind, model, str(folders[name]), prompt, options, url) for name in groups},
+        specs={name: ScorerSpec(kind, base, str(folders[name]), prompt, options, url) for name in groups},
         notes=dict(sorted(groups.items())),
         concepts=concepts or ConceptSet.load(tuned / CONCEPTS),
         prompt=prompt,
         settings=settings,
         left_out=0 if in_sample else leaked,
     )
+
+
+def _half_on_gpu(device: str | None) -> dict[str, str]:
+    """The precision that a scorer here takes by itself on a GPU, said aloud, so that the store and its coder say it."""
+    with extras():
+        import torch
+    on_gpu = torch.cuda.is_available() and (device or "cuda").startswith("cuda")
+    return {"dtype": "bfloat16"} if on_gpu else {}
 
 
 def adapters_of(notes: Sequence[Note], tuned: str | Path) -> list[str | None]:

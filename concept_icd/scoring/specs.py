@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -59,6 +59,15 @@ def checked_settings(settings: Any) -> dict[str, Any]:
     return dict(settings)
 
 
+def precision_of(settings: Mapping[str, Any]) -> str:
+    """In which precision a scorer with these settings computes; float32 where they say none.
+
+    >>> precision_of({"scorer": "vllm", "dtype": "bfloat16"}), precision_of({"scorer": "packed"})
+    ('bfloat16', 'float32')
+    """
+    return settings.get("dtype") or "float32"
+
+
 @dataclass(frozen=True, repr=False)
 class ScorerSpec(OneLine):
     """What makes one scorer: an adapter on a base model, or several whose scores are averaged.
@@ -105,7 +114,8 @@ class ScorerSpec(OneLine):
         with extras():
             if len(members) == 1:
                 return self._make(self.adapter)
-            return AveragedScorer([self._make(member) for member in members])
+            together = {"merge": False} if self.kind == "vllm" else {}  # the adapters take turns in one engine
+            return AveragedScorer([replace(self, options={**self.options, **together})._make(one) for one in members])
 
     @property
     def readings(self) -> int:

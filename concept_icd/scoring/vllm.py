@@ -5,6 +5,9 @@ the note once (and for its last, unfilled block once a question). It is asked fo
 "yes" and "no"; an older vLLM for those of a distribution over these two alone, whose difference is the same.
 Learned question tokens go in as embeddings among the ids.
 
+On a GPU an adapter is served beside the base. vLLM's CPU build copies an adapter's matrices for every token, which
+takes eight times as long as the model alone: there it is folded into a copy of the base, unless the base is quantised.
+
 One engine lives in a process at a time. Scorers with the same options share it, whatever their adapter; a scorer with
 others starts its own in its place.
 """
@@ -12,6 +15,7 @@ others starts its own in its place.
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +28,7 @@ from safetensors import SafetensorError, safe_open
 from concept_icd.artifacts import hash_of
 from concept_icd.errors import InputError, MissingExtraError
 from concept_icd.llm.base_model import is_out_of_memory, load_tokenizer
+from concept_icd.llm.merging import merge_adapter
 from concept_icd.llm.prompts import TokenizedPrompt
 from concept_icd.llm.question_tokens import QuestionTokens
 from concept_icd.llm.reference import ADAPTER_FILES, ModelReference, require_plain_adapter, require_safetensors, resolve
@@ -39,7 +44,8 @@ class VllmScorer(PromptScorer):
 
     Args:
         engine: options of `vllm.LLM`; scorers with equal ones share an engine.
-        adapter: folder of the LoRA weights, or None.
+        adapter: folder of the LoRA weights, or None. merged: they are folded into the engine's model, so that an engine
+            serves one adapter.
         learned: vectors of the learned question tokens, float32 (tokens, hidden size), and the id of the first.
     """
 
@@ -49,6 +55,7 @@ class VllmScorer(PromptScorer):
         engine: Mapping[str, Any],
         adapter: str | Path | None = None,
         *,
+        merged: bool = False,
         learned: tuple[np.ndarray, int] | None = None,
         notes_at_once: int = 16,
     ) -> None:
@@ -56,7 +63,8 @@ class VllmScorer(PromptScorer):
         self.learned = learned
         self.engine, self.adapter = dict(engine), adapter
         self._lora = _lora_request(adapter) if adapter is not None else None
-        _running(self.engine, self._lora)
+        self._merged = merged
+        self._llm()
 
     @classmethod
     def load(
@@ -70,6 +78,7 @@ class VllmScorer(PromptScorer):
         tensor_parallel: int = 1,
         gpu_memory_utilization: float = 0.9,
         notes_at_once: int = 16,
+        merge: bool | None = None,
         **engine: Any,
     ) -> Self:
         """Checks model and adapter and starts an engine, or takes the one that runs with the same options.
@@ -80,6 +89,8 @@ class VllmScorer(PromptScorer):
             load_in_4bit: NF4 by bitsandbytes. tensor_parallel: GPUs that share the model.
             gpu_memory_utilization: share of a GPU's memory for weights and cache.
             notes_at_once: notes whose questions are handed over together.
+            merge: fold the adapter into a copy of the base, which lies among the temporary files while the engine
+                starts; by default on a CPU. Adapters that take turns in one engine are not merged.
             engine: further options of `vllm.LLM`.
 
         Raises:
@@ -116,26 +127,42 @@ class VllmScorer(PromptScorer):
         else:
             options |= {"gpu_memory_utilization": gpu_memory_utilization}
         options |= {"quantization": "bitsandbytes"} if load_in_4bit else {"load_format": "safetensors"}
-        options |= lora
+        if adapter is not None and on_cpu and _multiplies_int8(model):
+            raise InputError(
+                f"vLLM's CPU build serves no adapter on {model}, which multiplies in 8-bit integers: merge the adapter "
+                "into the base before it is quantised (concept_icd.llm.merging), or take a base of 4-bit weights"
+            )
+        quantised = getattr(_config(model), "quantization_config", None) is not None
+        merge = adapter is not None and not quantised and (on_cpu if merge is None else merge)
+        options |= {} if merge else lora
         if learned is not None:
             options |= {"enable_prompt_embeds": True}
+        if options["dtype"] != "float32":
+            # The LM head in float32: two logits in bfloat16 near 14 are multiples of 1/16, and so is their difference.
+            options |= {"hf_overrides": {"head_dtype": "float32"}}
         if not takes_token_ids(vllm.SamplingParams):
             options |= {"logprobs_mode": "processed_logprobs"}
-        return cls(tokens, options | engine, adapter, learned=learned, notes_at_once=notes_at_once)
+        return cls(tokens, options | engine, adapter, merged=merge, learned=learned, notes_at_once=notes_at_once)
+
+    def _llm(self) -> Any:
+        return _running(self.engine, self._lora, merged=self._merged)
 
     def _ask(self, asked: Sequence[Asked]) -> list[Answered]:
         """See `PromptScorer`. A note's questions stand together, so that the first of them fills the cache."""
-        vllm, llm = _import_vllm(), _running(self.engine, self._lora)
+        vllm, llm = _import_vllm(), self._llm()
         yes, no = self.tokens.yes_id, self.tokens.no_id
         prompts = [self._prompt(ids) for one in asked for ids in one.prompts]
         if not prompts:
             return [Answered(np.empty(0, dtype=np.float32)) for _ in asked]
         params = sampling_params(vllm.SamplingParams, yes, no, processed="logprobs_mode" in self.engine)
         try:
-            outputs = iter(llm.generate(prompts, params, use_tqdm=False, lora_request=self._lora))
+            lora = None if self._merged else self._lora
+            outputs = iter(llm.generate(prompts, params, use_tqdm=False, lora_request=lora))
         except Exception as error:
             close_engine()
-            if is_out_of_memory(error) or type(error).__name__ == "EngineDeadError":
+            # A kernel that the device does not have in this precision is found out by the first prompt.
+            dead = isinstance(error, NotImplementedError) or type(error).__name__ == "EngineDeadError"
+            if dead or is_out_of_memory(error):
                 raise _engine_error(error) from error
             raise
         answers = []
@@ -191,15 +218,25 @@ class _Engine:
 _engine: _Engine | None = None
 
 
-def _running(options: Mapping[str, Any], lora: Any) -> Any:
-    """The engine with these options, started in the place of another where needed, with the adapter loaded."""
+def _running(options: Mapping[str, Any], lora: Any, *, merged: bool) -> Any:
+    """The engine with these options, started in the place of another where needed, with the adapter loaded.
+
+    Args:
+        merged: the adapter is to be folded into the weights.
+    """
     global _engine
-    key = hash_of({name: str(value) for name, value in options.items()})
+    key = hash_of(
+        {name: str(value) for name, value in options.items()} | ({"merged": lora.lora_name} if merged else {})
+    )
     try:
         if _engine is None or _engine.key != key:
             close_engine()
-            _engine = _Engine(key, _import_vllm().LLM(**options), set())
-        if lora is not None and lora.lora_int_id not in _engine.adapters:
+            with tempfile.TemporaryDirectory(prefix="concept-icd-") as folder:
+                if merged:
+                    merge_adapter(options["model"], lora.lora_path, folder)
+                    options = {**options, "model": folder, "tokenizer": options["model"]}
+                _engine = _Engine(key, _import_vllm().LLM(**options), set())
+        if lora is not None and not merged and lora.lora_int_id not in _engine.adapters:
             _engine.llm.llm_engine.add_lora(lora)
             _engine.adapters.add(lora.lora_int_id)
     except Exception as error:
@@ -335,7 +372,19 @@ def _skeleton(model: str | Path) -> Any:
     """The base model without weights."""
     import transformers
 
-    config = transformers.AutoConfig.from_pretrained(resolve(model), trust_remote_code=False)
+    config = _config(model)
     config.quantization_config = None  # sizes are wanted, not weights
     with torch.device("meta"):
         return transformers.AutoModelForCausalLM.from_config(config)
+
+
+def _config(model: str | Path) -> Any:
+    import transformers
+
+    return transformers.AutoConfig.from_pretrained(resolve(model), trust_remote_code=False)
+
+
+def _multiplies_int8(model: str | Path) -> bool:
+    """Whether a base's activations are quantised too ("w8a8" of compressed-tensors)."""
+    settings = getattr(_config(model), "quantization_config", None) or {}
+    return bool(settings.get("format") == "int-quantized")
