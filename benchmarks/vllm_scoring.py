@@ -15,17 +15,18 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
-import resource
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 from common import arguments, finish, parser_of, resident, tell
 from random_model import random_concepts, random_llama, random_note
 
@@ -33,27 +34,26 @@ from concept_icd.artifacts import versions
 from concept_icd.llm.base_model import load_tokenizer
 from concept_icd.llm.prompts import PromptTemplate, TokenizedPrompt
 from concept_icd.records import Concept, Note
+from concept_icd.scoring.specs import ScorerSpec
 
 WAYS = ("packed", "vllm", "vllm with an adapter", "plain")
 
 
-def make_scorer(way: str, model: str, adapter: str) -> Any:
-    if way == "packed":
-        from concept_icd.scoring.packed import PackedScorer
-
-        return PackedScorer.from_pretrained(model)
-    if way == "plain":
-        from concept_icd.scoring.plain import PlainScorer
-
-        return PlainScorer.from_pretrained(model)
-    from concept_icd.scoring.vllm import VllmScorer
-
-    return VllmScorer.from_pretrained(model, adapter if "adapter" in way else None)
+def specs_of(model: str, adapter: str) -> dict[str, ScorerSpec]:
+    """What makes the scorer of each way; an adapter lies beside the base, as on a GPU."""
+    plain = ScorerSpec("plain", model, None, PromptTemplate.load())
+    beside = ScorerSpec("vllm", model, adapter, plain.prompt, {"merge": False})
+    return {
+        "packed": replace(plain, kind="packed"),
+        "vllm": replace(plain, kind="vllm"),
+        "vllm with an adapter": beside,
+        "plain": plain,
+    }
 
 
-def work(pipe: Any, way: str, model: str, adapter: str) -> None:
+def work(pipe: Any, spec: ScorerSpec, server: int | None) -> None:
     """A process of one way: loads, then scores what comes through the pipe until None comes."""
-    if way.startswith("vllm"):
+    if spec.kind == "vllm":
         from concept_icd.scoring.vllm import _import_vllm
 
         _import_vllm()
@@ -62,17 +62,17 @@ def work(pipe: Any, way: str, model: str, adapter: str) -> None:
 
     before = resident()
     start = time.perf_counter()
-    scorer = make_scorer(way, model, adapter)
+    scorer = spec.make()
     pipe.send({"load_seconds": time.perf_counter() - start, "threads": torch.get_num_threads()})
     Path("/proc/self/clear_refs").write_text("5")  # the peak of loading is not that of scoring
     while (job := pipe.recv()) is not None:
         notes, concepts = job
-        start, cpu = time.perf_counter(), cpu_seconds()
+        start, cpu = time.perf_counter(), cpu_seconds(server)
         scores = {one.note_id: one for one in scorer.iter_scores(notes, concepts)}
         pipe.send(
             {
                 "seconds": time.perf_counter() - start,
-                "cpu_seconds": cpu_seconds() - cpu,
+                "cpu_seconds": cpu_seconds(server) - cpu,
                 "computed": sum(one.computed for one in scores.values()),
                 "reused": sum(one.reused for one in scores.values()),
                 "logits": np.stack([scores[note.note_id].logits for note in notes]),
@@ -81,18 +81,25 @@ def work(pipe: Any, way: str, model: str, adapter: str) -> None:
     pipe.send(resident("VmHWM") - before)
 
 
-def cpu_seconds() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
+def cpu_seconds(server: int | None) -> float:
+    """Of this process, and of a server and its engine."""
+    processes = [psutil.Process()]
+    if server is not None:
+        processes += [psutil.Process(server), *psutil.Process(server).children(recursive=True)]
+    return float(sum(used.user + used.system for used in (process.cpu_times() for process in processes)))
 
 
 class Worker:
-    """The near end of a way's process."""
+    """The near end of a way's process.
 
-    def __init__(self, way: str, *args: Any) -> None:
+    Args:
+        server: process of the server that the way asks, if it asks one.
+    """
+
+    def __init__(self, spec: ScorerSpec, server: int | None = None) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, far = context.Pipe()
-        self.process = context.Process(target=work, args=(far, way, *args))
+        self.process = context.Process(target=work, args=(far, spec, server))
         self.process.start()
         far.close()
         self.loaded = self.pipe.recv()
@@ -127,9 +134,9 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     rng = np.random.default_rng(args.seed)
     prompt = TokenizedPrompt(PromptTemplate.load(), load_tokenizer(model)[0], 4096)
     concepts = random_concepts(args.questions, rng)
-    workers = {}
+    workers, specs = {}, specs_of(str(model), str(adapter))
     for way in args.ways:
-        workers[way] = Worker(way, str(model), str(adapter))
+        workers[way] = Worker(specs[way])
         tell(f"{way}: loaded in {workers[way].loaded['load_seconds']:.0f} s")
         # Compiles, and grows what grows once.
         workers[way].score([random_note(prompt, "warm-up", 90, rng)], concepts[:5])
@@ -157,9 +164,17 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 
 def take_turns(
-    workers: dict[str, Worker], notes: Sequence[Note], concepts: Sequence[Concept], some: slice
+    workers: dict[str, Worker],
+    notes: Sequence[Note],
+    concepts: Sequence[Concept],
+    some: slice,
+    compare: Callable[[np.ndarray, np.ndarray], dict[str, Any]] | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """One round: every way scores the notes; the plain way asks the first of them a few questions."""
+    """One round: every way scores the notes; the plain way asks the first of them some questions.
+
+    Args:
+        compare: what else is said of the first way's scores and another's of the same notes.
+    """
     rows: dict[str, dict[str, Any]] = {}
     reference = None
     for way, worker in workers.items():
@@ -168,7 +183,9 @@ def take_turns(
         logits, share = row.pop("logits"), len(asked[0]) * len(asked[1]) / len(concepts)
         if reference is None:
             reference = logits
-        row["largest_score_gap"] = float(np.abs(logits - (reference[:1, some] if way == "plain" else reference)).max())
+        same = reference[:1, some] if way == "plain" else reference
+        row["largest_score_gap"] = float(np.abs(logits - same).max())
+        row |= compare(same, logits) if compare else {}
         row |= {"seconds_a_note": row["seconds"] / share, "cpu_seconds_a_note": row["cpu_seconds"] / share}
         row |= {"tokens_computed_a_note": row["computed"] / share}
         rows[way] = row

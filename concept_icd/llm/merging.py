@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from concept_icd.errors import InputError
-from concept_icd.llm.base_model import INERT, load_tokenizer, with_adapter
+from concept_icd.llm.base_model import INERT, UNREADABLE, bar_on_terminal, load_tokenizer, with_adapter
 from concept_icd.llm.reference import require_safetensors, resolve
 
 
@@ -28,9 +28,14 @@ def merge_adapter(model: str | Path, adapter: str | Path, folder: str | Path) ->
 
     require_safetensors(model)
     tokenizer, _ = load_tokenizer(model)
-    options: dict[str, Any] = {"dtype": torch.float32, "use_safetensors": True, **INERT}
-    base = transformers.AutoModelForCausalLM.from_pretrained(resolve(model), **options)
-    if getattr(base.config, "quantization_config", None) is not None:
+    config = transformers.AutoConfig.from_pretrained(resolve(model), **INERT)
+    if getattr(config, "quantization_config", None) is not None:
         raise InputError(f"{model} is quantised: merge the adapter into the base as it was, then quantise")
+    options: dict[str, Any] = {"dtype": torch.float32, "use_safetensors": True, **INERT}
+    try:
+        with bar_on_terminal(resolve(model)):
+            base = transformers.AutoModelForCausalLM.from_pretrained(resolve(model), **options)
+    except UNREADABLE as error:
+        raise InputError(f"cannot load the base model {str(model)!r}: {type(error).__name__}") from error
     with_adapter(base, model, adapter).merge_and_unload().save_pretrained(folder)
     tokenizer.save_pretrained(folder)

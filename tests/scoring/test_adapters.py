@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import weakref
 from pathlib import Path
 
@@ -16,8 +17,9 @@ from concept_icd.errors import InputError
 from concept_icd.llm.prompts import PromptTemplate
 from concept_icd.ontology.concepts import ConceptSet
 from concept_icd.ontology.tree import load_ontology
+from concept_icd.pipeline import fit_coder
 from concept_icd.records import CodedNote, Note
-from concept_icd.scoring import packed
+from concept_icd.scoring import adapters, packed
 from concept_icd.scoring.adapters import plan_scoring, score_corpus
 from concept_icd.scoring.packed import PackedScorer
 from concept_icd.scoring.serialization import spec_from_json, spec_to_json
@@ -171,6 +173,38 @@ def test_a_note_is_read_as_in_tuning_unless_said_otherwise(llama, tmp_path):
     with pytest.raises(InputError, match="note_text must be whole or sections"):
         score_corpus([Note("n", text)], tuned, tmp_path / "wrong", note_text="all")
     assert not (tmp_path / "wrong").exists()
+
+
+def test_a_coder_keeps_the_precision_of_its_scores(folds, tmp_path):
+    notes = [CodedNote(note, ("486",) if number % 2 else ("786.2",)) for number, note in enumerate(TRAIN)]
+    for dtype in (None, "bfloat16"):
+        out = tmp_path / str(dtype)
+        score_corpus(TRAIN, folds, out, **({"dtype": dtype} if dtype else {}))
+        assert read_manifest(out, "score")["config"]["dtype"] == dtype
+        assert fit_coder(out, notes, None).scorer_settings.get("dtype") == dtype
+    full, half = load_scores(tmp_path / "None").logits, load_scores(tmp_path / "bfloat16").logits
+    assert 0 < np.abs(full - half).max() < np.ptp(full) / 4
+
+
+def test_on_a_gpu_the_store_says_which_precision_was_taken(folds, tmp_path, monkeypatch):
+    """What a GPU takes by itself is half precision; Ray's workers decide for themselves."""
+    given = []
+    monkeypatch.setattr(adapters, "fill_store", lambda *_, settings, **__: given.append(settings["dtype"]))
+    score_corpus(TRAIN, folds, tmp_path / "scores")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    score_corpus(TRAIN, folds, tmp_path / "scores")
+    score_corpus(TRAIN, folds, tmp_path / "scores", device="cpu")
+    score_corpus(TRAIN, folds, tmp_path / "scores", dtype="float32")
+    score_corpus(TRAIN, folds, tmp_path / "scores", kind="server")
+    assert given == [None, "bfloat16", None, "float32", None]
+
+
+def test_the_base_may_lie_elsewhere_and_is_then_the_coders(folds, llama, tmp_path):
+    moved = tmp_path / "moved"
+    shutil.copytree(llama, moved)
+    score_corpus(NEW, folds, tmp_path / "scores", model=moved)
+    np.testing.assert_allclose(load_scores(tmp_path / "scores").logits, expected(folds, llama, ADAPTER, NEW), atol=1e-4)
+    assert read_manifest(tmp_path / "scores", "score")["config"]["model"] == str(moved)
 
 
 def test_gold_codes_cannot_come_in(folds, tmp_path):

@@ -2,22 +2,28 @@
 
 import json
 import shutil
+import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from concept_icd.errors import InputError
+from concept_icd.llm.merging import merge_adapter
 from concept_icd.llm.prompts import PromptTemplate
 from concept_icd.llm.question_tokens import QuestionTokens
 from concept_icd.ontology.concepts import ConceptSet
 from concept_icd.records import CodedNote, Note
 from concept_icd.scoring.packed import PackedScorer
 from concept_icd.scoring.specs import ScorerSpec
-from tests.conftest import build_adapter
+from tests.conftest import ROOT, build_adapter
 from tests.scoring.test_packed import CODES, CONCEPTS, NOTES
 
 pytest.importorskip("vllm", reason="vLLM is not installed; `make test-vllm` has it")
+sys.path.insert(0, str(ROOT / "benchmarks"))
+from quantised_model import quantise
+
 from concept_icd.scoring import vllm as module
 from concept_icd.scoring.vllm import VllmScorer
 
@@ -79,6 +85,7 @@ def test_the_mean_of_two_adapters_round_by_round(llama, llama_adapter, second_ad
         for kind, options in (("vllm", SMALL), ("packed", {}))
     }
     same(both["vllm"].score(NOTES, CONCEPTS), both["packed"].score(NOTES, CONCEPTS))
+    assert len(module._engine.adapters) == 2, "two adapters in one engine, which is not started again for each"
     found = {
         kind: {one.note_id: one for one in scorer.iter_scores(NOTES, CONCEPTS.concepts, AskAgain())}
         for kind, scorer in both.items()
@@ -93,10 +100,54 @@ def test_the_mean_of_two_adapters_round_by_round(llama, llama_adapter, second_ad
 def test_adapters_of_a_base_take_turns_in_one_engine(llama, llama_adapter, second_adapter):
     engines = []
     for adapter in (llama_adapter, second_adapter, llama_adapter):
-        scorer = VllmScorer.from_pretrained(llama, adapter, **SMALL)
+        scorer = VllmScorer.from_pretrained(llama, adapter, merge=False, **SMALL)
         same(scorer.score(NOTES, CONCEPTS), PackedScorer.from_pretrained(llama, adapter).score(NOTES, CONCEPTS))
         engines.append(module._engine)
     assert engines[0] is engines[1] is engines[2]
+
+
+@pytest.mark.slow
+def test_on_a_cpu_the_adapter_is_merged_and_no_copy_stays(llama, llama_adapter, second_adapter, tmp_path, monkeypatch):
+    """Each scorer's engine has its own adapter's weights, whichever ran before."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    first, second = (VllmScorer.from_pretrained(llama, adapter, **SMALL) for adapter in (llama_adapter, second_adapter))
+    for scorer, adapter in ((first, llama_adapter), (second, second_adapter)):
+        same(scorer.score(NOTES, CONCEPTS), PackedScorer.from_pretrained(llama, adapter).score(NOTES, CONCEPTS))
+        assert not module._engine.llm.llm_engine.vllm_config.lora_config
+    assert not list(tmp_path.glob("concept-icd-*"))
+
+
+@pytest.mark.slow
+def test_in_half_precision_the_margins_are_not_rounded(llama, llama_adapter):
+    """Two logits in bfloat16 lie on its grid, and so does their difference; the LM head in float32 leaves it."""
+
+    def on_grid(**options) -> float:
+        scorer = VllmScorer.from_pretrained(llama, llama_adapter, dtype="bfloat16", **options, **SMALL)
+        steps = scorer.score(NOTES, CONCEPTS).logits * 2**10
+        return float((np.abs(steps - np.round(steps)) < 0.01).mean())
+
+    assert on_grid(hf_overrides={"head_dtype": "model"}) > 0.8
+    assert on_grid() < 0.2
+
+
+@pytest.mark.slow
+def test_quantised_bases(llama, llama_adapter, tmp_path):
+    """Near the float32 scores and not equal; what the CPU build cannot do is one sentence, before or with a prompt."""
+    packed = PackedScorer.from_pretrained(llama, llama_adapter).score(NOTES, CONCEPTS).logits
+    merge_adapter(llama, llama_adapter, tmp_path / "merged")
+    int8 = quantise(tmp_path / "merged", tmp_path / "int8", "int8")
+    int4 = quantise(llama, tmp_path / "int4", "int4")
+    for base, adapter, options in ((int8, None, {}), (int4, llama_adapter, {"dtype": "bfloat16"})):
+        found = VllmScorer.from_pretrained(base, adapter, **options, **SMALL).score(NOTES, CONCEPTS).logits
+        assert np.abs(found - packed).max() > 1e-3
+        assert np.corrcoef(found.ravel(), packed.ravel())[0, 1] > 0.9
+    with pytest.raises(InputError, match="8-bit integers: merge the adapter into the base before it is quantised"):
+        VllmScorer.from_pretrained(int8, llama_adapter, **SMALL)
+    scorer = VllmScorer.from_pretrained(int4, llama_adapter, dtype="float32", **SMALL)
+    with pytest.raises(InputError, match="vLLM cannot run this model: NotImplementedError"):
+        scorer.score(NOTES, CONCEPTS)
+    with pytest.raises(InputError, match="is quantised in a way that takes no adapter here: score with vLLM"):
+        PackedScorer.from_pretrained(int4, llama_adapter)
 
 
 @pytest.mark.slow
@@ -217,7 +268,7 @@ def test_bad_models_and_adapters_are_one_sentence(llama, llama_adapter, tmp_path
     with pytest.raises(InputError, match="4 bits on the CPU"):
         start(llama, load_in_4bit=True)
     with pytest.raises(InputError, match=r"vLLM cannot run this model: .*DoRA"):
-        start(llama, changed(llama_adapter, tmp_path / "dora", use_dora=True))
+        start(llama, changed(llama_adapter, tmp_path / "dora", use_dora=True), merge=False)
     damaged = changed(llama_adapter, tmp_path / "damaged")
     (damaged / "adapter_model.safetensors").write_bytes(b"not safetensors")
     with pytest.raises(InputError, match="damaged"):
