@@ -24,16 +24,8 @@ SECTIONS = (
     *("descent", "reading", "ordering", "ordering_demo_tables", "prepare_mimic3", "medication_tables"),
     *("medication_metrics", "medication_network", "medication_epoch", "medication_quality", "medication_demo"),
     *("packed_scoring", "vllm_scoring", "vllm_reports", "ray_overhead", "growth", "packed_training", "gpu"),
-    *(
-        "evaluation",
-        "interval_coverage",
-        "heads",
-        "ranking_head",
-        "ranking_speed",
-        "label_attention",
-        "desk",
-        "desk_kill",
-    ),
+    *("evaluation", "interval_coverage", "heads", "ranking_head", "ranking_speed", "label_attention"),
+    *("desk", "desk_kill"),
 )
 TEMPLATES = {"medication_epoch": "medication_network", "medication_demo": "medication_quality"}
 

@@ -142,7 +142,8 @@ def served(args: argparse.Namespace, adapter: Path) -> Iterator[tuple[str, Any]]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [str(Path(sys.executable).with_name("vllm")), "serve", args.model, "--host", "127.0.0.1"]
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]  # what `vllm serve` runs
+    command += ["--model", args.model, "--host", "127.0.0.1"]
     command += ["--port", str(port), "--dtype", "float32", "--enforce-eager", "--block-size", "32"]
     command += ["--max-model-len", "2048", "--enable-lora", "--max-lora-rank", "64", "--lora-modules", f"icd={adapter}"]
     command += ["--enable-prompt-tokens-details"]
@@ -160,7 +161,9 @@ def served(args: argparse.Namespace, adapter: Path) -> Iterator[tuple[str, Any]]
             raise RuntimeError(f"the server does not answer: see {log}")
         yield url, process
     finally:
-        family = [*psutil.Process(process.pid).children(recursive=True), process]
+        family: list[Any] = [process]
+        with suppress(psutil.Error):
+            family += psutil.Process(process.pid).children(recursive=True)
         process.terminate()
         for member in family:
             with suppress(psutil.Error, subprocess.TimeoutExpired):

@@ -99,7 +99,7 @@ class Worker:
     def __init__(self, spec: ScorerSpec, server: int | None = None) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, far = context.Pipe()
-        self.process = context.Process(target=work, args=(far, spec, server))
+        self.process = context.Process(target=work, args=(far, spec, server), daemon=True)
         self.process.start()
         far.close()
         self.loaded = self.pipe.recv()
