@@ -139,6 +139,14 @@ def test_what_cannot_be_packed_is_refused_in_a_sentence_that_names_what_can(name
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize("name", UNFIT)
+def test_bfloat16_hides_no_kind_that_cannot_be_packed(name):
+    """Its rounding is allowed for widely; the kind is asked in float32."""
+    loaded = random_model(*UNFIT[name])
+    with pytest.raises(InputError, match="cannot be asked packed questions"):
+        PackedScorer(LoadedModel(loaded.model.to(torch.bfloat16), loaded.tokenizer, 512), PromptTemplate.load())
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_the_check_allows_for_the_rounding_of_half_precision_and_no_more(dtype):
     fits, unfit = random_model(*FITTING["gemma 3, window"]), random_model(*UNFIT["falcon, alibi"])
