@@ -54,7 +54,7 @@ def check_packing(model: Any, tokens: TokenizedPrompt, max_length: int, ask: Ask
     # its kernels multiply in bfloat16 there, whatever the dtype.
     quantised = [module for module in model.modules() if type(module).__name__ == "Linear4bit"]
     coarse = torch.bfloat16 if quantised else None
-    if (coarse or model.dtype) == torch.bfloat16:
+    if (coarse or _dtype(model)) == torch.bfloat16:
         check_kind(model.config)
     for module in quantised:
         module.train()
@@ -107,8 +107,15 @@ def _require_same(
         if is_out_of_memory(error):
             raise
         raise _refusal(model, f"it fails on a packed sequence, {type(error).__name__}") from error
-    if not gap <= TOLERANCE.get(dtype or model.dtype, TOLERANCE[torch.bfloat16]):
+    if not gap <= TOLERANCE.get(dtype or _dtype(model), TOLERANCE[torch.bfloat16]):
         raise _refusal(model, f"they get other answers than plain prompts, by {gap:.2g} of the logits' spread")
+
+
+def _dtype(model: Any) -> torch.dtype:
+    """What the model computes in; `model.dtype` may be that of learned question tokens, float32 in any model."""
+    head = model.get_output_embeddings()
+    dtype: torch.dtype = model.dtype if head is None else head.weight.dtype
+    return dtype
 
 
 @torch.inference_mode()
@@ -131,7 +138,7 @@ def _gap(
         found.append(packed[0, -len(repeated) :])
     want, got = torch.cat(expected), torch.cat(found)
     spread = float(want.std(dim=1).mean())
-    unit = max(spread, 1.0) if model.dtype == torch.float32 else spread
+    unit = max(spread, 1.0) if _dtype(model) == torch.float32 else spread
     gaps = (got - want).square().mean(dim=1).sqrt().tolist()
     if ask is not None:
         scores = torch.from_numpy(np.concatenate(ask(notes, [repeated]))).to(want)

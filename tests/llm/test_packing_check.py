@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from concept_icd.llm.base_model import LoadedModel, load_model, load_tokenizer
 from concept_icd.llm.packed_pass import accept_packing, packed_margins
 from concept_icd.llm.packing import pack_batch
 from concept_icd.llm.prompts import PromptTemplate
+from concept_icd.llm.question_tokens import QuestionTokens
 from concept_icd.records import CodedNote, Note
 from concept_icd.scoring.packed import PackedScorer
 from concept_icd.scoring.scorer import NoteScores
@@ -153,6 +155,17 @@ def test_the_check_allows_for_the_rounding_of_half_precision_and_no_more(dtype):
     PackedScorer(LoadedModel(fits.model.to(dtype), fits.tokenizer, 512), PromptTemplate.load())
     with pytest.raises(InputError, match="cannot be asked packed questions"):
         PackedScorer(LoadedModel(unfit.model.to(dtype), unfit.tokenizer, 512), PromptTemplate.load())
+
+
+def test_learned_question_tokens_do_not_make_a_model_of_half_precision_a_full_one(llama, llama_adapter, tmp_path):
+    """They are float32 in any model."""
+    adapter = shutil.copytree(llama_adapter, tmp_path / "adapter")
+    values = np.random.default_rng(0).normal(size=(len(CONCEPTS), 2, 128)).astype(np.float32)
+    QuestionTokens(tuple(one.key for one in CONCEPTS.concepts), values).save(adapter)
+    full, half = (PackedScorer.from_pretrained(llama, adapter, dtype=dtype) for dtype in ("float32", "bfloat16"))
+    note = Note("n1", "cough and fever for three days")
+    gap = np.abs(full.score([note], CONCEPTS).logits - half.score([note], CONCEPTS).logits).max()
+    assert 1e-4 < gap < 1
 
 
 @torch.no_grad()
