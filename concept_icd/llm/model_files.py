@@ -85,11 +85,14 @@ def prepared_folder(name: str | Path) -> Path | None:
         return models_folder() / str(name)
     file = Path(name)
     if file.is_file():
-        with open(file, "rb") as content:
-            if content.read(4) != b"GGUF":
-                raise InputError(f"{file} is no GGUF file: name a model's folder, a hub's name or a GGUF file")
         digest = hashlib.sha256(f"{file.stat().st_size}\n".encode())
-        add_samples(digest, file)
+        try:
+            with open(file, "rb") as content:
+                if content.read(4) != b"GGUF":
+                    raise InputError(f"{file} is no GGUF file: name a model's folder, a hub's name or a GGUF file")
+            add_samples(digest, file)
+        except OSError as error:
+            raise InputError(f"cannot read {file}: {error.strerror or error}") from error
         return models_folder() / f"{file.stem}-{digest.hexdigest()[:12]}"
     if file.suffix == ".gguf" and not file.is_dir():
         raise InputError(f"there is no file {file}")

@@ -26,6 +26,7 @@ from concept_icd.errors import InputError
 from concept_icd.readers.predictions import read_predictions
 from concept_icd.records import CodedNote, Note
 from tests.conftest import ROOT
+from tests.llm.test_tokenizers import saved
 
 WORDS = {"486": "pneumonia", "401.9": "asthma", "45.13": "renal"}
 
@@ -144,3 +145,16 @@ def test_a_base_that_is_not_there_is_one_sentence_and_leaves_no_folder(tmp_path:
         run(options(tmp_path / "nothing", tmp_path / "c", tmp_path / "out"))
     assert "\n" not in str(error.value)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("kind", ["no special tokens", "pad beyond the embedding", "pad is eos"])
+def test_padding_changes_no_answer_whatever_the_tokenizer_pads_with(kind: str, tmp_path: Path) -> None:
+    base = saved(kind, tmp_path / "model")
+    torch.manual_seed(0)  # of the new head
+    classifier = load_classifier(ClassifierOptions(base=str(base)), 3)
+    notes = [Note("short", "cough"), Note("long", "cough and fever for three days, and more of it")]
+    together = {one.note_id: found for one, found, _ in predict_proba(classifier, notes, 2)}
+    for one in notes:
+        [(_, alone, _)] = predict_proba(classifier, [one], 1)
+        np.testing.assert_allclose(together[one.note_id], alone, atol=1e-5)
+    assert np.abs(together["short"] - together["long"]).max() > 1e-4

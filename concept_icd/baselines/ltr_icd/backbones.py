@@ -12,7 +12,7 @@ from typing import Any
 from concept_icd.baselines.ltr_icd.config import ModelOptions
 from concept_icd.errors import InputError
 from concept_icd.llm.base_model import INERT, UNREADABLE, bar_on_terminal
-from concept_icd.llm.reference import require_safetensors
+from concept_icd.llm.reference import require_safetensors, resolve
 
 #: Model types whose decoder this is written for.
 T5 = ("t5", "mt5")
@@ -30,14 +30,15 @@ def load_backbone(base: str, *, ranking: bool) -> tuple[Any, Any, dict[str, Any]
 
     try:
         require_safetensors(base)
-        config = transformers.AutoConfig.from_pretrained(base, **INERT)
-        tokenizer = transformers.AutoTokenizer.from_pretrained(base, **INERT)
+        path = resolve(base)
+        config = transformers.AutoConfig.from_pretrained(path, **INERT)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(path, **INERT)
         if ranking and config.model_type not in T5:
             raise InputError(f"the base model {base!r} is a {config.model_type}, LTR-ICD needs a T5: name one, or set "
                              "ranking to false for PLM-ICD's classifier")  # fmt: skip
         kind = _model_class(config.model_type)
-        with bar_on_terminal(base):
-            model = kind.from_pretrained(base, use_safetensors=True, dtype="float32", **INERT)
+        with bar_on_terminal(path):
+            model = kind.from_pretrained(path, use_safetensors=True, dtype="float32", **INERT)
     except UNREADABLE as error:
         reason = " ".join(str(error).split()).split(". ")[0][:300].rstrip(".")
         raise InputError(f"cannot load the base model {base!r} from safetensors: {reason}") from error
