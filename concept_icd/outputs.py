@@ -37,7 +37,9 @@ class _Stage(NamedTuple):
     mark: tuple[str, str] | None = None
 
 
-_ADAPTER = ("adapter_config.json", "adapter_model.safetensors", "question_tokens.safetensors")
+_ADAPTER = (
+    *("adapter_config.json", "adapter_model.safetensors", "question_tokens.safetensors", "concept_head.safetensors"),
+)
 #: A model as transformers saves it.
 _MODEL = (
     *("config.json", "generation_config.json", "model*.safetensors", "model.safetensors.index.json"),

@@ -17,6 +17,7 @@ import torch
 from safetensors import SafetensorError
 
 from concept_icd.errors import InputError, extras
+from concept_icd.llm.concept_head import ConceptHead, add_concept_head
 from concept_icd.llm.packed_pass import accept_packing
 from concept_icd.llm.question_embedding import add_question_tokens
 from concept_icd.llm.question_tokens import QuestionTokens
@@ -41,13 +42,16 @@ class LoadedModel:
     The model takes packed passes too (`concept_icd.llm.packed_pass.accept_packing`).
 
     Attributes:
-        questions: key of a concept -> ids of its learned question tokens; None: questions are words.
+        questions: key of a concept -> ids of its learned question tokens, or its row of the head; None: questions are
+            words.
+        head: answers all concepts from one reading of the note; None: questions are asked.
     """
 
     model: Any
     tokenizer: Any
     max_length: int
     questions: Mapping[str, tuple[int, ...]] | None = None
+    head: ConceptHead | None = None
 
 
 def load_model(
@@ -64,7 +68,8 @@ def load_model(
 
     Args:
         name: "tiny", "smollm2-135m", a folder, a GGUF file, or a hub name.
-        adapter: a folder with adapter_config.json, and with the learned question tokens where it was tuned with such.
+        adapter: a folder with adapter_config.json, and with the learned question tokens or the concept head where it
+            was tuned with such.
         dtype: "float32", "bfloat16", "float16"; by default float32 on the CPU and bfloat16 on a GPU.
         device: "cpu", "cuda", ...; by default a GPU where there is one.
         load_in_4bit: NF4 with double quantisation (bitsandbytes), as in QLoRA.
@@ -105,9 +110,13 @@ def load_model(
     questions = None
     if adapter is not None and (tokens := QuestionTokens.load(adapter)) is not None:
         questions = tokens.ids(add_question_tokens(model, tokens).first)
+    head = ConceptHead.load(adapter) if adapter is not None else None
+    if head is not None:
+        add_concept_head(model, head)
+        questions = head.rows
     if not load_in_4bit:
         model = model.to(device)
-    return LoadedModel(model.eval(), tokenizer, _max_length(model.config), questions)
+    return LoadedModel(model.eval(), tokenizer, _max_length(model.config), questions, head)
 
 
 def load_tokenizer(name: str | Path) -> tuple[Any, int]:

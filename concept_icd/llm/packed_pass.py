@@ -17,8 +17,9 @@ from typing import Any
 import torch
 from torch.nn.functional import linear
 from transformers.masking_utils import AttentionMaskInterface, eager_mask, flex_attention_mask, sdpa_mask
+from transformers.modeling_outputs import CausalLMOutput
 
-from concept_icd.llm.packing import NOTE, visible
+from concept_icd.llm.packing import NOTE, PADDING, visible
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ def accept_packing(model: Any) -> None:
     answers: ids of tokens; the logits are then float32 (B, Q, answers), of these tokens alone. Scaling and capping are
         the model's own. In float32 whatever the dtype of the model, because two bfloat16 logits near 14 differ by a
         multiple of 1/16, and without the rest of the vocabulary, which would be most of a long batch's memory.
+    concepts: (B, K) rows of a concept head (`concept_icd.llm.concept_head`); the logits are then its margins, (B, K).
     """
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     for part, forward in ((base, _forward), (base.get_output_embeddings(), _head)):
@@ -63,13 +65,22 @@ def packed_margins(model: Any, batch: Mapping[str, torch.Tensor], yes: int, no: 
     return margins
 
 
+def head_margins(model: Any, batch: Mapping[str, torch.Tensor], count: int) -> torch.Tensor:
+    """The same by a concept head, float32 (B, count); what `pack_batch` was given as questions are rows of concepts."""
+    note = {name: batch[name][:, :-count] for name in ("input_ids", "position_ids", "segments")}
+    concepts = batch["input_ids"][:, -count:].masked_fill(batch["segments"][:, -count:] == PADDING, 0)
+    margins: torch.Tensor = model(**note, concepts=concepts, use_cache=False).logits
+    return margins
+
+
 def _forward(
-    _: Any,
+    model: Any,
     whole: Callable[..., Any],
     *args: Any,
     segments: torch.Tensor | None = None,
     cached: tuple[torch.Tensor, torch.Tensor] | None = None,
     answers: tuple[int, ...] | None = None,
+    concepts: torch.Tensor | None = None,
     **given: Any,
 ) -> Any:
     if segments is None and answers is None:
@@ -85,7 +96,11 @@ def _forward(
         given["attention_mask"] = torch.ones_like(layout.key_positions)
     place, chosen = _LAYOUT.set(layout), _ANSWERS.set(answers)
     try:
-        return whole(*args, **given)
+        if concepts is None:
+            return whole(*args, **given)
+        states = model.get_decoder()(*args, **given).last_hidden_state
+        assert segments is not None
+        return CausalLMOutput(logits=model.concept_head(states, concepts, segments == NOTE))
     finally:
         _LAYOUT.reset(place)
         _ANSWERS.reset(chosen)

@@ -143,8 +143,8 @@ class TokenizedPrompt:
     Args:
         max_length: tokens of the longest prompt (note and one question) that the model may be given.
         note_text: one of `NOTE_TEXTS`.
-        learned: key of a concept -> ids of its learned question tokens (`concept_icd.llm.question_tokens`), which then
-            are the question, without the template's words.
+        learned: key of a concept -> ids of its learned question tokens (`concept_icd.llm.question_tokens`), or its row
+            of a concept head, which then are the question, without the template's words.
 
     Raises:
         InputError: the tokenizer has no pair of single-token answers for this template, or an unknown `note_text`.
@@ -190,14 +190,14 @@ class TokenizedPrompt:
         """Tokens of the question about a concept: learned ones, or the template's words.
 
         Raises:
-            InputError: tokens were learned, but not for this concept.
+            InputError: questions were learned, but not about this concept.
         """
         if self.learned is None:
             return self.encode_question(concept.text)
         if concept.key not in self.learned:
             raise InputError(
-                f"the adapter has no learned question tokens for the concept {concept.key!r}: ask the concept set that "
-                "it was tuned on, or tune one that asks in words (without question_tokens)"
+                f"the adapter has learned no question about the concept {concept.key!r}: ask the concept set that it "
+                "was tuned on, or tune one that asks in words (--asking words)"
             )
         return list(self.learned[concept.key])
 

@@ -19,6 +19,8 @@ from concept_icd.records import OneLine
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 #: What it holds beside where the adapter was tuned with learned question tokens.
 QUESTION_TOKENS = "question_tokens.safetensors"
+#: What it holds beside where the adapter was tuned with a concept head.
+CONCEPT_HEAD = "concept_head.safetensors"
 #: The decoder that travels with the package (see its README.md for data and terms).
 TINY = Path(__file__).resolve().parents[1] / "base_models" / "tiny"
 #: An implementation of a layer by the name of a hub's repository: transformers would fetch and run it.
@@ -191,7 +193,23 @@ def adapter_files(folder: Path) -> tuple[str, ...]:
             pickled = (folder / "adapter_model.bin").is_file()
             more = " (adapter_model.bin is a pickle, and none is read)" if pickled else ""
             raise InputError(f"{folder} is not a LoRA adapter: it has no {name}{more}")
-    return (*ADAPTER_FILES, QUESTION_TOKENS) if (folder / QUESTION_TOKENS).is_file() else ADAPTER_FILES
+    return (*ADAPTER_FILES, *(name for name in (QUESTION_TOKENS, CONCEPT_HEAD) if (folder / name).is_file()))
+
+
+def require_questions(adapter: str | Path | None, reader: str) -> None:
+    """Checks that an adapter asks questions, as all ways of scoring can but the packed one.
+
+    Args:
+        reader: who is to score, for the message.
+
+    Raises:
+        InputError: it answers by a concept head.
+    """
+    if adapter is not None and (Path(adapter) / CONCEPT_HEAD).is_file():
+        raise InputError(
+            f"the adapter {adapter} answers by a concept head, for which {reader} has no hidden states: use the packed "
+            "scorer"
+        )
 
 
 def require_plain_adapter(folder: str | Path) -> None:

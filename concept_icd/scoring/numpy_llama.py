@@ -24,7 +24,7 @@ from concept_icd.artifacts import loads
 from concept_icd.errors import InputError
 from concept_icd.llm.prompts import TokenizedPrompt
 from concept_icd.llm.question_tokens import QuestionTokens
-from concept_icd.llm.reference import ADAPTER_FILES, resolve
+from concept_icd.llm.reference import ADAPTER_FILES, require_questions, resolve
 from concept_icd.scoring.by_prompt import Answered, Asked, PromptScorer
 from concept_icd.scoring.scorer import TokensOf
 
@@ -278,8 +278,10 @@ class LightScorer(PromptScorer):
         """See `from_pretrained`.
 
         Raises:
-            InputError: the model is none that this scorer knows (`SmallLlama`), or is to be quantised.
+            InputError: the model is none that this scorer knows (`SmallLlama`), is to be quantised, or its adapter
+                has a concept head.
         """
+        require_questions(adapter, "the light scorer")
         folder = Path(resolve(model))
         weights = None if load_in_4bit else SmallLlama.load(folder, adapter)
         tokenizer = FileTokenizer.load(folder)

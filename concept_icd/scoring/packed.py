@@ -4,15 +4,17 @@ The note's keys and values are computed once; the questions follow in packed chu
 (`concept_icd.llm.packing`), and the cache is cropped back to the note after each chunk, so that a plan can ask
 round after round. A score is logit(yes) - logit(no) at the end of the question, in float32, without the rest of the
 vocabulary. It equals the score of the plain prompt "note + question" but for rounding, which is checked on every model
-that is loaded. Knows notes and concepts, never gold codes.
+that is loaded. Where the adapter has a concept head (`concept_icd.llm.concept_head`), that answers from the reading
+itself, and no question follows. Knows notes and concepts, never gold codes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 import torch
@@ -20,6 +22,7 @@ from transformers import DynamicCache
 
 from concept_icd.errors import InputError
 from concept_icd.llm.base_model import LoadedModel, is_out_of_memory, load_model
+from concept_icd.llm.concept_head import read_states
 from concept_icd.llm.packing import NOTE, PADDING, QuestionChunk, chunk_questions
 from concept_icd.llm.packing_check import check_packing
 from concept_icd.llm.prompts import EncodedNote, PromptTemplate, TokenizedPrompt
@@ -34,6 +37,9 @@ from concept_icd.scoring.scorer import (
     TokensOf,
     ask_in_rounds,
 )
+
+#: Questions as token ids, or as rows of a head: one row of them for all notes, or a row a note.
+Asked: TypeAlias = Sequence[Sequence[Sequence[int]]]
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,7 @@ class PackedScorer(TokenScorer):
         if isinstance(prompt, PromptTemplate):
             prompt = TokenizedPrompt(prompt, loaded.tokenizer, loaded.max_length, learned=loaded.questions)
         super().__init__(prompt)
-        self.model = loaded.model
+        self.model, self.head = loaded.model, loaded.head
         self.chunk_tokens, self.batch_tokens = chunk_tokens, batch_tokens
         self._was_halved = False
         check_packing(self.model, prompt, prompt.max_length, lambda notes, asked: self.ask(self.read(notes), asked))
@@ -147,33 +153,52 @@ class PackedScorer(TokenScorer):
     def _score_batch(
         self, batch: Sequence[tuple[EncodedNote, Note]], questions: Sequence[list[int]], plan: QuestionPlan | None
     ) -> list[NoteScores]:
-        read = self.read([encoded.ids for encoded, _ in batch])
+        notes = [encoded.ids for encoded, _ in batch]
+        ask = partial(self.ask, self.read(notes)) if self.head is None else self._by_head(notes)
         if plan is None:
-            logits = self.ask(read, [questions])
+            logits = ask([questions])
             return [
-                _scores(encoded, row, None, sum(map(len, questions)))
+                _scores(encoded, row, None, self._tokens_in(questions))
                 for (encoded, _), row in zip(batch, logits, strict=True)
             ]
 
         def asked(rows: Rows) -> list[np.ndarray]:
-            return self.ask(read, [[] if row is None else [questions[k] for k in row.tolist()] for row in rows])
+            return ask([[] if row is None else [questions[k] for k in row.tolist()] for row in rows])
 
         found = ask_in_rounds([plan.rounds(note) for _, note in batch], len(questions), asked)
         return [
-            _scores(encoded, logits, rows, sum(len(questions[k]) for k in rows.tolist()))
+            _scores(encoded, logits, rows, self._tokens_in([questions[k] for k in rows.tolist()]))
             for (encoded, _), (rows, logits) in zip(batch, found, strict=True)
         ]
+
+    def _tokens_in(self, questions: Sequence[list[int]]) -> int:
+        return sum(map(len, questions)) if self.head is None else 0
+
+    @torch.inference_mode()
+    def _by_head(self, notes: Sequence[Sequence[int]]) -> Callable[[Asked], list[np.ndarray]]:
+        """Reads some notes (token ids) once; what it returns does what `ask` does, by the head's rows of concepts."""
+        head = self.head
+        assert head is not None
+        keys, values = head.read(read_states(self.model, self._padded(notes)))
+
+        @torch.inference_mode()
+        def ask(questions: Asked) -> list[np.ndarray]:
+            rows = [torch.tensor([row for (row,) in asked], dtype=torch.long) for asked in questions]
+            found = []
+            for i, asked in enumerate(rows * len(notes) if len(rows) == 1 else rows):
+                own = slice(i, i + 1), slice(len(notes[i]))
+                found.append(head.margins(keys[own], values[own], asked[None].to(keys.device))[0].cpu().numpy())
+            return found
+
+        return ask
 
     @torch.inference_mode()
     def read(self, notes: Sequence[Sequence[int]]) -> NotesRead:
         """Reads some notes (token ids) once."""
         device = self.model.device
         lengths = torch.tensor([len(note) for note in notes], device=device)
-        size = int(lengths.max())
-        ids = torch.zeros((len(notes), size), dtype=torch.long, device=device)
-        for row, note in enumerate(notes):
-            ids[row, : len(note)] = torch.tensor(note, device=device)
-        positions = torch.arange(size, device=device)[None].expand_as(ids)
+        ids = self._padded(notes)
+        positions = torch.arange(ids.shape[1], device=device)[None].expand_as(ids)
         segments = torch.where(positions < lengths[:, None], NOTE, PADDING)
         cache = DynamicCache()  # of whole notes, in layers with a sliding window too: questions end at many places
         # Right padding needs no mask here: a causal model's real tokens never see what comes after them.
@@ -181,8 +206,15 @@ class PackedScorer(TokenScorer):
         self.model(input_ids=ids, position_ids=positions, past_key_values=cache, use_cache=True, answers=one)
         return NotesRead(lengths, segments, positions, cache)
 
+    def _padded(self, notes: Sequence[Sequence[int]]) -> torch.Tensor:
+        """(notes, tokens of the longest), padded on the right."""
+        ids = torch.zeros((len(notes), max(map(len, notes))), dtype=torch.long)
+        for row, note in enumerate(notes):
+            ids[row, : len(note)] = torch.tensor(note)
+        return ids.to(self.model.device)
+
     @torch.inference_mode()
-    def ask(self, read: NotesRead, questions: Sequence[Sequence[Sequence[int]]]) -> list[np.ndarray]:
+    def ask(self, read: NotesRead, questions: Asked) -> list[np.ndarray]:
         """Asks the notes questions (token ids): one row of them for all notes, or a row a note.
 
         Returns:

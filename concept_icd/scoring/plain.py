@@ -14,6 +14,7 @@ import torch
 
 from concept_icd.llm.base_model import LoadedModel, load_model
 from concept_icd.llm.prompts import TokenizedPrompt
+from concept_icd.llm.reference import require_questions
 from concept_icd.scoring.by_prompt import Answered, Asked, PromptScorer, margin
 from concept_icd.scoring.scorer import TokensOf
 
@@ -28,6 +29,7 @@ class PlainScorer(PromptScorer):
     @classmethod
     def load(cls, tokens_of: TokensOf, model: str | Path, adapter: str | Path | None, **loading: Any) -> Self:
         """See `from_pretrained`; `loading` goes to `concept_icd.llm.base_model.load_model`."""
+        require_questions(adapter, "the plain scorer")
         loaded = load_model(model, adapter, **loading)
         return cls(loaded, tokens_of(loaded.tokenizer, loaded.max_length, loaded.questions))
 

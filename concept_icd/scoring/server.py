@@ -27,7 +27,7 @@ from concept_icd.artifacts import loads
 from concept_icd.errors import InputError, did_you_mean
 from concept_icd.llm.base_model import load_tokenizer
 from concept_icd.llm.prompts import TokenizedPrompt
-from concept_icd.llm.reference import ADAPTER_FILES, QUESTION_TOKENS, ModelReference
+from concept_icd.llm.reference import ADAPTER_FILES, QUESTION_TOKENS, ModelReference, require_questions
 from concept_icd.scoring.by_prompt import Answered, Asked, PromptScorer, margin
 from concept_icd.scoring.scorer import TokensOf
 
@@ -78,6 +78,7 @@ class ServerScorer(PromptScorer):
         Raises:
             InputError: no server there, another model or tokenizer, or an adapter that is not served.
         """
+        require_questions(adapter, "a server")
         tokenizer, longest = load_tokenizer(model)
         tokens = tokens_of(tokenizer, longest)
         if adapter is not None and (Path(adapter) / QUESTION_TOKENS).is_file():

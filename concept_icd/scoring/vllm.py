@@ -31,7 +31,14 @@ from concept_icd.llm.base_model import is_out_of_memory, load_tokenizer
 from concept_icd.llm.merging import merge_adapter
 from concept_icd.llm.prompts import TokenizedPrompt
 from concept_icd.llm.question_tokens import QuestionTokens
-from concept_icd.llm.reference import ADAPTER_FILES, ModelReference, require_plain_adapter, require_safetensors, resolve
+from concept_icd.llm.reference import (
+    ADAPTER_FILES,
+    ModelReference,
+    require_plain_adapter,
+    require_questions,
+    require_safetensors,
+    resolve,
+)
 from concept_icd.scoring.by_prompt import Answered, Asked, PromptScorer, margin
 from concept_icd.scoring.scorer import TokensOf
 
@@ -97,6 +104,7 @@ class VllmScorer(PromptScorer):
             InputError: the model or the adapter is missing, one does not fit the other, or memory is short.
             MissingExtraError: vLLM is not installed.
         """
+        require_questions(adapter, "vLLM")
         require_safetensors(model)
         lora = lora_options(model, adapter) if adapter is not None else {}
         questions = QuestionTokens.load(adapter) if adapter is not None else None

@@ -5,8 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from concept_icd.errors import InputError
+from concept_icd.errors import InputError, did_you_mean
 from concept_icd.llm.prompts import checked_note_text
+
+#: How concepts are asked.
+ASKING = ("words", "tokens", "head")
+#: Learned tokens a concept where nothing is said of their number.
+QUESTION_TOKENS = 2
 
 
 @dataclass
@@ -31,10 +36,15 @@ class ConceptArguments:
     )
     phrases: str | None = field(default=None, metadata={"help": "Phrase file: JSON, phrases per code (as in CEC)."})
     prompt: str = field(default="concept", metadata={"help": "Prompt template: a name or a YAML file."})
+    asking: str | None = field(
+        default=None,
+        metadata={"help": "How concepts are asked: in the prompt's words (the default), by learned tokens, or by a "
+                          "concept head, which answers all of them from one reading of the note."},
+    )  # fmt: skip
     question_tokens: int | None = field(
         default=None,
         metadata={"help": "Learned tokens a concept that ask about it in the place of the prompt's question, and start "
-                          "from its words (1 to 4 are usual); default: none, ask in words."},
+                          "from its words (1 to 4 are usual; 2 with --asking tokens)."},
     )  # fmt: skip
     note_text: str = field(
         default="whole",
@@ -65,5 +75,12 @@ class ConceptArguments:
             raise InputError("average needs the adapters of folds: set folds to at least 2, or leave average out")
         if self.question_tokens is not None and self.question_tokens < 1:
             raise InputError(f"question_tokens must be at least 1 (left out: words), it is {self.question_tokens}")
+        if self.asking not in (None, *ASKING):
+            raise InputError(f"asking must be {', '.join(ASKING[:-1])} or {ASKING[-1]}, it is {self.asking!r}"
+                             f"{did_you_mean(str(self.asking), ASKING)}")  # fmt: skip
+        if self.question_tokens and self.asking in ("words", "head"):
+            raise InputError(f"asking {self.asking} learns no tokens: leave question_tokens out, or ask by tokens")
+        if self.asking == "tokens" and self.question_tokens is None:
+            self.question_tokens = QUESTION_TOKENS
         if not 0 <= self.soft_targets <= 1:
             raise InputError(f"soft_targets must lie in [0, 1], it is {self.soft_targets}")

@@ -28,6 +28,7 @@ from concept_icd.corpora import load_corpus
 from concept_icd.corpora.folds import group_folds
 from concept_icd.errors import InputError
 from concept_icd.llm.base_model import load_model, with_adapter
+from concept_icd.llm.concept_head import ConceptHead, start_from_titles
 from concept_icd.llm.prompts import PromptTemplate, TokenizedPrompt
 from concept_icd.llm.question_embedding import start_from_words
 from concept_icd.llm.question_tokens import QuestionTokens
@@ -37,7 +38,7 @@ from concept_icd.ontology.phrases import read_phrase_file
 from concept_icd.ontology.tree import load_ontology
 from concept_icd.outputs import MANIFEST, begun_folder, new_folder, writing
 from concept_icd.readers.label_sets import read_codes
-from concept_icd.records import CodedNote
+from concept_icd.records import CodedNote, Note
 from concept_icd.scoring.packed import PackedScorer
 from concept_icd.scoring.specs import ADAPTER, CONCEPTS, FOLDS, PROMPT
 from concept_icd.tuning.arguments import ConceptArguments
@@ -141,15 +142,20 @@ def tune_adapter(
 
     on_main(refuse_what_cannot_be_packed)
     checkpoint = last_checkpoint(Path(str(training.output_dir)))
-    questions, unit = None, 1.0
+    questions: QuestionTokens | ConceptHead | None = None
+    unit = 1.0
     if arguments.question_tokens:
         words = loaded.model.get_input_embeddings()
         asked = [tokens.encode_question(concept.text) for concept in concepts.concepts]
         keys = [concept.key for concept in concepts.concepts]
         started = [start_from_words(words, asked, keys, arguments.question_tokens)]
-        questions, unit = broadcast_object_list(started)[0]  # the main process has the words
-        tokens.learned = questions.ids(words.num_embeddings)
-        questions = QuestionTokens.load(checkpoint) if checkpoint else questions
+        start, unit = broadcast_object_list(started)[0]  # the main process has the words
+        tokens.learned = start.ids(words.num_embeddings)
+        questions = QuestionTokens.load(checkpoint) if checkpoint else start
+    elif arguments.asking == "head":
+        kept = ConceptHead.load(checkpoint) if checkpoint else None
+        questions = kept or _started_head(loaded.model, tokens, concepts, notes)
+        tokens.learned = questions.rows
     collator = PackedCollator(
         [tokens.encode_concept(concept) for concept in concepts.concepts],
         0,  # any token: nobody sees it, and a pad token may be missing, or have no row in the embedding
@@ -194,9 +200,22 @@ def tune_adapter(
         with new_folder(out) as staging:
             tuned.save_pretrained(str(staging), state_dict=weights, safe_serialization=True)
             (staging / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
-            if learned := trainer.question_tokens(weights):
+            if learned := trainer.learned_questions(weights):
                 learned.save(staging)
     trainer.accelerator.wait_for_everyone()
+
+
+def _started_head(model: Any, tokens: TokenizedPrompt, concepts: ConceptSet, notes: Sequence[CodedNote]) -> ConceptHead:
+    """The head to begin with, which the main process makes: it has the whole model."""
+    started: list[ConceptHead | None] = [None]
+    if PartialState().is_main_process:
+        titles = [tokens.encode_note(Note(concept.key, concept.text), 1).ids for concept in concepts.concepts]
+        true = sum((concepts.weak_labels(note.codes) for note in notes), np.zeros(len(concepts)))
+        log_odds = np.log((true + 0.5) / (len(notes) - true + 0.5))
+        keys = [concept.key for concept in concepts.concepts]
+        started = [start_from_titles(model, titles, tokens.around, keys, log_odds)]
+    head: ConceptHead = broadcast_object_list(started)[0]
+    return head
 
 
 def notes_to_learn_from(notes: Sequence[CodedNote], splits: Sequence[str]) -> list[CodedNote]:

@@ -10,7 +10,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from transformers import PrinterCallback, ProgressCallback
 from trl import SFTTrainer
 
-from concept_icd.llm.packed_pass import packed_margins
+from concept_icd.llm.concept_head import ConceptHead, add_concept_head, learned_head
+from concept_icd.llm.packed_pass import head_margins, packed_margins
 from concept_icd.llm.question_embedding import add_question_tokens, learned_from
 from concept_icd.llm.question_tokens import QuestionTokens
 from concept_icd.tuning.examples import NO_ANSWER
@@ -36,8 +37,8 @@ class ConceptTrainer(SFTTrainer):
     Args:
         yes_id, no_id: the answer tokens. offset: see `PackedCollator.sampling_offset`.
         label: what the progress is called.
-        questions, unit: learned question tokens to go on from, and their unit (`QuestionEmbedding`); None: questions
-            are words.
+        questions, unit: learned question tokens or the concept head to go on from, and the tokens' unit
+            (`QuestionEmbedding`); None: questions are words.
 
     The mean runs over the questions of the whole optimiser step, across gradient accumulation and devices, as if each
     were a prompt of its own.
@@ -50,13 +51,15 @@ class ConceptTrainer(SFTTrainer):
         no_id: int,
         offset: float,
         label: str = "tuning",
-        questions: QuestionTokens | None = None,
+        questions: QuestionTokens | ConceptHead | None = None,
         unit: float = 1.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
-        self._question_keys, self._unit = questions and questions.keys, unit
-        if questions:
+        self._learned, self._unit = questions, unit
+        if isinstance(questions, ConceptHead):
+            add_concept_head(self.model, questions)
+        elif questions is not None:
             add_question_tokens(self.model, questions, unit)
         self.remove_callback(PrinterCallback)
         self.remove_callback(ProgressCallback)
@@ -77,22 +80,28 @@ class ConceptTrainer(SFTTrainer):
         with full_disk_is_an_os_error(), self._progress:
             return super().train(*args, **kwargs)
 
-    def question_tokens(self, weights: Mapping[str, torch.Tensor]) -> QuestionTokens | None:
-        """The learned question tokens among the model's gathered weights; None where questions are words."""
-        return learned_from(weights, self._question_keys, self._unit) if self._question_keys else None
+    def learned_questions(self, weights: Mapping[str, torch.Tensor]) -> QuestionTokens | ConceptHead | None:
+        """The question tokens or the head among the model's gathered weights; None where questions are words."""
+        if isinstance(self._learned, ConceptHead):
+            return learned_head(weights, self._learned.keys)
+        return None if self._learned is None else learned_from(weights, self._learned.keys, self._unit)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        """A checkpoint holds the question tokens too."""
+        """A checkpoint holds the question tokens or the head too."""
         super()._save(output_dir, state_dict)
-        if self.args.should_save and (questions := self.question_tokens(state_dict or self.model.state_dict())):
-            questions.save(output_dir or str(self.args.output_dir))
+        if self.args.should_save and (learned := self.learned_questions(state_dict or self.model.state_dict())):
+            learned.save(output_dir or str(self.args.output_dir))
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """Mean binary cross-entropy of the answers of the step that this batch belongs to."""
         targets = inputs["labels"]
-        margins = packed_margins(model, inputs, self.yes_id, self.no_id, targets.shape[1])
+        count = targets.shape[1]
+        if isinstance(self._learned, ConceptHead):
+            margins = head_margins(model, inputs, count)
+        else:
+            margins = packed_margins(model, inputs, self.yes_id, self.no_id, count)
         total = answer_loss(margins + self.offset, targets)
         if num_items_in_batch is None:
             num_items_in_batch = (targets != NO_ANSWER).sum()

@@ -160,7 +160,7 @@ def test_another_concept_set_or_base_is_one_sentence(adapted, tmp_path):
     model, adapter, _ = adapted
     scorer = PackedScorer.from_pretrained(model, adapter)
     other = ConceptSet(("250.00",), (Concept("code:250.00", "code", "diabetes", ("250.00",)),))
-    with pytest.raises(InputError, match=r"no learned question tokens for the concept 'code:250\.00': ask the concept"):
+    with pytest.raises(InputError, match=r"has learned no question about the concept 'code:250\.00': ask the concept"):
         scorer.score([Note("a", "cough")], other)
     random_tokens(2, hidden=64).save(adapter)
     with pytest.raises(InputError, match=r"have 64 dimensions, the base model 128: name the base model"):
