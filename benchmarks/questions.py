@@ -74,8 +74,14 @@ def notes_of(task: str, fold: int, args: argparse.Namespace) -> tuple[list[Coded
     return [dataclasses.replace(n, split=str(s)) for n, s in zip(reports, splits, strict=True)], labels
 
 
-def run_one(task: str, fold: int, style: str, args: argparse.Namespace) -> None:
-    """Tunes, fits and measures one style; leaves its JSON."""
+def flags_of(style: str) -> list[str]:
+    """The options of a tuning that asks in a style."""
+    words, size = STYLES[style]
+    return ["--prompt", words, *([] if size is None else ["--question_tokens", str(size)])]
+
+
+def run_one(task: str, fold: int, style: str, args: argparse.Namespace, flags: Sequence[str]) -> None:
+    """Tunes with these options, fits and measures one style; leaves its JSON."""
     from concept_icd.tuning.config import parse_options
     from concept_icd.tuning.finetune import tune_adapter
 
@@ -84,11 +90,9 @@ def run_one(task: str, fold: int, style: str, args: argparse.Namespace) -> None:
     train, dev, test = ([note for note in notes if note.split == name] for name in ("train", "dev", "test"))
     codes = tuple(code for code in labels if any(code in note.codes for note in train))
     concepts = ConceptSet.expand(codes, load_ontology("icd9cm"))
-    words, size = STYLES[style]
     options = ["--config", CONFIGS[task], "--corpus", "none", "--output_dir", str(folder / "checkpoints")]
-    options += ["--prompt", words, "--seed", "0", *([] if size is None else ["--question_tokens", str(size)])]
-    arguments, training, model = parse_options(options)
-    prompt, start = PromptTemplate.load(words), time.process_time()
+    arguments, training, model = parse_options([*options, "--seed", "0", *flags])
+    prompt, start = PromptTemplate.load(arguments.prompt), time.process_time()
     if not (folder / "adapter").is_dir():
         tune_adapter(train, concepts, prompt, training, model, arguments, folder / "adapter")
     tuned = time.process_time() - start
@@ -214,7 +218,7 @@ def main() -> None:
     torch.set_num_threads(1)
     if args.only:
         task, fold, style = args.only.split(",")
-        run_one(task, int(fold), style, args)
+        run_one(task, int(fold), style, args, flags_of(style))
         return
     folds = {"cmc2007": [1, 2], "codiesp9-50": [0]}
     every = [(task, fold, style) for task in args.tasks for fold in folds[task] for style in args.styles]

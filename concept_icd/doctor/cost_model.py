@@ -13,7 +13,7 @@ import numpy as np
 from concept_icd.artifacts import read_json
 from concept_icd.doctor.machine import Device
 from concept_icd.errors import InputError
-from concept_icd.llm.reference import resolve
+from concept_icd.llm.reference import HEAD_SIZE, resolve
 
 #: Share of a card's peak that packed scoring and tuning of an 8B model are taken to reach: an assumption.
 SHARE_OF_PEAK = 0.4
@@ -123,6 +123,12 @@ def scoring_flops(shape: ModelShape, note_tokens: float, question_tokens: float)
         + attention_flops(shape, note_tokens, note_tokens / 2)
         + attention_flops(shape, question_tokens, note_tokens + chunk)
     )
+
+
+def head_flops(shape: ModelShape, note_tokens: float, concepts: float) -> float:
+    """A concept head's forward pass: keys and values of each token, and one head of attention for each concept."""
+    size = min(HEAD_SIZE, shape.hidden)
+    return note_tokens * (4 * shape.hidden * size + 4 * size * concepts)
 
 
 def tuning_flops(shape: ModelShape, tokens: float, lora: int, *, checkpointing: bool) -> float:

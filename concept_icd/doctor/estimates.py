@@ -20,6 +20,7 @@ from concept_icd.doctor.cost_model import (
     ModelShape,
     Speed,
     has_weights,
+    head_flops,
     local_folder,
     lora_parameters,
     scoring_bytes,
@@ -80,11 +81,14 @@ def estimate_tuning(work: Workload, plan: Plan, shape: ModelShape, speed: Speed,
     tokens = work.note_tokens + asked * work.question_tokens
     lora = lora_parameters(shape, plan.lora_r, plan.lora_target_modules)
     sequences = plan.sequences(work.train)
-    flops = sequences * tuning_flops(shape, tokens, lora, checkpointing=plan.gradient_checkpointing)
+    step = tuning_flops(shape, tokens, lora, checkpointing=plan.gradient_checkpointing)
+    if plan.asking == "head":
+        step += 3 * head_flops(shape, work.note_tokens, asked)  # forward, and twice that backward
+    flops = sequences * step
     device = tuning_bytes(
         shape,
         work.longest_note + asked * work.question_tokens,
-        asked,
+        0 if plan.asking == "head" else asked,
         lora,
         batch=plan.per_device_train_batch_size,
         dtype=dtype,
@@ -100,11 +104,14 @@ def estimate_tuning(work: Workload, plan: Plan, shape: ModelShape, speed: Speed,
 def estimate_scoring(work: Workload, plan: Plan, shape: ModelShape, speed: Speed, dtype: str) -> StageEstimate:
     """All notes that heads, dev and test need, all concepts."""
     notes = plan.scored(work.train, work.test)
-    flops = notes * scoring_flops(shape, work.note_tokens, work.all_question_tokens)
+    by_head = plan.asking == "head"
+    a_note = scoring_flops(shape, work.note_tokens, work.all_question_tokens)
+    flops = notes * (a_note + (head_flops(shape, work.note_tokens, work.concepts) if by_head else 0))
     device = scoring_bytes(shape, work.longest_note, dtype=dtype, nf4=plan.load_in_4bit)
     why = (
-        f"{notes:,.0f} notes of {work.note_tokens:,.0f} tokens, {work.concepts:,} questions of "
-        f"{work.question_tokens:.1f} tokens, {flops:.1e} operations"
+        f"{notes:,.0f} notes of {work.note_tokens:,.0f} tokens, {work.concepts:,} "
+        + ("concepts by a head" if by_head else f"questions of {work.question_tokens:.1f} tokens")
+        + f", {flops:.1e} operations"
     )
     seconds = PACKED_OVER_PLAIN * flops / speed.flops
     disk = notes * work.concepts * 4

@@ -16,6 +16,7 @@ from concept_icd.doctor.cost_model import (
     PACKED_OVER_PLAIN,
     ModelShape,
     Speed,
+    head_flops,
     measured_speed,
     scoring_flops,
     shape_of,
@@ -23,6 +24,7 @@ from concept_icd.doctor.cost_model import (
 from concept_icd.doctor.machine import find_device
 from concept_icd.errors import InputError
 from concept_icd.llm.base_model import load_tokenizer
+from concept_icd.llm.concept_head import ConceptHead
 from concept_icd.llm.prompts import TokenizedPrompt
 from concept_icd.llm.question_tokens import QuestionTokens
 from concept_icd.llm.reference import members_of
@@ -43,6 +45,7 @@ class TokenCount:
         concepts: questions a note. question_tokens: of all of these together.
         note_tokens: of each note counted, with the words around it.
         readings: adapters that read a note, where the scores of several are averaged; the mean over the notes.
+        by_head: a concept head answers, so that questions have no tokens.
     """
 
     notes: int
@@ -53,6 +56,7 @@ class TokenCount:
     question_tokens: int
     note_tokens: Sequence[int]
     readings: float = 1.0
+    by_head: bool = False
 
     @property
     def computed(self) -> float:
@@ -87,7 +91,11 @@ class TokenCount:
         return (
             self.readings
             * self.notes
-            * fmean(scoring_flops(shape, tokens, self.question_tokens) for tokens in self.note_tokens)
+            * fmean(
+                scoring_flops(shape, tokens, self.question_tokens)
+                + (head_flops(shape, tokens, self.concepts) if self.by_head else 0)
+                for tokens in self.note_tokens
+            )
         )
 
 
@@ -115,11 +123,12 @@ def count_tokens(scoring: Scoring, sample: int = SAMPLE, seed: int = 0) -> Token
     """
     spec = next(iter(scoring.specs.values()))
     tokenizer, positions = load_tokenizer(spec.model)
-    learned = QuestionTokens.load(members_of(spec.adapter)[0]) if spec.adapter else None
+    member = members_of(spec.adapter)[0] if spec.adapter else None
+    learned = QuestionTokens.load(member) if member else None
+    head = ConceptHead.load(member) if member else None
+    asked = head.rows if head else learned.ids(len(tokenizer)) if learned else None
     longest = min(spec.options.get("max_length") or positions, positions)
-    tokens = TokenizedPrompt(
-        scoring.prompt, tokenizer, longest, spec.options["note_text"], learned.ids(len(tokenizer)) if learned else None
-    )
+    tokens = TokenizedPrompt(scoring.prompt, tokenizer, longest, spec.options["note_text"], asked)
     questions = [len(tokens.encode_concept(concept)) for concept in scoring.concepts.concepts]
     notes = [note for group in scoring.notes.values() for note in group]
     sound = [note for note in notes if not flaw(note.text)]
@@ -133,9 +142,10 @@ def count_tokens(scoring: Scoring, sample: int = SAMPLE, seed: int = 0) -> Token
         flawed=len(notes) - len(sound),
         truncated=round(len(sound) * fmean(note.truncated is not None for note in encoded)),
         concepts=len(questions),
-        question_tokens=sum(questions),
+        question_tokens=0 if head else sum(questions),
         note_tokens=[len(note.ids) for note in encoded],
         readings=fmean(scoring.specs[name].readings for name, group in scoring.notes.items() for _ in group),
+        by_head=head is not None,
     )
 
 

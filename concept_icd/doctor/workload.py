@@ -98,7 +98,8 @@ class Workload:
         train, test: notes of the splits; a run does not score dev.
         labels, concepts: sizes of the label set and of its concept set.
         note_tokens, longest_note: mean and most tokens of a note as the model reads it.
-        question_tokens: mean tokens of a question. true_concepts: mean true concepts of a note.
+        question_tokens: mean tokens of a question; none where a head answers.
+        true_concepts: mean true concepts of a note.
     """
 
     train: int
@@ -145,7 +146,7 @@ def workload_of(task: Task, plan: Plan, shape: ModelShape, note_tokens: float = 
         concepts=len(concepts),
         note_tokens=min(note_tokens, longest),
         longest_note=min(6 * note_tokens, longest),
-        question_tokens=plan.question_tokens or _question_tokens(plan.model_name_or_path, questions),
+        question_tokens=_question_tokens(plan, questions),
         true_concepts=fmean(float(concepts.weak_labels(stay).sum()) for stay in stays),
     )
 
@@ -157,8 +158,12 @@ def _sample(ontology: Ontology, size: int, draws: random.Random) -> tuple[str, .
     return (*diagnoses, *draws.sample(ontology.codes("procedure"), procedures))
 
 
-def _question_tokens(model: str, questions: list[str]) -> float:
-    folder = local_folder(model)
+def _question_tokens(plan: Plan, questions: list[str]) -> float:
+    if plan.asking == "head":
+        return 0
+    if plan.question_tokens:
+        return plan.question_tokens
+    folder = local_folder(plan.model_name_or_path)
     if folder is None or not (folder / "tokenizer.json").is_file():
         return fmean(map(len, questions)) / CHARACTERS_PER_TOKEN
     from tokenizers import Tokenizer

@@ -30,10 +30,8 @@ from torch.nn.functional import embedding, linear, scaled_dot_product_attention
 
 from concept_icd.artifacts import loads, require_finite
 from concept_icd.errors import InputError
-from concept_icd.llm.reference import CONCEPT_HEAD
+from concept_icd.llm.reference import CONCEPT_HEAD, HEAD_SIZE
 
-#: e: numbers in a key, a value, and a concept's two vectors; never more than the model's hidden size.
-SIZE = 64
 #: Padded tokens of titles in one pass.
 _BATCH = 8192
 #: Shares of the mean variance that every direction is taken to have, when titles are too few to tell.
@@ -198,7 +196,7 @@ def start_from_titles(
             total, second = total + own.sum(0), second + own.T @ own
     mean = total / count
     spread, directions = torch.linalg.eigh(second / count - mean[:, None] * mean)  # ascending
-    size = min(SIZE, width)
+    size = min(HEAD_SIZE, width)
     spread, directions = spread[-size:].clamp(min=0), directions[:, -size:]
     scale = (second.trace() / count / width).sqrt()
     whiten = (directions / (spread + _RIDGE * spread.mean()).sqrt()).T

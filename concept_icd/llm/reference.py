@@ -21,6 +21,8 @@ ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 QUESTION_TOKENS = "question_tokens.safetensors"
 #: What it holds beside where the adapter was tuned with a concept head.
 CONCEPT_HEAD = "concept_head.safetensors"
+#: Numbers in a key, a value and a concept's two vectors of such a head; never more than the model's hidden size.
+HEAD_SIZE = 64
 #: The decoder that travels with the package (see its README.md for data and terms).
 TINY = Path(__file__).resolve().parents[1] / "base_models" / "tiny"
 #: An implementation of a layer by the name of a hub's repository: transformers would fetch and run it.

@@ -70,6 +70,31 @@ def test_the_cost_of_questions(tmp_path):
 
 
 @pytest.mark.slow
+def test_the_cost_of_ways_of_asking(tmp_path):
+    sizes = (
+        "--models",
+        "tiny",
+        "--folds",
+        "--note-tokens",
+        100,
+        "--concepts",
+        5,
+        40,
+        "--most-tokens",
+        100,
+        "--rounds",
+        1,
+    )
+    result = run("asking.py", "--data-dir", tmp_path, "--work", tmp_path, *sizes, out=tmp_path / "asking.json")
+    ways = result["cost"]["models"]["tiny"]["ways"]
+    assert [row["tokens_over_note"] for row in ways["head"].values()] == [1, 1]
+    assert [row["tokens_over_note"] for row in ways["learned-2"].values()] == [1.1, 1.8]
+    assert ways["template"]["40"]["tokens_over_note"] > 2
+    assert ways["template"]["40"]["seconds_over_note_alone"] is None  # more tokens than are timed
+    assert all(ways[way]["5"]["seconds_over_note_alone"] > 0 for way in ways)
+
+
+@pytest.mark.slow
 def test_packed_training(tmp_path):
     sizes = ("--layers", 1, "--note-tokens", 60, "--questions", 6, "--rounds", 1)
     result = run("packed_training.py", *sizes, out=tmp_path / "training.json")

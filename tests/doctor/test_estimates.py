@@ -26,8 +26,9 @@ from concept_icd.doctor.cost_model import (
     tuning_flops,
     weight_bytes,
 )
-from concept_icd.doctor.estimates import estimate_stages, gpu_hours, hours_on, hours_table
+from concept_icd.doctor.estimates import estimate_scoring, estimate_stages, gpu_hours, hours_on, hours_table
 from concept_icd.doctor.workload import Plan, Workload, read_plan, workload_of
+from concept_icd.llm.reference import HEAD_SIZE
 from concept_icd.tuning.arguments import ConceptArguments
 
 RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
@@ -146,6 +147,25 @@ def test_learned_question_tokens_are_as_many_as_the_config_says(tmp_path: Path) 
     (tmp_path / "c.yaml").write_text("model_name_or_path: tiny\nquestion_tokens: 2\n")
     work = workload_of(TASKS["mimic3-50"], read_plan(tmp_path / "c.yaml"), TINY)
     assert work.all_question_tokens == 2 * work.concepts
+
+
+def test_a_concept_head_costs_little_more_than_the_notes(tmp_path: Path) -> None:
+    """The head's own operations, by its formula, on top of a reading without questions."""
+    (tmp_path / "c.yaml").write_text("model_name_or_path: tiny\nasking: head\n")
+    plan = read_plan(tmp_path / "c.yaml")
+    work = workload_of(TASKS["mimic3-full"], plan, LLAMA)
+    assert work.all_question_tokens == 0
+
+    def scoring(plan: Plan, work: Workload) -> float:
+        return estimate_scoring(work, plan, LLAMA, Speed(1.0, ""), "bfloat16").seconds
+
+    none = dataclasses.replace(plan, asking=None)
+    notes = plan.scored(work.train, work.test)
+    added = notes * work.note_tokens * (4 * LLAMA.hidden * HEAD_SIZE + 4 * HEAD_SIZE * work.concepts)
+    assert scoring(plan, work) - scoring(none, work) == pytest.approx(PACKED_OVER_PLAIN * added, rel=1e-6)
+    assert scoring(plan, work) < 1.01 * scoring(none, work)
+    in_words = workload_of(TASKS["mimic3-full"], none, LLAMA)
+    assert scoring(none, in_words) > 10 * scoring(plan, work)
 
 
 def test_time_falls_with_speed_and_grows_with_epochs() -> None:

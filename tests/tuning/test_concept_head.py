@@ -15,10 +15,10 @@ from safetensors.torch import load_file
 from concept_icd.coder.coder import ConceptCoder
 from concept_icd.errors import InputError
 from concept_icd.llm.base_model import load_model
-from concept_icd.llm.concept_head import SIZE, ConceptHead, add_concept_head, read_states, start_from_titles
+from concept_icd.llm.concept_head import ConceptHead, add_concept_head, read_states, start_from_titles
 from concept_icd.llm.packed_pass import head_margins
 from concept_icd.llm.prompts import PromptTemplate, TokenizedPrompt
-from concept_icd.llm.reference import ADAPTER_FILES, CONCEPT_HEAD, ModelReference
+from concept_icd.llm.reference import ADAPTER_FILES, CONCEPT_HEAD, HEAD_SIZE, ModelReference
 from concept_icd.ontology.concepts import ConceptSet
 from concept_icd.pipeline import fit_coder
 from concept_icd.records import Concept, Note
@@ -157,7 +157,7 @@ def test_a_head_starts_by_looking_for_its_title():
     ids = [tokens.encode_note(Note(title, title), 1).ids for title in titles]
     log_odds = np.full(len(titles), -3.0)
     head = start_from_titles(loaded.model, ids, tokens.around, titles, log_odds)
-    assert head.queries.shape == (len(titles), SIZE)
+    assert head.queries.shape == (len(titles), HEAD_SIZE)
     with torch.no_grad():
         scores = torch.cat(
             [
