@@ -1,17 +1,25 @@
-"""Packed scoring and packed tuning on a GPU against one prompt per question, at the shape of a 1B model.
+"""Packed scoring and packed tuning on a GPU against one prompt per question and vLLM, at the shapes of Llamas.
 
-    python benchmarks/gpu.py --out benchmarks/results/gpu.json            # under 8 minutes on an H100
-    python benchmarks/gpu.py --device cpu --tiny                          # does the script work? seconds, no figures
+    python benchmarks/gpu.py --out benchmarks/results/gpu.json                   # 1B; has not been run on a GPU yet
+    python benchmarks/gpu.py --shape 8b --out benchmarks/results/gpu_8b.json     # 8B; nor has this
+    python benchmarks/gpu.py --shape tiny                                        # does it work? seconds, on a CPU too
 
-Random weights in the shape of Llama 3.2 1B, bfloat16; notes of 1,500 and 4,000 random words, 150 concepts of ICD-9-CM.
+Random weights in the shape of Llama 3.2 1B or Llama 3 8B, bfloat16; notes of 1,500 random words, and of 3,500, which is
+the length that `concept-icd doctor` takes for a discharge summary of MIMIC-III; 150 concepts of ICD-9-CM, about as many
+as MIMIC-III-50's labels have with all levels above them. So notes an hour at 3,500 tokens are MIMIC-III-50's.
 It needs torch with CUDA, transformers, peft, safetensors and PyYAML; no weights, no network, no installation: in a copy
-of this repository, put `PYTHONPATH=. HF_HUB_OFFLINE=1` before the command.
+of this repository, put `PYTHONPATH=. HF_HUB_OFFLINE=1` before the command. vLLM is measured where it is installed.
+
+Each part (scoring, tuning, vLLM) runs in a process of its own and is kept in --work when it is done. The same command
+goes on after a kill. A part that fails is told, does not stop the others, and is tried again by the same command.
 
 Scoring. Packed: many notes through `PackedScorer.iter_scores`, with several sizes of chunk and batch. Its rival: one
 prompt a question, right-padded batches of as many as fit, causal attention without a mask (the fastest kernels), the
 answer read at each prompt's end alone. The floor: a plain causal forward pass over as many tokens as note and
-questions have. Tuning: LoRA on q and v, forward and backward, over `pack_batch` against batches of prompts. All ways
-take turns, round after round, after a warm-up of each; a figure is the median over rounds. A batch that does not fit is
+questions have. Tuning: LoRA on q and v, forward and backward, over `pack_batch` against batches of prompts,
+and on a GPU over FlexAttention's blocks, which are compiled before the first round. vLLM: prefix cache on, notes that
+it has not read, handed over together. All ways of a part take turns, round after round, after a warm-up of each; a
+figure is the median over rounds. A batch that does not fit is
 halved until it does. The share of the peak counts the operations that a way cannot do without (each question sees the
 note and itself; causal attention half the square), not those that it does. Memory is what torch allocated above the
 weights. Where the time goes comes from one more run under torch's profiler, by operator.
@@ -19,33 +27,52 @@ weights. Where the time goes comes from one more run under torch's profiler, by 
 
 from __future__ import annotations
 
+import argparse
+import json
 import statistics
 import sys
+import tempfile
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 import peft
 import torch
-from common import arguments, finish, minutes, parser_of, tell
-from gpu_timing import PEAKS, described, forward_backward, largest_that_fits, needed, take_turns, where_time_goes
+from common import arguments, finish, in_a_process, minutes, parser_of, record, tell, timed
+from gpu_timing import (
+    PEAKS,
+    described,
+    forward_backward,
+    largest_that_fits,
+    needed,
+    take_turns,
+    where_time_goes,
+)
 from random_model import Case, build_case, plain_forward, random_model
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from concept_icd.doctor.cost_model import ModelShape, lora_parameters, probe
+from concept_icd.artifacts import write_json
+from concept_icd.doctor.cost_model import KNOWN, ModelShape, lora_parameters, probe
 from concept_icd.doctor.machine import Device
+from concept_icd.doctor.workload import NOTE_TOKENS
+from concept_icd.errors import InputError
 from concept_icd.llm.packed_pass import packed_margins
 from concept_icd.llm.packing import pack_batch
 from concept_icd.llm.prompts import PromptTemplate
+from concept_icd.report.results import plain
 from concept_icd.scoring.packed import PackedScorer
 
 LORA = {"r": 32, "lora_alpha": 32, "target_modules": ["q_proj", "v_proj"]}  # as configs/mimic3-50.yaml
 #: Of a batch of prompts: more make tensors of over 2^31 numbers, and nothing faster.
 MOST_TOKENS = 2**18
 PLAIN, FLOOR = "one prompt a question", "plain forward over as many tokens"
+FLEX, VLLM = "packed, FlexAttention", "vLLM, prefix cache"
+#: Share of the card's memory for vLLM's weights and cache; its process has the card for itself.
+VLLM_SHARE = 0.85
 
 
 @dataclass(frozen=True)
@@ -68,7 +95,7 @@ class Sizes:
 
 FULL = Sizes(
     ModelShape(16, 2048, 8192, 32, 8, 64, 128256, 131072, True, "Llama 3.2 1B"),
-    note_tokens=(1500, 4000),
+    note_tokens=(1500, NOTE_TOKENS),
     questions=150,
     notes=32,
     packings=((512, 8192), (512, 65536), (2048, 65536), (2048, 131072)),
@@ -84,6 +111,8 @@ SMALL = Sizes(
     rows=2,
     probe_seconds=0.1,
 )
+
+SHAPES = {"1b": FULL, "8b": replace(FULL, shape=KNOWN["meta-llama/Meta-Llama-3-8B"]), "tiny": SMALL}
 
 
 def score_packed(case: Case, packing: tuple[int, int]) -> dict[str, np.ndarray]:
@@ -124,6 +153,16 @@ def packed_step(model: Any, case: Case, rows: int, batch: dict[str, torch.Tensor
     loss = binary_cross_entropy_with_logits(margins.float(), answers(case, model).expand(rows, -1))
     loss.backward()
     return loss.detach()
+
+
+def flex_step(model: Any, case: Case, rows: int, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """The same under FlexAttention; a block of the mask that nobody sees is left out."""
+    base = model.get_base_model()
+    base.set_attn_implementation("flex_attention")
+    try:
+        return packed_step(model, case, rows, batch)
+    finally:
+        base.set_attn_implementation("sdpa")
 
 
 def packed_batch(model: Any, case: Case, rows: int) -> dict[str, torch.Tensor]:
@@ -198,6 +237,8 @@ def measure_tuning(model: Any, case: Case, sizes: Sizes, rounds: int, peak_flops
         "packed, its batch made on the CPU in the same time": partial(packed_step, model, case, rows),
         PLAIN: partial(plain_step, model, case, prompts),
     }
+    if device.type == "cuda":  # FlexAttention has no backward pass on the CPU
+        runs[FLEX] = partial(flex_step, model, case, rows, batch)
     seconds, peak = take_turns(runs, rounds, device)
     note, asked = len(case.ids[0]), [len(question) for question in case.questions]
     lora = lora_parameters(shape, LORA["r"], LORA["target_modules"])
@@ -234,39 +275,109 @@ def counts(case: Case) -> dict[str, Any]:
     }
 
 
+def measure_vllm(case: Case, scorer: Any, sizes: Sizes, rounds: int, peak_flops: float | None) -> dict[str, Any]:
+    """vLLM's own prefix cache over the same prompts; each round has notes of its own, after one to warm up."""
+    seconds = []
+    for number in range(rounds + 1):
+        notes = case.notes[number * sizes.notes : (number + 1) * sizes.notes]
+        score = partial(scorer.iter_scores, notes, case.concepts)
+        seconds.append(timed(lambda ask=score: list(ask()))[0])
+        tell(f"round {number}/{rounds}: {VLLM}: {seconds[-1]:.3f} s")
+    asked = [len(question) for question in case.questions]
+    work = sizes.notes * sum(needed(sizes.shape, len(case.ids[0]), asked)), sizes.notes * case.prompt_tokens
+    return {**counts(case), "ways": {VLLM: described(seconds[1:], *work, sizes.notes, peak_flops, None)}}
+
+
+def run_part(part: str, shape: str, device: str, seed: int, rounds: int, peak: float | None) -> dict[str, Any]:
+    """One part, in whatever process this is."""
+    sizes, dtype = SHAPES[shape], torch.bfloat16 if device == "cuda" else torch.float32
+    amounts = (sizes.questions, seed, sizes.notes)
+    if part == "machine":
+        card = torch.cuda.get_device_name() if device == "cuda" else "CPU"
+        name_of_dtype = str(dtype).removeprefix("torch.")
+        product = probe(Device(device, card, 1, 0, name_of_dtype), sizes.probe_seconds)
+        peak = peak or PEAKS.get(card)
+        return {
+            "machine": f"{card}, {name_of_dtype}",
+            "model": sizes.shape.source,
+            "parameters": sizes.shape.parameters,
+            "peak_tflop_per_second": peak and peak / 1e12,
+            "matrix_product_tflop_per_second": round(product / 1e12, 3),
+        }
+    if part == "vllm":
+        return {"vllm": vllm_part(sizes, seed, rounds, peak, dtype)}
+    loaded = random_model(sizes.shape, seed, device, dtype)
+    scorer = PackedScorer(loaded, PromptTemplate.load())
+    cases = {str(tokens): build_case(scorer, tokens, *amounts) for tokens in sizes.note_tokens}
+    if part == "scoring":
+        found = {name: measure_scoring(case, sizes, rounds, peak) for name, case in cases.items()}
+    else:
+        tuned = peft.get_peft_model(loaded.model, peft.LoraConfig(**LORA)).train()
+        found = {name: measure_tuning(tuned, case, sizes, rounds, peak) for name, case in cases.items()}
+    return {part: found}
+
+
+def vllm_part(sizes: Sizes, seed: int, rounds: int, peak: float | None, dtype: torch.dtype) -> dict[str, Any]:
+    """By note length; where vLLM is not installed, nothing. The model goes through a folder, as vLLM wants it."""
+    if not find_spec("vllm"):
+        tell("vLLM is not installed here: left out")
+        return {}
+    from concept_icd.scoring.vllm import VllmScorer
+
+    with tempfile.TemporaryDirectory() as folder:
+        loaded = random_model(sizes.shape, seed, "cpu", dtype)  # the card is vLLM's alone
+        loaded.model.save_pretrained(folder)
+        loaded.tokenizer.save_pretrained(folder)
+        del loaded
+        tokens = max(sizes.note_tokens) + 200
+        scorer = VllmScorer.from_pretrained(folder, max_length=tokens, gpu_memory_utilization=VLLM_SHARE)
+        amounts = (sizes.questions, seed, sizes.notes * (rounds + 1))
+        cases = {str(length): build_case(scorer, length, *amounts) for length in sizes.note_tokens}
+        return {name: measure_vllm(case, scorer, sizes, rounds, peak) for name, case in cases.items()}
+
+
+def part_kept(part: str, args: argparse.Namespace, made_by: dict[str, Any]) -> dict[str, Any] | None:
+    """A part's result: of an earlier run of the same command and commit, or measured now; None where it fails."""
+    kept = args.work / f"{args.shape}-{part}.json"
+    if kept.is_file() and (found := json.loads(kept.read_text()))["made_by"] == made_by:
+        tell(f"{part}: kept from before")
+        return dict(found["result"])
+    arguments = (part, args.shape, args.device, args.seed, args.rounds, made_by["peak"])
+    tell(f"{part}: begins")
+    try:
+        # On a GPU in a process of its own: it leaves no memory behind, and its end is not that of the others.
+        result = in_a_process(run_part, *arguments) if args.device == "cuda" else run_part(*arguments)
+    except (RuntimeError, OSError, ValueError, TypeError, AttributeError, ImportError, InputError) as error:
+        tell(f"{part}: failed: {type(error).__name__}: {error}")
+        return None
+    args.work.mkdir(parents=True, exist_ok=True)
+    write_json(kept, {"made_by": made_by, "result": plain(result)})
+    return dict(plain(result))
+
+
 def main() -> int:
-    parser = parser_of(__doc__, rounds=5)
-    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
-    parser.add_argument("--tiny", action="store_true", help="very small sizes: does it run?")
+    parser = parser_of(__doc__, rounds=5, work="build/gpu")
+    parser.add_argument("--shape", choices=SHAPES, default="1b", help="of the model (default: %(default)s)")
+    parser.add_argument("--device", choices=("cuda", "cpu"), help="default: cuda; with --shape tiny the CPU")
     parser.add_argument("--peak", type=float, help="dense bfloat16 peak in FLOP/s of a card not known here: 312e12")
     args = arguments(parser)
+    args.device = args.device or ("cpu" if args.shape == "tiny" else "cuda")
     if args.device == "cuda" and not torch.cuda.is_available():
-        tell("torch finds no GPU here: run this on a machine with one, or try it with --device cpu --tiny")
+        tell("torch finds no GPU here: run this on a machine with one, or try it with --shape tiny")
         return 2
-    if args.device == "cpu" and not args.tiny:
-        tell("a 1B model takes hours on the CPU: add --tiny")
+    if args.device == "cpu" and args.shape != "tiny":
+        tell("such a model takes hours on the CPU: take --shape tiny")
         return 2
-    device, sizes = torch.device(args.device), SMALL if args.tiny else FULL
-    card, dtype = (torch.cuda.get_device_name(), torch.bfloat16) if device.type == "cuda" else ("CPU", torch.float32)
-    peak = args.peak or PEAKS.get(card)
-    name_of_dtype = str(dtype).removeprefix("torch.")
-    product = probe(Device(device.type, card, 1, 0, name_of_dtype), sizes.probe_seconds)
-    result = {
-        "machine": f"{card}, {name_of_dtype}",
-        "model": sizes.shape.source,
-        "rounds": args.rounds,
-        "peak_tflop_per_second": peak and peak / 1e12,
-        "matrix_product_tflop_per_second": round(product / 1e12, 3),
-    }
-    loaded = random_model(sizes.shape, args.seed, args.device, dtype)
-    result["parameters"] = sum(parameter.numel() for parameter in loaded.model.parameters())
-    scorer, amounts = PackedScorer(loaded, PromptTemplate.load()), (sizes.questions, args.seed, sizes.notes)
-    cases = {str(tokens): build_case(scorer, tokens, *amounts) for tokens in sizes.note_tokens}
-    result["scoring"] = {name: measure_scoring(case, sizes, args.rounds, peak) for name, case in cases.items()}
-    tuned = peft.get_peft_model(loaded.model, peft.LoraConfig(**LORA)).train()
-    result["tuning"] = {name: measure_tuning(tuned, case, sizes, args.rounds, peak) for name, case in cases.items()}
-    finish(args, result | {"minutes": minutes()})
-    return 0
+    card = torch.cuda.get_device_properties(0).name if args.device == "cuda" else "CPU"
+    made_by = {"commit": record(args)["commit"], "seed": args.seed, "rounds": args.rounds, "device": card}
+    made_by["peak"] = args.peak or PEAKS.get(card)
+    found = {part: part_kept(part, args, made_by) for part in ("machine", "vllm", "scoring", "tuning")}
+    result: dict[str, Any] = {"shape": args.shape, "rounds": args.rounds}
+    for part in found.values():
+        result |= part or {}
+    failed = [part for part, what in found.items() if what is None]
+    finish(args, result | {"failed": failed, "minutes": minutes()})
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -129,6 +129,7 @@ def described(
     return {
         "seconds_a_note": round(median / notes, 5),
         "notes_per_second": round(notes / median, 3),
+        "notes_per_hour": round(3600 * notes / median),
         "tokens_per_second": round(tokens / median),
         "tflop_per_second": round(flops / median / 1e12, 4),
         "share_of_peak": round(flops / median / peak_flops, 3) if peak_flops else None,

@@ -69,6 +69,7 @@ ONE_LAPTOP = (
     "docs/howto/own-corpus.md",
     "docs/howto/warm-up.md",
     "docs/howto/scale.md",
+    "docs/howto/gpu.md",
     "docs/howto/fewer-questions.md",
     "docs/howto/experts.md",
     "docs/howto/desk.md",

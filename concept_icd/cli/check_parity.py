@@ -46,6 +46,7 @@ def run(args: argparse.Namespace) -> int:
     from concept_icd.errors import InputError
     from concept_icd.llm.prompts import PromptTemplate
     from concept_icd.ontology.concepts import ConceptSet
+    from concept_icd.scoring.executors import free_memory
     from concept_icd.scoring.specs import ADAPTER, CONCEPTS, PROMPT, precision_of
 
     require_positive(args, "limit")
@@ -74,7 +75,8 @@ def run(args: argparse.Namespace) -> int:
         chosen = options | ({"dtype": dtype or own} if (dtype or own) and kind != "light" else {})
         scorer = _scorer(kind, model, adapter, prompt, args.server_url, chosen)
         scores.append(scorer.score(notes, concepts, progress=True))
-        del scorer  # two large models do not fit at once
+        del scorer
+        free_memory()
     found: dict[str, Any] = {"scorers": names, "model": str(model), **compare_scores(*scores)}
     if coder is not None:
         first, second = (coder.complete(part, notes) for part in scores)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from concept_icd.cli.options import add_format, columns_of, require_positive
+from concept_icd.cli.options import add_batch_sizes, add_format, columns_of, require_positive
 from concept_icd.errors import InputError
 from concept_icd.progress import say
 
@@ -22,6 +22,8 @@ EXAMPLE = "concept-icd code report.txt"
 INPUTS = ("note", "corpus", "coder", "model")
 #: The coder in the package.
 DEFAULT_CODER = Path("radiology")
+#: How much the packed scorer does at once, which decides the last bits of the scores.
+SIZES = ("chunk_tokens", "batch_tokens")
 #: Failures that are printed; all of them are in the file.
 SHOWN_FAILURES = 20
 
@@ -57,6 +59,7 @@ def add_coder_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--server-url", metavar="URL", help="of a vLLM server (default: this machine, port 8000)")
     served = "name under which a server serves the coder's adapter (default: found by the adapter's files)"
     parser.add_argument("--served-name", metavar="NAME", help=served)
+    add_batch_sizes(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -86,8 +89,12 @@ def load_coder(args: argparse.Namespace) -> ConceptCoder:
 
     from concept_icd.coder.coder import ConceptCoder, ScorerMismatch
 
+    require_positive(args, *SIZES)
+    sizes = {name: value for name in SIZES if (value := getattr(args, name)) is not None}
     coder = ConceptCoder.from_pretrained(args.coder, model=args.model, expected_hash=args.coder_hash)
     scorer = args.scorer or coder.scorer_settings.get("scorer", "packed")
+    if sizes and scorer != "packed":
+        raise InputError("--chunk-tokens and --batch-tokens are of --scorer packed")
     if scorer == "server" and not (args.scorer or args.server_url):
         raise InputError(
             f"the heads of {args.coder} were fitted on scores of a vLLM server: name the one that may read the notes "
@@ -102,8 +109,8 @@ def load_coder(args: argparse.Namespace) -> ConceptCoder:
         coder = coder.with_scorer("server", url=args.server_url or LOOPBACK, served=args.served_name)
     elif args.server_url or args.served_name:
         raise InputError("--server-url and --served-name are of --scorer server")
-    elif args.scorer or args.dtype:
-        coder = coder.with_scorer(scorer, **({"dtype": args.dtype} if args.dtype else {}))
+    elif args.scorer or args.dtype or sizes:
+        coder = coder.with_scorer(scorer, **({"dtype": args.dtype} if args.dtype else {}), **sizes)
     if coder.scorer_mismatch:
         say(coder.scorer_mismatch)
         warnings.simplefilter("ignore", ScorerMismatch)  # said already, in one line
@@ -138,13 +145,16 @@ def _read_note(name: str) -> Note:
 
 
 def _code_corpus(args: argparse.Namespace) -> int:
-    from concept_icd.cli.partial_predictions import Partial, is_predictions
+    from concept_icd.cli.partial_predictions import Partial, begun_with, is_predictions
     from concept_icd.coder.coder import BATCH
     from concept_icd.corpora import read_corpus_leniently
     from concept_icd.outputs import require_new_file
     from concept_icd.progress import track
 
     require_new_file(args.out, is_predictions, overwrite=args.overwrite, among_inputs=True)  # before any work
+    begun = begun_with(args.out).get("options", {})
+    for name in SIZES:  # the same notes go through the model together, however much memory is free now
+        setattr(args, name, begun.get(name) if getattr(args, name) is None else getattr(args, name))
     listing = args.out.with_name(args.out.name + ".failures.jsonl")
     _require_own_listing(listing)
     coder = load_coder(args)
@@ -175,8 +185,13 @@ def _made_by(args: argparse.Namespace, coder: ConceptCoder, notes: Sequence[Note
     from dataclasses import asdict
 
     from concept_icd.artifacts import hash_of
+    from concept_icd.scoring.batch_sizes import DEFAULTS
 
     options = {"top": args.top, "concepts": args.concepts, "evidence": args.evidence}
+    # Where they were given, or chosen by a GPU's memory.
+    used = {name: getattr(args, name) or getattr(coder.scorer, name, None) for name in SIZES}
+    if any(getattr(args, name) for name in SIZES) or used["batch_tokens"] not in (None, DEFAULTS["batch_tokens"]):
+        options |= used
     return {"coder": dict(coder.versions), "notes": hash_of([asdict(note) for note in notes]), "options": options}
 
 

@@ -53,6 +53,14 @@ def add_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the counts as one JSON object")
 
 
+def add_batch_sizes(parser: argparse.ArgumentParser) -> None:
+    """`--chunk-tokens` and `--batch-tokens`, of the packed scorer."""
+    chunk = "question tokens a pass; packed only; halved where memory runs out (default: 512)"
+    parser.add_argument("--chunk-tokens", type=int, metavar="N", help=chunk)
+    batch = "tokens a pass of all its notes; packed only (default: 8192, on a GPU what its free memory holds)"
+    parser.add_argument("--batch-tokens", type=int, metavar="N", help=batch)
+
+
 def notes_of(args: argparse.Namespace) -> list[Note]:
     """The notes of `--corpus` in `--splits`, the first `--limit` of them, without their gold codes.
 

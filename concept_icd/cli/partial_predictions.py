@@ -21,6 +21,17 @@ from concept_icd.records import Note
 _KIND = "predictions under way"
 
 
+def begun_with(out: Path) -> dict[str, Any]:
+    """What the predictions under way to `out` were begun with; nothing where there are none."""
+    path = out.with_name(f"{out.name}.partial")
+    try:
+        with path.open("rb") as file:
+            head = _record(file.readline()) or {}
+    except OSError:
+        return {}
+    return head if head.get("kind") == _KIND else {}
+
+
 def is_predictions(path: Path) -> bool:
     """Whether a file is empty or begins with a prediction."""
     with writing(path), open(path, "rb") as file:

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from concept_icd.cli.old_names import OldOption
-from concept_icd.cli.options import notes_of, require_positive
+from concept_icd.cli.options import add_batch_sizes, notes_of, require_positive
 
 if TYPE_CHECKING:
     from concept_icd.ontology.concepts import ConceptSet
@@ -54,9 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scorer", choices=["packed", "vllm", "server"], default="packed", help=how)
     parser.add_argument("--server-url", metavar="URL", help="of the vLLM server (default: port 8000 here)")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, ...; packed only; default: a GPU where there is one")
-    pieces = "question tokens a pass, and tokens a pass of all its notes; packed only; halved where memory runs out"
-    parser.add_argument("--chunk-tokens", type=int, metavar="N", help=f"{pieces} (512)")
-    parser.add_argument("--batch-tokens", type=int, metavar="N", help="see --chunk-tokens (8192)")
+    add_batch_sizes(parser)
     parser.add_argument("--tensor-parallel", type=int, metavar="N", help="GPUs that share one model; vllm only")
     parser.add_argument("--engine", choices=["local", "ray"], default="local", help="this process, or workers of Ray")
     parser.add_argument("--ray-address", metavar="ADDRESS", help="a running Ray cluster; default: one on this machine")

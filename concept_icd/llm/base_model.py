@@ -135,6 +135,23 @@ def load_tokenizer(name: str | Path) -> tuple[Any, int]:
         raise InputError(f"cannot load the base model {str(name)!r}: {_first_sentence(error)}") from error
 
 
+def skeleton(name: str | Path) -> Any:
+    """The base model without weights: its sizes, on no device.
+
+    Raises:
+        InputError: no such model.
+    """
+    import transformers
+
+    try:
+        config = transformers.AutoConfig.from_pretrained(resolve(name), **INERT)
+        config.quantization_config = None  # sizes are wanted, not weights
+        with torch.device("meta"):
+            return transformers.AutoModelForCausalLM.from_config(config)
+    except UNREADABLE as error:
+        raise InputError(f"cannot load the base model {str(name)!r}: {_first_sentence(error)}") from error
+
+
 def quantization(compute_dtype: torch.dtype) -> Any:
     """The QLoRA setting of the CEC release: 4-bit NF4, double quantisation."""
     with extras():

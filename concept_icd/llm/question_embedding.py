@@ -30,6 +30,12 @@ class QuestionEmbedding(nn.Module):
         self.words, self.first, self.unit = words, int(words.num_embeddings), unit
         self.learned_questions = nn.Parameter(values / unit)
 
+    @property
+    def weight(self) -> torch.Tensor:
+        """The base embedding's, by the name under which a tied LM head, and who shards the model, look for it."""
+        weight: torch.Tensor = self.words.weight
+        return weight
+
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         """(..., ids) -> (..., ids, H) in the dtype of the base embedding."""
         learned = ids >= self.first

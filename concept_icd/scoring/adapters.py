@@ -14,10 +14,11 @@ from concept_icd.llm.reference import ModelReference, members_of
 from concept_icd.ontology.concepts import ConceptSet
 from concept_icd.progress import say
 from concept_icd.records import Note, OneLine, require_notes
+from concept_icd.scoring.batch_sizes import DEFAULTS, sizes_before_loading
 from concept_icd.scoring.executors import Executor
 from concept_icd.scoring.scorer import QuestionPlan
 from concept_icd.scoring.specs import ADAPTER, CONCEPTS, FOLDS, PROMPT, Kind, ScorerSpec
-from concept_icd.scoring.store import Job, fill_store
+from concept_icd.scoring.store import Job, begun_settings, fill_store
 
 
 def score_corpus(
@@ -47,7 +48,8 @@ def score_corpus(
         in_sample: score the notes that no adapter is blind to all the same; heads will refuse the result.
         average: by default as the tuning run says. kind, url: see `ScorerSpec`.
         model: the base model in the place of the tuning's: where it is now, or a quantised copy.
-        options: go to the scorer's `from_pretrained`; max_length and note_text are those of the tuning by default.
+        options: go to the scorer's `from_pretrained`; max_length and note_text are those of the tuning by default,
+            chunk_tokens and batch_tokens those that the store was begun with.
 
     Returns:
         Whether there was anything to do.
@@ -57,8 +59,14 @@ def score_corpus(
     """
     if executor is None and kind in ("packed", "vllm") and not options.get("dtype"):
         options |= _half_on_gpu(options.get("device"))
+    begun = begun_settings(folder)
+    if kind == "packed" and begun is not None:  # the same notes go through the model together, as in an unbroken run
+        options = {name: begun.get(name, size) for name, size in DEFAULTS.items()} | options
     where: dict[str, Any] = {"model": model, "kind": kind, "url": url}
     scoring = plan_scoring(notes, tuned, concepts=concepts, in_sample=in_sample, average=average, **where, **options)
+    for name, size in DEFAULTS.items():
+        if begun is not None and name not in begun and scoring.settings.get(name) == size:
+            del scoring.settings[name]  # which a store of version 0.2.0 or before does not name
     if scoring.left_out:
         say(f"left out: {scoring.left_out_of(len(notes))}")
     jobs = [Job(name, group, scoring.specs[name]) for name, group in scoring.notes.items()]
@@ -153,6 +161,13 @@ def plan_scoring(
         "out_of_fold": not (leaked and in_sample),
     }
     prompt = PromptTemplate.load(tuned / PROMPT)
+    if kind == "packed":
+        loading: dict[str, Any] = {name: options.get(name) for name in ("device", "dtype", "load_in_4bit")}
+        readings = max((len(members_of(folders[name])) for name in groups), default=1)
+        if missing := [name for name in DEFAULTS if not options.get(name)]:
+            chosen = sizes_before_loading(base, readings=readings, **loading)
+            options |= {name: chosen[name] for name in missing}
+        settings |= {name: options[name] for name in DEFAULTS}
     return Scoring(
         specs={name: ScorerSpec(kind, base, str(folders[name]), prompt, options, url) for name in groups},
         notes=dict(sorted(groups.items())),

@@ -6,6 +6,8 @@ nothing: the process that holds the store's lock does that.
 
 from __future__ import annotations
 
+import gc
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -70,7 +72,8 @@ class LocalExecutor:
     ) -> Iterator[tuple[Shard, list[Record]]]:
         """See `Executor.run`."""
         for _, same in groupby(shards, key=lambda shard: shard.job):
-            scorer = None  # of the job before: two large models do not fit at once
+            scorer = None  # of the job before
+            free_memory()
             for shard in same:
                 scorer = scorer or shard.make_scorer()
                 records = []
@@ -78,6 +81,18 @@ class LocalExecutor:
                     records.append(record)
                     tell(record)
                 yield shard, records
+
+
+def free_memory() -> None:
+    """Gives back what a model that nobody uses any more holds: two large ones do not fit at once.
+
+    A model is in a circle of references with its own forward pass (`concept_icd.llm.packed_pass.accept_packing`), so
+    that it stays where it is until the collector comes; and what it had of a GPU stays with torch until then.
+    """
+    gc.collect()
+    torch = sys.modules.get("torch")  # which the scorer without torch does not need
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def score_notes(

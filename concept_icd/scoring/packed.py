@@ -28,6 +28,7 @@ from concept_icd.llm.packing_check import check_packing
 from concept_icd.llm.prompts import EncodedNote, PromptTemplate, TokenizedPrompt
 from concept_icd.progress import say
 from concept_icd.records import Concept, Note, require_notes
+from concept_icd.scoring.batch_sizes import DEFAULTS, batch_tokens_for, free_bytes
 from concept_icd.scoring.scorer import (
     NoteFailure,
     NoteScores,
@@ -58,8 +59,9 @@ class PackedScorer(TokenScorer):
     Args:
         prompt: a template, or one in the model's tokens.
         chunk_tokens: question tokens per forward pass. More of them waste attention between questions, fewer of them
-            waste calls.
-        batch_tokens: tokens (notes and their chunk) per forward pass when short notes are batched.
+            waste calls. None: 512.
+        batch_tokens: tokens (notes and their chunk) per forward pass when short notes are batched. None: 8,192, and on
+            a GPU as many as its free memory holds (`concept_icd.scoring.batch_sizes`).
 
     Where memory runs out, both are halved and the same notes are scored again, which is said once on stderr.
 
@@ -72,14 +74,15 @@ class PackedScorer(TokenScorer):
         loaded: LoadedModel,
         prompt: PromptTemplate | TokenizedPrompt,
         *,
-        chunk_tokens: int = 512,
-        batch_tokens: int = 8192,
+        chunk_tokens: int | None = None,
+        batch_tokens: int | None = None,
     ) -> None:
         if isinstance(prompt, PromptTemplate):
             prompt = TokenizedPrompt(prompt, loaded.tokenizer, loaded.max_length, learned=loaded.questions)
         super().__init__(prompt)
         self.model, self.head = loaded.model, loaded.head
-        self.chunk_tokens, self.batch_tokens = chunk_tokens, batch_tokens
+        self.chunk_tokens = chunk_tokens or DEFAULTS["chunk_tokens"]
+        self.batch_tokens = batch_tokens or _batch_tokens(self.model)
         self._was_halved = False
         check_packing(self.model, prompt, prompt.max_length, lambda notes, asked: self.ask(self.read(notes), asked))
 
@@ -90,8 +93,8 @@ class PackedScorer(TokenScorer):
         model: str | Path,
         adapter: str | Path | None,
         *,
-        chunk_tokens: int = 512,
-        batch_tokens: int = 8192,
+        chunk_tokens: int | None = None,
+        batch_tokens: int | None = None,
         **loading: Any,
     ) -> Self:
         """See `from_pretrained`; `loading` goes to `concept_icd.llm.base_model.load_model`."""
@@ -251,6 +254,12 @@ class PackedScorer(TokenScorer):
 def _scores(note: EncodedNote, logits: np.ndarray, asked: np.ndarray | None, question_tokens: int) -> NoteScores:
     reused = len(note.ids) * max(0, len(logits) - 1)
     return NoteScores(note.note_id, logits, note.truncated, asked, len(note.ids) + question_tokens, reused)
+
+
+def _batch_tokens(model: Any) -> int:
+    """For a model that is loaded."""
+    free = free_bytes(str(model.device))
+    return DEFAULTS["batch_tokens"] if free is None else batch_tokens_for(free, model.config, model.dtype.itemsize)
 
 
 def _fitting(sizes: Sequence[int], tokens: int) -> int:

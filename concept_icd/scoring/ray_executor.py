@@ -32,7 +32,7 @@ from typing import Any
 from concept_icd.errors import InputError, MissingExtraError
 from concept_icd.records import Concept, Note
 from concept_icd.scoring import serialization as wire
-from concept_icd.scoring.executors import Record, Shard, score_notes
+from concept_icd.scoring.executors import Record, Shard, free_memory, score_notes
 from concept_icd.scoring.scorer import QuestionPlan, Scorer
 
 #: How often a shard is tried again after its worker died, and how often a worker is started again in a run. A shard
@@ -151,7 +151,8 @@ class _Worker:
 
     def _score(self, job: str, notes: Sequence[Note]) -> list[Record]:
         if self._scorer is None or job != self._job:
-            self._scorer = None  # two large models do not fit at once
+            self._scorer = None  # of the job before
+            free_memory()
             self._asked = wire.questions_from_json(self._questions)
             self._job, self._scorer = job, wire.spec_from_json(self._specs[job]).make()
         return list(score_notes(self._scorer, notes, *self._asked))

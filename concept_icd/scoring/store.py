@@ -277,6 +277,18 @@ def _begin(folder: Path, settings: Mapping[str, Any]) -> None:
         leftover.unlink()
 
 
+def begun_settings(folder: str | Path) -> dict[str, Any] | None:
+    """What a store was begun with, if scores are in it already; None: nothing binds a run yet."""
+    folder = Path(folder)
+    if not (_holds_scores(folder) or (folder / MANIFEST).is_file()):
+        return None
+    try:
+        settings = read_json(folder / _SETTINGS)
+    except InputError:
+        return None
+    return settings if isinstance(settings, dict) else None
+
+
 def _holds_scores(folder: Path) -> bool:
     return any((folder / "shards").glob("*.parquet"))
 

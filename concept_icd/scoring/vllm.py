@@ -27,7 +27,7 @@ from safetensors import SafetensorError, safe_open
 
 from concept_icd.artifacts import hash_of
 from concept_icd.errors import InputError, MissingExtraError
-from concept_icd.llm.base_model import is_out_of_memory, load_tokenizer
+from concept_icd.llm.base_model import is_out_of_memory, load_tokenizer, skeleton
 from concept_icd.llm.merging import merge_adapter
 from concept_icd.llm.prompts import TokenizedPrompt
 from concept_icd.llm.question_tokens import QuestionTokens
@@ -358,7 +358,7 @@ def embedding_rows(model: str | Path, questions: QuestionTokens) -> int:
     Raises:
         InputError: they have another hidden size.
     """
-    words = _skeleton(model).get_input_embeddings()
+    words = skeleton(model).get_input_embeddings()
     if questions.values.shape[2] != words.embedding_dim:
         raise InputError(
             f"the learned question tokens have {questions.values.shape[2]} dimensions, the base model "
@@ -371,19 +371,9 @@ def _sizes(model: str | Path) -> dict[str, tuple[int, int]]:
     """Name of a linear layer of the base model -> its sizes (in, out)."""
     return {
         name: (layer.in_features, layer.out_features)
-        for name, layer in _skeleton(model).named_modules()
+        for name, layer in skeleton(model).named_modules()
         if isinstance(layer, torch.nn.Linear)
     }
-
-
-def _skeleton(model: str | Path) -> Any:
-    """The base model without weights."""
-    import transformers
-
-    config = _config(model)
-    config.quantization_config = None  # sizes are wanted, not weights
-    with torch.device("meta"):
-        return transformers.AutoModelForCausalLM.from_config(config)
 
 
 def _config(model: str | Path) -> Any:

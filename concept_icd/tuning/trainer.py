@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -56,6 +57,7 @@ class ConceptTrainer(SFTTrainer):
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
+        _leave_outputs_alone(getattr(self.accelerator.state, "fsdp_plugin", None))
         self._learned, self._unit = questions, unit
         if isinstance(questions, ConceptHead):
             add_concept_head(self.model, questions)
@@ -109,3 +111,10 @@ class ConceptTrainer(SFTTrainer):
             total = total * self.accelerator.num_processes  # the wrapper averages gradients over devices
         loss = total / num_items_in_batch
         return (loss, {"logits": margins}) if return_outputs else loss
+
+
+def _leave_outputs_alone(plugin: Any) -> None:
+    """Under FSDP, accelerate would round to bfloat16 what the head gives: margins are in float32 for a reason."""
+    policy: Any = getattr(plugin, "mixed_precision_policy", None)
+    if getattr(policy, "output_dtype", None) is not None:
+        plugin.mixed_precision_policy = replace(policy, output_dtype=None)

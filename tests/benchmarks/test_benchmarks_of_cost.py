@@ -30,7 +30,9 @@ def test_growth(tmp_path):
 
 @pytest.mark.slow
 def test_gpu_script_on_the_cpu(tmp_path, monkeypatch):
-    result = run("gpu.py", "--device", "cpu", "--tiny", "--rounds", 1, out=tmp_path / "gpu.json")
+    command = ("gpu.py", "--shape", "tiny", "--rounds", 1, "--work", tmp_path / "work")
+    result = run(*command, out=tmp_path / "gpu.json")
+    assert (result["shape"], result["model"], result["failed"]) == ("tiny", "tiny", [])
     for note_tokens in ("100", "150"):
         scoring, tuning = result["scoring"][note_tokens], result["tuning"][note_tokens]
         assert (scoring["note_tokens"], scoring["questions"], scoring["notes"]) == (int(note_tokens), 10, 3)
@@ -39,16 +41,23 @@ def test_gpu_script_on_the_cpu(tmp_path, monkeypatch):
         assert set(tuning["ways"]) > {"packed", "one prompt a question"}
         for way in (*scoring["ways"].values(), *tuning["ways"].values()):
             assert way["notes_per_second"] > 0
+            assert way["notes_per_hour"] == pytest.approx(3600 * way["notes_per_second"], rel=0.01, abs=4)
             assert way["peak_bytes_above_weights"] is None  # a GPU's figure
         shares = scoring["ways"][scoring["fastest"]]["where_time_goes"]
         assert sum(share for share in shares.values() if share) == pytest.approx(1, abs=0.01)
+    # Killed before its last part, the same command measures that one alone.
+    (tmp_path / "work" / "tiny-tuning.json").unlink()
+    again = run(*command, out=tmp_path / "again.json")
+    assert again["scoring"] == result["scoring"]
+    assert again["tuning"] != result["tuning"]
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     import summary
 
     # No result of a GPU is committed: this is where the page's section on it is written.
     text = summary.section("gpu", result)
     rate = result["scoring"]["150"]["ways"]["one prompt a question"]["notes_per_second"]
-    assert f"| 150 | one prompt a question | {rate} |" in text
+    hour = result["scoring"]["150"]["ways"]["one prompt a question"]["notes_per_hour"]
+    assert f"| 150 | one prompt a question | {rate} | {hour:,} |" in text
 
 
 @pytest.mark.slow

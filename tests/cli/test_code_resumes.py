@@ -124,3 +124,32 @@ def test_predictions_may_lie_in_the_folder_of_the_notes(tmp_path):
     for more in ([], ["--overwrite"]):
         assert main(["code", "--corpus", str(tmp_path), "--out", str(tmp_path / "p.jsonl"), *more]) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.txt", "b.txt", "p.jsonl"]
+
+
+def test_sizes_of_passes_stay_those_that_a_run_was_begun_with(corpus, tmp_path, capsys):
+    """The scorer with torch, since sizes were named; the command that goes on names none."""
+    out, partial = tmp_path / "p.jsonl", tmp_path / "p.jsonl.partial"
+    stopped(command(corpus, out, "--batch-tokens", "900"), partial, signal.SIGKILL, lines=3)
+    head = json.loads(partial.read_bytes().split(b"\n")[0])
+    assert {name: head["options"][name] for name in ("chunk_tokens", "batch_tokens")} == {
+        "chunk_tokens": 512,
+        "batch_tokens": 900,
+    }
+    assert main(command(corpus, out, "--batch-tokens", "800")) == 2
+    assert "was begun with other settings (options)" in capsys.readouterr().err
+    assert main(command(corpus, out)) == 0
+    assert "notes are coded already" in capsys.readouterr().err
+    assert len(out.read_text().splitlines()) == len(NOTES)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--batch-tokens", "0"), "--batch-tokens 0: a number from 1 up is needed"),
+        (("--scorer", "server", "--chunk-tokens", "9"), "are of --scorer packed"),
+    ],
+)
+def test_sizes_that_would_do_nothing_are_refused(corpus, tmp_path, capsys, options, said):
+    assert main(command(corpus, tmp_path / "p.jsonl", *options)) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "p.jsonl").exists()

@@ -13,6 +13,7 @@ import transformers
 from concept_icd.cli.main import main
 from concept_icd.corpora import save_corpus
 from concept_icd.errors import InputError
+from concept_icd.llm import packed_pass
 from concept_icd.llm.base_model import LoadedModel, load_model, load_tokenizer
 from concept_icd.llm.packed_pass import accept_packing, packed_margins
 from concept_icd.llm.packing import pack_batch
@@ -263,3 +264,17 @@ def test_positions_that_turn_with_the_length_are_used_as_far_as_they_stand_still
     [short, long] = PackedScorer(loaded, PromptTemplate.load()).iter_scores(notes, CONCEPTS.concepts)
     assert short.truncated is None
     assert "the note's end was not read" in long.truncated
+
+
+def test_masks_are_made_where_the_model_is():
+    """On torch's device without memory, an operator that met one tensor from the CPU would refuse."""
+    batch = pack_batch([[5, 6, 7], [5, 6]], [[[7, 8], [9]], [[7, 8]]], 0)
+    assert {part.dim() for part in batch.values()} == {2}, "a batch holds no mask, which would be made on the CPU"
+    segments, positions = (batch[name].to("meta") for name in ("segments", "position_ids"))
+    place = packed_pass._LAYOUT.set(packed_pass.Layout(segments, positions, segments, positions))
+    try:
+        mask = packed_pass._dense(None, mask_function=lambda row, head, query, key: key <= query, dtype=torch.bfloat16)
+    finally:
+        packed_pass._LAYOUT.reset(place)
+    length = batch["input_ids"].shape[1]
+    assert (mask.device.type, mask.dtype, mask.shape) == ("meta", torch.bfloat16, (2, 1, length, length))

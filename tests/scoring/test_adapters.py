@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import weakref
 from pathlib import Path
@@ -114,17 +115,19 @@ def test_a_scorer_is_json_that_another_process_can_make_it_from(folds, llama):
         spec_to_json(spec.make)
 
 
-def test_one_scorer_at_a_time_and_none_for_shards_that_are_there(folds, tmp_path, monkeypatch):
-    """Two large models do not fit at once."""
-    made = []
+def test_one_model_at_a_time_and_none_for_shards_that_are_there(folds, tmp_path, monkeypatch, request):
+    """Two large models do not fit at once. The first is gone before the second is loaded."""
+    made, load = [], packed.load_model
+    gc.disable()  # so that nothing goes away by luck
+    request.addfinalizer(gc.enable)
 
-    class Counted(PackedScorer):
-        def __init__(self, *arguments, **options):
-            super().__init__(*arguments, **options)
-            made.append(weakref.ref(self))
-            assert sum(other() is not None for other in made) == 1
+    def loaded(*arguments, **options):  # the real loading
+        assert not any(model() is not None for model in made)
+        found = load(*arguments, **options)
+        made.append(weakref.ref(found.model))
+        return found
 
-    monkeypatch.setattr(packed, "PackedScorer", Counted)
+    monkeypatch.setattr(packed, "load_model", loaded)
     score_corpus([*TRAIN, *NEW], folds, tmp_path / "s", shard_notes=2)
     assert len(made) == 3
     next((tmp_path / "s" / "shards").glob("00000.parquet")).unlink()

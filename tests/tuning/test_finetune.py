@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
+import weakref
 from pathlib import Path
 
 import pytest
@@ -35,18 +37,31 @@ def patients(notes: list[CodedNote], ids: set[str]) -> set[str | None]:
 
 @pytest.fixture(scope="module")
 def run(corpus, llama, tmp_path_factory) -> tuple[Path, dict[str, set[str]]]:
-    """A run with two folds, and the ids that each adapter was tuned on."""
+    """A run with two folds, and the ids that each adapter was tuned on; no two of its models are there at once."""
     out = tmp_path_factory.mktemp("run") / "tuned"
     seen: dict[str, set[str]] = {}
-    tune = stage.tune_adapter
+    tune, load = stage.tune_adapter, stage.load_model
+    models: list[weakref.ref] = []
 
     def watched(notes, *others):  # the real tuning, watched
         seen[others[-1].name] = {note.note.note_id for note in notes}
         tune(notes, *others)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stage, "tune_adapter", watched)
-        finetune(parse_options(flags(corpus, llama, out)))
+    def loaded(*arguments, **options):  # the real loading
+        assert not any(model() is not None for model in models)
+        found = load(*arguments, **options)
+        models.append(weakref.ref(found.model))
+        return found
+
+    gc.disable()  # so that nothing goes away by luck
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(stage, "tune_adapter", watched)
+            patch.setattr(stage, "load_model", loaded)
+            finetune(parse_options(flags(corpus, llama, out)))
+    finally:
+        gc.enable()
+    assert len(models) == 3
     return out, seen
 
 
