@@ -25,7 +25,10 @@ def free_bytes(device: str | None = None) -> int | None:
         return None
     if not torch.cuda.is_available() or not (device or "cuda").startswith("cuda"):
         return None
-    return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        return int(torch.cuda.mem_get_info(device)[0])
+    except (RuntimeError, AssertionError, ValueError):  # no such card: loading says so in a sentence
+        return None
 
 
 def batch_tokens_for(free: int, config: Any, bytes_a_number: int) -> int:
