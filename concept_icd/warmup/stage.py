@@ -31,7 +31,7 @@ from concept_icd.scoring.packed import PackedScorer
 from concept_icd.tuning.runs import on_main
 from concept_icd.warmup.data import OpenText, read_open_text, text_streams
 from concept_icd.warmup.questions import QuestionMaker, read_question_maker
-from concept_icd.warmup.training import Learner, TrainingOptions, Warmup, keep_large_blocks
+from concept_icd.warmup.training import Learner, Warmup, WarmupOptions, keep_large_blocks
 
 #: Options that say where and how often; all others decide what is learnt.
 _PLACES = ("out", "data_dir", "checkpoint_every", "evaluate_every", "held_out_notes")
@@ -39,10 +39,10 @@ FIGURES = "figures.json"
 
 
 @dataclass
-class WarmupArguments(TrainingOptions):
+class WarmupArguments(WarmupOptions):
     """What is warmed up, and with what."""
 
-    model_name_or_path: str | None = field(default=None, metadata={"help": "Base model: a name or a folder."})
+    model_name_or_path: str | None = field(default=None, metadata={"help": "Base model: a name, folder or GGUF file."})
     out: str | None = field(default=None, metadata={"help": "Folder of the adapter and the model."})
     data_dir: str | None = field(default=None, metadata={"help": "Folder of public corpora (see CONTRIBUTING.md): "
         "icd9cm/nchs_2011, and of open_medical_text, codiesp and cmc2007 what there is; without it, made-up notes "

@@ -46,7 +46,7 @@ STATE, MOMENTS = "state.json", "optimizer.safetensors"
 
 
 @dataclass
-class TrainingOptions:
+class WarmupOptions:
     """How a run learns. Of several processes each takes as many notes and rows a step."""
 
     steps: int = field(default=720, metadata={"help": "Optimiser steps."})
@@ -99,7 +99,7 @@ class Warmup:
 
     def __init__(
         self,
-        options: TrainingOptions,
+        options: WarmupOptions,
         maker: QuestionMaker,
         streams: Sequence[Sequence[str]],
         folder: str | Path,

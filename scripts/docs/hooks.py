@@ -30,6 +30,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CONSENT = "Allows push_to_hub and trackers: you may publish what was learnt; on the command line alone"
 #: Verbs whose options are the fields of dataclasses: what stands before a table, and the classes, by name.
 FIELDS = {
+    "warmup": [("Beside `--config`:", ("WarmupArguments", "WarmupOptions"))],
     "finetune": [
         (
             "Every option of TRL's `SFTConfig` and `ModelConfig` is one too. These are ours, or have another default:",

@@ -14,12 +14,12 @@ from concept_icd.llm.packed_pass import accept_packing
 from concept_icd.llm.prompts import PromptTemplate, TokenizedPrompt
 from concept_icd.warmup.data import withheld
 from concept_icd.warmup.questions import QuestionMaker
-from concept_icd.warmup.training import WITHHELD_DOCUMENTS, Learner, TrainingOptions, Warmup
+from concept_icd.warmup.training import WITHHELD_DOCUMENTS, Learner, Warmup, WarmupOptions
 from scripts.pretraining.model import MAX_LENGTH, new_model, new_optimizers, train_tokenizer
 
 
 @dataclass
-class PretrainingOptions(TrainingOptions):
+class PretrainingOptions(WarmupOptions):
     """What decides a run, besides its data: the model's sizes, and how it learns."""
 
     steps: int = 7500
