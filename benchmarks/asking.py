@@ -24,16 +24,15 @@ import numpy as np
 import torch
 from common import arguments, finish, median_ratio, parser_of, side_by_side, take_turns
 from questions import collect, flags_of, run_one
-from random_model import random_model, random_note
+from random_model import random_head, random_model, random_note
 
 from concept_icd.artifacts import read_json, write_json
 from concept_icd.doctor.cost_model import ModelShape
 from concept_icd.llm.base_model import LoadedModel, load_model
-from concept_icd.llm.concept_head import ConceptHead, add_concept_head, read_states
+from concept_icd.llm.concept_head import add_concept_head, read_states
 from concept_icd.llm.prompts import PromptTemplate
 from concept_icd.llm.question_embedding import add_question_tokens
 from concept_icd.llm.question_tokens import QuestionTokens
-from concept_icd.llm.reference import HEAD_SIZE
 from concept_icd.ontology.concepts import ConceptSet
 from concept_icd.ontology.tree import load_ontology
 from concept_icd.records import Concept, Note
@@ -47,14 +46,6 @@ WAYS = {
 }
 SMOLLM2 = ModelShape(30, 576, 1536, 9, 3, 64, 49_152, 8192, True, "SmolLM2-135M's config.json")
 MODELS = {"tiny": lambda: load_model("tiny"), "smollm2-135m": lambda: random_model(SMOLLM2, 0)}
-
-
-def random_head(width: int, keys: Sequence[str], rng: np.random.Generator) -> ConceptHead:
-    size, count = min(HEAD_SIZE, width), len(keys)
-    shapes = {"key_weight": (size, width), "key_bias": (size,), "value_weight": (size, width), "value_bias": (size,)}
-    shapes |= {"queries": (count, size), "outputs": (count, size), "bias": (count,)}
-    tensors = {name: torch.tensor(rng.normal(0, 0.3, shape), dtype=torch.float32) for name, shape in shapes.items()}
-    return ConceptHead(keys, {"scale": torch.ones(()), **tensors})
 
 
 def scorers_of(loaded: LoadedModel, concepts: Sequence[Concept], seed: int) -> dict[str, PackedScorer]:

@@ -13,7 +13,8 @@ of this repository, put `PYTHONPATH=. HF_HUB_OFFLINE=1` before the command. vLLM
 Each part (scoring, tuning, vLLM) runs in a process of its own and is kept in --work when it is done. The same command
 goes on after a kill. A part that fails is told, does not stop the others, and is tried again by the same command.
 
-Scoring. Packed: many notes through `PackedScorer.iter_scores`, with several sizes of chunk and batch. Its rival: one
+Scoring. Packed: many notes through `PackedScorer.iter_scores`, with several sizes of chunk and batch. A concept head:
+the same notes and concepts, which it answers from one reading of the note. Their rival: one
 prompt a question, right-padded batches of as many as fit, causal attention without a mask (the fastest kernels), the
 answer read at each prompt's end alone. The floor: a plain causal forward pass over as many tokens as note and
 questions have. Tuning: LoRA on q and v, forward and backward, over `pack_batch` against batches of prompts,
@@ -52,7 +53,7 @@ from gpu_timing import (
     take_turns,
     where_time_goes,
 )
-from random_model import Case, build_case, plain_forward, random_model
+from random_model import Case, build_case, plain_forward, random_head, random_model
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from concept_icd.artifacts import write_json
@@ -60,6 +61,8 @@ from concept_icd.doctor.cost_model import KNOWN, ModelShape, lora_parameters, pr
 from concept_icd.doctor.machine import Device
 from concept_icd.doctor.workload import NOTE_TOKENS
 from concept_icd.errors import InputError
+from concept_icd.llm.base_model import LoadedModel
+from concept_icd.llm.concept_head import add_concept_head
 from concept_icd.llm.packed_pass import packed_margins
 from concept_icd.llm.packing import pack_batch
 from concept_icd.llm.prompts import PromptTemplate
@@ -70,7 +73,7 @@ LORA = {"r": 32, "lora_alpha": 32, "target_modules": ["q_proj", "v_proj"]}  # as
 #: Of a batch of prompts: more make tensors of over 2^31 numbers, and nothing faster.
 MOST_TOKENS = 2**18
 PLAIN, FLOOR = "one prompt a question", "plain forward over as many tokens"
-FLEX, VLLM = "packed, FlexAttention", "vLLM, prefix cache"
+FLEX, VLLM, HEAD = "packed, FlexAttention", "vLLM, prefix cache", "concept head"
 #: Share of the card's memory for vLLM's weights and cache; its process has the card for itself.
 VLLM_SHARE = 0.85
 
@@ -119,6 +122,16 @@ def score_packed(case: Case, packing: tuple[int, int]) -> dict[str, np.ndarray]:
     """Scores of all notes, by id."""
     case.scorer.chunk_tokens, case.scorer.batch_tokens = packing
     return {scores.note_id: scores.logits for scores in case.scorer.iter_scores(case.notes, case.concepts)}
+
+
+def by_head(case: Case, seed: int) -> PackedScorer:
+    """The same model with a concept head, which reads notes alone; its pass is the largest that packings have."""
+    model, tokens = case.scorer.model, case.scorer.tokens
+    keys = [concept.key for concept in case.concepts]
+    head = random_head(model.config.hidden_size, keys, np.random.default_rng(seed))
+    add_concept_head(model, head)
+    loaded = LoadedModel(model, tokens.tokenizer, tokens.max_length, head.rows, head)
+    return PackedScorer(loaded, PromptTemplate.load())
 
 
 @torch.inference_mode()
@@ -198,16 +211,20 @@ def measure_scoring(case: Case, sizes: Sizes, rounds: int, peak_flops: float | N
     prompts = largest_that_fits(partial(score_plain, case), most_prompts(case))
     rows = largest_that_fits(partial(forward_as_long, case), sizes.notes)
     runs: dict[str, Callable[[], Any]] = {name: partial(score_packed, case, size) for name, size in packings.items()}
+    headed = by_head(case, 0)
+    headed.batch_tokens = max(batch for _, batch in sizes.packings)
+    runs[HEAD] = lambda: list(headed.iter_scores(case.notes, case.concepts))
     runs |= {PLAIN: partial(score_plain, case, prompts), FLOOR: partial(forward_as_long, case, rows)}
     seconds, peak = take_turns(runs, rounds, device)
     note, asked = len(case.ids[0]), [len(question) for question in case.questions]
     prompt = [needed(shape, note + size, []) for size in asked[:prompts]]
     work = {name: (sizes.notes * sum(needed(shape, note, asked)), sizes.notes * case.prompt_tokens, sizes.notes)
             for name in packings}  # fmt: skip
+    work[HEAD] = (sizes.notes * sum(needed(shape, note, [])), sizes.notes * note, sizes.notes)
     work[PLAIN] = (sum(map(sum, prompt)), prompts * note + sum(asked[:prompts]), prompts / len(asked))
     work[FLOOR] = (rows * sum(needed(shape, case.prompt_tokens, [])), rows * case.prompt_tokens, rows)
     ways = {name: described(seconds[name], *work[name], peak_flops, peak[name]) for name in runs}
-    for name in packings:
+    for name in (*packings, HEAD):
         ways[name]["speed_up"] = round(ways[PLAIN]["seconds_a_note"] / ways[name]["seconds_a_note"], 1)
         ways[name]["over_floor"] = round(ways[name]["seconds_a_note"] / ways[FLOOR]["seconds_a_note"], 3)
     fastest = min(packings, key=lambda name: ways[name]["seconds_a_note"])

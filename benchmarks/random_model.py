@@ -12,8 +12,9 @@ import transformers
 
 from concept_icd.doctor.cost_model import ModelShape
 from concept_icd.llm.base_model import LoadedModel
+from concept_icd.llm.concept_head import ConceptHead
 from concept_icd.llm.prompts import TokenizedPrompt
-from concept_icd.llm.reference import TINY
+from concept_icd.llm.reference import HEAD_SIZE, TINY
 from concept_icd.ontology.concepts import ConceptSet
 from concept_icd.ontology.tree import load_ontology
 from concept_icd.records import Concept, Note
@@ -50,6 +51,15 @@ def random_model(shape: ModelShape, seed: int, device: str = "cpu", dtype: Any =
     with torch.device(device):
         model = transformers.AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation="sdpa").eval()
     return LoadedModel(model, transformers.AutoTokenizer.from_pretrained(TINY), shape.positions)
+
+
+def random_head(width: int, keys: Sequence[str], rng: np.random.Generator) -> ConceptHead:
+    """A head of random weights: what it costs does not depend on them."""
+    size, count = min(HEAD_SIZE, width), len(keys)
+    shapes = {"key_weight": (size, width), "key_bias": (size,), "value_weight": (size, width), "value_bias": (size,)}
+    shapes |= {"queries": (count, size), "outputs": (count, size), "bias": (count,)}
+    tensors = {name: torch.tensor(rng.normal(0, 0.3, shape), dtype=torch.float32) for name, shape in shapes.items()}
+    return ConceptHead(keys, {"scale": torch.ones(()), **tensors})
 
 
 def random_note(prompt: TokenizedPrompt, note_id: str, tokens: int, rng: np.random.Generator) -> Note:

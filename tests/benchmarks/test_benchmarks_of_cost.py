@@ -39,6 +39,7 @@ def test_gpu_script_on_the_cpu(tmp_path, monkeypatch):
         assert scoring["largest_score_gap"] < 1e-4 < 1e-3 < scoring["score_spread"]
         assert tuning["loss_gap"] < 1e-4
         assert set(tuning["ways"]) > {"packed", "one prompt a question"}
+        assert scoring["ways"]["concept head"]["speed_up"] > 0
         for way in (*scoring["ways"].values(), *tuning["ways"].values()):
             assert way["notes_per_second"] > 0
             assert way["notes_per_hour"] == pytest.approx(3600 * way["notes_per_second"], rel=0.01, abs=4)
