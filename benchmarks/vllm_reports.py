@@ -50,7 +50,7 @@ from concept_icd.corpora.folds import group_folds
 from concept_icd.corpora.gold import gold_matrix
 from concept_icd.heads.fitting import HeadOptions
 from concept_icd.llm.prompts import PromptTemplate
-from concept_icd.llm.reference import ADAPTER_FILES
+from concept_icd.llm.reference import ADAPTER_FILES, resolve
 from concept_icd.metrics.intervals import draw_weights, drawn_decisions, interval
 from concept_icd.ontology.concepts import ConceptSet
 from concept_icd.ontology.tree import load_ontology
@@ -143,7 +143,7 @@ def served(args: argparse.Namespace, adapter: Path) -> Iterator[tuple[str, Any]]
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]  # what `vllm serve` runs
-    command += ["--model", args.model, "--host", "127.0.0.1"]
+    command += ["--model", resolve(args.model), "--host", "127.0.0.1"]
     command += ["--port", str(port), "--dtype", "float32", "--enforce-eager", "--block-size", "32"]
     command += ["--max-model-len", "2048", "--enable-lora", "--max-lora-rank", "64", "--lora-modules", f"icd={adapter}"]
     command += ["--enable-prompt-tokens-details"]
