@@ -191,6 +191,29 @@ def test_ablations(shared_data, tmp_path):
 
 
 @pytest.mark.slow
+def test_levels(shared_data, tmp_path):
+    """Two steps an adapter: three ways to decide the same reports; rows that are there stay."""
+    words = ("--data-dir", shared_data, "--work", tmp_path / "work", "--options", "--max_steps 2")
+    run("levels.py", *words, "--rows", "notes-50", "--seeds", 0, 1, "--limit", 180, out=tmp_path / "levels.json")
+    result = run("levels.py", *words, "--rows", "unseen", "--groups", 0, out=tmp_path / "levels.json")
+    assert list(result["rows"]) == ["notes-50", "unseen"]
+    few, unseen = result["rows"]["notes-50"], result["rows"]["unseen"]
+    assert few["notes"] == {"tune": 50, "fit": 50, "decided": [few["notes"]["decided"][0]] * 2}
+    assert few["concepts"] > few["codes"]
+    for row in (few, unseen):
+        for name, found in row["differences"].items():
+            a, b = name.split(" minus ")
+            for figure, own in found.items():
+                gap = row["ways"][a][figure]["value"] - row["ways"][b][figure]["value"]
+                assert own["difference"] == pytest.approx(gap, abs=1e-12)
+                assert own["low"] <= own["difference"] <= own["high"]
+    assert few["ways"]["levels"] != few["ways"]["tuned_with"] != few["ways"]["codes"]
+    assert few["ways"]["flat"] != few["ways"]["nested"]
+    assert unseen["ways"]["levels"]["macro_auc"]["value"] > 0.6  # never seen, but what they are called is read
+    assert str(shared_data) not in (tmp_path / "levels.json").read_text()
+
+
+@pytest.mark.slow
 def test_shipped_coder(tmp_path):
     notes = resource("examples/radiology")
     result = run("shipped_coder.py", "--notes", notes, "--times", 1, out=tmp_path / "shipped.json")
