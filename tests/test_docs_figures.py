@@ -92,6 +92,21 @@ def ablations() -> Printed:
         yield RESULTS, f"| {text} | {fb(own['value'], own, sign='+')} | {f(rows[name]['rare_micro_f1'])} |"
 
 
+def levels() -> Printed:
+    rows = result("levels")["rows"]
+    for size in (50, 100):
+        row = rows[f"notes-{size}"]
+        less = row["differences"]["levels minus codes"]
+        micro, rare = less["micro_f1"], less["rare_micro_f1"]
+        nested = row["differences"]["nested minus flat"]["micro_f1"]
+        own = ", ".join(f(value, sign="+") for value in micro["of_parts"])
+        cells = [str(size), f(row["ways"]["codes"]["micro_f1"]["value"]), fb(micro["difference"], micro, sign="+"), own]
+        cells += [fb(rare["difference"], rare, sign="+"), fb(nested["difference"], nested, sign="+")]
+        yield RESULTS, f"| {' | '.join(cells)} |"
+    unseen = rows["unseen"]["differences"]["levels minus codes"]["macro_auc"]
+    yield RESULTS, f"(difference {fb(unseen['difference'], unseen, sign='+')})."
+
+
 def codiesp() -> Printed:
     for task, content in result("codiesp")["tasks"].items():
         assert content["systems"].keys() <= plots.CODIESP.keys()
@@ -239,7 +254,7 @@ def card() -> Printed:
 
 FIGURES = [
     pytest.param(page, text, id=f"{part.__name__}-{number}")
-    for part in (cmc2007, evidence, ablations, codiesp, reading, descent, questions, orders, costs, card)
+    for part in (cmc2007, evidence, ablations, levels, codiesp, reading, descent, questions, orders, costs, card)
     for number, (page, text) in enumerate(part())
 ]
 
