@@ -49,6 +49,7 @@ from concept_icd.coder.parity import compare_scores
 from concept_icd.corpora.folds import group_folds
 from concept_icd.corpora.gold import gold_matrix
 from concept_icd.heads.fitting import HeadOptions
+from concept_icd.llm.base_model import load_tokenizer
 from concept_icd.llm.prompts import PromptTemplate
 from concept_icd.llm.reference import ADAPTER_FILES, resolve
 from concept_icd.metrics.intervals import draw_weights, drawn_decisions, interval
@@ -145,7 +146,15 @@ def served(args: argparse.Namespace, adapter: Path) -> Iterator[tuple[str, Any]]
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]  # what `vllm serve` runs
     command += ["--model", resolve(args.model), "--host", "127.0.0.1"]
     command += ["--port", str(port), "--dtype", "float32", "--enforce-eager", "--block-size", "32"]
-    command += ["--max-model-len", "2048", "--enable-lora", "--max-lora-rank", "64", "--lora-modules", f"icd={adapter}"]
+    command += [
+        "--max-model-len",
+        str(min(2048, load_tokenizer(args.model)[1])),
+        "--enable-lora",
+        "--max-lora-rank",
+        "64",
+        "--lora-modules",
+        f"icd={adapter}",
+    ]
     command += ["--enable-prompt-tokens-details"]
     environment = os.environ | {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
     log = args.work / "server.log"
