@@ -142,6 +142,9 @@ def tune_adapter(
 
     on_main(refuse_what_cannot_be_packed)
     checkpoint = last_checkpoint(Path(str(training.output_dir)))
+    learner, peft_config = loaded.model, get_peft_config(model)
+    if model.start_from:
+        learner, peft_config = with_adapter(learner, str(model.model_name_or_path), model.start_from, learns=True), None
     questions: QuestionTokens | ConceptHead | None = None
     unit = 1.0
     if arguments.question_tokens:
@@ -154,7 +157,7 @@ def tune_adapter(
         questions = QuestionTokens.load(checkpoint) if checkpoint else start
     elif arguments.asking == "head":
         kept = ConceptHead.load(checkpoint) if checkpoint else None
-        questions = kept or _started_head(loaded.model, tokens, concepts, notes)
+        questions = kept or _started_head(learner.eval(), tokens, concepts, notes)
         tokens.learned = questions.rows
     collator = PackedCollator(
         [tokens.encode_concept(concept) for concept in concepts.concepts],
@@ -168,9 +171,6 @@ def tune_adapter(
     if cut := sum(rows.pop("truncated")):
         why = "max_length" if limit < loaded.max_length else "the model's positions"
         _log(f"{cut} of {len(notes)} notes are not read to their end: the longest prompt is {limit:,} tokens ({why})")
-    learner, peft_config = loaded.model, get_peft_config(model)
-    if model.start_from:
-        learner, peft_config = with_adapter(learner, str(model.model_name_or_path), model.start_from, learns=True), None
     try:
         trainer = ConceptTrainer(
             model=learner,

@@ -254,6 +254,20 @@ def test_from_tuning_to_a_coder_that_is_loaded_again(corpus, llama, tmp_path):
     np.testing.assert_allclose(blind.score(notes[:1], concepts).logits, kept, atol=1e-4)
 
 
+def test_a_head_starts_from_the_titles_as_the_warmed_up_model_reads_them(corpus, llama, llama_adapter, tmp_path):
+    options = {"asking": "head", "folds": 0, "max_steps": 1, "learning_rate": 0.0, "start_from": llama_adapter}
+    out = finetune(parse_options(flags(corpus, llama, tmp_path / "tuned", **options)))
+    found, concepts = ConceptHead.load(out / ADAPTER), ConceptSet.load(out / CONCEPTS).concepts
+    loaded = load_model(llama, llama_adapter, merge=False)
+    tokens = TokenizedPrompt(PromptTemplate.load(), loaded.tokenizer, loaded.max_length)
+    titles = [tokens.encode_note(Note(concept.key, concept.text), 1).ids for concept in concepts]
+    true = sum(ConceptSet.load(out / CONCEPTS).weak_labels(note.codes) for note in learned(corpus))
+    log_odds = np.log((true + 0.5) / (len(learned(corpus)) - true + 0.5))
+    start = start_from_titles(loaded.model, titles, tokens.around, found.keys, log_odds)
+    for name, value in start.state_dict().items():
+        np.testing.assert_allclose(found.state_dict()[name], value, rtol=0, atol=1e-4)
+
+
 @pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_head(corpus, llama, tmp_path, capsys):
     options = {"folds": 0, "max_steps": -1, "num_train_epochs": 3, "asking": "head", "learning_rate": 0.01}
