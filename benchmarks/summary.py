@@ -20,14 +20,17 @@ HERE = Path(__file__).resolve().parent
 #: Results in the page's order; and of two that share another's template, that template.
 SECTIONS = (
     *("cmc2007", "ablations", "levels", "language_models", "evidence", "calibration", "familiarity"),
-    *("shipped_coder", "codiesp", "rivals", "questions", "asking"),
+    *("shipped_coder", "codiesp", "rivals", "questions", "asking", "asking_smollm2"),
     *("descent", "reading", "ordering", "ordering_demo_tables", "prepare_mimic3", "medication_tables"),
     *("medication_metrics", "medication_network", "medication_epoch", "medication_quality", "medication_demo"),
     *("packed_scoring", "vllm_scoring", "vllm_reports", "ray_overhead", "growth", "packed_training", "gpu"),
     *("evaluation", "interval_coverage", "heads", "ranking_head", "ranking_speed", "label_attention"),
     *("desk", "desk_kill"),
 )
-TEMPLATES = {"medication_epoch": "medication_network", "medication_demo": "medication_quality"}
+TEMPLATES = {
+    **{"medication_epoch": "medication_network", "medication_demo": "medication_quality"},
+    "asking_smollm2": "asking",
+}
 
 
 def estimate(row: Mapping[str, Any], name: str = "mean", digits: int = 3, sign: str = "") -> str:

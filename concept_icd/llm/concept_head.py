@@ -6,8 +6,8 @@ r"""A concept head: all concepts are asked in one reading of the note, without a
 
 with h_t the last hidden states of the (LoRA-tuned) causal model and s their scale. It is the label attention of LAAT
 (Vu et al., 2020, "A label attention model for ICD coding from clinical text") and PLM-ICD (Huang et al., 2022), with
-three differences. Keys and values are linear maps to e << d numbers, without tanh, so that 18,000 concepts cost a few
-hundredths of reading the note with a model of 100 M parameters. The model below is a causal LM that reads the whole
+three differences. Keys and values are linear maps to e << d numbers, without tanh, so that 18,000 concepts cost about
+a tenth of reading the note with a model of 100 M parameters. The model below is a causal LM that reads the whole
 note at once. And q_l and o_l start from the concept's title as the model itself reads it, b_l from how often it is
 true, so that a concept without an example is more than noise. The concepts of all levels are asked, as with questions.
 
