@@ -31,9 +31,9 @@ def test_vllm_scoring(tmp_path):
 def test_vllm_reports(llama, llama_adapter, shared_data, tmp_path):
     """The whole comparison on a random model: real reports, a real server, real workers of Ray."""
     pytest.importorskip("ray", reason="Ray is not installed: pip install 'concept-icd[ray]'")
-    concepts = ConceptSet.expand(["486", "786.2", "593.70"], load_ontology("icd9cm"), levels=["code"])
+    concepts = ConceptSet.expand(["486", "593.70", "599.0", "780.6", "786.2"], load_ontology("icd9cm"), levels=["code"])
     shutil.copytree(llama_adapter, tmp_path / "tuned" / "adapter")
-    values = np.random.default_rng(0).normal(size=(3, 2, 128)).astype(np.float32)
+    values = np.random.default_rng(0).normal(size=(len(concepts), 2, 128)).astype(np.float32)
     QuestionTokens(tuple(one.key for one in concepts.concepts), values).save(tmp_path / "tuned" / "adapter")
     concepts.save(tmp_path / "tuned" / "concepts.json")
     PromptTemplate.load("concept-title").save(tmp_path / "tuned" / "prompt.yaml")
