@@ -103,7 +103,7 @@ class TestSite:
     def test_every_option_that_a_page_names_is_in_the_reference(self, site: Path) -> None:
         others = "--address --disable-usage-stats --generate --head --enable-lora --lora-modules"  # Ray's and vLLM's
         others += " --enable-prompt-tokens-details --hf-overrides"  # vLLM's
-        others += " --config_file --build-arg --version"  # accelerate's, Docker's
+        others += " --config_file --build-arg --version --shape"  # accelerate's, Docker's, benchmarks/gpu.py's
         page = re.sub(r"<[^>]+>", "", (site / "reference" / "cli.html").read_text(encoding="utf-8"))
         known = {*re.findall(r"--[a-z][\w-]*", page), *others.split()}
         for name in (*PAGES, "SECURITY.md"):
