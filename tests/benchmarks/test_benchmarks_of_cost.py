@@ -13,15 +13,16 @@ from tests.conftest import ROOT
 
 @pytest.mark.slow
 def test_growth(tmp_path):
-    sizes = ("--layers", 1, "--questions", 30, 300, "--note-tokens", 100, "--at-note-tokens", 120, "--at-questions", 10)
+    sizes = ("--layers", 1, "--questions", 30, 300, "--note-tokens", 100, "--at-note-tokens", 400, "--at-questions", 10)
     result = run("growth.py", *sizes, "--chunk-tokens", 64, "--rounds", 1, out=tmp_path / "growth.json")
-    assert [(point["note_tokens"], point["questions"]) for point in result["by_questions"]] == [(120, 30), (120, 300)]
+    assert [(point["note_tokens"], point["questions"]) for point in result["by_questions"]] == [(400, 30), (400, 300)]
     assert [(point["note_tokens"], point["questions"]) for point in result["by_note_tokens"]] == [(100, 10)]
     few, many = result["by_questions"]
     assert many["question_tokens"] > 8 * few["question_tokens"]
     assert many["packed_over_floor_in_operations"] < 1  # questions do not read each other
     peak = result["peak_bytes_above_weights"]
-    assert 0 < peak["300"] < 2 * peak["30"]  # seven times where all are asked at once
+    # Seven times where all are asked at once. The note is long enough for megabytes of other origin not to count.
+    assert 0 < peak["300"] < 2 * peak["30"]
     picture = ElementTree.parse(tmp_path / "growth.svg").getroot()
     assert len(picture.findall(".//{*}polyline")) == 5  # packed and floor twice, memory once
     assert len(picture.findall(".//{*}circle")) == 2 * 2 + 2 * 1 + 2
