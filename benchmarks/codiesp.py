@@ -61,6 +61,8 @@ def main() -> None:
     parser.add_argument("--base", type=Path, help="base model of the system smollm2")
     parser.add_argument("--tuning-options", type=shlex.split, default=[], help="that override the tuning config")
     args = arguments(parser)
+    if "smollm2" in args.systems and args.base is None:
+        parser.error("the row smollm2 is of a warmed-up model: name it with --base OUT/model")
     for task in args.tasks:
         folder = args.work / task
         if not (folder / "prepared" / MANIFEST).is_file():
@@ -100,7 +102,7 @@ def concepts(corpus: Corpus, folder: Path, args: argparse.Namespace, model: str 
     if not (tuned / MANIFEST).is_file():
         (folder / "labels.txt").write_text("".join(f"{label}\n" for label in labels))
         own = ["--corpus", str(folder / "prepared"), "--output_dir", str(tuned), "--seed", str(args.seed)]
-        own += ["--model_name_or_path", str(args.base)] if args.base and model != "tiny" else []
+        own += ["--model_name_or_path", str(args.base)] if model != "tiny" else []
         options = ["--config", config, "--codes", str(folder / "labels.txt"), *own, *args.tuning_options]
         finetune(parse_options(options))
     if not (scored / MANIFEST).is_file():

@@ -94,8 +94,7 @@ def build(args: argparse.Namespace) -> None:
     if not (tuned / MANIFEST).is_file():
         own = ["--corpus", str(folder), "--output_dir", str(tuned), "--seed", str(args.seed)]
         finetune(parse_options(["--config", args.config, *own, *args.tuning_options.split()]))
-    if not (scored / MANIFEST).is_file():
-        score_corpus([coded.note for coded in corpus.split("train")], tuned, scored)
+    score_corpus([coded.note for coded in corpus.split("train")], tuned, scored)
     recipes = [Kept(WordRecipe(args.rounds)), Kept(TermRecipe.read(*lists_and_indexes(args.data_dir)))]
     options = replace(OPTIONS, dependencies="combinations")
     coder = without_paths(

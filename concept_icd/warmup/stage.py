@@ -29,8 +29,8 @@ from concept_icd.llm.reference import fingerprint_of
 from concept_icd.outputs import MANIFEST, begun_folder, new_folder, writing
 from concept_icd.scoring.packed import PackedScorer
 from concept_icd.tuning.runs import on_main
-from concept_icd.warmup.data import OpenText, read_open_text, text_streams
-from concept_icd.warmup.questions import QuestionMaker, read_question_maker
+from concept_icd.warmup.data import read_open_text, text_streams
+from concept_icd.warmup.questions import read_question_maker
 from concept_icd.warmup.training import Learner, Warmup, WarmupOptions, keep_large_blocks
 
 #: Options that say where and how often; all others decide what is learnt.
@@ -101,7 +101,8 @@ def warm_up(arguments: WarmupArguments) -> Path:
     keep_large_blocks()
     base = fingerprint_of(str(arguments.model_name_or_path))
     with begun_folder(out, lambda: (out / "checkpoint").is_dir(), (MANIFEST, FIGURES)), writing(out):
-        text, maker = question_maker(arguments.data_dir, arguments.synthetic_notes, arguments.seed)
+        text = read_open_text(arguments.data_dir, arguments.synthetic_notes, arguments.seed)
+        maker = read_question_maker(arguments.data_dir, text, arguments.seed)
         options = dataclasses.asdict(arguments)
         made_of = {name: value for name, value in options.items() if name not in _PLACES}
         made_of |= {"base": base, "sources": text.counts}
@@ -113,15 +114,9 @@ def warm_up(arguments: WarmupArguments) -> Path:
         figures = run.run(_log)
         run.processes.wait_for_everyone()
         if run.processes.is_main_process:
-            _finish(out, arguments, run, figures, text)
+            _finish(out, arguments, run, figures)
     run.processes.wait_for_everyone()
     return out
-
-
-def question_maker(data_dir: str | None, synthetic_notes: int, seed: int) -> tuple[OpenText, QuestionMaker]:
-    """Open text and the questions over it, from a folder of public corpora or from what the package has."""
-    text = read_open_text(data_dir, synthetic_notes, seed)
-    return text, read_question_maker(data_dir, text, seed)
 
 
 def begin(arguments: WarmupArguments, checkpoint: Path | None) -> Learner:
@@ -194,7 +189,7 @@ def _autocast(wish: str, device: str) -> bool:
     return device == "cuda" and torch.cuda.is_bf16_supported()
 
 
-def _finish(out: Path, arguments: WarmupArguments, run: Warmup, figures: dict[str, float], text: OpenText) -> None:
+def _finish(out: Path, arguments: WarmupArguments, run: Warmup, figures: dict[str, float]) -> None:
     """Writes what `finetune` starts from, then the figures, last the manifest."""
     model = run.model
     if not arguments.full:
@@ -210,14 +205,12 @@ def _finish(out: Path, arguments: WarmupArguments, run: Warmup, figures: dict[st
         with new_folder(out / "model", "model", overwrite=True) as staging:
             model.save_pretrained(staging, safe_serialization=True)
             run.tokenizer.save_pretrained(staging)
-    begun = _figures_at_start(out)
     write_json(
         out / FIGURES,
-        begun
+        read_record(out / FIGURES)
         | {
             "held_out": figures,
             "options": run.made_of,
-            "sources": text.counts,
             "tokens": run.tokens * run.processes.num_processes,
             "minutes": round(run.seconds / 60, 1),
         },
@@ -232,10 +225,6 @@ def _finish(out: Path, arguments: WarmupArguments, run: Warmup, figures: dict[st
     )
     shutil.rmtree(out / "checkpoint", ignore_errors=True)
     _log(f"held out: {figures}")
-
-
-def _figures_at_start(out: Path) -> dict[str, Any]:
-    return read_record(out / FIGURES) if (out / FIGURES).is_file() else {}
 
 
 def _log(line: str) -> None:
