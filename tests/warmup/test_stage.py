@@ -154,7 +154,6 @@ def test_two_processes_learn_one_adapter(tmp_path: Path) -> None:
     told = [read_record(tmp_path / str(count) / "figures.json") for count in (1, 2)]
     assert told[0]["held_out_at_start"]["auc"] == pytest.approx(told[1]["held_out_at_start"]["auc"], abs=0.01)
     assert told[1]["tokens"] > 0
-    assert told[1]["tokens"] % 2 == 0  # of both
     weights = load_file(tmp_path / "2" / "adapter" / "adapter_model.safetensors")
     assert any(tensor.abs().max() > 0 for name, tensor in weights.items() if "lora_B" in name)
 
