@@ -103,6 +103,11 @@ class Scratch:
     def run(self, line: str) -> None:
         """Runs a line as a shell does; the verbs in this process, which has imported what they need."""
         self.done.append(line)
+        start = time.monotonic()
+        self._run(line)
+        print(f"{time.monotonic() - start:6.1f} s  {line}")
+
+    def _run(self, line: str) -> None:
         if line.startswith("concept-icd serve"):
             self._serve(line)
         elif line.startswith("concept-icd ") and "--engine ray" not in line:

@@ -203,6 +203,7 @@ def test_after_the_process_that_writes_is_killed_the_same_command_goes_on(whole,
 @pytest.mark.slow
 def test_workers_that_die_every_time_end_the_run_and_keep_what_is_there(cluster, whole, llama, tmp_path, monkeypatch):
     executor, good = RayExecutor(cluster.address, workers=1), packed(llama)
+    monkeypatch.setattr(ray_executor, "_RETRIES", 1)  # each start of a worker takes seconds
     with (
         deadly(llama) as bad,
         pytest.raises(InputError, match=r"workers of Ray died again and again .* what is scored is kept"),
