@@ -22,11 +22,18 @@ The same for SmolLM2-135M, warmed up and not, by different ways of asking:
 where MODEL is SmolLM2-135M (`make llm`) and OUT what `concept-icd warmup --model_name_or_path MODEL --data_dir DATA
 --out OUT` made of it. Out-of-fold scores that `scripts/build_radiology_coder.py` left of a variant, in the same folds,
 are read with `--scores smollm2-warm=WORK/scores`.
+
+`distilled` is the shipped model's training with notes added that have no codes: sections of MTS-Dialog and made-up
+reports. Their targets are what a teacher that saw the same two thirds of the reports says of them, one of the tuning
+named with `--teachers smollm2-warm=WORK/tuned` (what that script made); `self-distilled` takes the shipped rows' own
+adapters as teachers, and tells what the added notes alone bring.
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
+import json
 import random
 import re
 import time
@@ -35,11 +42,12 @@ from dataclasses import replace
 from functools import cache
 from itertools import repeat
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from cmc2007 import RARE, reports
 from common import arguments, figures_of, finish, heads_of, parser_of, side_by_side, tell
+from scipy.special import expit
 
 from concept_icd import metrics
 from concept_icd.artifacts import read_json
@@ -51,20 +59,26 @@ from concept_icd.ontology.concepts import ConceptSet
 from concept_icd.ontology.tree import load_ontology
 from concept_icd.ontology.wordings import find_phrases
 from concept_icd.outputs import new_file
-from concept_icd.records import CodedNote
+from concept_icd.records import CodedNote, Note
 from concept_icd.scoring.store import load_scores
 from concept_icd.warmup.data import CodeTerms
+
+if TYPE_CHECKING:
+    from concept_icd.tuning.distillation import TaughtNote
 
 CONFIG, LARGER, ADAPTERS, HEADS = "radiology", "radiology-smollm2", 3, 5
 #: Ways to split the reports into the heads' folds; one alone moves micro-F1 by as much as most variants do.
 SPLITS = 3
 LEVELS = ("chapter", "section", "category", "subcategory", "code")
 DRAWS = 1000
+#: Open notes of each kind to distil on.
+OPEN = 500
 #: Phrases asked of a code at most, beside its title.
 PHRASES = 3
 #: Variant -> what it changes of the shipped settings: tuning options; "levels"; "phrases", asked beside the titles;
 #: "words", the prompt of questions in words, in the place of learned tokens; "base", a model of --bases, or made by
-#: `untrained`; "config", the settings that are changed; "notes", what becomes of those to learn from.
+#: `untrained`; "config", the settings that are changed; "notes", what becomes of those to learn from;
+#: "teacher", whose answers about open notes are learned too.
 VARIANTS: dict[str, dict[str, Any]] = {
     "shipped": {},
     "another-seed": {"options": "--seed 1"},
@@ -90,6 +104,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "smollm2-warm": {"base": "warm", "config": LARGER},
     "smollm2-warm-in-words": {"base": "warm", "config": LARGER, "words": "concept-title"},
     "smollm2-warm-6-epochs": {"base": "warm", "config": LARGER, "options": "--num_train_epochs 6"},
+    "distilled": {"teacher": "smollm2-warm"},
+    "self-distilled": {"teacher": "shipped"},
 }
 
 
@@ -124,13 +140,51 @@ def run_part(args: argparse.Namespace, variant: str, part: int) -> None:
     adapter, start = folder / f"adapter-{part}", time.process_time()
     if not adapter.is_dir():
         learnt = to_learn_from(args, [note for note, out in zip(notes, apart, strict=True) if not out], variant)
-        tune_adapter(learnt, concepts, prompt, training, model, arguments, adapter)
+        taught = taught_of(args, concepts, variant, part)
+        tune_adapter(learnt, concepts, prompt, training, model, arguments, adapter, taught)
     tuned = time.process_time() - start
     scorer, start = PackedScorer.from_pretrained(base, adapter, prompt), time.process_time()
     scores = scorer.score([note.note for note, out in zip(notes, apart, strict=True) if out], concepts)
     with new_file(folder / f"{part}.npz") as staging, staging.open("wb") as file:
         seconds = np.array([tuned, time.process_time() - start])
         np.savez(file, logits=scores.logits, rows=np.flatnonzero(apart), seconds=seconds)
+
+
+def taught_of(args: argparse.Namespace, concepts: ConceptSet, variant: str, part: int) -> list[TaughtNote]:
+    """Open notes with the probabilities of the variant's teacher, which saw the same reports as this part's adapter."""
+    from concept_icd.llm.prompts import PromptTemplate
+    from concept_icd.scoring.packed import PackedScorer
+    from concept_icd.tuning.distillation import LEAST, TaughtNote
+
+    if not (teacher := VARIANTS[variant].get("teacher")):
+        return []
+    base = args.bases.get(VARIANTS[teacher].get("base", "tiny"), "tiny")
+    adapter = args.work / teacher / f"adapter-{part}"
+    if teacher in args.teachers:
+        adapter = Path(args.teachers[teacher]) / f"fold-{part}"
+    notes = open_notes(args, concepts)
+    scorer = PackedScorer.from_pretrained(base, adapter, PromptTemplate.load("concept-title"))
+    probabilities = expit(scorer.score(notes, concepts).logits.astype(np.float64))
+    probabilities[probabilities < LEAST] = 0
+    return [TaughtNote(note, row.astype(np.float32)) for note, row in zip(notes, probabilities, strict=True)]
+
+
+def open_notes(args: argparse.Namespace, concepts: ConceptSet) -> list[Note]:
+    """OPEN sections of MTS-Dialog, and as many made-up reports that name, deny or doubt one to three of the codes."""
+    from concept_icd.warmup.notes import Mention, compose_note
+
+    rng, terms = random.Random(0), read_terms(args.data_dir)
+    source = args.data_dir / "open_medical_text" / "mts_dialog_notes.jsonl.gz"
+    with gzip.open(source, "rt", encoding="utf-8") as lines:
+        texts = [json.loads(line)["text"] for line in lines]
+    texts = rng.sample([text for text in texts if len(text.split()) >= 12], args.open_notes)
+    codes = [code for code in concepts.codes if code in terms.wordings]
+    for _ in range(args.open_notes):
+        said = rng.sample(codes, rng.randint(1, 3))
+        status = rng.choices(("present", "absent", "uncertain", "family"), (10, 2, 3, 1), k=len(said))
+        mentions = [Mention(c, rng.choice(terms.wordings[c]), how) for c, how in zip(said, status, strict=True)]
+        texts.append(compose_note(mentions, rng, reports=1.0))
+    return [Note(f"open-{number}", text) for number, text in enumerate(texts)]
 
 
 def to_learn_from(args: argparse.Namespace, notes: list[CodedNote], variant: str) -> list[CodedNote]:
@@ -280,15 +334,27 @@ def main() -> None:
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, help="default: all whose base model is there")
     parser.add_argument("--bases", nargs="+", default=[], metavar="NAME=FOLDER", help="see above")
     parser.add_argument("--scores", nargs="+", default=[], metavar="VARIANT=FOLDER", help="see above")
+    parser.add_argument("--teachers", nargs="+", default=[], metavar="VARIANT=FOLDER", help="see above")
+    parser.add_argument(
+        "--open-notes", type=int, default=OPEN, help="of each kind, to distil on (default: %(default)s)"
+    )
     parser.add_argument("--limit", type=int, help="of the reports")
     parser.add_argument("--options", default="", help="tuning options that override the config, as one string")
     parser.add_argument("--only", metavar="VARIANT", help="the trainings of one variant, in this process")
     args = arguments(parser)
-    args.bases, args.scores = (dict(pair.split("=", 1) for pair in given) for given in (args.bases, args.scores))
+    for name in ("bases", "scores", "teachers"):
+        setattr(args, name, dict(pair.split("=", 1) for pair in getattr(args, name)))
     there = {"tiny", "untrained", *args.bases}
-    asked = args.variants or [name for name, change in VARIANTS.items() if change.get("base", "tiny") in there]
+    teachers = {"shipped", *args.teachers}
+    asked = args.variants or [
+        name
+        for name, change in VARIANTS.items()
+        if change.get("base", "tiny") in there and change.get("teacher", "shipped") in teachers
+    ]
     if missing := {VARIANTS[name].get("base", "tiny") for name in asked} - there:
         parser.error(f"name the base model {missing.pop()} with --bases")
+    if missing := {VARIANTS[name].get("teacher", "shipped") for name in asked} - teachers:
+        parser.error(f"name the tuning of the teacher {missing.pop()} with --teachers")
 
     if args.only:
         for part in range(ADAPTERS):
@@ -297,9 +363,11 @@ def main() -> None:
         return
     variants = ["shipped", *(name for name in asked if name != "shipped")]
     to_make = [name for name in variants if name not in args.scores]
-    side_by_side({name: args.work / name / f"{ADAPTERS - 1}.npz" for name in to_make}, args.work, args.jobs)
+    for some in (to_make[:1], to_make[1:]):  # the shipped one's adapters may be teachers
+        side_by_side({name: args.work / name / f"{ADAPTERS - 1}.npz" for name in some}, args.work, args.jobs)
     bases = {f"{name}=OUT/model": Path(f"{name}={folder}") for name, folder in args.bases.items()}
     bases |= {f"{name}=WORK/scores": Path(f"{name}={folder}") for name, folder in args.scores.items()}
+    bases |= {f"{name}=WORK/tuned": Path(f"{name}={folder}") for name, folder in args.teachers.items()}
     finish(args, collect(args, variants), DATA=args.data_dir, WORK=args.work, **bases)
 
 

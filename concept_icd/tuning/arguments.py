@@ -54,6 +54,13 @@ class ConceptArguments:
     positive_share: float = field(default=1.0, metadata={"help": "Share of a note's true concepts that is asked."})
     negative_share: float = field(default=0.1, metadata={"help": "Share of the false concepts that is asked."})
     soft_targets: float = field(default=0.0, metadata={"help": "Weight of the annotators' votes in the targets."})
+    distil_corpus: str | None = field(
+        default=None, metadata={"help": "Folder of notes without codes (`concept-icd prepare`), none of them of the "
+                                        "corpus, that a larger model has scored: its answers are learned too."},
+    )  # fmt: skip
+    distil_scores: str | None = field(
+        default=None, metadata={"help": "The larger model's scores of them (`concept-icd score`)."}
+    )
     note_dropout: float = field(default=0.0, metadata={"help": "Chance of a note's token to be left out of a step."})
     folds: int = field(default=5, metadata={"help": "Adapters for out-of-fold scores; 0: none."})
     average: bool = field(
@@ -82,5 +89,7 @@ class ConceptArguments:
             raise InputError(f"asking {self.asking} learns no tokens: leave question_tokens out, or ask by tokens")
         if self.asking == "tokens" and self.question_tokens is None:
             self.question_tokens = QUESTION_TOKENS
+        if bool(self.distil_corpus) != bool(self.distil_scores):
+            raise InputError("distil_corpus and distil_scores go together: the notes, and the larger model's scores")
         if not 0 <= self.soft_targets <= 1:
             raise InputError(f"soft_targets must lie in [0, 1], it is {self.soft_targets}")

@@ -19,6 +19,7 @@ from concept_icd.llm.packing import pack_batch
 from concept_icd.llm.prompts import TokenizedPrompt
 from concept_icd.ontology.concepts import ConceptSet
 from concept_icd.records import CodedNote
+from concept_icd.tuning.distillation import TaughtNote
 
 #: Marks the columns of a batch that hold no answer.
 NO_ANSWER = -100.0
@@ -39,26 +40,34 @@ def targets_of(note: CodedNote, concepts: ConceptSet, soft_targets: float = 0.0)
 
 
 def training_rows(
-    notes: Sequence[CodedNote], concepts: ConceptSet, prompt: TokenizedPrompt, soft_targets: float = 0.0
+    notes: Sequence[CodedNote],
+    concepts: ConceptSet,
+    prompt: TokenizedPrompt,
+    soft_targets: float = 0.0,
+    taught: Sequence[TaughtNote] = (),
 ) -> dict[str, list[Any]]:
-    """Columns of a training set, one row a note.
+    """Columns of a training set, one row a note, `taught` ones last.
 
-    They are tokens, indices of the true concepts, how true, the length, and whether the note is not read to its end.
+    They are tokens, indices of the true concepts, how true, whether these are a teacher's probabilities, the length,
+    and whether the note is not read to its end.
 
     Raises:
         InputError: a note is empty.
     """
     longest = max(len(prompt.encode_concept(concept)) for concept in concepts.concepts)
-    columns: dict[str, list[Any]] = {"input_ids": [], "positives": [], "targets": [], "length": [], "truncated": []}
-    for note in notes:
-        targets = targets_of(note, concepts, soft_targets)
+    names = ("input_ids", "positives", "targets", "taught", "length", "truncated")
+    columns: dict[str, list[Any]] = {name: [] for name in names}
+    all_targets = [targets_of(note, concepts, soft_targets) for note in notes] + [one.targets for one in taught]
+    texts = [coded.note for coded in notes] + [one.note for one in taught]
+    for number, (note, targets) in enumerate(zip(texts, all_targets, strict=True)):
         positives = np.flatnonzero(targets)
         # Arrays: as Python lists, the tokens of 50,000 long notes would take many gigabytes.
-        encoded = prompt.encode_note(note.note, longest)
+        encoded = prompt.encode_note(note, longest)
         ids = np.array(encoded.ids, dtype=np.int32)
         columns["input_ids"].append(ids)
         columns["positives"].append(positives.astype(np.int32))
         columns["targets"].append(targets[positives])
+        columns["taught"].append(number >= len(notes))
         columns["length"].append(len(ids))
         columns["truncated"].append(encoded.truncated is not None)
     return columns
@@ -107,7 +116,14 @@ class PackedCollator:
         for row in rows:
             targets = torch.zeros(len(self.questions))
             targets[torch.tensor(row["positives"], dtype=torch.long)] = torch.tensor(row["targets"])
-            chance = torch.where(targets > 0, self.positive_share, self.negative_share)
+            if row["taught"]:
+                # As if it were drawn whether the concept is true, with the teacher's probability, and then whether it
+                # is asked: so `sampling_offset` holds for these rows as well.
+                true = targets * self.positive_share
+                chance = true + (1 - targets) * self.negative_share
+                targets = true / chance
+            else:
+                chance = torch.where(targets > 0, self.positive_share, self.negative_share)
             drawn = torch.rand(len(targets)) < chance
             if not drawn.any():  # a row must teach something
                 drawn[torch.randint(len(targets), (1,))] = True

@@ -43,6 +43,7 @@ from concept_icd.scoring.packed import PackedScorer
 from concept_icd.scoring.specs import ADAPTER, CONCEPTS, FOLDS, PROMPT
 from concept_icd.tuning.arguments import ConceptArguments
 from concept_icd.tuning.config import LoraModelConfig, Options, TuningConfig
+from concept_icd.tuning.distillation import TaughtNote, taught_notes
 from concept_icd.tuning.examples import PackedCollator, training_rows
 from concept_icd.tuning.publishing import begin_publishing, publish
 from concept_icd.tuning.runs import DECISIVE, last_checkpoint, on_main
@@ -66,8 +67,15 @@ def finetune(options: Options) -> Path:
     concepts, prompt = concepts_of(arguments, notes, corpus.aliases), PromptTemplate.load(arguments.prompt)
     folds = _folds(notes, arguments, training.seed)
     corpus_hash = sha256(Path(arguments.corpus) / "notes.parquet")
+    taught: list[TaughtNote] = []
+    inputs = {"corpus": corpus_hash, "concepts": concepts.hash, "prompt": prompt.hash}
+    if arguments.distil_corpus and arguments.distil_scores:
+        own_ids = {note.note.note_id for note in corpus.notes}
+        taught = taught_notes(arguments.distil_corpus, arguments.distil_scores, concepts, own_ids)
+        inputs["distilled scores"] = sha256(Path(arguments.distil_scores) / MANIFEST)
+        _log(f"learned from a teacher beside the coded notes: {len(taught)} notes")
     with begun_folder(out, lambda: _holds_work(out), (MANIFEST, FOLDS)):
-        on_main(lambda: _begin(out, options, concepts, prompt, folds, corpus_hash))
+        on_main(lambda: _begin(out, options, concepts, prompt, folds, inputs))
         on_main(lambda: begin_publishing(training))
         for name, kept_out in _adapters(folds):
             if not (out / name / "adapter_config.json").is_file():
@@ -82,6 +90,7 @@ def finetune(options: Options) -> Path:
                     model,
                     arguments,
                     out / name,
+                    taught,
                 )
                 clear_device_cache(garbage_collection=True)  # two large models do not fit at once
         if PartialState().is_main_process:
@@ -90,7 +99,7 @@ def finetune(options: Options) -> Path:
             write_manifest(
                 out,
                 "finetune",
-                inputs={"corpus": corpus_hash, "concepts": concepts.hash, "prompt": prompt.hash},
+                inputs=inputs,
                 config=decisive_options(options),
                 seed=training.seed,
                 seconds=time.monotonic() - start,
@@ -109,8 +118,11 @@ def tune_adapter(
     model: LoraModelConfig,
     arguments: ConceptArguments,
     out: Path,
+    taught: Sequence[TaughtNote] = (),
 ) -> None:
-    """Tunes one adapter on `notes` and writes it to `out` by rename; resumes where `training.output_dir` has it.
+    """Tunes one adapter on `notes`, and on what a teacher said of `taught`.
+
+    It is written to `out` by rename; a run that was killed goes on from its checkpoint in `training.output_dir`.
 
     Raises:
         InputError: no notes, or options that do not fit the model.
@@ -167,10 +179,11 @@ def tune_adapter(
         arguments.note_dropout,
         tokens.around,
     )
-    rows = training_rows(notes, concepts, tokens, arguments.soft_targets)
+    rows = training_rows(notes, concepts, tokens, arguments.soft_targets, taught)
     if cut := sum(rows.pop("truncated")):
         why = "max_length" if limit < loaded.max_length else "the model's positions"
-        _log(f"{cut} of {len(notes)} notes are not read to their end: the longest prompt is {limit:,} tokens ({why})")
+        count = len(notes) + len(taught)
+        _log(f"{cut} of {count} notes are not read to their end: the longest prompt is {limit:,} tokens ({why})")
     try:
         trainer = ConceptTrainer(
             model=learner,
@@ -292,7 +305,7 @@ def _begin(
     concepts: ConceptSet,
     prompt: PromptTemplate,
     folds: dict[str, str],
-    corpus_hash: str,
+    inputs: Mapping[str, str],
 ) -> None:
     """Writes what all adapters share, or checks that a run which is resumed has the same options."""
     if (out / "manifest.json").is_file():
@@ -300,7 +313,7 @@ def _begin(
         raise InputError(f"{out} is finished; name another folder or delete it to tune again")
     config = decisive_options(options)
     base = fingerprint_of(config["model_name_or_path"])
-    made_of = {"corpus": corpus_hash, "concepts": concepts.hash, "prompt": prompt.hash, "base model": base}
+    made_of: dict[str, str | None] = {**inputs, "base model": base}
     if start := config["start_from"]:
         made_of["adapter to start from"] = ModelReference.of(config["model_name_or_path"], start).adapter_sha256
     record = out / "run.json"

@@ -177,14 +177,14 @@ def test_cmc2007(shared_data, tmp_path):
 @pytest.mark.slow
 def test_ablations(shared_data, tmp_path):
     """Two steps an adapter: each variant stands beside what is shipped."""
-    variants = ("no-chapter", "no-pre-training", "paraphrase")
+    variants = ("no-chapter", "no-pre-training", "self-distilled")
     result = run(
         "ablations.py", "--data-dir", shared_data, "--work", tmp_path / "work", "--limit", 90, "--splits", 2,
-        "--variants", *variants, "--options", "--max_steps 2", out=tmp_path / "ablations.json",
+        "--variants", *variants, "--open-notes", 6, "--options", "--max_steps 2", out=tmp_path / "ablations.json",
     )  # fmt: skip
     rows = result["variants"]
     assert set(rows) == {"shipped", *variants}
-    assert rows["no-chapter"]["concepts"] < rows["shipped"]["concepts"] == rows["paraphrase"]["concepts"]
+    assert rows["no-chapter"]["concepts"] < rows["shipped"]["concepts"] == rows["self-distilled"]["concepts"]
     assert rows["shipped"]["minus_shipped"]["value"] == 0
     assert len({row["log_loss"] for row in rows.values()}) == 4
     assert str(shared_data) not in (tmp_path / "ablations.json").read_text()
