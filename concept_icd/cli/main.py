@@ -26,6 +26,7 @@ from typing import Any
 
 from concept_icd import __version__
 from concept_icd.cli.old_names import new_words
+from concept_icd.cli.parser import Parser
 from concept_icd.errors import InputError, extras
 from concept_icd.progress import say
 
@@ -78,7 +79,7 @@ def main(argv: list[str] | None = None) -> int:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
     if others and not args.passes_options_on:
-        parser.error(f"unrecognized arguments: {' '.join(others)}")
+        args.unknown_of.refuse(others)
     try:
         from concept_icd.outputs import private_files, reading
 
@@ -130,9 +131,9 @@ def _flat(values: Any) -> Iterator[object]:
             yield str(value).partition("=")[2] or None
 
 
-def _parser(filled: Sequence[str] = tuple(VERBS)) -> argparse.ArgumentParser:
+def _parser(filled: Sequence[str] = tuple(VERBS)) -> Parser:
     """The parser, with the options of the verbs that are named: the others are not imported."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="concept-icd",
         usage="concept-icd [-h] [--version] VERB ...",
         description="Reads a clinical note and returns ranked ICD-9-CM codes with the concepts that carried them.",

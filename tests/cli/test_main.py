@@ -90,3 +90,27 @@ def test_old_generated_stays_are_those_of_synth(tmp_path):
     assert old.stays.stay_ids == new.stays.stay_ids
     files = ("matrices.safetensors", "stays.parquet", "inputs.parquet", "nodes.parquet")
     assert [(tmp_path / "old" / f).read_bytes() for f in files] == [(tmp_path / "new" / f).read_bytes() for f in files]
+
+
+@pytest.mark.parametrize(
+    ("words", "nearest"),
+    [
+        (["evalute"], "evaluate"),
+        (["ontology", "search", "cough", "--limti=3"], "--limit"),
+        (["synth", "nots"], "notes"),
+        (["synth", "notes", "--out", "o", "--overwrit", "--sede=3"], "--seed"),
+    ],
+)
+def test_a_mistyped_word_is_told_with_the_nearest(words, nearest, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as done:
+        main(words)
+    said = capsys.readouterr()
+    assert (done.value.code, said.out) == (2, "")
+    assert f"(did you mean {nearest!r}?)" in said.err
+
+
+def test_a_word_near_no_option_gets_no_hint(capsys):
+    with pytest.raises(SystemExit):
+        main(["ontology", "search", "cough", "--qqqqqqqqq"])
+    assert "did you mean" not in capsys.readouterr().err
