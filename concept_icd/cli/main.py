@@ -60,6 +60,7 @@ GROUPS = {
     "look up": {
         "ontology": "show a code with its path, or search codes by words",
         "phrases": "collect phrases of codes (NCHS lists, phrase files, a local LLM) and check them against notes",
+        "completion": "print the script by which bash, zsh or fish completes verbs and options",
     },
 }
 VERBS = {verb: about for verbs in GROUPS.values() for verb, about in verbs.items()}
@@ -143,7 +144,9 @@ def _parser(filled: Sequence[str] = tuple(VERBS)) -> Parser:
     parser.add_argument("--version", action="version", version=f"concept-icd {__version__}")
     verbs = parser.add_subparsers(prog="concept-icd", metavar="VERB", required=True, help=argparse.SUPPRESS)
     for name, about in VERBS.items():
-        sub = verbs.add_parser(name, description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+        sub = verbs.add_parser(
+            name, help=about, description=about, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
         if name not in filled:
             continue
         module = importlib.import_module(f"concept_icd.cli.{name.replace('-', '_')}")
@@ -152,6 +155,15 @@ def _parser(filled: Sequence[str] = tuple(VERBS)) -> Parser:
         sub.set_defaults(run=module.run, inputs=getattr(module, "INPUTS", ()))
         for flag in ("PASSES_OPTIONS_ON", "THREADS_SPIN", "ENDS_BY_SIGNAL"):
             sub.set_defaults(**{flag.lower(): getattr(module, flag, False)})
+    return parser
+
+
+def whole_parser() -> Parser:
+    """The parser with the options of every verb, its verbs not hidden from who walks through it."""
+    parser = _parser()
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            action.help = "what to do"
     return parser
 
 
