@@ -88,6 +88,15 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f" (did you mean {nearest[0]!r}?)" if nearest else ""
 
 
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """A number with its noun, in the singular where it is one.
+
+    >>> counted(1, "note"), counted(1200, "note"), counted(0, "category", "categories")
+    ('1 note', '1,200 notes', '0 categories')
+    """
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
 #: Fields whose strings a `repr` may show: names, none of which is a note's words.
 _NAMES = frozenset(
     {"note_id", "code", "kind", "key", "level", "name", "split", "job", "place", "dtype", "classification"}

@@ -5,6 +5,7 @@ Progress is a bar with an estimate of the time left on a terminal, and a plain l
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -17,6 +18,12 @@ T = TypeVar("T")
 def say(sentence: str) -> None:
     """Tells what was guessed, left alone or begun."""
     print(f"concept-icd: {sentence}", file=sys.stderr, flush=True)
+
+
+def say_next(*command: object) -> None:
+    """Tells the command that comes after a finished stage, where a person reads: on a terminal alone."""
+    if sys.stderr.isatty():
+        say(f"next: {shlex.join(map(str, command))}")
 
 
 @contextmanager

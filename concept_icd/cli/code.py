@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from concept_icd.cli.options import add_batch_sizes, add_format, columns_of, require_positive
-from concept_icd.errors import InputError
+from concept_icd.errors import InputError, counted
 from concept_icd.progress import say
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ def _code_corpus(args: argparse.Namespace) -> int:
     with Partial.begun(args.out, notes, _made_by(args, coder, notes)) as partial:
         _list_failures(failures, listing)
         if partial.done:
-            say(f"{partial.done} of {len(notes)} notes are coded already")
+            say(f"{partial.done:,} of {counted(len(notes), 'note')} are coded already")
         # Notes are scored together as in a run that was not stopped, so that the same bits come out.
         start = partial.done - partial.done % BATCH
         results = coder.code_batch(notes[start:], top_concepts=args.concepts)
@@ -176,7 +176,7 @@ def _code_corpus(args: argparse.Namespace) -> int:
             found = coder.with_evidence(notes[number], result) if args.evidence else result
             partial.add(found.to_dict(args.top))
         partial.finish(args.out)
-    print(f"{len(notes)} notes coded: {args.out}", file=sys.stderr)
+    print(f"{counted(len(notes), 'note')} coded: {args.out}", file=sys.stderr)
     return 1 if failures else 0
 
 
@@ -226,7 +226,7 @@ def _list_failures(failures: Sequence[Failure], path: Path) -> None:
     for failure in failures[:SHOWN_FAILURES]:
         say(str(failure))
     more = f" (the first {SHOWN_FAILURES} above)" if len(failures) > SHOWN_FAILURES else ""
-    say(f"{len(failures)} notes cannot be coded{more}, listed in {path}")
+    say(f"{counted(len(failures), 'note')} cannot be coded{more}, listed in {path}")
 
 
 def print_result(result: CodingResult, text: str, top: int, coder: ConceptCoder) -> None:

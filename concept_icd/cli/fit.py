@@ -6,6 +6,8 @@ import argparse
 from typing import Any
 
 from concept_icd.cli.old_names import OldOption
+from concept_icd.errors import counted
+from concept_icd.progress import say_next
 from concept_icd.records import EXPERTS
 
 EXAMPLE = "concept-icd fit --corpus runs/corpus --scores runs/scores --out runs/coder"
@@ -90,9 +92,10 @@ def run(args: argparse.Namespace) -> int:
         seconds=time.monotonic() - start,
     )
     threshold = coder.heads.threshold
-    print(f"{args.out}: {len(coder.concepts.codes)} codes, {len(coder.concepts)} concepts")
+    print(f"{args.out}: {counted(len(coder.concepts.codes), 'code')}, {counted(len(coder.concepts), 'concept')}")
     print(f"threshold {threshold.value:.3f}, micro-F1 {threshold.micro_f1:.3f} ({threshold.source})")
     print(about_order(coder.heads.cross_validation.get("order")))
+    say_next("concept-icd", "code", "report.txt", "--coder", args.out)
     return 0
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from concept_icd.cli.old_names import OldOption
 from concept_icd.cli.options import add_output, require_positive
+from concept_icd.errors import counted
 
 if TYPE_CHECKING:
     from concept_icd.medications.folder import PreparedStays
@@ -238,5 +239,5 @@ def _code(args: argparse.Namespace) -> int:
     stays = load_stays(args.stays).stays
     unknown = write_codes(model, stays, args.out, top=args.top, nodes=args.nodes)
     told = f"; {len(unknown):,} of their drugs are not known to the network" if unknown else ""
-    print(f"{args.out}: {len(stays.stay_ids):,} stays{told}")
+    print(f"{args.out}: {counted(len(stays.stay_ids), 'stay')}{told}")
     return 0

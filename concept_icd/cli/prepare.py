@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from concept_icd.cli.options import add_columns, add_output, columns_of
 from concept_icd.corpora.codiesp_tasks import TASKS as CODIESP_TASKS
 from concept_icd.corpora.mimic3.tasks import TASKS
+from concept_icd.errors import counted
 
 if TYPE_CHECKING:
     from concept_icd.records import CodedNote
@@ -167,8 +168,10 @@ def _hash(path: Path) -> dict[str, str]:
 
 def _print(folder: Path, counts: dict[str, Any]) -> None:
     splits = ", ".join(f"{name} {number:,}" for name, number in counts["splits"].items())
-    print(f"{folder}: {counts['notes']:,} notes of {counts['patients'] or 'unnamed'} patients ({splits})")
+    patients = counted(counts["patients"], "patient") if counts["patients"] else "unnamed patients"
+    print(f"{folder}: {counted(counts['notes'], 'note')} of {patients} ({splits})")
     print(
-        f"{counts['labels']:,} labels, {counts['labels_per_coded_note']:.2f} a coded note: "
-        f"{counts['diagnosis_codes']} diagnosis codes, {counts['procedure_codes']} procedure codes"
+        f"{counted(counts['labels'], 'label')}, {counts['labels_per_coded_note']:.2f} a coded note: "
+        f"{counted(counts['diagnosis_codes'], 'diagnosis code')}, "
+        f"{counted(counts['procedure_codes'], 'procedure code')}"
     )

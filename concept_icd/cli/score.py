@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from concept_icd.cli.old_names import OldOption
 from concept_icd.cli.options import add_batch_sizes, notes_of, require_positive
+from concept_icd.progress import say_next
 
 if TYPE_CHECKING:
     from concept_icd.ontology.concepts import ConceptSet
@@ -103,6 +104,7 @@ def run(args: argparse.Namespace) -> int:
     if len(failures) > _TOLD:
         print(f"not scored: {len(failures) - _TOLD} more, see {args.out}/failures.json", file=sys.stderr)
     print(args.out)
+    say_next("concept-icd", "fit", "--corpus", args.corpus, "--scores", args.out, "--out", f"{args.out}-coder")
     return 1 if failures else 0
 
 

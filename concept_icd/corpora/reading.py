@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from concept_icd.errors import InputError
+from concept_icd.errors import InputError, counted
 from concept_icd.records import CodedNote, OneLine
 from concept_icd.text.normalization import normalize
 
@@ -45,7 +45,7 @@ def strictly(entries: Iterable[Entry]) -> list[CodedNote]:
     """
     notes, failures = leniently(entries)
     if failures:
-        more = f"; {len(failures) - 1} more notes cannot be read" if len(failures) > 1 else ""
+        more = f"; {counted(len(failures) - 1, 'more note')} cannot be read" if len(failures) > 1 else ""
         raise InputError(f"{failures[0]}{more}")
     return notes
 

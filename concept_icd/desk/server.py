@@ -15,7 +15,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from concept_icd.desk.app import make_app
 from concept_icd.desk.desk import Desk
 from concept_icd.desk.telemetry import log_to_stderr
-from concept_icd.errors import InputError
+from concept_icd.errors import InputError, counted
 from concept_icd.progress import say
 
 #: Seconds within which the head of a request must have come, since the connection or since its first byte, and its
@@ -177,7 +177,7 @@ def serve(desk: Desk, *, open_browser: bool = False) -> None:
         raise InputError(sentence) from error
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     address = f"http://{host}:{listening.getsockname()[1]}/"
-    say(f"{len(desk.worklist)} notes on the desk at {address}")
+    say(f"{counted(len(desk.worklist), 'note')} on the desk at {address}")
     if open_browser:
         webbrowser.open(address)
     asyncio.run(_run(server, desk, listening))

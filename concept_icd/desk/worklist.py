@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from concept_icd.corpora import read_corpus_leniently
-from concept_icd.errors import InputError
+from concept_icd.errors import InputError, counted
 from concept_icd.progress import say
 from concept_icd.records import Note
 from concept_icd.resources import resource
@@ -63,7 +63,7 @@ def read_worklist(
     for reason in reasons[:SHOWN]:
         say(f"{reason}")
     if len(reasons) > SHOWN:
-        say(f"{len(reasons)} notes cannot be shown (the first {SHOWN} above)")
+        say(f"{counted(len(reasons), 'note')} cannot be shown (the first {SHOWN} above)")
     if not notes:
         raise InputError(f"{path} holds no note that can be read")
     return Worklist(notes)

@@ -12,6 +12,7 @@ from concept_icd.cli.old_names import VERBS as OLD_VERBS
 from concept_icd.cli.old_names import OldOption
 from concept_icd.corpora import load_corpus
 from concept_icd.medications.folder import load_stays
+from concept_icd.progress import say_next
 
 #: Verb, option of before, its values, and where today's option keeps them.
 OLD_OPTIONS = [
@@ -114,3 +115,11 @@ def test_a_word_near_no_option_gets_no_hint(capsys):
     with pytest.raises(SystemExit):
         main(["ontology", "search", "cough", "--qqqqqqqqq"])
     assert "did you mean" not in capsys.readouterr().err
+
+
+def test_the_next_command_is_told_on_a_terminal_alone(monkeypatch, capsys):
+    for terminal, told in ((True, "concept-icd: next: concept-icd fit --corpus 'my notes'\n"), (False, "")):
+        monkeypatch.setattr(sys.stderr, "isatty", lambda terminal=terminal: terminal)
+        say_next("concept-icd", "fit", "--corpus", "my notes")
+        said = capsys.readouterr()
+        assert (said.out, said.err) == ("", told)

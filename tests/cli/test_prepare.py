@@ -26,7 +26,8 @@ def test_the_example_of_the_help_runs(tmp_path, monkeypatch):
     (tmp_path / "notes.jsonl").write_text('{"note_id": "a", "text": "Cough.", "diagnoses": ["7862"]}')
     done = command(*words[2:])
     assert done.returncode == 0, done.stderr
-    assert "1 notes" in done.stdout
+    assert "1 note of unnamed patients" in done.stdout
+    assert "1 label, 1.00 a coded note: 1 diagnosis code, 0 procedure codes" in done.stdout
     assert load_corpus(words[words.index("--out") + 1]).notes == tuple(read_jsonl("notes.jsonl"))
 
 

@@ -81,7 +81,7 @@ def test_a_corpus_of_another_classification_is_refused_note_by_note(tmp_path, fi
         read_jsonl(path)
     assert f"line 1: 1 of the 2 codes in '{field}' are codes that no edition of ICD-9-CM had: E119" in str(error.value)
     assert "ICD-10" in str(error.value)
-    assert str(error.value).endswith("1 more notes cannot be read")
+    assert str(error.value).endswith("1 more note cannot be read")
     found, failures = read_corpus_leniently(path)
     assert [coded.codes for coded in found] == [("486",)]
     assert len(failures) == 2
