@@ -248,7 +248,7 @@ class TestOneLaptop:
         shutil.copy("note.txt", "report.txt")
         for page in ONE_LAPTOP:
             scratch.run_printed(page)
-        scratch.run_examples("demo", "run", "prepare", "warmup", "finetune", "score")
+        scratch.run_examples("demo", "run", "prepare", "warmup", "finetune", "score", "completion")
         scratch.run_examples("check-parity", "fit-selection", "fit", "evaluate", "code", "serve", "ontology")
 
 

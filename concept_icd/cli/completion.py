@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 
-EXAMPLE = "concept-icd completion bash > ~/.local/share/bash-completion/completions/concept-icd"
+EXAMPLE = "concept-icd completion bash"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The shell."""
-    parser.add_argument("shell", choices=("bash", "zsh", "fish"), help="whose script is printed")
+    where = "bash reads it from the file ~/.local/share/bash-completion/completions/concept-icd"
+    parser.add_argument("shell", choices=("bash", "zsh", "fish"), help=f"whose script is printed; {where}")
 
 
 def run(args: argparse.Namespace) -> int:
