@@ -44,7 +44,8 @@ def run(corpus, llama, tmp_path_factory) -> tuple[Path, dict[str, set[str]]]:
     models: list[weakref.ref] = []
 
     def watched(notes, *others):  # the real tuning, watched
-        seen[others[-1].name] = {note.note.note_id for note in notes}
+        *_, folder, _taught = others
+        seen[folder.name] = {note.note.note_id for note in notes}
         tune(notes, *others)
 
     def loaded(*arguments, **options):  # the real loading
