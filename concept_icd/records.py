@@ -20,7 +20,8 @@ from concept_icd.errors import OneLine as OneLine
 from concept_icd.text.normalization import NormalizedText, normalize
 
 Kind = Literal["diagnosis", "procedure"]
-Level = Literal["chapter", "section", "category", "subcategory", "code", "phrase", "words", "terms", "drugs"]
+#: One of `LEVELS` or `EXPERTS`, or a level of a classification (`Ontology.levels`).
+Level = str
 #: Levels of a concept that a scorer can be asked about, from the widest to the narrowest.
 LEVELS: tuple[Level, ...] = ("chapter", "section", "category", "subcategory", "code", "phrase")
 #: Levels of what experts say of a code (`concept_icd.experts`).

@@ -1,10 +1,11 @@
-"""Writes the tables of ICD-10-CM and ICD-10-PCS in `ontology/icd10/` from the official files.
+"""Writes the tables of ICD-10 in `ontology/icd10/`, and the maps from and to ICD-9-CM, from the official files.
 
     python scripts/build_icd10.py --data-dir DATA            # writes diagnoses.tsv.gz and procedures.tsv.gz
     python scripts/build_icd10.py --data-dir DATA --check    # exit code 1 when the tables in the checkout differ
 
-`DATA` holds `icd10cm/` (tabular list of April 2026, and the codes of all editions from their order files) and `icd10pcs/`
-(tables of 2026, codes of all editions). Running it again gives the same bytes. Sources and terms: ontology/README.md.
+`DATA` holds `icd10cm/` (tabular list of April 2026, codes of all editions from their order files), `icd10pcs/` (tables
+of 2026, codes of all editions) and `icd9_maps/` (the four equivalence maps). Running it again gives the same bytes.
+Sources and terms: ontology/README.md.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
-from os.path import commonprefix
+from itertools import takewhile
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -38,6 +39,9 @@ MID_YEAR = {
     "Y07.46 Y07.47 Y07.54 Z55.6 Z58.81 Z58.89 Z59.10 Z59.11 Z59.12 Z59.19 Z62.814 Z62.815 Z91.141 Z91.148 Z91.151 "
     "Z91.158 Z91.413 Z91.414",
 }
+
+
+MAPS = ("icd9toicd10cmgem", "icd10cmtoicd9gem", "icd9toicd10pcsgem", "icd10pcstoicd9gem")
 
 
 @dataclass
@@ -76,6 +80,15 @@ def main() -> int:
         # mtime=0: the same table gives the same bytes.
         (FOLDER / name).write_bytes(gzip.compress(text.encode(), 9, mtime=0))
         print(f"{name}: {len(rows)} nodes, {sum(row.billable is not None for row in rows)} billable at some time")
+    for name in MAPS:
+        text = equivalence_map(args.data_dir / "icd9_maps" / f"{name}.csv.gz")
+        packed = FOLDER.parent / "maps" / f"{name}.csv.gz"
+        if args.check:
+            stale += [packed.name] if gzip.decompress(packed.read_bytes()).decode() != text else []
+            continue
+        packed.parent.mkdir(exist_ok=True)
+        packed.write_bytes(gzip.compress(text.encode(), 9, mtime=0))
+        print(f"{packed.name}: {text.count(chr(10)) - 1} rows")
     if args.check:
         print("differs: " + ", ".join(stale) if stale else "up to date")
     return bool(stale)
@@ -173,7 +186,9 @@ def honour_mid_year(rows: dict[str, Row]) -> None:
 
 def procedures(folder: Path) -> list[Row]:
     """Every beginning of a code of any edition, with the label of its last axis; whole codes with their long titles."""
-    known = {code: (listed, billable, title) for code, listed, billable, title in read_codes(folder / "px_codes.tsv.gz")}
+    known = {
+        code: (listed, billable, title) for code, listed, billable, title in read_codes(folder / "px_codes.tsv.gz")
+    }
     whole = sorted(code for code in known if len(code) == 7)
     below: dict[str, list[str]] = defaultdict(list)
     for code in whole:
@@ -242,10 +257,22 @@ def label_of(prefix: str, labels: dict[str, list[str]], by_character: dict[tuple
 def shared_words(titles: Iterator[str]) -> str:
     """What the long titles of all codes below have in common, from their first word on; the first title at worst."""
     split = [title.replace(",", " ,").split() for title in titles]
-    common = " ".join(commonprefix(split)).replace(" ,", ",").strip(", ")
+    same = takewhile(lambda words: len(set(words)) == 1, zip(*split, strict=False))
+    common = " ".join(words[0] for words in same).replace(" ,", ",").strip(", ")
     for word in ("with", "of", "to", "from", "using", "and", "into", "in", "for", "by"):
         common = common.removesuffix(f" {word}").strip(", ")
     return common or " ".join(split[0]).replace(" ,", ",")
+
+
+# Equivalence maps -----------------------------------------------------------------------------------------------------
+
+
+def equivalence_map(path: Path) -> str:
+    """The table without its column `flags`, which only repeats the five behind it, and with lines that end in LF."""
+    with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
+        rows = list(csv.reader(file))
+    drop = rows[0].index("flags")
+    return "".join(",".join(cell for column, cell in enumerate(row) if column != drop) + "\n" for row in rows)
 
 
 # Both -----------------------------------------------------------------------------------------------------------------

@@ -14,16 +14,13 @@ such, the first completion's target where two are equal. A newer one goes where 
 
 from __future__ import annotations
 
-import csv
-import io
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from concept_icd.errors import InputError
-from concept_icd.files import opened
+from concept_icd.ontology.maps import find_table, read_table
 from concept_icd.ontology.tree import Ontology, load_ontology
 
 FORWARD, BACKWARD = "icd10cmtoicd9gem", "icd9toicd10cmgem"
@@ -85,15 +82,15 @@ class EquivalenceMaps:
             InputError: a table is missing or damaged.
         """
         self._ontology: Ontology = load_ontology("icd9cm")
-        self.files = tuple(_find(Path(folder), name) for name in (FORWARD, BACKWARD))
+        self.files = tuple(find_table(Path(folder), name) for name in (FORWARD, BACKWARD))
         self._rows: dict[str, list[_Row]] = {}
-        for row in _read(self.files[0]):
+        for row in read_table(self.files[0], COLUMNS):
             alone = row["combination"] != "1"
             found = self._rows.setdefault(row["icd10cm"], [])
             if row["no_map"] != "1":
                 place = ("0", "0") if alone else (row["scenario"], row["choice_list"])
                 found.append(_Row(row["icd9cm"], row["approximate"] == "1", *place))
-        self._backward = {(row["icd9cm"], row["icd10cm"]) for row in _read(self.files[1])}
+        self._backward = {(row["icd9cm"], row["icd10cm"]) for row in read_table(self.files[1], COLUMNS)}
         self._sorted = sorted(self._rows)
 
     def carry(self, code: str) -> Carried:
@@ -162,24 +159,3 @@ class EquivalenceMaps:
 
     def _dotted(self, code: str) -> str:
         return self._ontology.parse(code, kind="diagnosis")
-
-
-def _find(folder: Path, name: str) -> Path:
-    for path in (folder / f"{name}.csv.gz", folder / f"{name}.csv"):
-        if path.is_file():
-            return path
-    raise InputError(f"{folder} lacks {name}.csv or {name}.csv.gz, a table of the General Equivalence Mappings")
-
-
-def _read(path: Path) -> Iterator[dict[str, str]]:
-    try:
-        with opened(path) as packed, io.TextIOWrapper(packed, encoding="utf-8", newline="") as file:
-            table = csv.DictReader(file)
-            if missing := [name for name in COLUMNS if name not in (table.fieldnames or ())]:
-                raise InputError(f"{path} is no table of equivalences: it lacks the columns {', '.join(missing)}")
-            for row in table:
-                if any(row[name] is None for name in COLUMNS):
-                    raise InputError(f"{path}, line {table.line_num}: the line ends early; fetch the file again")
-                yield row
-    except UnicodeDecodeError as error:
-        raise InputError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error

@@ -8,7 +8,7 @@ from __future__ import annotations
 import heapq
 import re
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
 from concept_icd.ontology.bm25 import K1, B, idf
@@ -23,14 +23,14 @@ PREFIX_WEIGHT = 0.6
 FIRST_WORD_BONUS = 1.25
 #: Words whose titles are kept, so that typing on is quick.
 KEPT_WORDS = 1000
-#: What is a key, or its beginning, rather than words.
-_KEY = re.compile(r"[A-Za-z]?\d[\d.-]*")
 
 
 class TitleSearch:
     """Finds titles by their words and keys by their beginning. Built once, in about 0.2 s for 22,000 titles."""
 
-    def __init__(self, titles: Mapping[str, str]) -> None:
+    def __init__(self, titles: Mapping[str, str], beginnings: Sequence[re.Pattern[str]]) -> None:
+        """Args: titles by key; `beginnings` match what is a key, or its beginning, rather than words."""
+        self._beginnings = beginnings
         self._keys = list(titles)
         self._lengths: list[int] = []
         self._first_words: list[str] = []
@@ -51,7 +51,7 @@ class TitleSearch:
         Nothing where all words of two letters or more are unknown: a letter that stands alone says too little.
         """
         text = normalize(text).text
-        if _KEY.fullmatch(text):
+        if self._is_beginning(text):
             return self._find_keys(text.upper(), limit)
         words = list(dict.fromkeys(stems(text)))
         if any(len(word) > 1 for word in words) and not self.knows(text):
@@ -75,7 +75,10 @@ class TitleSearch:
         text = normalize(text).text
         words = list(dict.fromkeys(stems(text)))
         found = (any(self._matches(word, word == words[-1])) for word in words if len(word) > 1)
-        return bool(_KEY.fullmatch(text)) or any(found)
+        return self._is_beginning(text) or any(found)
+
+    def _is_beginning(self, text: str) -> bool:
+        return any(pattern.fullmatch(text.upper()) for pattern in self._beginnings)
 
     def _find_keys(self, start: str, limit: int) -> list[tuple[str, float]]:
         """Keys that begin so, shorter ones first ("428" before "428.0"); without a dot, the dot is not looked at."""
