@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from concept_icd.errors import InputError
 from concept_icd.ontology.code_shapes import SHAPES
-from concept_icd.ontology.tree import Ontology
+from concept_icd.ontology.tree import Ontology, load_ontology
 
 #: Codes that a sentence names.
 NAMED = 8
@@ -25,6 +25,8 @@ def before_zeros_were_lost(code: str, ontology: Ontology) -> tuple[str, ...]:
     [('038.9',), ('04.07',), ('250.00',), ('V27.0',), ('486',), ()]
     """
     undotted = code.replace(".", "")
+    if ontology.editions and not undotted.isdigit():  # a letter keeps an ICD-10 code from being read as a number
+        return ()
     found = [zeros + code for zeros in ("0", "00")]
     found += [shape.add_dot(zeros + undotted) for zeros in ("0", "00") for shape in SHAPES[ontology.name]]
     found += [f"{code}{zeros}" if "." in code else f"{code}.{zeros}" for zeros in ("0", "00")]
@@ -32,10 +34,6 @@ def before_zeros_were_lost(code: str, ontology: Ontology) -> tuple[str, ...]:
     billable = dict.fromkeys(other for other in found if _billable(other, ontology) and other != code)
     kind = ontology.kind(code)
     return tuple(sorted(billable, key=lambda other: ontology.kind(other) != kind))
-
-
-def _title(ontology: Ontology) -> str:
-    return {"icd9cm": "ICD-9-CM"}.get(ontology.name, ontology.name)
 
 
 def _billable(code: str, ontology: Ontology) -> bool:
@@ -53,7 +51,7 @@ def require_had(codes: Iterable[str], ontology: Ontology, what: str) -> None:
     if never:
         named = _named(dict.fromkeys(never, 1), ontology)
         raise InputError(
-            f"{len(never)} of the {len(listed)} {what} are codes that no edition of {_title(ontology)} had: {named}; "
+            f"{len(never)} of the {len(listed)} {what} are codes that no edition of {ontology.full_name} had: {named}; "
             "are they of another classification, such as ICD-10, or did they go through a number?"
         )
 
@@ -66,15 +64,31 @@ def never_had(counts: Mapping[str, int], ontology: Ontology, what: str, labels: 
             have such codes on purpose, as published label sets do.
     """
     never = {code: number for code, number in counts.items() if code not in labels and not ontology.had(code)}
-    return _sentence(never, counts, ontology, f"{what} are codes that no edition of {_title(ontology)} had")
+    said = _sentence(never, counts, ontology, f"{what} are codes that no edition of {ontology.full_name} had")
+    return said and said + _mixed(never, ontology)
 
 
 def not_billable(counts: Mapping[str, int], ontology: Ontology, what: str, labels: Collection[str] = ()) -> str | None:
     """One sentence on the codes that the ontology knows and no claim may bear, or None; see `never_had`."""
     known = (code for code in counts if code not in labels and ontology.had(code))
     others = {code: counts[code] for code in known if not _billable(code, ontology)}
-    found = _sentence(others, counts, ontology, f"{what} are no billable codes of {_title(ontology)}")
+    found = _sentence(others, counts, ontology, f"{what} are no billable codes of {ontology.full_name}")
     return found and f"{found}; they may be an older edition's or inner nodes, or a number took their zeros"
+
+
+def _mixed(never: Mapping[str, int], ontology: Ontology) -> str:
+    """How many of the codes another classification has: two versions in one column."""
+    for name in SHAPES:
+        if name != ontology.name:
+            other = load_ontology(name)
+            theirs = sum(number for code, number in never.items() if any(form in other for form in _forms(code, name)))
+            if theirs:
+                return f"; {theirs:,} are of {other.full_name}: are two versions mixed in one column?"
+    return ""
+
+
+def _forms(code: str, classification: str) -> set[str]:
+    return {code, *(shape.add_dot(code.replace(".", "")) for shape in SHAPES[classification])}
 
 
 def _sentence(found: Mapping[str, int], counts: Mapping[str, int], ontology: Ontology, what: str) -> str | None:

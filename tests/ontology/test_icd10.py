@@ -16,6 +16,7 @@ import pytest
 
 from concept_icd.cli.main import main
 from concept_icd.errors import InputError
+from concept_icd.ontology.code_checks import before_zeros_were_lost, never_had
 from concept_icd.ontology.maps import equivalents
 from concept_icd.ontology.node_table import NodeTable
 from concept_icd.ontology.tree import load_ontology
@@ -240,6 +241,22 @@ def test_the_table_finds_exactly_its_own_codes(tmp_path):
     assert [nodes.row(code) for code in ("E000-E999", "E000", "V01")] == [0, 1, 2]
     assert [nodes.row(code) for code in ("E000-E99", "E00", "", "V011", "\u00e4")] == [None] * 5
     assert (nodes.parent(1), nodes.parent(2), list(nodes.children(0))) == (0, None, [1])
+
+
+def test_two_versions_in_one_column_are_counted():
+    said = never_had({"4280": 3, "E11.65": 2}, ontology, "codes")
+    assert said == (
+        "3 of the 5 codes are codes that no edition of ICD-10-CM and ICD-10-PCS had: 4280 (3 times); "
+        "3 are of ICD-9-CM: are two versions mixed in one column?"
+    )
+    said = never_had({"E119": 4, "428.0": 2}, load_ontology(), "codes") or ""
+    assert said.endswith("4 are of ICD-10-CM and ICD-10-PCS: are two versions mixed in one column?")
+    assert never_had({"E11.65": 2, "0DTJ4ZZ": 1}, ontology, "codes") is None
+
+
+def test_only_digits_lose_zeros():
+    assert before_zeros_were_lost("16070", ontology) == ("0016070",)
+    assert before_zeros_were_lost("E11", ontology) == ()
 
 
 # The equivalence maps
