@@ -18,9 +18,16 @@ from transformers import TrainingArguments
 
 from concept_icd.artifacts import read_record, write_json, write_manifest
 from concept_icd.errors import InputError
-from concept_icd.outputs import MANIFEST, begun_folder, new_folder, writing
+from concept_icd.outputs import MANIFEST, new_folder, writing
 from concept_icd.tuning.publishing import CONSENT, check_trackers
-from concept_icd.tuning.runs import DECISIVE, StepProgress, full_disk_is_an_os_error, last_checkpoint, on_main
+from concept_icd.tuning.runs import (
+    DECISIVE,
+    StepProgress,
+    begun_together,
+    full_disk_is_an_os_error,
+    last_checkpoint,
+    on_main,
+)
 
 #: What a run that is not finished was begun with, and where the Trainer keeps what a killed run goes on from.
 RUN, CHECKPOINTS = "run.json", "checkpoints"
@@ -131,7 +138,7 @@ def run_baseline(
             prepare()
             write_json(out / RUN, {"config": config, "made_of": read})
 
-    with begun_folder(out, lambda: holds_work(out), (MANIFEST, RUN, *temporary)):
+    with begun_together(out, lambda: holds_work(out), (MANIFEST, RUN, *temporary)):
         on_main(begin)
         learn()
         if PartialState().is_main_process:

@@ -36,7 +36,7 @@ from concept_icd.llm.reference import ModelReference, fingerprint_of
 from concept_icd.ontology.concepts import ConceptSet
 from concept_icd.ontology.phrases import read_phrase_file
 from concept_icd.ontology.tree import load_ontology
-from concept_icd.outputs import MANIFEST, begun_folder, new_folder, writing
+from concept_icd.outputs import MANIFEST, new_folder, writing
 from concept_icd.readers.label_sets import read_codes
 from concept_icd.records import CodedNote, Note
 from concept_icd.scoring.packed import PackedScorer
@@ -46,7 +46,7 @@ from concept_icd.tuning.config import LoraModelConfig, Options, TuningConfig
 from concept_icd.tuning.distillation import TaughtNote, taught_notes
 from concept_icd.tuning.examples import PackedCollator, training_rows
 from concept_icd.tuning.publishing import begin_publishing, publish
-from concept_icd.tuning.runs import DECISIVE, last_checkpoint, on_main
+from concept_icd.tuning.runs import DECISIVE, begun_together, last_checkpoint, on_main
 from concept_icd.tuning.trainer import ConceptTrainer
 
 #: Of TRL's options, those that decide the result.
@@ -74,7 +74,7 @@ def finetune(options: Options) -> Path:
         taught = taught_notes(arguments.distil_corpus, arguments.distil_scores, concepts, own_ids)
         inputs["distilled scores"] = sha256(Path(arguments.distil_scores) / MANIFEST)
         _log(f"learned from a teacher beside the coded notes: {len(taught)} notes")
-    with begun_folder(out, lambda: _holds_work(out), (MANIFEST, FOLDS)):
+    with begun_together(out, lambda: _holds_work(out), (MANIFEST, FOLDS)):
         on_main(lambda: _begin(out, options, concepts, prompt, folds, inputs))
         on_main(lambda: begin_publishing(training))
         for name, kept_out in _adapters(folds):

@@ -6,7 +6,7 @@ It knows transformers' Trainer, nothing of models or notes.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from transformers import TrainerCallback
 
 from concept_icd.artifacts import loads
 from concept_icd.errors import InputError
+from concept_icd.outputs import begun_folder
 from concept_icd.progress import ProgressBar
 
 #: The Trainer's options that decide the result: a run is not resumed with others.
@@ -47,6 +48,14 @@ def on_main(work: Callable[[], None]) -> None:
     broadcast_object_list(told)
     if told[0] is not None:
         raise InputError(told[0])
+
+
+@contextmanager
+def begun_together(path: Path, holds_work: Callable[[], bool], marks: Iterable[str]) -> Iterator[None]:
+    """`begun_folder` for several processes: all have judged the folder before the first writes into it."""
+    with begun_folder(path, holds_work, marks):
+        PartialState().wait_for_everyone()
+        yield
 
 
 def last_checkpoint(folder: Path) -> str | None:

@@ -26,9 +26,9 @@ from concept_icd.llm.base_model import load_model, with_adapter
 from concept_icd.llm.packed_pass import accept_packing
 from concept_icd.llm.prompts import PromptTemplate, TokenizedPrompt
 from concept_icd.llm.reference import fingerprint_of
-from concept_icd.outputs import MANIFEST, begun_folder, new_folder, writing
+from concept_icd.outputs import MANIFEST, new_folder, writing
 from concept_icd.scoring.packed import PackedScorer
-from concept_icd.tuning.runs import on_main
+from concept_icd.tuning.runs import begun_together, on_main
 from concept_icd.warmup.data import read_open_text, text_streams
 from concept_icd.warmup.questions import read_question_maker
 from concept_icd.warmup.training import Learner, Warmup, WarmupOptions, keep_large_blocks
@@ -100,7 +100,7 @@ def warm_up(arguments: WarmupArguments) -> Path:
         raise InputError(f"{out} is finished; name another folder or delete it to warm up again")
     keep_large_blocks()
     base = fingerprint_of(str(arguments.model_name_or_path))
-    with begun_folder(out, lambda: (out / "checkpoint").is_dir(), (MANIFEST, FIGURES)), writing(out):
+    with begun_together(out, lambda: (out / "checkpoint").is_dir(), (MANIFEST, FIGURES)), writing(out):
         text = read_open_text(arguments.data_dir, arguments.synthetic_notes, arguments.seed)
         maker = read_question_maker(arguments.data_dir, text, arguments.seed)
         options = dataclasses.asdict(arguments)

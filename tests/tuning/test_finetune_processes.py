@@ -89,7 +89,7 @@ def test_two_processes_learn_what_one_learns_from_both_their_batches(corpus, lla
     """Every concept is asked and nothing is dropped out, so that chance decides the order of the notes alone."""
     same = {"folds": 2, "negative_share": 1.0, "lora_dropout": 0.0, "train_sampling_strategy": "random", "seed": 3}
     two = flags(corpus, llama, tmp_path / "two", **same, per_device_train_batch_size=2)
-    launch = ("torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29517", "-m", "concept_icd.tuning")
+    launch = ("torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "concept_icd.tuning")
     with process(two, *launch) as child:
         out, err = child.communicate()
     assert child.returncode == 0, err
