@@ -117,6 +117,18 @@ class Note(OneLine):
 
 
 @dataclass(frozen=True, repr=False)
+class Mention(OneLine):
+    """A passage that an annotator marked as what carries a code.
+
+    Attributes:
+        spans: character spans (start, end) of the note's text, rising; several where the passage has gaps.
+    """
+
+    code: str
+    spans: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, repr=False)
 class CodedNote(OneLine):
     """A note with its gold codes, dotted, in billing order (principal diagnosis first).
 
@@ -127,6 +139,7 @@ class CodedNote(OneLine):
         split: "train", "dev" or "test" where the corpus fixes one.
         principal: the principal diagnosis, where it may be outside `diagnoses` because a label set left codes out;
             None: the first of `diagnoses` is it.
+        evidence: the passages that annotators marked, in the order of the text; a code may have several, or none.
     """
 
     note: Note
@@ -135,6 +148,7 @@ class CodedNote(OneLine):
     annotations: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     split: str | None = None
     principal: str | None = None
+    evidence: tuple[Mention, ...] = ()
 
     @property
     def principal_diagnosis(self) -> str | None:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from concept_icd.cli.options import add_columns, add_output, columns_of
 from concept_icd.corpora.codiesp_tasks import TASKS as CODIESP_TASKS
+from concept_icd.corpora.codiesp_tracks import TRACKS
 from concept_icd.corpora.mimic3.tasks import TASKS
-from concept_icd.errors import counted
+from concept_icd.errors import InputError, counted
 
 if TYPE_CHECKING:
     from concept_icd.records import CodedNote
@@ -43,13 +44,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         if name in WITH_COLUMNS:
             add_columns(source)
         add_output(source)
-    what = "a named benchmark of CodiEsp's cases in English, their ICD-10 diagnoses carried to ICD-9-CM"
+    what = "CodiEsp's cases with their ICD-10 codes, or a named benchmark of their diagnoses carried to ICD-9-CM"
     codiesp = sources.add_parser("codiesp", help=what, description=f"Prepares {what}.")
-    codiesp.add_argument("--task", required=True, metavar="NAME", help=", ".join(CODIESP_TASKS))
+    codiesp.add_argument("--task", required=True, metavar="NAME", help=", ".join((*TRACKS, *CODIESP_TASKS)))
+    told = "es, the official text with the passages of the codes, or en, its translation (default: es for {}, en else)"
+    codiesp.add_argument("--language", choices=("es", "en"), help=told.format(", ".join(TRACKS)))
     folder = "the published folder final_dataset_v4_to_publish (with train, dev, test), or train.jsonl.gz and so on"
     codiesp.add_argument("--codiesp-dir", type=Path, required=True, metavar="DIR", help=folder)
-    folder = "the folder with icd10cmtoicd9gem.csv and icd9toicd10cmgem.csv, plain or gzipped (NBER's form of the GEM)"
-    codiesp.add_argument("--maps-dir", type=Path, required=True, metavar="DIR", help=folder)
+    folder = "of codiesp9 tasks: the folder with icd10cmtoicd9gem.csv and icd9toicd10cmgem.csv, plain or gzipped"
+    codiesp.add_argument("--maps-dir", type=Path, metavar="DIR", help=folder)
     add_output(codiesp)
     what = "a named benchmark of MIMIC-III from its raw tables and the admission lists of its paper"
     mimic3 = sources.add_parser("mimic3", help=what, description=f"Prepares {what}.")
@@ -113,11 +116,22 @@ def code_checks(notes: Sequence[CodedNote]) -> list[dict[str, Any]]:
 
 
 def _run_codiesp(args: argparse.Namespace) -> int:
-    """A named benchmark; told in words what became of the ICD-10 codes."""
+    """A track or a named benchmark; told in words what became of the ICD-10 codes."""
     from concept_icd.corpora.codiesp_tasks import prepare_codiesp
+    from concept_icd.corpora.codiesp_tracks import prepare_track
     from concept_icd.corpora.mimic3.checks import in_words
 
-    counts, checks = prepare_codiesp(args.codiesp_dir, args.maps_dir, args.task, args.out, overwrite=args.overwrite)
+    if args.task in TRACKS:
+        language = args.language or "es"
+        counts, checks = prepare_track(
+            args.codiesp_dir, args.task, args.out, language=language, overwrite=args.overwrite
+        )
+    else:
+        if args.language == "es":
+            raise InputError(f"{args.task} is of the translation: leave out --language, or name {', '.join(TRACKS)}")
+        if not args.maps_dir and args.task in CODIESP_TASKS:
+            raise InputError(f"{args.task} carries codes to ICD-9-CM: name the folder of the maps with --maps-dir")
+        counts, checks = prepare_codiesp(args.codiesp_dir, args.maps_dir, args.task, args.out, overwrite=args.overwrite)
     if args.json:
         print(json.dumps({"folder": str(args.out), "counts": counts, "checks": checks}))
         return 0

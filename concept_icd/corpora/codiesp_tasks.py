@@ -21,6 +21,7 @@ from typing import Any
 
 from concept_icd.artifacts import hash_of, sha256
 from concept_icd.corpora.codiesp import SPLITS, Case, coded_note, files_of, read_cases
+from concept_icd.corpora.codiesp_tracks import TRACKS
 from concept_icd.corpora.equivalence_maps import BY_HAND, WAYS, Carried, EquivalenceMaps
 from concept_icd.corpora.store import save_corpus
 from concept_icd.errors import InputError, did_you_mean
@@ -46,7 +47,8 @@ def prepare_codiesp(
         InputError: no such task, a file is missing or damaged, or `out` exists.
     """
     if task not in TASKS:
-        raise InputError(f"no task {task!r}{did_you_mean(task, TASKS)}; tasks: {', '.join(TASKS)}")
+        names = (*TRACKS, *TASKS)
+        raise InputError(f"no task {task!r}{did_you_mean(task, names)}; tasks: {', '.join(names)}")
     start = time.monotonic()
     maps = EquivalenceMaps(maps_dir)
     cases = read_cases(Path(folder))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from concept_icd.artifacts import read_manifest, sha256, write_manifest
 from concept_icd.errors import InputError
 from concept_icd.outputs import new_folder
-from concept_icd.records import CodedNote, Note, OneLine
+from concept_icd.records import CodedNote, Mention, Note, OneLine
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -134,6 +134,7 @@ def save_corpus(
             ("annotations", pa.string()),  # JSON: annotator -> codes
             ("split", pa.string()),
             ("principal", pa.string()),
+            ("evidence", pa.string()),  # JSON: [code, [[start, end] ...]] of each mention; older folders lack it
         ]
     )
     counts = CorpusCounts()
@@ -178,6 +179,7 @@ def _table(notes: Sequence[CodedNote], schema: pa.Schema) -> pa.Table:
             "annotations": json.dumps({name: list(codes) for name, codes in coded.annotations.items()}),
             "split": coded.split,
             "principal": coded.principal,
+            "evidence": json.dumps([[mention.code, mention.spans] for mention in coded.evidence]),
         }
         for coded in notes
     ]
@@ -210,6 +212,9 @@ def load_corpus(folder: str | Path) -> Corpus:
 def _coded_note(row: dict[str, Any]) -> CodedNote:
     note = Note(row["note_id"], row["text"], row["patient_id"], row["age"], row["sex"], tuple(row["drugs"]))
     annotations = {name: tuple(codes) for name, codes in json.loads(row["annotations"]).items()}
-    return CodedNote(
-        note, tuple(row["diagnoses"]), tuple(row["procedures"]), annotations, row["split"], row["principal"]
+    evidence = tuple(
+        Mention(code, tuple((start, end) for start, end in spans))
+        for code, spans in json.loads(row.get("evidence") or "[]")
     )
+    codes = (tuple(row[kind]) for kind in ("diagnoses", "procedures"))
+    return CodedNote(note, *codes, annotations, row["split"], row["principal"], evidence)

@@ -34,3 +34,16 @@ def test_bad_input_is_one_sentence_and_exit_code_2(tmp_path):
     assert (done.returncode, done.stdout) == (2, "")
     assert "lacks icd10cmtoicd9gem.csv" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_a_track_needs_no_maps_and_a_benchmark_does(tmp_path, shared_data):
+    folder = ("--codiesp-dir", shared_data / "codiesp")
+    done = command("--task", "codiesp-d", *folder, "--out", tmp_path / "d", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["counts"]["labels"] == 11_158
+    done = command("--task", "codiesp9-50", *folder, "--out", tmp_path / "c")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "name the folder of the maps with --maps-dir" in done.stderr
+    done = command("--task", "codiesp9-50", "--language", "es", *folder, "--out", tmp_path / "c")
+    assert done.returncode == 2
+    assert "is of the translation" in done.stderr

@@ -17,7 +17,7 @@ from concept_icd.corpora import (
 )
 from concept_icd.corpora.store import ROWS
 from concept_icd.errors import InputError
-from concept_icd.records import CodedNote, Note
+from concept_icd.records import CodedNote, Mention, Note
 
 #: Codes that a detour through numbers would ruin.
 DELICATE = CodedNote(
@@ -27,6 +27,7 @@ DELICATE = CodedNote(
     annotations={"A": ("001.0",), "B": ()},
     split="dev",
     principal="428.0",
+    evidence=(Mention("001.0", ((0, 2), (3, 5))), Mention("04.07", ((1, 4),))),
 )
 BARE = CodedNote(Note("2", "Text only."))
 
