@@ -148,8 +148,14 @@ def test_python_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca
     exec(coding, {})
     first, *_ = capsys.readouterr().out.splitlines()
     assert first.startswith("1 ")
+    (calling,) = blocks("python", "docs/reference/python.md")
+    exec(calling, {})
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "['486', '593.70']"
+    assert lines[1].startswith("(2, 45) ")
+    assert lines[-1] == "Condition"
     (measuring,) = blocks("python", "docs/howto/evaluate.md")
-    assert set(blocks("python")) == {coding, measuring}
+    assert set(blocks("python")) == {coding, calling, measuring}
     exec(measuring, {})
     micro_f1, rank_errors = capsys.readouterr().out.splitlines()
     assert float(micro_f1) == pytest.approx(2 * 2 / (2 * 2 + 1 + 1))  # hits .9 and .8, false alarm .6, miss .2

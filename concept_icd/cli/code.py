@@ -146,7 +146,7 @@ def _read_note(name: str) -> Note:
 
 def _code_corpus(args: argparse.Namespace) -> int:
     from concept_icd.cli.partial_predictions import Partial, begun_with, is_predictions
-    from concept_icd.coder.coder import BATCH
+    from concept_icd.coder.interface import BATCH
     from concept_icd.corpora import read_corpus_leniently
     from concept_icd.outputs import require_new_file
     from concept_icd.progress import track

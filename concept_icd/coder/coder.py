@@ -16,12 +16,10 @@ from typing import Any
 import numpy as np
 
 from concept_icd import __version__
-from concept_icd.artifacts import require_finite
 from concept_icd.coder.evidence import with_evidence
 from concept_icd.coder.fitting import fit_all_heads, learn_order, stack, with_gold
-from concept_icd.coder.folder import StoredCoder
+from concept_icd.coder.interface import BATCH, CallableCoder, checked
 from concept_icd.coder.results import coding_results, describe_codes
-from concept_icd.corpora.reading import flaw
 from concept_icd.errors import InputError
 from concept_icd.experts.expert import ExpertRecipe, join, without_experts
 from concept_icd.heads.fitting import HeadOptions
@@ -34,20 +32,17 @@ from concept_icd.scoring.scorer import ConceptScores, NoteFailure
 from concept_icd.scoring.selection import SelectionRule, TopDownSelection, planned_scores
 from concept_icd.scoring.specs import checked_settings, precision_of
 
-#: Notes that are scored together by `code_batch`.
-BATCH = 64
-
 
 class ScorerMismatch(UserWarning):
     """A coder scores new notes with another scorer than the one that its heads were fitted on."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class ConceptCoder(StoredCoder):
+class ConceptCoder(CallableCoder):
     """A fitted coder, which ranks the codes of its set for new notes.
 
         >>> coder = ConceptCoder.from_pretrained("radiology")
-        >>> result = coder.code("Cough and fever. Right lower lobe pneumonia.")
+        >>> result = coder("Cough and fever. Right lower lobe pneumonia.")
         >>> [code.code for code in result.accepted]
         ['486']
 
@@ -116,23 +111,6 @@ class ConceptCoder(StoredCoder):
 
     # Use ----------------------------------------------------------------------------------------------------------
 
-    def predict_proba(self, scores: ConceptScores) -> np.ndarray:
-        """Calibrated probabilities, float64, shape (notes, codes), in the order of `concepts.codes`.
-
-        Args:
-            scores: with the columns of the coder's experts, if it has any (`complete`).
-
-        Raises:
-            InputError: the scores are of another concept set.
-        """
-        if scores.concept_hash != self.concepts.hash:
-            raise InputError(
-                f"the scores are of another concept set than the coder's: it ranks its own {len(self.concepts.codes)} "
-                "codes and no others; score the notes with this coder, or fit one on these scores"
-            )
-        require_finite("the scores", scores.logits)
-        return self.heads.predict_proba(scores.logits)
-
     def complete(self, scores: ConceptScores, notes: Iterable[Note]) -> ConceptScores:
         """Scores of the concepts asked, with what the coder's experts say of these notes beside them.
 
@@ -189,8 +167,7 @@ class ConceptCoder(StoredCoder):
         Raises:
             InputError: the note is empty, or the model cannot be loaded.
         """
-        record = Note("note", note) if isinstance(note, str) else note
-        return next(self.code_batch([record], top_concepts=top_concepts, evidence=evidence))
+        return self(note, top_concepts=top_concepts, evidence=evidence)
 
     def code_batch(
         self, notes: Sequence[Note], *, top_concepts: int = 5, evidence: bool = False, batch: int = BATCH
@@ -200,9 +177,7 @@ class ConceptCoder(StoredCoder):
         Raises:
             InputError: a note is empty or no text.
         """
-        for note in require_notes(notes):
-            if reason := flaw(note.text):
-                raise InputError(f"note {note.note_id!r}: {reason}")
+        checked(require_notes(notes))
         for start in range(0, len(notes), batch):
             part = notes[start : start + batch]
             results = self.results(self._score(part), top_concepts, notes=part)

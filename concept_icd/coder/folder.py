@@ -71,6 +71,10 @@ class StoredCoder(OneLine):
     selection: SelectionRule | None = None
     experts: tuple[Expert, ...] = ()
 
+    def __repr__(self) -> str:
+        about = f"{len(self.concepts.codes)} codes of {self.classification}, model {self.model}, hash {self.hash[:12]}"
+        return f"{type(self).__name__}({about if len(about) <= 100 else f'{about[:95]} ...'})"
+
     @cached_property
     def hash(self) -> str:
         """Hex digest of everything that decides a result.

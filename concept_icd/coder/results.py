@@ -92,6 +92,7 @@ def describe_codes(meanings: Mapping[str, str], classification: str) -> list[dic
             "kind": ontology.kind(meant),
             "title": ontology.resolve(meant).title,
             "path": ontology.path(meant),
+            "system": ontology.system(ontology.kind(meant)),
         }
         for code, meant in meanings.items()
     ]

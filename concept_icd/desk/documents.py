@@ -10,14 +10,12 @@ import base64
 import binascii
 import codecs
 import re
-from dataclasses import dataclass, field
 from typing import Any
 
 from concept_icd.corpora.reading import decode, flaw
 from concept_icd.errors import InputError
-from concept_icd.records import Note, OneLine
-
-Resource = dict[str, Any]
+from concept_icd.records import Note
+from concept_icd.records.fhir import Document, Resource
 
 #: As FHIR R4 has ids: https://hl7.org/fhir/R4/datatypes.html#id
 FHIR_ID = re.compile(r"[A-Za-z0-9.-]{1,64}")
@@ -45,21 +43,6 @@ class Unread(Exception):
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(f"Document {name} was not read: {reason}.")
         self.name, self.reason = name, reason
-
-
-@dataclass(frozen=True, repr=False)
-class Document(OneLine):
-    """A document that can be coded.
-
-    Attributes:
-        note: its text, under its id. reference: to the document, e.g. "DocumentReference/7"; None: it has no id.
-        subject, encounter: references as FHIR has them, e.g. {"reference": "Patient/2"}; None: it names none.
-    """
-
-    note: Note = field(repr=False)
-    reference: str | None = None
-    subject: Resource | None = None
-    encounter: Resource | None = None
 
 
 def documents_of(sent: Any) -> tuple[list[Document], list[Unread]]:

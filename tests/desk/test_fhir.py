@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from fhir.resources.R4B.bundle import Bundle
 
-from concept_icd.desk.api.fhir import bundle_of, review_entries, suggested_bundle
-from concept_icd.desk.documents import Document
+from concept_icd.desk.api.fhir import review_entries
 from concept_icd.desk.review import Review
 from concept_icd.records import Note
+from concept_icd.records.fhir import Document, bundle_of, suggested_bundle
 from tests.desk.test_review import DX, PX, fold
 from tests.fitted_coder import Fitted
 

@@ -17,13 +17,13 @@ from pydantic import BaseModel, Field
 from concept_icd import __version__
 from concept_icd.desk.answers import ERRORS, Client, Person, TheDesk, answer, in_record, scored, time_limit
 from concept_icd.desk.api.coding import WARNINGS
-from concept_icd.desk.api.fhir import suggested_bundle
 from concept_icd.desk.api.schemas import Id, Reason, example_document
 from concept_icd.desk.desk import Desk
-from concept_icd.desk.documents import FHIR_ID, Document, Resource, Unread, documents_of
+from concept_icd.desk.documents import FHIR_ID, Unread, documents_of
 from concept_icd.desk.record.events import NewEvent
 from concept_icd.errors import InputError
 from concept_icd.records import CodingResult, Note
+from concept_icd.records.fhir import Document, Resource, suggested_bundle
 
 router = APIRouter(responses=ERRORS, tags=["CDS Hooks"])
 

@@ -21,12 +21,12 @@ from concept_icd.desk.answers import (
     in_record,
     scored,
 )
-from concept_icd.desk.api.fhir import suggested_bundle
 from concept_icd.desk.api.schemas import Feedback, NoteIn, NoteOrDocument, Notes
 from concept_icd.desk.desk import Desk
-from concept_icd.desk.documents import Document, Unread, document_of
+from concept_icd.desk.documents import Unread, document_of
 from concept_icd.desk.record.events import NewEvent
 from concept_icd.errors import InputError
+from concept_icd.records.fhir import Document, suggested_bundle
 
 router = APIRouter(responses=ERRORS)
 

@@ -12,12 +12,12 @@ from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
 from concept_icd.desk.answers import ERRORS, TheDesk, answer, in_record
-from concept_icd.desk.api.fhir import bundle_of, review_entries
+from concept_icd.desk.api.fhir import review_entries
 from concept_icd.desk.desk import Desk
-from concept_icd.desk.documents import Resource
 from concept_icd.desk.review import Review
 from concept_icd.desk.telemetry import measures_of
 from concept_icd.records import Note
+from concept_icd.records.fhir import Resource, bundle_of
 
 router = APIRouter(responses=ERRORS, tags=["export"])
 

@@ -1,9 +1,7 @@
-"""The words of the package as frozen records, and the beginning of a note where it is longer than anything reads.
+"""A note as a scorer sees it, and a note with its gold codes, which no scorer accepts.
 
-They know nothing of files, models or metrics.
-
-Two records are kept apart on purpose: a `Note` is what a scorer may see, a `CodedNote` adds the gold codes
-that it must never see. No scorer accepts a `CodedNote`.
+The two are kept apart on purpose. What a note says of its patient is read here (`sex_of`, `age_of`), and a note that is
+longer than anything reads is cut here (`beginning`).
 """
 
 from __future__ import annotations
@@ -13,19 +11,10 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal, SupportsFloat
+from typing import SupportsFloat
 
-from concept_icd.errors import InputError
-from concept_icd.errors import OneLine as OneLine
+from concept_icd.errors import InputError, OneLine
 from concept_icd.text.normalization import NormalizedText, normalize
-
-Kind = Literal["diagnosis", "procedure"]
-#: One of `LEVELS` or `EXPERTS`, or a level of a classification (`Ontology.levels`).
-Level = str
-#: Levels of a concept that a scorer can be asked about, from the widest to the narrowest.
-LEVELS: tuple[Level, ...] = ("chapter", "section", "category", "subcategory", "code", "phrase")
-#: Levels of what experts say of a code (`concept_icd.experts`).
-EXPERTS: tuple[Level, ...] = ("words", "terms", "drugs")
 
 #: Sex as FHIR's administrative gender, MIMIC's letters and OMOP's concepts spell it. None: not known, or neither.
 _SEX = {
@@ -173,118 +162,6 @@ def require_notes(notes: Iterable[Note]) -> list[Note]:
         if not isinstance(note, Note):
             raise TypeError(f"a scorer takes Note, not {type(note).__name__}: gold codes must not reach it")
     return checked
-
-
-@dataclass(frozen=True, repr=False)
-class Concept(OneLine):
-    """What a scorer is asked about (a node of the ontology, a clinical phrase), or what an expert says of a code.
-
-    Attributes:
-        key: stable and unique in its set, e.g. "category:428" or "phrase:short of breath".
-        level: one of `LEVELS` or `EXPERTS`. A code of the label set has level "code" whatever its depth in the tree.
-        text: the words that go into the question.
-        codes: the codes of the label set that the concept covers, in label-set order.
-    """
-
-    key: str
-    level: Level
-    text: str
-    codes: tuple[str, ...]
-
-
-@dataclass(frozen=True, repr=False)
-class ConceptContribution(OneLine):
-    """What one concept added to the log-odds of one code.
-
-    Attributes:
-        score: logit(yes) - logit(no), natural log units. contribution: log-odds it added to the code.
-    """
-
-    key: str
-    level: Level
-    text: str
-    score: float
-    contribution: float
-
-
-@dataclass(frozen=True, repr=False)
-class RankedCode(OneLine):
-    """One code of the coder's set as suggested for one note; rank 1 is read first.
-
-    Attributes:
-        accepted: the probability reached the coder's threshold.
-        path: codes of the ancestors and the code itself, chapter first.
-        evidence: character spans (start, end) of the note that carry it, where they were asked for. against: those
-            that speak against it; see `concept_icd.coder.evidence`.
-        expected_recall: share of the note's gold codes to expect among this suggestion and those before it; None where
-            nothing was fitted that says so (see `heads.recall_cutoff`).
-    """
-
-    rank: int
-    code: str
-    kind: Kind
-    title: str
-    probability: float
-    accepted: bool
-    path: tuple[str, ...]
-    concepts: tuple[ConceptContribution, ...]
-    evidence: tuple[tuple[int, int], ...] = ()
-    against: tuple[tuple[int, int], ...] = ()
-    expected_recall: float | None = None
-
-
-@dataclass(frozen=True, repr=False)
-class CodingResult(OneLine):
-    """Every code of a coder's set, ranked, for one note.
-
-    Attributes:
-        truncated: None, or one sentence that says what part of the note was not read.
-        versions: what produced it (package, coder, model, prompt, concept set).
-        read_first: how many suggestions to read for an expected recall of 90 %; None where nothing says so.
-        familiarity: share of the coder's training notes that are as unlike the others as this one, or more so; None
-            where nothing was fitted that says so (see `heads.novelty`).
-        unfamiliar: that share is at most 5 %: the codes deserve less trust. None as for `familiarity`.
-    """
-
-    note_id: str
-    codes: tuple[RankedCode, ...]
-    truncated: str | None
-    versions: Mapping[str, str]
-    read_first: int | None = None
-    familiarity: float | None = None
-    unfamiliar: bool | None = None
-
-    @property
-    def accepted(self) -> tuple[RankedCode, ...]:
-        """The codes that reached the coder's threshold, first-ranked first."""
-        return tuple(code for code in self.codes if code.accepted)
-
-    @property
-    def principal(self) -> RankedCode | None:
-        """The first-ranked accepted diagnosis: the suggested principal diagnosis."""
-        return next((code for code in self.accepted if code.kind == "diagnosis"), None)
-
-    def read_for(self, recall: float) -> int | None:
-        """How many suggestions to read for an expected recall in (0, 1]; None where these suggestions do not say so."""
-        reached = (code.rank for code in self.codes if (code.expected_recall or 0.0) >= recall - 1e-12)
-        return next(reached, None)
-
-    def top(self, k: int) -> tuple[RankedCode, ...]:
-        """The first `k` codes."""
-        return self.codes[:k]
-
-    def to_dict(self, top: int | None = None, concepts: int | None = None) -> dict[str, Any]:
-        """The JSON line of `concept-icd code --out`, and what the desk answers.
-
-        Args:
-            top: the first codes alone; None: all. concepts: the first concepts of each code alone; None: all.
-        """
-        # dataclasses.asdict copies deeply, and would take longer than a small model's scoring.
-        codes = [
-            {**vars(code), "concepts": [dict(vars(concept)) for concept in code.concepts[:concepts]]}
-            for code in self.codes[:top]
-        ]
-        return {**vars(self), "codes": codes, "versions": dict(self.versions)}
 
 
 # Notes that are longer than anything reads of them: their beginning alone is looked at.
