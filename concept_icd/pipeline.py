@@ -11,7 +11,6 @@ where every adapter saw all training notes (folds and holdout 0) are the heads f
 from __future__ import annotations
 
 import dataclasses
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,6 +30,7 @@ from concept_icd.llm.prompts import PromptTemplate
 from concept_icd.ontology.concepts import ConceptSet
 from concept_icd.ontology.tree import load_ontology
 from concept_icd.outputs import MANIFEST, require_replaceable
+from concept_icd.progress import tell
 from concept_icd.records import CodedNote
 from concept_icd.scoring.selection import FILE as DESCENT
 from concept_icd.scoring.selection import SelectionRule, TopDownSelection
@@ -193,5 +193,5 @@ def _scorer_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _begin(stage: str, folder: Path) -> bool:
     done = (folder / MANIFEST).is_file()
-    print(f"[{stage}] {'complete: ' if done else '-> '}{folder}", file=sys.stderr, flush=True)
+    tell(f"[{stage}] {'complete: ' if done else '-> '}{folder}")
     return not done

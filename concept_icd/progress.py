@@ -1,10 +1,13 @@
 """What a user is told on stderr while a command runs: sentences, and the progress of long work.
 
-Progress is a bar with an estimate of the time left on a terminal, and a plain line now and then elsewhere.
+Progress is a bar with an estimate of the time left on a terminal, and a plain line now and then elsewhere. All of it
+goes through the logger "concept_icd": at INFO what is told, at WARNING what should not be missed, at DEBUG what took
+how long.
 """
 
 from __future__ import annotations
 
+import logging
 import shlex
 import sys
 import time
@@ -15,9 +18,30 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def say(sentence: str) -> None:
+LOGGER = logging.getLogger("concept_icd")
+
+
+class _ToStderr(logging.Handler):
+    """Prints on stderr as it is at that moment, unless the application has a handler of its own that prints there."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not any(getattr(handler, "stream", None) in (sys.stderr, sys.stdout) for handler in logging.root.handlers):
+            plain = getattr(record, "plain", False)
+            print(f"{'' if plain else 'concept-icd: '}{record.getMessage()}", file=sys.stderr, flush=True)
+
+
+LOGGER.addHandler(_ToStderr())
+LOGGER.setLevel(logging.INFO)
+
+
+def say(sentence: str, level: int = logging.INFO) -> None:
     """Tells what was guessed, left alone or begun."""
-    print(f"concept-icd: {sentence}", file=sys.stderr, flush=True)
+    LOGGER.log(level, "%s", sentence)
+
+
+def tell(line: str) -> None:
+    """Tells how far the work is, without the name of the command before it."""
+    LOGGER.info("%s", line, extra={"plain": True})
 
 
 def say_next(*command: object) -> None:
@@ -48,7 +72,7 @@ class ProgressBar:
         self._earlier, self._remark = done, ""
         self._start = self._last = time.monotonic()
         self._rich = None
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and LOGGER.isEnabledFor(logging.INFO):
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -84,7 +108,7 @@ class ProgressBar:
         parts = [f"{self.label}: {self.done}/{self.total} {self.unit}", f"{seconds:.0f} s"]
         if here and self.done < self.total:
             parts.append(f"about {seconds / here * (self.total - self.done):.0f} s left")
-        print(", ".join([*parts, *filter(None, [self._remark])]), file=sys.stderr, flush=True)
+        tell(", ".join([*parts, *filter(None, [self._remark])]))
 
 
 class TokenRates:

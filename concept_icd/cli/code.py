@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from concept_icd.cli.options import add_batch_sizes, add_format, columns_of, require_positive
 from concept_icd.errors import InputError, counted
-from concept_icd.progress import say
+from concept_icd.progress import say, tell
 
 if TYPE_CHECKING:
     from concept_icd.coder.coder import ConceptCoder
@@ -112,7 +113,7 @@ def load_coder(args: argparse.Namespace) -> ConceptCoder:
     elif args.scorer or args.dtype or sizes:
         coder = coder.with_scorer(scorer, **({"dtype": args.dtype} if args.dtype else {}), **sizes)
     if coder.scorer_mismatch:
-        say(coder.scorer_mismatch)
+        say(coder.scorer_mismatch, logging.WARNING)
         warnings.simplefilter("ignore", ScorerMismatch)  # said already, in one line
     return coder
 
@@ -176,7 +177,7 @@ def _code_corpus(args: argparse.Namespace) -> int:
             found = coder.with_evidence(notes[number], result) if args.evidence else result
             partial.add(found.to_dict(args.top))
         partial.finish(args.out)
-    print(f"{counted(len(notes), 'note')} coded: {args.out}", file=sys.stderr)
+    tell(f"{counted(len(notes), 'note')} coded: {args.out}")
     return 1 if failures else 0
 
 
@@ -224,9 +225,9 @@ def _list_failures(failures: Sequence[Failure], path: Path) -> None:
             record = {"place": failure.place, "note_id": failure.note_id, "reason": failure.reason}
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
     for failure in failures[:SHOWN_FAILURES]:
-        say(str(failure))
+        say(str(failure), logging.WARNING)
     more = f" (the first {SHOWN_FAILURES} above)" if len(failures) > SHOWN_FAILURES else ""
-    say(f"{counted(len(failures), 'note')} cannot be coded{more}, listed in {path}")
+    say(f"{counted(len(failures), 'note')} cannot be coded{more}, listed in {path}", logging.WARNING)
 
 
 def print_result(result: CodingResult, text: str, top: int, coder: ConceptCoder) -> None:

@@ -14,12 +14,14 @@ from __future__ import annotations
 import argparse
 import importlib
 import io
+import logging
 import os
 import shutil
 import signal
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -28,7 +30,7 @@ from concept_icd import __version__
 from concept_icd.cli.old_names import new_words
 from concept_icd.cli.parser import Parser
 from concept_icd.errors import InputError, extras
-from concept_icd.progress import say
+from concept_icd.progress import LOGGER, say
 
 #: Group -> verb -> what it does, as the help prints them.
 GROUPS = {
@@ -75,6 +77,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = _parser([word for word in words[:1] if word in VERBS])
     args, others = parser.parse_known_args(words)
     args.others = others
+    LOGGER.setLevel(getattr(args, "loudness", logging.INFO))
     if not args.threads_spin:
         # Where other programs share the cores, threads that spin while they wait make everything many times slower.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -86,15 +89,18 @@ def main(argv: list[str] | None = None) -> int:
 
         given = (getattr(args, name, None) for name in args.inputs)
         with extras(), private_files(), reading(_flat(given)), nullcontext() if args.ends_by_signal else _stoppable():
-            return int(args.run(args))
+            start = time.monotonic()
+            code = int(args.run(args))
+            LOGGER.debug("done after %.1f s", time.monotonic() - start)
+            return code
     except InputError as error:
-        say(str(error))
+        say(str(error), logging.ERROR)
         return 2
     except BrokenPipeError:  # the reader (head, less) has gone; nothing is wrong
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt as stopped:
-        say("stopped; the same command goes on where it was")
+        say("stopped; the same command goes on where it was", logging.WARNING)
         return 128 + getattr(stopped, "signal", signal.SIGINT)
 
 
@@ -152,10 +158,25 @@ def _parser(filled: Sequence[str] = tuple(VERBS)) -> Parser:
         module = importlib.import_module(f"concept_icd.cli.{name.replace('-', '_')}")
         sub.epilog = f"example:\n  {module.EXAMPLE}"
         module.add_arguments(sub)
+        _add_loudness(sub)
         sub.set_defaults(run=module.run, inputs=getattr(module, "INPUTS", ()))
         for flag in ("PASSES_OPTIONS_ON", "THREADS_SPIN", "ENDS_BY_SIGNAL"):
             sub.set_defaults(**{flag.lower(): getattr(module, flag, False)})
     return parser
+
+
+def _add_loudness(parser: argparse.ArgumentParser) -> None:
+    """`-q` and `-v`, of a verb and of the verbs below it; without them the namespace holds nothing."""
+    for option, level, about in (
+        (("-q", "--quiet"), logging.WARNING, "tell nothing but warnings and errors; no progress"),
+        (("-v", "--verbose"), logging.DEBUG, "also tell what takes how long"),
+    ):
+        given: dict[str, Any] = {"dest": "loudness", "const": level, "default": argparse.SUPPRESS, "help": about}
+        parser.add_argument(*option, action="store_const", **given)
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for below in dict.fromkeys(action.choices.values()):
+                _add_loudness(below)
 
 
 def whole_parser() -> Parser:

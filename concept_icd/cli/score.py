@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from typing import TYPE_CHECKING, Any
 
 from concept_icd.cli.old_names import OldOption
 from concept_icd.cli.options import add_batch_sizes, notes_of, require_positive
-from concept_icd.progress import say_next
+from concept_icd.progress import say, say_next, tell
 
 if TYPE_CHECKING:
     from concept_icd.ontology.concepts import ConceptSet
@@ -69,7 +70,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Scores; exit code 1 when some notes could not be scored."""
-    import sys
     from pathlib import Path
 
     from concept_icd.scoring.adapters import plan_scoring, score_corpus
@@ -96,13 +96,13 @@ def run(args: argparse.Namespace) -> int:
     if rule is not None:
         rule.save(Path(args.out) / DESCENT)
     if not new:
-        print(f"{args.out} is complete: every shard is there and whole", file=sys.stderr)
+        tell(f"{args.out} is complete: every shard is there and whole")
     _tell_cut(args.out)
     failures = read_failures(args.out)
     for note_id, reason in list(failures.items())[:_TOLD]:
-        print(f"not scored: {note_id}: {reason}", file=sys.stderr)
+        say(f"not scored: {note_id}: {reason}", logging.WARNING)
     if len(failures) > _TOLD:
-        print(f"not scored: {len(failures) - _TOLD} more, see {args.out}/failures.json", file=sys.stderr)
+        say(f"not scored: {len(failures) - _TOLD} more, see {args.out}/failures.json", logging.WARNING)
     print(args.out)
     say_next("concept-icd", "fit", "--corpus", args.corpus, "--scores", args.out, "--out", f"{args.out}-coder")
     return 1 if failures else 0
@@ -110,8 +110,6 @@ def run(args: argparse.Namespace) -> int:
 
 def _tell_cut(out: str) -> None:
     """Says how many notes were not read to their end, and what the limit is."""
-    import sys
-
     from concept_icd.artifacts import read_manifest
     from concept_icd.llm.base_model import load_tokenizer
 
@@ -120,7 +118,7 @@ def _tell_cut(out: str) -> None:
         given, (_, positions) = manifest["config"]["max_length"], load_tokenizer(manifest["config"]["model"])
         limit, why = (given, "max_length") if given and given < positions else (positions, "the model's positions")
         told = f"{cut} of {manifest['notes']} notes were not read to their end: the longest prompt is {limit:,} tokens"
-        print(f"{told} ({why})", file=sys.stderr)
+        say(f"{told} ({why})", logging.WARNING)
 
 
 def _check(args: argparse.Namespace) -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -37,6 +36,7 @@ from concept_icd.ontology.concepts import ConceptSet
 from concept_icd.ontology.phrases import read_phrase_file
 from concept_icd.ontology.tree import load_ontology
 from concept_icd.outputs import MANIFEST, new_folder, writing
+from concept_icd.progress import tell
 from concept_icd.readers.label_sets import read_codes
 from concept_icd.records import CodedNote, Note
 from concept_icd.scoring.packed import PackedScorer
@@ -337,4 +337,4 @@ def _holds_work(out: Path) -> bool:
 
 def _log(line: str) -> None:
     if PartialState().is_main_process:
-        print(line, file=sys.stderr, flush=True)
+        tell(line)

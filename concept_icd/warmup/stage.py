@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-import sys
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -27,6 +26,7 @@ from concept_icd.llm.packed_pass import accept_packing
 from concept_icd.llm.prompts import PromptTemplate, TokenizedPrompt
 from concept_icd.llm.reference import fingerprint_of
 from concept_icd.outputs import MANIFEST, new_folder, writing
+from concept_icd.progress import tell
 from concept_icd.scoring.packed import PackedScorer
 from concept_icd.tuning.runs import begun_together, on_main
 from concept_icd.warmup.data import read_open_text, text_streams
@@ -229,4 +229,4 @@ def _finish(out: Path, arguments: WarmupArguments, run: Warmup, figures: dict[st
 
 def _log(line: str) -> None:
     if PartialState().is_main_process:
-        print(line, file=sys.stderr, flush=True)
+        tell(line)
