@@ -118,13 +118,12 @@ def code_checks(notes: Sequence[CodedNote]) -> list[dict[str, Any]]:
 def _run_codiesp(args: argparse.Namespace) -> int:
     """A track or a named benchmark; told in words what became of the ICD-10 codes."""
     from concept_icd.corpora.codiesp_tasks import prepare_codiesp
-    from concept_icd.corpora.codiesp_tracks import prepare_track
+    from concept_icd.corpora.codiesp_tracks import LANGUAGE, prepare_track
     from concept_icd.corpora.mimic3.checks import in_words
 
     if args.task in TRACKS:
-        language = args.language or "es"
         counts, checks = prepare_track(
-            args.codiesp_dir, args.task, args.out, language=language, overwrite=args.overwrite
+            args.codiesp_dir, args.task, args.out, language=args.language or LANGUAGE, overwrite=args.overwrite
         )
     else:
         if args.language == "es":

@@ -134,8 +134,8 @@ def _from_lines(path: Path, split: str, language: Language) -> Iterator[Case]:
     for number, line in enumerate(_text_of(path).splitlines(), 1):
         try:
             row: dict[str, Any] = loads(line)
-            codes = [tuple(dict.fromkeys(map(str.lower, row[field]))) for field in ("dx", "proc")]
-            yield Case(row["id"], split, row[f"text_{language}"], *codes)
+            diagnoses, procedures = (tuple(dict.fromkeys(map(str.lower, row[field]))) for field in ("dx", "proc"))
+            yield Case(row["id"], split, row[f"text_{language}"], diagnoses, procedures)
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(
                 f"{path}, line {number}: not a case with id, text_{language}, dx and proc; fetch the file again"
@@ -143,13 +143,15 @@ def _from_lines(path: Path, split: str, language: Language) -> Iterator[Case]:
 
 
 def _as_published(folder: Path, split: str, language: Language) -> Iterator[Case]:
-    diagnoses, procedures = (_listed(folder / f"{split}{kind}.tsv") for kind in "DP")
+    of_diagnoses, of_procedures = (_listed(folder / f"{split}{kind}.tsv") for kind in "DP")
     texts = sorted((folder / _TEXTS[language]).glob("*.txt"))
-    if missing := sorted(diagnoses.keys() - {path.stem for path in texts}):
+    if missing := sorted(of_diagnoses.keys() - {path.stem for path in texts}):
         raise InputError(f"{folder / _TEXTS[language]} lacks {missing[0]}.txt, a case of {split}D.tsv")
     for path in texts:
-        listed = (tuple(dict.fromkeys(table.get(path.stem, ()))) for table in (diagnoses, procedures))
-        yield Case(path.stem, split, _text_of(path), *listed)
+        diagnoses, procedures = (
+            tuple(dict.fromkeys(table.get(path.stem, ()))) for table in (of_diagnoses, of_procedures)
+        )
+        yield Case(path.stem, split, _text_of(path), diagnoses, procedures)
 
 
 def _listed(path: Path) -> dict[str, list[str]]:

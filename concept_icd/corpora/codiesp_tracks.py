@@ -30,11 +30,13 @@ TRACKS: Mapping[str, str] = {
     "codiesp-x": "diagnoses and procedures in ICD-10",
 }
 CLASSIFICATION = "icd10"
+#: The official one.
+LANGUAGE: Language = "es"
 Check = dict[str, Any]
 
 
 def prepare_track(
-    folder: str | Path, track: str, out: str | Path, *, language: Language = "es", overwrite: bool = False
+    folder: str | Path, track: str, out: str | Path, *, language: Language = LANGUAGE, overwrite: bool = False
 ) -> tuple[dict[str, Any], list[Check]]:
     """Writes the corpus of a track; returns its counts and what was found, for `mimic3.checks.in_words`.
 

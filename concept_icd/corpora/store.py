@@ -216,5 +216,5 @@ def _coded_note(row: dict[str, Any]) -> CodedNote:
         Mention(code, tuple((start, end) for start, end in spans))
         for code, spans in json.loads(row.get("evidence") or "[]")
     )
-    codes = (tuple(row[kind]) for kind in ("diagnoses", "procedures"))
-    return CodedNote(note, *codes, annotations, row["split"], row["principal"], evidence)
+    diagnoses, procedures = (tuple(row[kind]) for kind in ("diagnoses", "procedures"))
+    return CodedNote(note, diagnoses, procedures, annotations, row["split"], row["principal"], evidence)

@@ -5,11 +5,14 @@ LightGBM grows them; they answer with NumPy alone, so that a coder with words ne
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import operator
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from concept_icd.errors import MissingExtraError
 
 #: Notes that are sent down the trees together.
 _BLOCK = 64
@@ -33,8 +36,25 @@ class Forest:
     ensemble: np.ndarray
 
     @classmethod
-    def of(cls, boosters: Sequence[Any]) -> Forest:
-        """Copies LightGBM's boosters, one an ensemble, whose features are 0 or 1."""
+    def of_numbers(cls, booster: Any) -> tuple[Forest, np.ndarray, np.ndarray]:
+        """Copies a LightGBM booster over numbers, none of them missing, as one that asks which is above what.
+
+        Returns:
+            The forest, whose features are 0 or 1; and for each of them the column of the number, int32, and what it
+            must be above, float64.
+        """
+        asked: dict[tuple[int, float], int] = {}
+        forest = cls.of(
+            [booster], lambda node: asked.setdefault((node["split_feature"], node["threshold"]), len(asked))
+        )
+        column, above = zip(*asked, strict=True) if asked else ((), ())
+        return forest, np.array(column, np.int32), np.array(above, np.float64)
+
+    @classmethod
+    def of(
+        cls, boosters: Sequence[Any], feature: Callable[[Mapping[str, Any]], int] = operator.itemgetter("split_feature")
+    ) -> Forest:
+        """Copies LightGBM's boosters, one an ensemble, whose features are 0 or 1, or are made so by `feature`."""
         nodes: list[tuple[int, int, int, float]] = []
         roots: list[int] = []
         ensemble: list[int] = []
@@ -44,7 +64,7 @@ class Forest:
             nodes.append((-1, place, place, float(node.get("leaf_value", 0.0))))
             if "split_feature" in node:
                 left, right = add(node["left_child"]), add(node["right_child"])
-                nodes[place] = (int(node["split_feature"]), left, right, 0.0)
+                nodes[place] = (feature(node), left, right, 0.0)
             return place
 
         for number, booster in enumerate(boosters):
@@ -107,3 +127,16 @@ class Forest:
             starts = np.flatnonzero(np.diff(self.ensemble, prepend=-1))
             found[start : start + _BLOCK] = np.add.reduceat(self.value[at], starts, axis=1)
         return found
+
+
+def lightgbm_library() -> Any:
+    """What grows trees, which only who fits an expert needs.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    try:
+        import lightgbm
+    except ImportError as error:
+        raise MissingExtraError("lightgbm", "words") from error
+    return lightgbm

@@ -36,6 +36,10 @@ def recipe(
         from concept_icd.experts.words import WordRecipe
 
         return WordRecipe()
+    if kind == "spans":
+        from concept_icd.experts.spans import SpanRecipe
+
+        return SpanRecipe()
     with extras():
         from concept_icd.experts.drugs import DrugRecipe
     from concept_icd.medications.strategy import read_strategy
@@ -58,6 +62,10 @@ def load_expert(kind: str, folder: Path, concepts: ConceptSet) -> Expert:
         from concept_icd.experts.terms import TermExpert
 
         return TermExpert.load(folder)
+    if kind == "spans":
+        from concept_icd.experts.spans import SpanExpert
+
+        return SpanExpert.load(folder)
     if kind == "drugs":
         with extras():
             from concept_icd.experts.drugs import DrugExpert

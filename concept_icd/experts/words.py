@@ -20,8 +20,8 @@ import numpy as np
 
 from concept_icd.artifacts import hash_of, read_json, require_finite, sha256, write_json
 from concept_icd.corpora.folds import cross_fit
-from concept_icd.errors import InputError, MissingExtraError
-from concept_icd.experts.forest import Forest
+from concept_icd.errors import InputError
+from concept_icd.experts.forest import Forest, lightgbm_library
 from concept_icd.ontology.concepts import ConceptSet
 from concept_icd.outputs import writing
 from concept_icd.records import CodedNote, Level, Note, OneLine
@@ -149,7 +149,7 @@ def _grow(
     words: Sequence[np.ndarray], gold: np.ndarray, rows: np.ndarray, codes: tuple[str, ...], seed: int, rounds: int
 ) -> WordExpert:
     """Trees of these notes; a code that none of them has gets its prior alone."""
-    lightgbm = _lightgbm()
+    lightgbm = lightgbm_library()
     own = [words[row] for row in rows.tolist()]
     found, count = np.unique(np.concatenate(own), return_counts=True)
     features = found[count >= FEWEST_NOTES]
@@ -187,14 +187,6 @@ def _hashes(text: str) -> np.ndarray:
     """Of the tagged words of a text: uint64, rising."""
     digests = (hashlib.blake2b(word.encode(), digest_size=8).digest() for word in tagged_words(text))
     return np.unique(np.frombuffer(b"".join(digests), dtype="<u8"))
-
-
-def _lightgbm() -> Any:
-    try:
-        import lightgbm
-    except ImportError as error:
-        raise MissingExtraError("lightgbm", "words") from error
-    return lightgbm
 
 
 def _matrix(words: Sequence[np.ndarray], features: np.ndarray) -> csr_matrix:

@@ -18,7 +18,7 @@ Level = str
 #: Levels of a concept that a scorer can be asked about, from the widest to the narrowest.
 LEVELS: tuple[Level, ...] = ("chapter", "section", "category", "subcategory", "code", "phrase")
 #: Levels of what experts say of a code (`concept_icd.experts`).
-EXPERTS: tuple[Level, ...] = ("words", "terms", "drugs")
+EXPERTS: tuple[Level, ...] = ("words", "terms", "drugs", "spans")
 
 
 @dataclass(frozen=True, repr=False)
