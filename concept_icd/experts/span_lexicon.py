@@ -27,8 +27,8 @@ from concept_icd.records import CodedNote, Note
 from concept_icd.text.words import fold, singular
 
 _WORD = re.compile(r"[^\W_]+")
-#: No phrase goes over these.
-_BORDER = re.compile(r"[.;:\n()]")
+#: No phrase goes over these. The stops of "T.A.C." are none.
+_BORDER = re.compile(r"\.\s|[;:\n()]")
 #: Letters by which two words are one stem.
 STEM = 6
 #: Words of more notes than this share tell phrases apart in order only.
@@ -198,9 +198,11 @@ class SpanLexicon:
     def _phrases_in(self, note: ReadNote) -> Iterator[Hit]:
         for start, word in enumerate(note.words):
             for length in self._lengths.get(word, ()):
-                key = self.phrases.get(tuple(note.words[start : start + length]))
-                if key is not None and start + length <= len(note.words):
-                    yield Hit(key, (start, start + length - 1), False)
+                last = start + length - 1
+                if last < len(note.words) and note.piece[start] == note.piece[last]:
+                    key = self.phrases.get(tuple(note.words[start : last + 1]))
+                    if key is not None:
+                        yield Hit(key, (start, last), False)
 
     def _bags_in(self, note: ReadNote) -> Iterator[Hit]:
         """The stems of a key within a piece, with at most `GAP` other words that are not common among them."""
@@ -231,8 +233,10 @@ class SpanLexicon:
 
     def around(self, note: ReadNote, place: Place, without: Counts = NOTHING) -> tuple[float, float]:
         """By how much the words next to a place, and the least likely word before it, change the odds of a mark."""
-        base = self._base
-        near, before = 0.0, 0.0
+        taken, seen = (
+            whole - own.total() for whole, own in zip(self._totals, (without.taken, without.seen), strict=True)
+        )
+        base, near, before = max(taken, 1) / max(seen, 1), 0.0, 0.0
         for context in note.around(place):
             seen = self.counts.seen[context] - without.seen[context]
             taken = self.counts.taken[context] - without.taken[context]
@@ -275,8 +279,8 @@ class SpanLexicon:
         return _common(self.stem_notes, self.notes)
 
     @cached_property
-    def _base(self) -> float:
-        return max(self.counts.taken.total(), 1) / max(self.counts.seen.total(), 1)
+    def _totals(self) -> tuple[int, int]:
+        return self.counts.taken.total(), self.counts.seen.total()
 
     @cached_property
     def _lengths(self) -> dict[int, list[int]]:
