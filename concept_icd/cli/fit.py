@@ -23,8 +23,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", help=split)
     parser.add_argument("--model", help="base model for new notes (default: the one of the scores)")
     parser.add_argument("--adapter", help="LoRA adapter for new notes (default: the tuning run's final one)")
-    which = "concepts that a code may use: those that cover it, all, or what cross-validates best (default)"
-    parser.add_argument("--features", choices=("path", "all", "auto"), default="auto", help=which)
+    which = (
+        "concepts that a code may use: those that cover it (path) or all; shared: the same weights for every code; "
+        "auto (default): what cross-validates best"
+    )
+    parser.add_argument("--features", choices=("path", "all", "shared", "auto"), default="auto", help=which)
     parser.add_argument("--calibration", choices=("platt", "temperature", "none"), default="platt")
     always = "always accept a note's first code (default: what cross-validates best)"
     parser.add_argument("--at-least-one", action=argparse.BooleanOptionalAction, help=always)

@@ -23,6 +23,8 @@ are convex. \(w_{ck} x_{nk}\) is what concept \(k\) added to the log-odds of cod
 With an infinite \(\lambda_\mathrm{other}\) a code looks only at the handful of concepts that cover it, and thousands of
 codes over thousands of concepts take minutes and little memory: weights are stored for those concepts alone.
 
+Where most codes have a handful of notes, the shared model alone (`SHARED`) can be better than all of this.
+
 The aggregator knows nothing of text, models or thresholds.
 """
 
@@ -45,10 +47,17 @@ class Strength:
     Attributes:
         path: penalty for concepts that cover the code. other: for the rest. `inf` leaves them at the shared model,
             which is 0 for concepts that do not cover the code.
+        alone: every code is left to the shared model, its intercept too, and this looks at scores as they are, not in
+            the deviations of their own concept: a concept that is nearly constant has next to none.
     """
 
     path: float = 10.0
     other: float = float("inf")
+    alone: bool = False
+
+
+#: The shared model, and nothing of a code's own.
+SHARED = Strength(path=float("inf"), alone=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +126,7 @@ def fit_aggregators(
     """One aggregator per strength; the shared model is fitted once and each fit starts from the one before it.
 
     Args:
+        strengths: either all `alone` or none.
         rows: the notes to fit on; None: all.
         quick: less exactly, but exactly enough to compare strengths.
     """
@@ -125,7 +135,11 @@ def fit_aggregators(
     cover.eliminate_zeros()
     cover.sort_indices()
     statistics = ScoreStatistics.of(logits, rows)
-    shared = fit_shared(logits, gold, rows, statistics, cover, levels, 1e-5 if quick else 1e-9)
+    exactness = 1e-5 if quick else 1e-9
+    if any(strength.alone for strength in strengths):
+        weights, bias = fit_shared(logits, gold, rows, statistics, cover, levels, exactness, standardised=False)
+        return [Aggregator(statistics.mean, statistics.scale, _like(cover, weights), bias)] * len(strengths)
+    shared = fit_shared(logits, gold, rows, statistics, cover, levels, exactness)
     if all(np.isinf(strength.other) for strength in strengths):
         options = (1e-4, np.float32) if quick else (1e-9, np.float64)
         on_path = fit_on_path(

@@ -26,7 +26,7 @@ from scipy.sparse import csr_array
 from concept_icd.artifacts import hash_of, read_json, require_finite, sha256, write_json
 from concept_icd.corpora.folds import cross_fit, group_folds
 from concept_icd.errors import InputError
-from concept_icd.heads.aggregator import Aggregator, Strength, fit_aggregator, fit_aggregators
+from concept_icd.heads.aggregator import SHARED, Aggregator, Strength, fit_aggregator, fit_aggregators
 from concept_icd.heads.calibration import Calibration, Method, Threshold, choose_threshold, fit_calibration
 from concept_icd.heads.cooccurrence import Cooccurrence, fit_cooccurrence
 from concept_icd.heads.novelty import Novelty, fit_novelty, numbers_of
@@ -54,8 +54,9 @@ class HeadOptions:
 
     Attributes:
         features: "path" lets a code's own weights use the concepts that cover it; "all" every concept;
-            "auto" whichever has the lower cross-validated log loss, and "path" with more than `MAX_ALL` = 200,000
-            concepts x codes.
+            "shared" gives a code no weights of its own: all codes have the same;
+            "auto" whichever of the first two has the lower cross-validated log loss, and "path" or "shared" with more
+            than `MAX_ALL` = 200,000 concepts x codes.
         calibration: see `fit_calibration`. at_least_one: see `choose_threshold`; None lets the notes decide.
         folds: of the cross-validation. seed: of the folds.
         order: "billing" learns the order of the codes from the order of the gold codes; "none" ranks by probability;
@@ -63,7 +64,7 @@ class HeadOptions:
         dependencies: "combinations" corrects the probabilities by which codes occur together, "none" does not.
     """
 
-    features: Literal["path", "all", "auto"] = "auto"
+    features: Literal["path", "all", "shared", "auto"] = "auto"
     calibration: Method = "platt"
     at_least_one: bool | None = None
     folds: int = 5
@@ -175,7 +176,7 @@ class Heads(OneLine):
             "format": FORMAT,
             "concepts": len(self.aggregator.mean),
             "codes": list(self.codes),
-            "strength": {"path": _finite(self.strength.path), "other": _finite(self.strength.other)},
+            "strength": _strength(self.strength),
             "calibration": vars(self.calibration),
             "threshold": vars(self.threshold),
             "cross_validation": self.cross_validation,
@@ -211,7 +212,9 @@ class Heads(OneLine):
                 raise InputError(f"{weights} does not have the sizes that heads.json names: fit the coder again")
             sparse = csr_array(tuple(tensors[name] for name in ("data", "indices", "indptr")), shape=size)
             aggregator = Aggregator(tensors["mean"], tensors["scale"], sparse, tensors["bias"])
-            strength = {key: float("inf") if value is None else value for key, value in settings["strength"].items()}
+            strength: dict[str, Any] = {
+                key: float("inf") if value is None else value for key, value in settings["strength"].items()
+            }
             return cls(
                 aggregator,
                 Calibration(**settings["calibration"]),
@@ -281,7 +284,7 @@ def fit_heads(
     threshold = choose_threshold(gold, held_out, at_least_one=options.at_least_one, source=source)
     figures: dict[str, Any] = {
         "micro_f1": threshold.micro_f1,
-        "log_loss": [{"path": _finite(s.path), "other": _finite(s.other), "value": value} for s, value in tried],
+        "log_loss": [{**_strength(s), "value": value} for s, value in tried],
     }
     recall_cutoff = fit_recall_cutoff(gold, held_out)
     aggregator = fit_aggregator(logits, gold, cover, levels, strength)
@@ -338,9 +341,13 @@ def held_out_log_odds(
         _, strength, per_fold = min(candidates, key=lambda entry: entry[0])
         return strength, per_fold
 
-    try_all([Strength(path=value) for value in PATH_STRENGTHS])
+    many = np.prod(cover.shape) > MAX_ALL
+    if options.features != "shared":
+        try_all([Strength(path=value) for value in PATH_STRENGTHS])
+    if options.features == "shared" or (options.features == "auto" and many):
+        try_all([SHARED])
     strength, per_fold = best_of(tried)
-    if options.features == "all" or (options.features == "auto" and np.prod(cover.shape) <= MAX_ALL):
+    if options.features == "all" or (options.features == "auto" and not many):
         try_all([Strength(path=strength.path, other=value) for value in OTHER_STRENGTHS])
         strength, per_fold = best_of(tried if options.features == "auto" else tried[len(PATH_STRENGTHS) :])
     held_out = np.empty(gold.shape, dtype=np.float32)
@@ -360,6 +367,8 @@ def _log_loss(aggregator: Aggregator, logits: np.ndarray, gold: np.ndarray, rows
     return sum(log_loss(aggregator.log_odds(logits[part]), gold[part]) for part in parts)
 
 
-def _finite(value: float) -> float | None:
-    """JSON has no infinity: None."""
-    return value if np.isfinite(value) else None
+def _strength(strength: Strength) -> dict[str, float | bool | None]:
+    """For JSON, which has no infinity: None. What was not known to older coders leaves no trace in them."""
+    alone: dict[str, float | bool | None] = {"alone": True} if strength.alone else {}
+    finite = {name: value if np.isfinite(value) else None for name, value in vars(strength).items() if name != "alone"}
+    return finite | alone

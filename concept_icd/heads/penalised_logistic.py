@@ -234,12 +234,14 @@ def fit_shared(
     cover: csr_array,
     levels: Sequence[str],
     tolerance: float = 1e-8,
+    standardised: bool = True,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The weights of the concepts that cover each code, in the order of `cover.data`, and the intercepts (codes,).
 
     Args:
         rows: the notes to fit on, indices into `logits` (notes, concepts) and `gold` (notes, codes).
         cover: (codes, concepts). levels: of the concepts.
+        standardised: look at \\(x_{nk}\\) too; else at the scores in units of the deviation of all scores alone.
     """
     mean, scale, unit = statistics.mean, statistics.scale, statistics.unit
     codes = cover.shape[0]
@@ -262,7 +264,7 @@ def fit_shared(
             k = concept[found[first[column[pairs]] + nth]]
             s = logits[note[pairs], k].astype(np.float64)
             share = 1 / members[column[pairs]]
-            features[2 * place, pairs] += share * (s - mean[k]) / scale[k]
+            features[2 * place, pairs] += share * (s - mean[k]) / scale[k] if standardised else 0.0
             features[2 * place + 1, pairs] += share * s / unit
     features[-2], features[-1] = frequency[column], 1.0
     penalty = np.full((1, len(features)), SHARED_PENALTY)

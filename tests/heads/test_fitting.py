@@ -54,10 +54,12 @@ def test_features_of_other_concepts_are_taken_only_where_they_help(world):
     assert not np.isfinite(fit_heads(*args, options=HeadOptions(features="path")).strength.other)
 
 
-def test_many_codes_are_tried_with_path_features_alone(world, monkeypatch):
+def test_many_codes_are_tried_with_path_features_and_with_shared_weights_alone(world, monkeypatch):
     monkeypatch.setattr(fitting, "MAX_ALL", 95)  # there are 12 concepts x 8 codes
     args = (*world.draw(100, seed=6), world.cover, world.levels, world.codes)
-    assert len(fit_heads(*args).cross_validation["log_loss"]) == len(fitting.PATH_STRENGTHS)
+    tried = fit_heads(*args).cross_validation["log_loss"]
+    assert [row.get("alone", False) for row in tried] == [False] * len(fitting.PATH_STRENGTHS) + [True]
+    assert all(row["other"] is None for row in tried)
     assert np.isfinite(fit_heads(*args, options=HeadOptions(features="all")).strength.other)
 
 
@@ -134,3 +136,25 @@ def test_bad_input_is_named(world):
     scores[4, 2] = np.nan
     with pytest.raises(InputError, match="note 5 "):
         fit_heads(scores, gold, world.cover, world.levels, world.codes)
+
+
+def test_weights_that_all_codes_share_serve_codes_that_hardly_any_note_has(tmp_path):
+    """Each column is right of every code, and nearly constant for most: what a code's own deviation would magnify."""
+    rng = np.random.default_rng(0)
+    gold = rng.random((300, 500)) < 0.004
+    said = gold & (rng.random(gold.shape) < 0.8) | (rng.random(gold.shape) < 0.001)
+    scores = np.where(said, 2.0, -7.0).astype(np.float32)
+    cover, codes = np.eye(500, dtype=bool), [f"code {number}" for number in range(500)]
+    found = {
+        features: fit_heads(scores, gold, cover, ["spans"] * 500, codes, options=HeadOptions(features))
+        for features in ("path", "shared", "auto")
+    }
+    f1 = {features: heads.threshold.micro_f1 for features, heads in found.items()}
+    assert f1["auto"] == f1["shared"] > 0.75  # 4 of 5 are said, and one of six that are said is none
+    assert found["auto"].strength.alone  # with 250,000 concepts x codes
+    weights = found["shared"].aggregator.weights.data / found["shared"].aggregator.scale
+    assert weights == pytest.approx(weights[0])
+    found["shared"].save(tmp_path)
+    again = Heads.load(tmp_path)
+    assert again.strength == found["shared"].strength
+    assert (again.predict_proba(scores) == found["shared"].predict_proba(scores)).all()
