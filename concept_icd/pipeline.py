@@ -28,7 +28,7 @@ from concept_icd.experts.expert import ExpertRecipe
 from concept_icd.heads.fitting import HeadOptions
 from concept_icd.llm.prompts import PromptTemplate
 from concept_icd.ontology.concepts import ConceptSet
-from concept_icd.ontology.tree import load_ontology
+from concept_icd.ontology.tree import DEFAULT, load_ontology
 from concept_icd.outputs import MANIFEST, require_replaceable
 from concept_icd.progress import tell
 from concept_icd.records import CodedNote
@@ -45,6 +45,7 @@ def run_pipeline(
     *,
     title: str,
     seed: int = 0,
+    classification: str = DEFAULT,
     command: str | None = None,
 ) -> Path:
     """Runs what is not done yet; returns the report's path.
@@ -54,6 +55,7 @@ def run_pipeline(
             becomes one.
         tuning_options: as for `scripts/finetune.py`, but for the corpus and the output.
         title: of the report. seed: of the split, the folds and the tuning.
+        classification: of the codes of notes that lie in no prepared folder.
 
     Raises:
         InputError: whatever a stage says.
@@ -68,7 +70,7 @@ def run_pipeline(
     for stage, part in (("fit", "coder"), ("evaluate", "evaluation")):  # what the last stages will replace
         if not (out / part / MANIFEST).is_file():
             require_replaceable(out / part, stage, overwrite=True)
-    folder, corpus = _corpus(source, out / "corpus", seed, title)
+    folder, corpus = _corpus(source, out / "corpus", seed, title, classification)
     own = ["--corpus", str(folder), "--output_dir", str(tuned), "--seed", str(seed)]
     options = parse_options([*tuning_options, *own])
     heads = "train" if options[0].folds or options[0].holdout else "dev"
@@ -94,7 +96,9 @@ def run_pipeline(
     return out / "evaluation" / "report.html"
 
 
-def _corpus(source: str | Path | Sequence[CodedNote], folder: Path, seed: int, title: str) -> tuple[Path, Corpus]:
+def _corpus(
+    source: str | Path | Sequence[CodedNote], folder: Path, seed: int, title: str, classification: str
+) -> tuple[Path, Corpus]:
     """The corpus to work on and its folder; `folder` is written where the source is none with the splits needed.
 
     Raises:
@@ -109,10 +113,10 @@ def _corpus(source: str | Path | Sequence[CodedNote], folder: Path, seed: int, t
             return Path(source), corpus
         if corpus.label_set is not None:
             raise InputError(f"{source} fixes its label set but lacks coded notes to train on or to test on")
-        source = corpus.notes
+        source, classification = corpus.notes, corpus.classification
     notes = with_test_split(source, seed)
     if _begin("1/5 corpus", folder):
-        save_corpus(folder, notes, seed=seed, config={"title": title})
+        save_corpus(folder, notes, seed=seed, config={"title": title}, classification=classification)
     corpus = load_corpus(folder)
     if list(corpus.notes) != notes:
         raise InputError(f"{folder} holds other notes or splits than these; name another folder")
@@ -164,7 +168,7 @@ def fit_coder(
     concepts, rule = ConceptSet.load(scored / CONCEPTS), None
     if settings.get("plan") is not None:
         rule = SelectionRule.load(scored / DESCENT)
-        if TopDownSelection.over(concepts, load_ontology(), rule).hash != settings["plan"]:
+        if TopDownSelection.over(concepts, load_ontology(concepts.classification), rule).hash != settings["plan"]:
             raise InputError(f"{scored / DESCENT} is not the selection that {scored} was scored with: score again")
     coder = ConceptCoder.fit(
         scores.select(chosen),
@@ -174,6 +178,7 @@ def fit_coder(
         adapter=adapter or settings["adapter"],
         prompt=PromptTemplate.load(scored / PROMPT),
         scorer_settings=_scorer_settings(settings),
+        classification=concepts.classification,
         options=options,
         allow_in_sample=allow_in_sample,
         selection=rule,

@@ -159,7 +159,7 @@ def _code_corpus(args: argparse.Namespace) -> int:
     listing = args.out.with_name(args.out.name + ".failures.jsonl")
     _require_own_listing(listing)
     coder = load_coder(args)
-    coded, failures = read_corpus_leniently(args.corpus, args.format, columns_of(args))
+    coded, failures = read_corpus_leniently(args.corpus, args.format, columns_of(args), coder.classification)
     if not coded:
         _list_failures(failures, listing)
         raise InputError(f"{args.corpus} holds no note that can be read" + (f": see {listing}" if failures else ""))

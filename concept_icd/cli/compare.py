@@ -10,6 +10,7 @@ from pathlib import Path
 from concept_icd.cli.evaluate import (
     add_shared_arguments,
     check_shared,
+    classification_of,
     command_line,
     gold_faults,
     hash_inputs,
@@ -55,8 +56,9 @@ def run(args: argparse.Namespace) -> int:
 
     check_shared(args, "compare")
     runs = find_runs(args.runs)
-    chosen = read_codes(args.codes) if args.codes else None
-    gold = read_gold(args.gold, chosen or (), args.split)
+    classification = classification_of(args)
+    chosen = read_codes(args.codes, classification) if args.codes else None
+    gold = read_gold(args.gold, chosen or (), args.split, classification=classification)
     named = "named by the user" if chosen else f"of {gold.task or 'the corpus'}"
     codes, named = common_codes(runs, chosen or gold.label_set, named)
     for sentence in gold_faults(gold, codes):

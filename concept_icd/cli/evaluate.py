@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from concept_icd.errors import InputError
+from concept_icd.ontology.code_shapes import SHAPES
 
 if TYPE_CHECKING:
     from concept_icd.corpora.mimic3.tasks import Task
@@ -63,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--codes", metavar="FILE", help="the label set, one code a line (default: of the task, of the corpus, else all)"
     )
     add("--only-common", action="store_true", help="leave out notes that are in one file only, and say how many")
-    add_shared_arguments(parser, title="Evaluation of ICD-9-CM codes", holds="results.json")
+    add_shared_arguments(parser, title="Evaluation of ICD codes", holds="results.json")
 
 
 def add_shared_arguments(parser: argparse.ArgumentParser, *, title: str, holds: str) -> None:
@@ -73,6 +74,11 @@ def add_shared_arguments(parser: argparse.ArgumentParser, *, title: str, holds: 
         "--split",
         choices=("train", "dev", "test", "all"),
         help="of a prepared corpus (default: test, where it has one)",
+    )
+    add(
+        "--classification",
+        choices=sorted(SHAPES),
+        help="of the codes of a file (default: icd9cm); a prepared corpus says it itself",
     )
     add(
         "--no-order",
@@ -91,6 +97,7 @@ def add_shared_arguments(parser: argparse.ArgumentParser, *, title: str, holds: 
 def run(args: argparse.Namespace) -> int:
     """Reads, measures, writes and prints."""
     from concept_icd.corpora.mimic3.tasks import TASKS, find_task
+    from concept_icd.ontology.tree import load_ontology
     from concept_icd.readers.label_sets import label_titles, read_codes
     from concept_icd.readers.predictions import read_gold, read_predictions
     from concept_icd.report import evaluate, write_report
@@ -101,10 +108,11 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--threshold {args.threshold:g} is no probability; name one between 0 and 1")
     check_shared(args, "evaluate")
     task = find_task(args.task) if args.task else None
-    codes = read_codes(args.codes) if args.codes else None
-    gold = read_gold(args.gold, codes or (task and task.codes) or (), args.split)
+    classification = classification_of(args)
+    codes = read_codes(args.codes, classification) if args.codes else None
+    gold = read_gold(args.gold, codes or (task and task.codes) or (), args.split, classification=classification)
     labels, named = _label_set(args, task, codes, gold)
-    predictions = read_predictions(args.predictions, labels or count_codes(gold))
+    predictions = read_predictions(args.predictions, labels or count_codes(gold), gold.classification)
     matrices = align(predictions, gold, labels, args.only_common, named)
     if task and matrices.outside:
         raise InputError(
@@ -124,7 +132,9 @@ def run(args: argparse.Namespace) -> int:
         matrices.evaluation_inputs(),
         **_threshold(args, matrices, gold),
         train_counts=counts,
-        titles=label_titles(matrices.codes, gold.aliases or (task.aliases if task else {})),
+        titles=label_titles(
+            matrices.codes, gold.aliases or (task.aliases if task else {}), load_ontology(gold.classification)
+        ),
         extra=extra,
         inputs=_inputs(args),
         command=command_line(),
@@ -143,6 +153,25 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def classification_of(args: argparse.Namespace) -> str:
+    """Of the gold codes: what a prepared corpus says, else what was named, else ICD-9-CM.
+
+    Raises:
+        InputError: the corpus says another than was named.
+    """
+    from concept_icd.artifacts import read_manifest
+    from concept_icd.corpora import Corpus
+    from concept_icd.ontology.tree import DEFAULT
+
+    named: str | None = args.classification
+    if not Path(args.gold).is_dir():
+        return named or DEFAULT
+    own = Corpus((), read_manifest(args.gold, "prepare")).classification
+    if named not in (None, own):
+        raise InputError(f"{args.gold} is coded in {own}, not in {named}: leave out --classification")
+    return own
+
+
 def check_shared(args: argparse.Namespace, stage: str) -> None:
     """What can be said before the long reading."""
     from concept_icd.outputs import require_replaceable
@@ -159,9 +188,11 @@ def count_codes(gold: Gold) -> Counter[str]:
 
 def gold_faults(gold: Gold, labels: Collection[str] | None) -> list[str]:
     """Sentences on gold codes that cannot be billed, but for those of the label set."""
+    from concept_icd.ontology.tree import load_ontology
     from concept_icd.readers.label_sets import told_codes
 
-    return told_codes(count_codes(gold), {*(labels or ()), *(gold.label_set or ())}, "gold assignments")
+    known = {*(labels or ()), *(gold.label_set or ())}
+    return told_codes(count_codes(gold), known, "gold assignments", load_ontology(gold.classification))
 
 
 def training_counts(args: argparse.Namespace, gold: Gold) -> tuple[dict[str, int] | None, int | None]:
@@ -171,7 +202,7 @@ def training_counts(args: argparse.Namespace, gold: Gold) -> tuple[dict[str, int
     path = args.train_counts or (args.gold if gold.train_stays else None)
     if path is None:
         return None, None
-    training = read_gold(path, gold.label_set or (), default_split="train")
+    training = read_gold(path, gold.label_set or (), default_split="train", classification=gold.classification)
     return dict(count_codes(training)), len(training.codes)
 
 

@@ -66,7 +66,8 @@ def run(args: argparse.Namespace) -> int:
     scores = scores.select([note_id for note_id in scores.note_ids if note_id in by_id])
     if len(scores) < args.folds:
         raise InputError(f"{args.scores} holds {len(scores)} coded notes of the split {args.split or '(any)'}: too few")
-    concepts, ontology = ConceptSet.load(Path(args.scores) / CONCEPTS), load_ontology()
+    concepts = ConceptSet.load(Path(args.scores) / CONCEPTS)
+    ontology = load_ontology(concepts.classification)
     gold, patients = gold_matrix(scores.note_ids, coded, concepts.codes)
     budget = args.budget
     if budget is None and args.keep is None:  # in a small set a tenth would not reach below the first round

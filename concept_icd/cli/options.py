@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from concept_icd.errors import InputError
+from concept_icd.ontology.code_shapes import SHAPES
+from concept_icd.ontology.tree import DEFAULT
 
 if TYPE_CHECKING:
     from concept_icd.records import Note
@@ -44,6 +46,12 @@ def columns_of(args: argparse.Namespace) -> dict[str, str]:
     """Field -> column, of those that were named."""
     named = ((field, getattr(args, f"{option}_column", None)) for option, field in COLUMNS.items())
     return {field: name for field, name in named if name is not None}
+
+
+def add_classification(parser: argparse.ArgumentParser) -> None:
+    """`--classification`, of the codes that a file lists."""
+    what = "of the codes in the file (default: %(default)s)"
+    parser.add_argument("--classification", choices=sorted(SHAPES), default=DEFAULT, help=what)
 
 
 def add_output(parser: argparse.ArgumentParser) -> None:

@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from concept_icd.cli.options import add_columns, add_output, columns_of
+from concept_icd.cli.options import add_classification, add_columns, add_output, columns_of
 from concept_icd.corpora.codiesp_tasks import TASKS as CODIESP_TASKS
 from concept_icd.corpora.codiesp_tracks import TRACKS
 from concept_icd.corpora.mimic3.tasks import TASKS
 from concept_icd.errors import InputError, counted
+from concept_icd.ontology.tree import DEFAULT
 
 if TYPE_CHECKING:
     from concept_icd.records import CodedNote
@@ -43,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         source.add_argument("path", type=Path, metavar="PATH", help=what)
         if name in WITH_COLUMNS:
             add_columns(source)
+            add_classification(source)
         add_output(source)
     what = "CodiEsp's cases with their ICD-10 codes, or a named benchmark of their diagnoses carried to ICD-9-CM"
     codiesp = sources.add_parser("codiesp", help=what, description=f"Prepares {what}.")
@@ -81,16 +83,25 @@ def run(args: argparse.Namespace) -> int:
     from concept_icd.files import printable
 
     started, columns = time.monotonic(), columns_of(args)
-    notes = read_corpus(args.path, args.source, columns)
+    classification = getattr(args, "classification", DEFAULT)
+    notes = read_corpus(args.path, args.source, columns, classification)
     config = {"source": args.source, "path": printable(args.path), **({"columns": columns} if columns else {})}
-    return write_corpus(args, notes, started, inputs=_hash(args.path), config=config)
+    return write_corpus(args, notes, started, inputs=_hash(args.path), config=config, classification=classification)
 
 
-def write_corpus(args: argparse.Namespace, notes: Sequence[CodedNote], started: float, **facts: Any) -> int:
+def write_corpus(
+    args: argparse.Namespace,
+    notes: Sequence[CodedNote],
+    started: float,
+    *,
+    classification: str = DEFAULT,
+    **facts: Any,
+) -> int:
     """Writes the folder of these notes with the facts of its manifest, and prints what is in it."""
     from concept_icd.corpora import save_corpus
 
-    checks = code_checks(notes)
+    checks = code_checks(notes, classification)
+    facts["classification"] = classification
     seconds = time.monotonic() - started
     counts = save_corpus(args.out, notes, seconds=seconds, overwrite=args.overwrite, checks=checks, **facts)
     if args.json:
@@ -101,13 +112,13 @@ def write_corpus(args: argparse.Namespace, notes: Sequence[CodedNote], started: 
     return 0
 
 
-def code_checks(notes: Sequence[CodedNote]) -> list[dict[str, Any]]:
+def code_checks(notes: Sequence[CodedNote], classification: str) -> list[dict[str, Any]]:
     """What is to be told of gold codes that cannot be billed, as a check of the manifest; nothing where all can."""
     from concept_icd.ontology.code_checks import not_billable
     from concept_icd.ontology.tree import load_ontology
 
     counts = Counter(code for coded in notes for code in coded.codes)
-    why = not_billable(counts, load_ontology("icd9cm"), "gold assignments")
+    why = not_billable(counts, load_ontology(classification), "gold assignments")
     return (
         [{"name": "gold codes that cannot be billed", "found": why, "published": None, "ok": True, "why": why}]
         if why

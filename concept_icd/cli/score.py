@@ -161,10 +161,10 @@ def _concepts(args: argparse.Namespace) -> ConceptSet:
     read_manifest(args.tuned, "finetune")
     if args.codes is None:
         return ConceptSet.load(Path(args.tuned) / CONCEPTS)
-    ontology = load_ontology()
+    ontology = load_ontology(ConceptSet.load(Path(args.tuned) / CONCEPTS).classification)
     if args.codes == "all":
         return ConceptSet.expand(ontology.codes(), ontology)
-    return ConceptSet.expand(read_codes(args.codes, must_exist=True), ontology)
+    return ConceptSet.expand(read_codes(args.codes, ontology.name, must_exist=True), ontology)
 
 
 def _selection(args: argparse.Namespace, concepts: ConceptSet) -> tuple[SelectionRule | None, TopDownSelection | None]:
@@ -177,7 +177,7 @@ def _selection(args: argparse.Namespace, concepts: ConceptSet) -> tuple[Selectio
         return None, None
     rule = SelectionRule.load(args.selection)
     rule = rule if args.retrieve is None else replace(rule, retrieve=args.retrieve)
-    return rule, TopDownSelection.over(concepts, load_ontology(), rule)
+    return rule, TopDownSelection.over(concepts, load_ontology(concepts.classification), rule)
 
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:

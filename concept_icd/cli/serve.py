@@ -71,8 +71,9 @@ def run(args: argparse.Namespace) -> int:
     from concept_icd.desk.server import serve
     from concept_icd.desk.worklist import read_worklist
 
-    worklist = read_worklist(args.notes, args.format, settings.limits.note_characters, columns_of(args))
     coder = load_coder(args)
+    longest = settings.limits.note_characters
+    worklist = read_worklist(args.notes, args.format, longest, columns_of(args), coder.classification)
     record = Record.open(
         args.record or os.environ.get(RECORD_VARIABLE) or DEFAULT_RECORD, settings.limits.record_seconds
     )

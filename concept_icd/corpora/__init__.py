@@ -26,6 +26,7 @@ from concept_icd.corpora.tables import csv_entries, json_entries, parquet_entrie
 from concept_icd.corpora.text import read_text_folder
 from concept_icd.errors import InputError, did_you_mean
 from concept_icd.files import ending, lines, printable
+from concept_icd.ontology.tree import DEFAULT
 from concept_icd.outputs import MANIFEST
 from concept_icd.records import CodedNote
 
@@ -60,29 +61,36 @@ ENDINGS: Mapping[str, str] = {
 
 
 def read_corpus(
-    path: str | Path, format: str | None = None, columns: Mapping[str, str] | None = None
+    path: str | Path,
+    format: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    classification: str = DEFAULT,
 ) -> list[CodedNote]:
     """The notes of a corpus, in its order.
 
     Args:
         format: one of `FORMATS`; by default it follows from what is there (see `format_of`).
         columns: of a table or of JSON lines: a field such as "text" -> the file's name for it.
+        classification: of the codes there; a prepared folder says it itself.
 
     Raises:
         InputError: nothing readable there, or the first note that cannot be read.
     """
-    return strictly(entries(Path(path), format, columns))
+    return strictly(entries(Path(path), format, columns, classification))
 
 
 def read_corpus_leniently(
-    path: str | Path, format: str | None = None, columns: Mapping[str, str] | None = None
+    path: str | Path,
+    format: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    classification: str = DEFAULT,
 ) -> tuple[list[CodedNote], list[Failure]]:
     """Like `read_corpus`, but a note that cannot be read does not stop the others: it is listed as a failure.
 
     Raises:
         InputError: the corpus as a whole cannot be read (missing, malformed XML, damaged folder).
     """
-    return leniently(entries(Path(path), format, columns))
+    return leniently(entries(Path(path), format, columns, classification))
 
 
 def format_of(path: str | Path) -> str:
@@ -115,12 +123,17 @@ def _is_json_lines(path: Path) -> bool:
         return False
 
 
-def entries(path: Path, format: str | None = None, columns: Mapping[str, str] | None = None) -> Iterator[Entry]:
+def entries(
+    path: Path,
+    format: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    classification: str = DEFAULT,
+) -> Iterator[Entry]:
     """One entry a note, as `read_corpus` reads them; see `reading`."""
     told, format = format is not None, format or format_of(path)
     tables = {"jsonl": jsonl.entries, "csv": csv_entries, "parquet": parquet_entries, "json-list": json_entries}
     if format in tables:
-        return tables[format](path, columns)
+        return tables[format](path, columns, classification)
     if columns:
         raise InputError(f"{printable(path)} is read as {format}, which has no columns to be named")
     if format == "cmc2007":

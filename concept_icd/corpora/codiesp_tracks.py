@@ -64,6 +64,7 @@ def prepare_track(
         label_set=labels,
         aliases=meant,
         task=track,
+        classification=CLASSIFICATION,
         checks=checks,
     )
     return counts, checks

@@ -24,7 +24,7 @@ from concept_icd.corpora.reading import Entry, Failure, decode, flaw, strictly, 
 from concept_icd.errors import InputError
 from concept_icd.files import LONGEST, byte_lines, printable
 from concept_icd.ontology.code_checks import require_had
-from concept_icd.ontology.tree import Ontology, load_ontology
+from concept_icd.ontology.tree import DEFAULT, Ontology, load_ontology
 from concept_icd.progress import say
 from concept_icd.records import CodedNote, Kind, Note, age_of, sex_of
 
@@ -61,21 +61,23 @@ GUESSES: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def read_jsonl(path: str | Path, columns: Mapping[str, str] | None = None) -> list[CodedNote]:
+def read_jsonl(
+    path: str | Path, columns: Mapping[str, str] | None = None, classification: str = DEFAULT
+) -> list[CodedNote]:
     """The notes of a `.jsonl` or `.jsonl.gz` file, in its order.
 
     Args:
         columns: one of `FIELDS` -> the file's name for it, where that is another.
 
     Raises:
-        InputError: no such file, a malformed line, an id twice, an empty note, a code that is no ICD-9-CM code.
+        InputError: no such file, a malformed line, an id twice, an empty note, a code that no edition had.
     """
-    return strictly(entries(Path(path), columns))
+    return strictly(entries(Path(path), columns, classification))
 
 
-def entries(path: Path, columns: Mapping[str, str] | None = None) -> Iterator[Entry]:
+def entries(path: Path, columns: Mapping[str, str] | None = None, classification: str = DEFAULT) -> Iterator[Entry]:
     """One entry a line that is not blank; see `reading`."""
-    builder = NoteBuilder(printable(path), columns, guesses=True)
+    builder = NoteBuilder(printable(path), columns, classification, guesses=True)
 
     def numbered() -> Iterator[tuple[str, Entry]]:
         for number, line in byte_lines(path, json=True):
@@ -103,7 +105,14 @@ def _entry(place: str, line: bytes, builder: NoteBuilder) -> Entry:
 class NoteBuilder:
     """Makes notes of records, whatever they were read from, and remembers which fields with codes nobody read."""
 
-    def __init__(self, where: str, columns: Mapping[str, str] | None = None, *, guesses: bool = False) -> None:
+    def __init__(
+        self,
+        where: str,
+        columns: Mapping[str, str] | None = None,
+        classification: str = DEFAULT,
+        *,
+        guesses: bool = False,
+    ) -> None:
         """The builder for one file.
 
         Args:
@@ -111,8 +120,8 @@ class NoteBuilder:
             guesses: look for ids and texts by other names too.
         """
         self._guesses = guesses
-        self._where, self._columns, self._ontology = where, dict(columns or {}), load_ontology("icd9cm")
-        self._unread = UnreadCodes(where)
+        self._where, self._columns, self._ontology = where, dict(columns or {}), load_ontology(classification)
+        self._unread = UnreadCodes(where, self._ontology)
 
     def entry(self, place: str, record: Any) -> Entry:
         """The note of a record, or why there is none."""
@@ -158,8 +167,8 @@ class NoteBuilder:
 class UnreadCodes:
     """Fields that hold codes and were not read: gold that is left out without a word is lost."""
 
-    def __init__(self, where: str) -> None:
-        self._where, self._ontology = where, load_ontology("icd9cm")
+    def __init__(self, where: str, ontology: Ontology) -> None:
+        self._where, self._ontology = where, ontology
         self._records, self._found = 0, Counter[str]()
 
     def look(self, record: Mapping[str, Any]) -> None:
@@ -172,8 +181,8 @@ class UnreadCodes:
         """Names the fields; `option`: of the command line, that would read one."""
         for name, number in self._found.items():
             say(
-                f"{self._where}: the field {name!r} holds ICD-9-CM codes in {number} of {self._records} notes and is "
-                "not read; rename it to 'codes' (or 'diagnoses', 'procedures')"
+                f"{self._where}: the field {name!r} holds {self._ontology.full_name} codes in {number} of "
+                f"{self._records} notes and is not read; rename it to 'codes' (or 'diagnoses', 'procedures')"
                 + (f", or pass {option} {name}" if option else "")
             )
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from concept_icd.artifacts import read_manifest, sha256, write_manifest
 from concept_icd.errors import InputError
+from concept_icd.ontology.tree import DEFAULT
 from concept_icd.outputs import new_folder
 from concept_icd.records import CodedNote, Mention, Note, OneLine
 
@@ -45,6 +46,12 @@ class Corpus(OneLine):
     def aliases(self) -> dict[str, str]:
         """Label -> the code that it means, for the labels that are not spelled as their code."""
         return dict(self.manifest.get("aliases") or {})
+
+    @property
+    def classification(self) -> str:
+        """Name of the ontology of its codes."""
+        name: str = self.manifest.get("classification", DEFAULT)
+        return name
 
     @property
     def task(self) -> str | None:
@@ -106,13 +113,15 @@ def save_corpus(
     label_set: Sequence[str] | None = None,
     aliases: Mapping[str, str] | None = None,
     task: str | None = None,
+    classification: str = DEFAULT,
     checks: Sequence[Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Writes the folder, by rename, reading `notes` once and holding few of them; returns its counts.
 
     Args:
         inputs: what was read (name -> SHA-256). config: the resolved options. seconds: time of reading.
-        label_set, aliases, task: see `Corpus`. checks: what was compared with published counts, and what came out.
+        label_set, aliases, task, classification: see `Corpus`. checks: what was compared with published counts, and
+            what came out.
 
     Raises:
         InputError: no notes, or the folder exists and `overwrite` is False.
@@ -147,6 +156,7 @@ def save_corpus(
         if not counts.to_dict()["notes"]:
             raise InputError(f"there are no notes to write to {folder}")
         benchmark = {"label_set": label_set and list(label_set), "aliases": aliases and dict(aliases), "task": task}
+        benchmark |= {"classification": classification} if classification != DEFAULT else {}
         write_manifest(
             staging,
             "prepare",

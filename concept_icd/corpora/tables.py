@@ -19,6 +19,7 @@ from concept_icd.corpora.reading import Entry, Failure, without_duplicates
 from concept_icd.corpora.text_tables import text_rows
 from concept_icd.errors import InputError
 from concept_icd.files import is_parquet, opened, printable, read_bytes
+from concept_icd.ontology.tree import DEFAULT
 from concept_icd.progress import say
 from concept_icd.records import age_of
 
@@ -33,7 +34,7 @@ _DECIMAL_COMMA = re.compile(r"(?<![\w.])[VE]?\d{2,3},\d{1,2}(?![\w.])", re.IGNOR
 Row = tuple[str, dict[str, Any]]
 
 
-def csv_entries(path: Path, columns: Mapping[str, str] | None = None) -> Iterator[Entry]:
+def csv_entries(path: Path, columns: Mapping[str, str] | None = None, classification: str = DEFAULT) -> Iterator[Entry]:
     """One entry a row of a table of text; see `reading`."""
     with text_rows(path) as rows:
         names = [name.strip() for name in next(rows, [])]
@@ -50,10 +51,12 @@ def csv_entries(path: Path, columns: Mapping[str, str] | None = None) -> Iterato
                 elif any(cell.strip() for cell in row):
                     yield place, {name: cell for name, cell in zip(names, row, strict=False) if name and cell.strip()}
 
-        yield from _entries(path, names, records(), columns)
+        yield from _entries(path, names, records(), columns, classification)
 
 
-def parquet_entries(path: Path, columns: Mapping[str, str] | None = None) -> Iterator[Entry]:
+def parquet_entries(
+    path: Path, columns: Mapping[str, str] | None = None, classification: str = DEFAULT
+) -> Iterator[Entry]:
     """One entry a row of a Parquet or Feather file; see `reading`."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -68,12 +71,14 @@ def parquet_entries(path: Path, columns: Mapping[str, str] | None = None) -> Ite
                 table = pa.ipc.open_file(file)
                 batches = (table.get_batch(number) for number in range(table.num_record_batches))
                 names = list(table.schema.names)
-            yield from _entries(path, names, _arrow_rows(path, batches), columns)
+            yield from _entries(path, names, _arrow_rows(path, batches), columns, classification)
     except pa.ArrowException as error:  # its words may quote cells
         raise InputError(f"{printable(path)} is damaged, or no Parquet or Feather file") from error
 
 
-def json_entries(path: Path, columns: Mapping[str, str] | None = None) -> Iterator[Entry]:
+def json_entries(
+    path: Path, columns: Mapping[str, str] | None = None, classification: str = DEFAULT
+) -> Iterator[Entry]:
     """One entry a record of a JSON list; see `reading`."""
     where = printable(path)
     try:
@@ -89,7 +94,7 @@ def json_entries(path: Path, columns: Mapping[str, str] | None = None) -> Iterat
         return
     names = list(dict.fromkeys(name for record in found for name in record))
     rows = ((f"{where}, record {number}", record) for number, record in enumerate(found, start=1))
-    yield from _entries(path, names, rows, columns)
+    yield from _entries(path, names, rows, columns, classification)
 
 
 def _arrow_rows(path: Path, batches: Iterable[Any]) -> Iterator[Row]:
@@ -100,9 +105,11 @@ def _arrow_rows(path: Path, batches: Iterable[Any]) -> Iterator[Row]:
             yield f"{printable(path)}, row {number}", record
 
 
-def _entries(path: Path, names: list[str], rows: Iterable[Row], columns: Mapping[str, str] | None) -> Iterator[Entry]:
+def _entries(
+    path: Path, names: list[str], rows: Iterable[Row], columns: Mapping[str, str] | None, classification: str
+) -> Iterator[Entry]:
     chosen = _chosen(path, names, columns or {})
-    builder = NoteBuilder(printable(path))
+    builder = NoteBuilder(printable(path), classification=classification)
 
     def numbered() -> Iterator[tuple[str, Entry]]:
         for place, record in rows:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from concept_icd.corpora import read_corpus_leniently
 from concept_icd.errors import InputError, counted
+from concept_icd.ontology.tree import DEFAULT
 from concept_icd.progress import say
 from concept_icd.records import Note
 from concept_icd.resources import resource
@@ -41,17 +42,22 @@ def key_of(note: Note) -> str:
 
 
 def read_worklist(
-    path: Path | None, format: str | None, longest: int, columns: Mapping[str, str] | None = None
+    path: Path | None,
+    format: str | None,
+    longest: int,
+    columns: Mapping[str, str] | None = None,
+    classification: str = DEFAULT,
 ) -> Worklist:
     """The notes of a corpus, or the sample notes of the package; says on stderr which could not be read.
 
     Args:
-        longest: characters of a note. columns: see `read_corpus`.
+        longest: characters of a note. columns, classification: see `read_corpus`.
 
     Raises:
         InputError: nothing there, or no note that can be read.
     """
-    coded, failures = read_corpus_leniently(path or resource("examples"), format or (None if path else "text"), columns)
+    source, format = path or resource("examples"), format or (None if path else "text")
+    coded, failures = read_corpus_leniently(source, format, columns, classification)
     reasons, notes = [str(failure) for failure in failures], []
     for note in (entry.note for entry in coded):
         if any(unicodedata.category(character) in ("Cc", "Cs") for character in note.note_id):

@@ -25,6 +25,7 @@ class CodeShape:
         node: matches the spelling of any node of this kind, ranges included; what `dotted` matches is a code.
         beginning: matches what may be the beginning of a node's spelling, so that a search looks for codes.
         bare: levels whose titles say little without those above ("Open").
+        asked_as: of each level the level of its concepts, one of `records.LEVELS`; none: the levels are such.
     """
 
     kind: Kind
@@ -36,6 +37,7 @@ class CodeShape:
     node: re.Pattern[str]
     beginning: re.Pattern[str]
     bare: tuple[str, ...] = ()
+    asked_as: tuple[str, ...] = ()
 
     def add_dot(self, undotted: str) -> str:
         """ "4280" -> "428.0"; a code that is too short for a dot stays as it is. Of a PCS table, "B01" -> "B01-"."""
@@ -83,6 +85,7 @@ ICD10 = (
         "http://hl7.org/fhir/sid/icd-10-cm",
         re.compile(r"[A-Z][0-9A][0-9A-Z](?:\.[0-9A-Z]{1,4}|-[A-Z][0-9A][0-9A-Z])?", re.ASCII),
         re.compile(r"[A-Z]\d[0-9A-Z.-]{0,6}", re.ASCII),
+        asked_as=("chapter", "section", "category", "subcategory", "subcategory", "subcategory", "code"),
     ),
     CodeShape(
         "procedure",
@@ -98,6 +101,7 @@ ICD10 = (
         re.compile(r"[0-9BCDFGHX][0-9A-HJ-NP-Z]{0,6}|[BCDFGHX][0-9A][0-9A-HJ-NP-Z]-", re.ASCII),
         re.compile(r"(?:\d|[BCDFGHX][A-Z]?\d)[0-9A-HJ-NP-Z]{0,6}", re.ASCII),
         ("approach", "device"),
+        ("chapter", "section", "category", "subcategory", "subcategory", "subcategory", "code"),
     ),
 )
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from concept_icd.artifacts import hash_of, read_json, write_json
 from concept_icd.errors import InputError, did_you_mean
 from concept_icd.ontology.phrases import phrase_key
-from concept_icd.ontology.tree import Ontology
+from concept_icd.ontology.tree import DEFAULT, Ontology
 from concept_icd.records import EXPERTS, LEVELS, Concept, Level, OneLine
 
 if TYPE_CHECKING:
@@ -37,11 +37,13 @@ class ConceptSet(OneLine):
         codes: the label set; strings of the corpus, even where they are no codes of the ontology (see `expand`).
         concepts: each with a key of its own.
         aliases: label -> the code that it means, for the labels that are not the code themselves.
+        classification: name of the ontology of the codes.
     """
 
     codes: tuple[str, ...]
     concepts: tuple[Concept, ...]
     aliases: Mapping[str, str] = field(default_factory=dict, hash=False)
+    classification: str = DEFAULT
 
     @classmethod
     def expand(
@@ -85,13 +87,17 @@ class ConceptSet(OneLine):
         ]
         said = {(concept.text.lower(), concept.codes) for concept in concepts}
         meant = set(means.values())
-        ancestors = [(ontology.level(node), node) for node in below if node not in meant]
+        ancestors = [(ontology.concept_level(node), node) for node in below if node not in meant]
         for level in ("subcategory", "category", "section", "chapter"):  # narrowest first, see `said`
-            for node in (node for found, node in ancestors if found == level and level in levels):
-                concept = Concept(f"{level}:{node}", level, node_text(ontology, node), tuple(below[node]))
-                if (concept.text.lower(), concept.codes) not in said:
-                    said.add((concept.text.lower(), concept.codes))
-                    concepts.append(concept)
+            own = [node for found, node in ancestors if found == level and level in levels]
+            texts = {node: (node_text(ontology, node), tuple(below[node])) for node in own}
+            new = set()
+            for node in sorted(own, key=lambda node: -len(ontology.ancestors(node))):
+                text, covered = texts[node]
+                if (text.lower(), covered) not in said:
+                    said.add((text.lower(), covered))
+                    new.add(node)
+            concepts += [Concept(f"{level}:{node}", level, *texts[node]) for node in own if node in new]
         concepts += [
             phrase
             for phrase in _phrase_concepts(phrases or {}, below, labels)
@@ -99,7 +105,7 @@ class ConceptSet(OneLine):
         ]
         concepts.sort(key=lambda concept: LEVELS.index(concept.level))  # stable: within a level, in label order
         used = {label: code for label, code in (aliases or {}).items() if label in means and label != code}
-        return cls(labels, tuple(concepts), used)
+        return cls(labels, tuple(concepts), used, ontology.name)
 
     def __post_init__(self) -> None:
         if len(self._positions) != len(self.concepts):
@@ -190,7 +196,8 @@ class ConceptSet(OneLine):
             concepts = tuple(
                 Concept(item["key"], item["level"], item["text"], tuple(item["codes"])) for item in record["concepts"]
             )
-            loaded = cls(tuple(record["codes"]), concepts, dict(record.get("aliases", {})))
+            aliases, classification = dict(record.get("aliases", {})), record.get("classification", DEFAULT)
+            loaded = cls(tuple(record["codes"]), concepts, aliases, classification)
             written = record["hash"]
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(f"{path} is not a concept set that concept-icd wrote") from error
@@ -200,7 +207,8 @@ class ConceptSet(OneLine):
 
     def _to_dict(self) -> dict[str, object]:
         record: dict[str, object] = {"codes": self.codes, "concepts": [asdict(concept) for concept in self.concepts]}
-        return record | {"aliases": dict(self.aliases)} if self.aliases else record
+        record |= {"aliases": dict(self.aliases)} if self.aliases else {}
+        return record | ({"classification": self.classification} if self.classification != DEFAULT else {})
 
     @cached_property
     def _positions(self) -> dict[str, int]:

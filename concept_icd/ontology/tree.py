@@ -30,8 +30,12 @@ RETIRED = "retired.tsv"
 NAMED = 8
 
 
+#: What folders that say nothing of their classification are of.
+DEFAULT = "icd9cm"
+
+
 @lru_cache(maxsize=4)
-def load_ontology(name: str = "icd9cm") -> Ontology:
+def load_ontology(name: str = DEFAULT) -> Ontology:
     """The classification called `name`; its tables are read when they are first needed, once.
 
     Raises:
@@ -195,6 +199,16 @@ class Ontology:
     def level(self, code: str) -> Level:
         """Of a node; raises as `node` does."""
         return self.node(code).level
+
+    def concept_level(self, code: str) -> Level:
+        """The level of a node as a concept, one of `records.LEVELS`, whatever its classification calls it.
+
+        >>> load_ontology("icd10").concept_level("0DTJ"), load_ontology("icd10").concept_level("E11.6")
+        ('subcategory', 'subcategory')
+        """
+        node = self.node(code)
+        shape = self._shapes[node.kind]
+        return dict(zip(shape.levels, shape.asked_as, strict=True))[node.level] if shape.asked_as else node.level
 
     def billable(self, code: str, on: date | int | None = None) -> bool:
         """Of a node; raises as `node` does.

@@ -8,6 +8,7 @@ from pathlib import Path
 from concept_icd.artifacts import read_manifest
 from concept_icd.corpora.store import NOTES, Corpus
 from concept_icd.errors import InputError
+from concept_icd.ontology.tree import load_ontology
 from concept_icd.readers.forms import Gold, GoldRows
 from concept_icd.readers.label_sets import billed_note
 
@@ -25,6 +26,7 @@ def read_corpus_gold(folder: str | Path, split: str | None = None, default_split
     import pyarrow.parquet as pq
 
     corpus = Corpus((), read_manifest(folder, "prepare"))
+    ontology = load_ontology(corpus.classification)
     path = Path(folder) / NOTES
     try:
         columns = ["note_id", "patient_id", "diagnoses", "procedures", "annotations", "split", "principal"]
@@ -39,7 +41,7 @@ def read_corpus_gold(folder: str | Path, split: str | None = None, default_split
         codes = tuple(dict.fromkeys([*row["diagnoses"], *row["procedures"]]))
         if codes and wanted in ("all", row["split"]):
             is_vote = json.loads(row["annotations"] or "{}")
-            billed = None if is_vote else billed_note(row["note_id"], codes, row["principal"])
+            billed = None if is_vote else billed_note(row["note_id"], codes, ontology, row["principal"])
             gold.add(row["note_id"], codes, row["patient_id"], billed)
         else:
             others.append(row["note_id"])
@@ -56,4 +58,5 @@ def read_corpus_gold(folder: str | Path, split: str | None = None, default_split
         corpus.aliases,
         corpus.task,
         sum(row["split"] == "train" for row in rows) or None,
+        corpus.classification,
     )

@@ -65,7 +65,7 @@ def _lists(
 ) -> Iterator[tuple[str, tuple[str, ...], str | None]]:
     """Note id, codes, patient of every line."""
     seen: dict[str, int] = {}
-    unread = UnreadCodes(printable(source.path))
+    unread = UnreadCodes(printable(source.path), reader.ontology)
     with text_rows(source.path) as rows:
         names = next(rows) if columns is not None else []
         for row in rows:

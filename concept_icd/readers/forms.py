@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from concept_icd.errors import InputError
 from concept_icd.metrics.inputs import Bools, Floats, Ints
+from concept_icd.ontology.tree import DEFAULT
 from concept_icd.readers.label_sets import LabelReader
 from concept_icd.records import CodedNote, Note, OneLine
 
@@ -49,6 +50,7 @@ class Gold(OneLine):
         billed: the same notes with their codes in billing order, or None where the source lists sets.
         others: ids of notes that the source has but that are not measured (other splits, no codes).
         label_set, aliases, task, train_stays: what a prepared corpus says of itself; else None and empty.
+        classification: name of the ontology of the codes.
     """
 
     codes: Mapping[str, tuple[str, ...]]
@@ -59,6 +61,7 @@ class Gold(OneLine):
     aliases: Mapping[str, str] = field(default_factory=dict, hash=False)
     task: str | None = None
     train_stays: int | None = None
+    classification: str = DEFAULT
 
     @property
     def notes(self) -> tuple[CodedNote, ...]:

@@ -63,7 +63,7 @@ def _line_predictions(source: Source, reader: LabelReader) -> Predictions:
 
 
 def _line_gold(source: Source, reader: LabelReader) -> Gold:
-    rows, unread = GoldRows(source.path), UnreadCodes(printable(source.path))
+    rows, unread = GoldRows(source.path), UnreadCodes(printable(source.path), reader.ontology)
 
     def read(line: dict[str, Any]) -> None:
         unread.look(line)
@@ -71,7 +71,7 @@ def _line_gold(source: Source, reader: LabelReader) -> Gold:
         named = line.get("principal")
         principal = None if named is None else reader.read(named, "diagnosis")
         is_vote = bool(line.get("annotations"))
-        billed = None if is_vote else billed_note(line["note_id"], codes, principal)
+        billed = None if is_vote else billed_note(line["note_id"], codes, reader.ontology, principal)
         rows.add(line["note_id"], codes, patient, billed)
 
     _each(source, read)

@@ -14,6 +14,7 @@ from concept_icd.corpora.gold import gold_matrix, gold_places
 from concept_icd.errors import InputError
 from concept_icd.metrics.inputs import Bools, Floats, Ints
 from concept_icd.metrics.recall_depth import TARGETS, stops
+from concept_icd.ontology.tree import load_ontology
 from concept_icd.readers.forms import Gold, Predictions
 from concept_icd.readers.label_sets import kind_of
 from concept_icd.records import Kind, OneLine
@@ -128,7 +129,7 @@ def align(
         decisions=over(predictions.accepted, 0),
         places=places,
         principal=principal,
-        kinds=tuple(map(kind_of, columns)),
+        kinds=tuple(kind_of(column, load_ontology(gold.classification)) for column in columns),
         patients=None if gold.patients is None else tuple(gold.patients[note_id] for note_id in note_ids),
         depths=None if predictions.expected is None else _depths(predictions.expected[np.ix_(rows, source)]),
         label_set="; ".join(sentence for sentence, applies in words.items() if applies),

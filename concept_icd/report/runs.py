@@ -106,7 +106,7 @@ def lay_out(runs: Sequence[Run], gold: Gold, codes: Sequence[str] | None, named:
         InputError: other notes, other codes, or a folder that was measured on other gold codes.
     """
     labels = codes or {code for note in gold.codes.values() for code in note}
-    read = [read_predictions(run.file, labels) for run in runs]
+    read = [read_predictions(run.file, labels, gold.classification) for run in runs]
     for run, predictions in zip(runs, read, strict=True):
         _require_same_notes(run, predictions, runs[0], read[0], gold)
         _require_same_codes(run, predictions, runs[0], read[0], codes)

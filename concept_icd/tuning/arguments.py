@@ -29,7 +29,7 @@ class ConceptArguments:
     )
     codes: str | None = field(default=None, metadata={"help": "Label set: a file with one code a line; by default "
                                                       "the codes of the training notes."})  # fmt: skip
-    classification: str = field(default="icd9cm", metadata={"help": "Ontology of the codes."})
+    classification: str | None = field(default=None, metadata={"help": "Ontology of the codes: the corpus' own."})
     levels: list[str] = field(
         default_factory=lambda: ["chapter", "section", "category", "subcategory", "code"],
         metadata={"help": "Levels of concepts to ask about."},

@@ -23,7 +23,7 @@ from accelerate.utils import broadcast_object_list, parse_flag_from_env
 from accelerate.utils.memory import clear_device_cache
 
 from concept_icd.artifacts import read_manifest, read_record, sha256, write_json, write_manifest
-from concept_icd.corpora import load_corpus
+from concept_icd.corpora import Corpus, load_corpus
 from concept_icd.corpora.folds import group_folds
 from concept_icd.errors import InputError
 from concept_icd.llm.base_model import load_model, with_adapter
@@ -64,7 +64,8 @@ def finetune(options: Options) -> Path:
     out = Path(str(training.output_dir))
     corpus = load_corpus(arguments.corpus)
     notes = notes_to_learn_from(corpus.notes, arguments.splits)
-    concepts, prompt = concepts_of(arguments, notes, corpus.aliases), PromptTemplate.load(arguments.prompt)
+    arguments.classification = arguments.classification or corpus.classification
+    concepts, prompt = concepts_of(arguments, notes, corpus), PromptTemplate.load(arguments.prompt)
     folds = _folds(notes, arguments, training.seed)
     corpus_hash = sha256(Path(arguments.corpus) / "notes.parquet")
     taught: list[TaughtNote] = []
@@ -243,21 +244,21 @@ def notes_to_learn_from(notes: Sequence[CodedNote], splits: Sequence[str]) -> li
     return chosen
 
 
-def concepts_of(
-    arguments: ConceptArguments, notes: Sequence[CodedNote], aliases: Mapping[str, str] | None = None
-) -> ConceptSet:
+def concepts_of(arguments: ConceptArguments, notes: Sequence[CodedNote], corpus: Corpus) -> ConceptSet:
     """The concept set of the label set: the codes of a file, or those of the notes, sorted.
 
-    Args:
-        aliases: of the corpus, for labels that are not spelled as the code that they mean.
+    Raises:
+        InputError: the corpus is of another classification than the options name.
     """
-    ontology = load_ontology(arguments.classification)
+    if arguments.classification not in (None, corpus.classification):
+        raise InputError(f"the corpus is coded in {corpus.classification}, not in {arguments.classification}")
+    ontology, aliases = load_ontology(corpus.classification), corpus.aliases
     if arguments.codes:
-        codes = read_codes(arguments.codes, must_exist=True)
+        codes = read_codes(arguments.codes, ontology.name, must_exist=True)
     else:
         codes = tuple(sorted({code for note in notes for code in note.codes}))
     phrases = read_phrase_file(arguments.phrases) if arguments.phrases else None
-    meant = {label: code for label, code in (aliases or {}).items() if label in codes}
+    meant = {label: code for label, code in aliases.items() if label in codes}
     return ConceptSet.expand(codes, ontology, levels=tuple(arguments.levels), phrases=phrases, aliases=meant)
 
 
@@ -287,6 +288,8 @@ def decisive_options(options: Options) -> dict[str, Any]:
     """The options that decide the result, as plain values."""
     arguments, training, model = options
     config = dataclasses.asdict(arguments) | dataclasses.asdict(model)
+    if config["classification"] is None:  # not known yet: the corpus' own
+        del config["classification"]
     return config | {name: getattr(training, name) for name in _DECISIVE}
 
 

@@ -131,7 +131,7 @@ def test_a_label_set_may_hold_spoilt_labels_and_joined_ones(tmp_path):
     assert read_codes(path) == ("428.0", "34.71", "66.", "7.", "V30.01")
     with pytest.raises(InputError, match=r"codes, line 2: '4280' may be 42\.80 or 428\.0"):
         read_codes(lines(tmp_path / "codes", "428.0", "4280"))
-    with pytest.raises(InputError, match=r"codes, line 2: not an ICD-9-CM code$"):  # it may be a note's: not quoted
+    with pytest.raises(InputError, match=r"codes, line 2: not a code of ICD-9-CM$"):  # it may be a note's: not quoted
         read_codes(lines(tmp_path / "codes", "428.0", "Age 65"))
     with pytest.raises(InputError, match="names no code"):
         read_codes(lines(tmp_path / "codes", "# nothing"))
