@@ -27,6 +27,7 @@ from concept_icd.errors import InputError, extras
 from concept_icd.experts.expert import ExpertRecipe
 from concept_icd.heads.fitting import HeadOptions
 from concept_icd.llm.prompts import PromptTemplate
+from concept_icd.llm.reference import NO_MODEL
 from concept_icd.ontology.concepts import ConceptSet
 from concept_icd.ontology.tree import DEFAULT, load_ontology
 from concept_icd.outputs import MANIFEST, require_replaceable
@@ -34,6 +35,7 @@ from concept_icd.progress import tell
 from concept_icd.records import CodedNote
 from concept_icd.scoring.selection import FILE as DESCENT
 from concept_icd.scoring.selection import SelectionRule, TopDownSelection
+from concept_icd.scoring.silent import silence
 from concept_icd.scoring.specs import ADAPTER, precision_of
 from concept_icd.scoring.store import CONCEPTS, PROMPT, load_scores
 
@@ -139,10 +141,45 @@ def with_test_split(notes: Sequence[CodedNote], seed: int) -> list[CodedNote]:
     return [dataclasses.replace(note, split=str(split)) for note, split in zip(coded, splits, strict=True)]
 
 
+def fit_experts_alone(
+    corpus: Corpus,
+    splits: Sequence[str] | None,
+    experts: Sequence[ExpertRecipe],
+    options: HeadOptions | None = None,
+) -> ConceptCoder:
+    """Fits a coder that asks no language model: experts alone read the notes.
+
+    Args:
+        splits: of the notes to learn from; None: all. Its codes are those of these notes.
+
+    Raises:
+        InputError: no coded note in these splits, no expert, or what `ConceptCoder.fit` says.
+    """
+    notes = [note for note in corpus.notes if note.codes and (splits is None or note.split in splits)]
+    if not notes:
+        raise InputError(f"the corpus has no coded note of the splits {', '.join(splits or ())}")
+    if not experts:
+        raise InputError("without scores there must be experts that read the notes: name them with --experts")
+    codes = tuple(sorted({code for note in notes for code in note.codes}))
+    meant = {label: code for label, code in corpus.aliases.items() if label in codes}
+    ontology = load_ontology(corpus.classification)
+    concepts = ConceptSet.expand(codes, ontology, levels=("code",), aliases=meant)
+    return ConceptCoder.fit(
+        silence([note.note for note in notes], concepts),
+        notes,
+        concepts,
+        model=NO_MODEL,
+        scorer_settings={"scorer": "none"},
+        options=options,
+        classification=corpus.classification,
+        experts=experts,
+    )
+
+
 def fit_coder(
     scored: str | Path,
     notes: Sequence[CodedNote],
-    split: str | None,
+    split: str | Sequence[str] | None,
     *,
     model: str | None = None,
     adapter: str | Path | None = None,
@@ -150,7 +187,7 @@ def fit_coder(
     allow_in_sample: bool = False,
     experts: Sequence[ExpertRecipe] = (),
 ) -> ConceptCoder:
-    """Fits a coder on the scored notes of a split (None: all); what made the scores is read from their folder.
+    """Fits a coder on the scored notes of some splits (None: all); what made the scores is read from their folder.
 
     Args:
         model, adapter: what new notes will be scored with, where it is not what the folder names.
@@ -161,10 +198,11 @@ def fit_coder(
     """
     scored, scores = Path(scored), load_scores(scored)
     settings = read_manifest(scored, "score")["config"]
-    wanted = {note.note.note_id for note in notes if split is None or note.split == split}
+    splits = (split,) if isinstance(split, str) else split
+    wanted = {note.note.note_id for note in notes if splits is None or note.split in splits}
     chosen = [note_id for note_id in scores.note_ids if note_id in wanted]
     if not chosen:
-        raise InputError(f"{scored} holds no score of a note of the split {split or '(any)'}")
+        raise InputError(f"{scored} holds no score of a note of the split {' or '.join(splits or ()) or '(any)'}")
     concepts, rule = ConceptSet.load(scored / CONCEPTS), None
     if settings.get("plan") is not None:
         rule = SelectionRule.load(scored / DESCENT)

@@ -17,10 +17,11 @@ INPUTS = ("corpus", "scores", "model", "adapter", "tabular", "index", "drug_stra
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Corpus and scores in, coder out; what made the scores is read from their folder."""
     parser.add_argument("--corpus", required=True, help="folder written by `concept-icd prepare`")
-    parser.add_argument("--scores", required=True, help="folder written by `concept-icd score`")
+    scores = "folder written by `concept-icd score`; without it the experts alone read the notes, and no model is asked"
+    parser.add_argument("--scores", help=scores)
     parser.add_argument("--out", required=True, help="folder of the coder")
-    split = "fit on the notes of this split (default: train, or every note of a corpus without splits)"
-    parser.add_argument("--split", help=split)
+    split = "fit on the notes of these splits (default: train, or every note of a corpus without splits)"
+    parser.add_argument("--split", nargs="+", help=split)
     parser.add_argument("--model", help="base model for new notes (default: the one of the scores)")
     parser.add_argument("--adapter", help="LoRA adapter for new notes (default: the tuning run's final one)")
     which = (
@@ -37,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dependencies", choices=("none", "combinations"), default="none", help=together)
     stacked = (
         "stacked with the scores: words (trees on each note's words), terms (what the classification calls a code, "
-        "affirmed or denied), drugs (the medication network on its drugs)"
+        "affirmed or denied), drugs (the medication network on its drugs), spans (what annotators marked as what)"
     )
     parser.add_argument("--experts", nargs="+", choices=EXPERTS, default=(), help=stacked)
     parser.add_argument("--views", dest="experts", nargs="+", choices=EXPERTS, action=OldOption, new="--experts")
@@ -63,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     from concept_icd.experts.kinds import recipe
     from concept_icd.heads.fitting import HeadOptions
     from concept_icd.outputs import require_replaceable
-    from concept_icd.pipeline import fit_coder
+    from concept_icd.pipeline import fit_coder, fit_experts_alone
 
     start = time.monotonic()
     if args.folds < 2:
@@ -75,17 +76,22 @@ def run(args: argparse.Namespace) -> int:
     options = HeadOptions(
         args.features, args.calibration, args.at_least_one, args.folds, args.seed, args.order, args.dependencies
     )
-    split = args.split or ("train" if any(coded.split for coded in corpus.notes) else None)
-    coder = fit_coder(
-        args.scores,
-        corpus.notes,
-        split,
-        model=args.model,
-        adapter=args.adapter,
-        options=options,
-        allow_in_sample=args.allow_in_sample,
-        experts=[recipe(kind, args.drug_strategy, args.tabular, args.index) for kind in dict.fromkeys(args.experts)],
-    )
+    split = args.split or (["train"] if any(coded.split for coded in corpus.notes) else None)
+    more = (args.drug_strategy, args.tabular, args.index, corpus.classification)
+    experts = [recipe(kind, *more) for kind in dict.fromkeys(args.experts)]
+    if args.scores is None:
+        coder = fit_experts_alone(corpus, split, experts, options)
+    else:
+        coder = fit_coder(
+            args.scores,
+            corpus.notes,
+            split,
+            model=args.model,
+            adapter=args.adapter,
+            options=options,
+            allow_in_sample=args.allow_in_sample,
+            experts=experts,
+        )
     coder.save_pretrained(
         args.out,
         overwrite=args.overwrite,

@@ -75,7 +75,7 @@ class ConceptCoder(CallableCoder):
 
         Args:
             notes: coded notes, among them every scored one. Gold codes outside the set are ignored.
-            model: the base model that new notes will be scored with; adapter: on it.
+            model: the base model that new notes will be scored with (`NO_MODEL`: none); adapter: on it.
             allow_in_sample: take scores of notes that the scorer was tuned on, and say so in every result.
             selection: which concepts the notes were asked about, where it was not all.
             experts: what is stacked with the scores, fitted here on the scored notes; see `concept_icd.experts`.
@@ -318,7 +318,8 @@ class ConceptCoder(CallableCoder):
                 '(--scorer server --server-url URL, or `with_scorer("server", url=...)`), or another scorer'
             )
         adapter = str(self.model.adapter) if self.model.adapter is not None else None
-        spec = ScorerSpec(kind, self.model.location, adapter, self.prompt, options, url)
+        location = self.model.location if kind != "none" else self.model.name
+        spec = ScorerSpec(kind, location, adapter, self.prompt, options, url)
         if kind == "packed" and not self.used_scorer and options["dtype"] == "float32":
             small = {name: value for name, value in options.items() if name != "dtype"}
             try:

@@ -11,6 +11,7 @@ from pathlib import Path
 from concept_icd.errors import InputError, extras
 from concept_icd.experts.expert import Expert, ExpertRecipe
 from concept_icd.ontology.concepts import ConceptSet
+from concept_icd.ontology.tree import DEFAULT
 
 
 def recipe(
@@ -18,12 +19,13 @@ def recipe(
     drug_strategy: str = "multitask",
     tabular: Sequence[str | Path] = (),
     index: Sequence[str | Path] = (),
+    classification: str = DEFAULT,
 ) -> ExpertRecipe:
     """How a kind is fitted.
 
     Args:
         kind: one of `records.EXPERTS`. drug_strategy: of the medication network, see `read_strategy`.
-        tabular, index: files of NCHS with more terms than the titles.
+        tabular, index: files of NCHS with more terms than the titles. classification: of the codes.
 
     Raises:
         InputError: no such strategy, or one of the files cannot be read. MissingExtraError: drugs need torch.
@@ -31,7 +33,7 @@ def recipe(
     if kind == "terms":
         from concept_icd.experts.terms import TermRecipe
 
-        return TermRecipe.read(tabular, index)
+        return TermRecipe.read(tabular, index, classification)
     if kind == "words":
         from concept_icd.experts.words import WordRecipe
 

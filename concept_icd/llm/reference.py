@@ -41,6 +41,10 @@ _LORA_SETTINGS = frozenset((
 ))  # fmt: skip
 
 
+#: In the place of a model, of a coder whose experts alone read the note.
+NO_MODEL = "none"
+
+
 @dataclass(frozen=True, repr=False)
 class ModelReference(OneLine):
     """A base model by name, and an adapter on it.
@@ -66,6 +70,8 @@ class ModelReference(OneLine):
         Raises:
             InputError: the adapter folder lacks its files.
         """
+        if model == NO_MODEL:
+            return cls(NO_MODEL)
         folder = Path(adapter) if adapter is not None else None
         return cls(str(model), fingerprint_of(model), folder, _adapter_sha256(folder) if folder else None)
 

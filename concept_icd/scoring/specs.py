@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from concept_icd.scoring.scorer import Scorer, TokenScorer
 
 #: In this process with transformers, or a small model with NumPy; in vLLM's engine, or in a vLLM server somewhere; or
-#: one prompt a question with transformers, to check the others by.
-Kind = Literal["packed", "light", "vllm", "server", "plain"]
+#: one prompt a question with transformers, to check the others by; or no model at all, where experts alone read.
+Kind = Literal["packed", "light", "vllm", "server", "plain", "none"]
 _CLASSES = {
     "packed": ("packed", "PackedScorer"),
     "light": ("numpy_llama", "LightScorer"),
@@ -28,7 +28,7 @@ _CLASSES = {
 
 #: What a coder's folder may say of the scorer of its fit: its kind, how notes are read, and nothing else.
 _SETTINGS: Mapping[str, Callable[[Any], bool]] = {
-    "scorer": lambda value: value in ("packed", "light", "vllm", "server"),
+    "scorer": lambda value: value in ("packed", "light", "vllm", "server", "none"),
     "max_length": lambda value: value is None or (type(value) is int and value > 0),
     "note_text": lambda value: value in NOTE_TEXTS,
     "load_in_4bit": lambda value: value is None or type(value) is bool,
@@ -103,6 +103,10 @@ class ScorerSpec(OneLine):
             InputError: model or adapter is missing, they do not fit, the server cannot be reached, or torch or vLLM is
                 not installed (`MissingExtraError`).
         """
+        if self.kind == "none":
+            from concept_icd.scoring.silent import SilentScorer
+
+            return SilentScorer()
         if self.readings > 1 and self.options.get("served"):
             raise InputError(
                 f"the scores of {self.readings} adapters are averaged, and {self.options['served']!r} is one: leave "
