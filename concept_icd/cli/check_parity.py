@@ -25,6 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scorers", nargs=2, metavar="SCORER", choices=SCORERS, default=["packed", "plain"], help=two)
     dtypes = "one for both scorers or one each: float32, bfloat16 or float16 (default: the coder's, or its own)"
     parser.add_argument("--dtype", nargs="+", choices=("float32", "bfloat16", "float16"), default=[None], help=dtypes)
+    parser.add_argument(
+        "--device", help="cpu, cuda, cuda:1, ...; packed and plain only (default: a GPU where there is one)"
+    )
     parser.add_argument("--limit", type=int, default=20, metavar="N", help="the first N notes (default: %(default)s)")
     parser.add_argument("--splits", nargs="+", metavar="SPLIT", help="only the notes of these splits")
     parser.add_argument("--max-length", type=int, metavar="TOKENS", help="longest prompt; default: the tuning's")
@@ -73,6 +76,7 @@ def run(args: argparse.Namespace) -> int:
     scores: list[ConceptScores] = []
     for kind, dtype in zip(args.scorers, _two(args.dtype), strict=True):
         chosen = options | ({"dtype": dtype or own} if (dtype or own) and kind != "light" else {})
+        chosen |= {"device": args.device} if args.device and kind in ("packed", "plain") else {}
         scorer = _scorer(kind, model, adapter, prompt, args.server_url, chosen)
         scores.append(scorer.score(notes, concepts, progress=True))
         del scorer

@@ -7,6 +7,7 @@ import json
 import logging
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,8 @@ INPUTS = ("note", "corpus", "coder", "model")
 DEFAULT_CODER = Path("radiology")
 #: How much the packed scorer does at once, which decides the last bits of the scores.
 SIZES = ("chunk_tokens", "batch_tokens")
+#: What predictions are written as.
+FORMS = ("jsonl", "csv", "parquet")
 #: Failures that are printed; all of them are in the file.
 SHOWN_FAILURES = 20
 
@@ -34,12 +37,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("note", nargs="?", metavar="NOTE.txt", help="a text file; - reads standard input")
     parser.add_argument("--corpus", type=Path, help="a corpus instead of one note; needs --out")
     add_format(parser)
-    out = "the predictions, one JSON line a note, every code ranked; the same command resumes them"
+    out = "the predictions: one JSON line a note, or a table with a row a code; the same command resumes them"
     parser.add_argument("--out", type=Path, help=out)
+    form = "of --out (default: by its ending, .csv or .parquet, else jsonl)"
+    parser.add_argument("--out-format", choices=FORMS, help=form)
     parser.add_argument("--overwrite", action="store_true", help="replace the predictions of --out if they are there")
     parser.add_argument("--limit", type=int, help="only the first notes of the corpus")
     add_coder_arguments(parser)
-    parser.add_argument("--top", type=int, help="codes to print (default: 10 in a table, all in JSON)")
+    top = "the first codes of a note alone (default: 10 on the terminal, all of them in JSON and files)"
+    parser.add_argument("--top", type=int, help=top)
+    parser.add_argument("--accepted-only", action="store_true", help="only codes that reached the coder's threshold")
     parser.add_argument("--concepts", type=int, default=3, help="concepts to name for each code (default: %(default)s)")
     found = "also find the passages for and against each code (scores the note once more per sentence and some clauses)"
     parser.add_argument("--evidence", action="store_true", help=found)
@@ -57,6 +64,10 @@ def add_coder_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scorer", choices=("packed", "vllm", "server"), help=scorer)
     precision = "what the model computes in (default: what the coder's heads were fitted on)"
     parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help=precision)
+    where = "cpu, cuda, cuda:1, ...; packed only (default: a GPU where there is one)"
+    parser.add_argument("--device", help=where)
+    side = "notes that are read side by side: threads of a small model, requests to a server (default: as many as fit)"
+    parser.add_argument("--workers", type=int, metavar="N", help=side)
     parser.add_argument("--server-url", metavar="URL", help="of a vLLM server (default: this machine, port 8000)")
     served = "name under which a server serves the coder's adapter (default: found by the adapter's files)"
     parser.add_argument("--served-name", metavar="NAME", help=served)
@@ -69,8 +80,8 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("name either one note or a --corpus, for example: concept-icd code note.txt")
     if (args.corpus is None) != (args.out is None):
         raise InputError("--corpus and --out go together: the predictions of a corpus go to a file")
-    if args.overwrite and args.out is None:
-        raise InputError("--overwrite does nothing without --out")
+    if args.out is None and (args.overwrite or args.out_format):
+        raise InputError(f"--{'overwrite' if args.overwrite else 'out-format'} does nothing without --out")
     require_positive(args, "top", "limit", "concepts")
     if args.corpus is not None:
         return _code_corpus(args)
@@ -78,9 +89,10 @@ def run(args: argparse.Namespace) -> int:
     coder = load_coder(args)
     result = coder.code(note, top_concepts=args.concepts, evidence=args.evidence)
     if args.json:
-        print(json.dumps(result.to_dict(args.top), ensure_ascii=False))
+        print(json.dumps(result.to_dict(args.top, accepted_only=args.accepted_only), ensure_ascii=False))
     else:
-        print_result(result, note.text, args.top or 10, coder)
+        shown = result.accepted if args.accepted_only else result.codes
+        print_result(replace(result, codes=shown), note.text, args.top or 10, coder)
     return 0
 
 
@@ -90,12 +102,14 @@ def load_coder(args: argparse.Namespace) -> ConceptCoder:
 
     from concept_icd.coder.coder import ConceptCoder, ScorerMismatch
 
-    require_positive(args, *SIZES)
-    sizes = {name: value for name in SIZES if (value := getattr(args, name)) is not None}
+    require_positive(args, *SIZES, "workers")
+    sizes = {name: value for name in (*SIZES, "device") if (value := getattr(args, name)) is not None}
     coder = ConceptCoder.from_pretrained(args.coder, model=args.model, expected_hash=args.coder_hash)
     scorer = args.scorer or coder.scorer_settings.get("scorer", "packed")
     if sizes and scorer != "packed":
-        raise InputError("--chunk-tokens and --batch-tokens are of --scorer packed")
+        raise InputError("--chunk-tokens, --batch-tokens and --device are of --scorer packed")
+    if args.workers and scorer != "server" and (sizes or args.scorer or args.dtype):
+        raise InputError("--workers is of small models, which NumPy scores where no scorer is named, and of servers")
     if scorer == "server" and not (args.scorer or args.server_url):
         raise InputError(
             f"the heads of {args.coder} were fitted on scores of a vLLM server: name the one that may read the notes "
@@ -107,11 +121,14 @@ def load_coder(args: argparse.Namespace) -> ConceptCoder:
         if args.dtype:
             raise InputError("--dtype is not of --scorer server: a server was started in a precision of its own")
 
-        coder = coder.with_scorer("server", url=args.server_url or LOOPBACK, served=args.served_name)
+        at_a_time = {"concurrency": args.workers} if args.workers else {}
+        coder = coder.with_scorer("server", url=args.server_url or LOOPBACK, served=args.served_name, **at_a_time)
     elif args.server_url or args.served_name:
         raise InputError("--server-url and --served-name are of --scorer server")
     elif args.scorer or args.dtype or sizes:
         coder = coder.with_scorer(scorer, **({"dtype": args.dtype} if args.dtype else {}), **sizes)
+    elif args.workers:
+        coder = coder.with_scorer("light", workers=args.workers)
     if coder.scorer_mismatch:
         say(coder.scorer_mismatch, logging.WARNING)
         warnings.simplefilter("ignore", ScorerMismatch)  # said already, in one line
@@ -175,10 +192,16 @@ def _code_corpus(args: argparse.Namespace) -> int:
             if number < partial.done:
                 continue
             found = coder.with_evidence(notes[number], result) if args.evidence else result
-            partial.add(found.to_dict(args.top))
-        partial.finish(args.out)
+            partial.add(found.to_dict(args.top, accepted_only=args.accepted_only))
+        partial.finish(args.out, args.out_format or _form_of(args.out))
     tell(f"{counted(len(notes), 'note')} coded: {args.out}")
     return 1 if failures else 0
+
+
+def _form_of(path: Path) -> str:
+    from concept_icd.files import ending
+
+    return {".csv": "csv", ".parquet": "parquet"}.get(ending(path), "jsonl")
 
 
 def _made_by(args: argparse.Namespace, coder: ConceptCoder, notes: Sequence[Note]) -> dict[str, Any]:
@@ -189,6 +212,7 @@ def _made_by(args: argparse.Namespace, coder: ConceptCoder, notes: Sequence[Note
     from concept_icd.scoring.batch_sizes import DEFAULTS
 
     options = {"top": args.top, "concepts": args.concepts, "evidence": args.evidence}
+    options |= {"accepted_only": True} if args.accepted_only else {}
     # Where they were given, or chosen by a GPU's memory.
     used = {name: getattr(args, name) or getattr(coder.scorer, name, None) for name in SIZES}
     if any(getattr(args, name) for name in SIZES) or used["batch_tokens"] not in (None, DEFAULTS["batch_tokens"]):

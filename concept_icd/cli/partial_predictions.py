@@ -1,7 +1,7 @@
 """Predictions of a corpus that grow in a file beside the output, so that the same command goes on where it was.
 
 OUT.partial   its first line says what it is of (coder, notes, options), by hash; then one JSON line a note, in the
-              order of the corpus. When the last note is coded it becomes OUT, without its first line.
+              order of the corpus. When the last note is coded it becomes OUT, without its first line, or as a table.
 """
 
 from __future__ import annotations
@@ -33,10 +33,13 @@ def begun_with(out: Path) -> dict[str, Any]:
 
 
 def is_predictions(path: Path) -> bool:
-    """Whether a file is empty or begins with a prediction."""
+    """Whether a file is empty, begins with a prediction, or is a table of them."""
+    from concept_icd.readers.long_tables import is_ours
+
     with writing(path), open(path, "rb") as file:
         first = _record(file.readline())
-    return not path.stat().st_size or bool(first and {"note_id", "codes", "versions"} <= first.keys())
+        lines = bool(first and {"note_id", "codes", "versions"} <= first.keys())
+        return not path.stat().st_size or lines or is_ours(path)
 
 
 class Partial:
@@ -85,13 +88,23 @@ class Partial:
             self._file.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
             self._file.flush()
 
-    def finish(self, out: Path) -> None:
-        """Makes the file the output."""
+    def finish(self, out: Path, form: str = "jsonl") -> None:
+        """Makes the file the output, as it is or as a table.
+
+        Args:
+            form: "jsonl", or "csv" and "parquet" for a row a code.
+        """
+        from concept_icd.readers.long_tables import write_table
+
         self._file.seek(0)
         self._file.readline()
-        with new_file(out, own=True) as staging, staging.open("wb") as whole:
-            while block := self._file.read(2**20):
-                whole.write(block)
+        with new_file(out, own=True) as staging:
+            if form != "jsonl":
+                write_table(staging, form, map(json.loads, self._file))
+            else:
+                with staging.open("wb") as whole:
+                    while block := self._file.read(2**20):
+                        whole.write(block)
         self.path.unlink()
 
 

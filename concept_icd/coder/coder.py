@@ -251,7 +251,7 @@ class ConceptCoder(CallableCoder):
         )
 
     def with_scorer(self, scorer: str, **options: Any) -> ConceptCoder:
-        """The coder with another scorer for new notes: "packed", "vllm" or "server".
+        """The coder with another scorer for new notes: "packed", "light" (small models), "vllm" or "server".
 
         Args:
             options: "url" of a server, and what goes to the scorer's `from_pretrained`, such as "dtype", by default
@@ -265,7 +265,7 @@ class ConceptCoder(CallableCoder):
 
         In which precision a server holds its weights is not known here.
         """
-        kinds = [settings.get("scorer", "packed") for settings in (self.scorer_settings, self._used)]
+        kinds = [_same_scores(settings.get("scorer", "packed")) for settings in (self.scorer_settings, self._used)]
         precisions = [precision_of(settings) for settings in (self.scorer_settings, self._used)]
         check = f"concept-icd check-parity --scorers {kinds[0]} {kinds[1]}"
         fitted_on, used = f"scores of the {kinds[0]} scorer", kinds[1]
@@ -320,12 +320,16 @@ class ConceptCoder(CallableCoder):
         adapter = str(self.model.adapter) if self.model.adapter is not None else None
         location = self.model.location if kind != "none" else self.model.name
         spec = ScorerSpec(kind, location, adapter, self.prompt, options, url)
-        if kind == "packed" and not self.used_scorer and options["dtype"] == "float32":
+        light = kind == "light" or (kind == "packed" and not self.used_scorer)
+        if light and options["dtype"] == "float32":
             small = {name: value for name, value in options.items() if name != "dtype"}
             try:
                 return replace(spec, kind="light", options=small).make()
             except InputError:  # not such a model
-                pass
+                if kind == "light":
+                    raise
+        elif kind == "light":
+            raise InputError("the light scorer computes in float32 alone, and the coder in another precision")
         return spec.make()
 
     @cached_property
@@ -349,3 +353,8 @@ class ConceptCoder(CallableCoder):
             precision = "" if used_in == precision_of(self.scorer_settings) else f" in {used_in}"
             found["scorer"] = f"{self._used.get('scorer', 'packed')}{precision}, not that of the fit"
         return found if self.model.adapter_sha256 is None else {**found, "adapter": self.model.adapter_sha256[:12]}
+
+
+def _same_scores(scorer: str) -> str:
+    """The light scorer gives the scores of the packed one."""
+    return "packed" if scorer == "light" else scorer

@@ -13,17 +13,21 @@ from numpy.typing import NDArray
 
 from concept_icd.errors import InputError
 from concept_icd.files import opened
+from concept_icd.readers import long_tables
 from concept_icd.readers.files import Source
 from concept_icd.readers.forms import Columns, Gold, GoldRows, Predictions
 from concept_icd.readers.label_sets import LabelReader
+from concept_icd.readers.long_tables import is_long
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
 def read_predictions(source: Source, reader: LabelReader) -> Predictions:
-    """See `predictions.read_predictions`; needs a column a code."""
-    columns = Columns.of(_names(source), source)
+    """See `predictions.read_predictions`; needs a column a code, or a row a code."""
+    if is_long(names := _names(source)):
+        return long_tables.read_predictions(source, reader)
+    columns = Columns.of(names, source)
     if not columns.rest:
         raise InputError(f"{source} has no column of a code")
     codes = columns.codes(reader, source)

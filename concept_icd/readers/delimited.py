@@ -14,10 +14,12 @@ from concept_icd.corpora.jsonl import UnreadCodes
 from concept_icd.corpora.text_tables import delimiter, text_rows
 from concept_icd.errors import InputError
 from concept_icd.files import opened, printable
+from concept_icd.readers import long_tables
 from concept_icd.readers.arrow_files import matrix_gold, matrix_predictions
 from concept_icd.readers.files import Source
 from concept_icd.readers.forms import NOTE, Columns, Gold, GoldRows, PredictionRows, Predictions
 from concept_icd.readers.label_sets import LabelReader
+from concept_icd.readers.long_tables import is_long
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 def read_predictions(source: Source, reader: LabelReader) -> Predictions:
     """See `predictions.read_predictions`."""
+    if is_long(_first_line(source)):
+        return long_tables.read_predictions(source, reader, delimiter(source.path))
     columns = _header(source)
     if columns is not None and (columns.rest or columns.labels is None):
         codes = columns.codes(reader, source)
@@ -47,10 +51,15 @@ def read_gold(source: Source, reader: LabelReader) -> Gold:
     return rows.gold()
 
 
-def _header(source: Source) -> Columns | None:
-    """The columns of the first line; None where it is a note already."""
+def _first_line(source: Source) -> list[str]:
     with text_rows(source.path) as rows:
         names: list[str] = next(rows, [])
+    return names
+
+
+def _header(source: Source) -> Columns | None:
+    """The columns of the first line; None where it is a note already."""
+    names = _first_line(source)
     if not names:
         raise InputError(f"{source} holds no line")
     if len(names) < 2:

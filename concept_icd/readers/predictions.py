@@ -5,12 +5,14 @@ JSON lines (any other ending)
 .csv, .psv, .tsv without a header
     `id|code|code|...`, decisions without probabilities (CAML's preds_test.psv); the same as gold
 .csv, .psv, .tsv with a header
+    a row a code: `note_id`, `code`, `probability` and what else `concept-icd code --out FILE.csv` writes
     a matrix: a note's id, then a column a code; decisions, or gold, where every cell is 0 or 1
     or a column LABELS of `a;b`: gold (CAML's test_50.csv)
 .json
     `{id: {code: p}}` (CAML's pred_100_scores_test.json)
     gold: a list of records with LABELS (mimic3-50_test.json of MSMN and KEPT)
 Feather, Parquet
+    a row a code, as in .csv
     a matrix (predictions_test.feather of Edin et al.), with a column `target` as gold
 a prepared corpus
     gold: a split of it

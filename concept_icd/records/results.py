@@ -128,16 +128,20 @@ class CodingResult(OneLine):
         """The first `k` codes."""
         return self.codes[:k]
 
-    def to_dict(self, top: int | None = None, concepts: int | None = None) -> dict[str, Any]:
+    def to_dict(
+        self, top: int | None = None, concepts: int | None = None, *, accepted_only: bool = False
+    ) -> dict[str, Any]:
         """The JSON line of `concept-icd code --out`, and what the desk answers.
 
         Args:
             top: the first codes alone; None: all. concepts: the first concepts of each code alone; None: all.
+            accepted_only: the codes that reached the threshold.
         """
         # dataclasses.asdict copies deeply, and would take longer than a small model's scoring.
         codes = [
             {**vars(code), "concepts": [dict(vars(concept)) for concept in code.concepts[:concepts]]}
             for code in self.codes[:top]
+            if code.accepted or not accepted_only
         ]
         of_note = {name: value for name, value in vars(self).items() if name != "note"}
         return {**of_note, "codes": codes, "versions": dict(self.versions)}

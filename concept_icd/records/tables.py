@@ -5,7 +5,7 @@ Narwhals speaks to the libraries of data frames; the core has none of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from concept_icd.errors import InputError, MissingExtraError, did_you_mean, extr
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from concept_icd.records import CodingResult, RankedCode
+    from concept_icd.records import CodingResult
 
 #: Column -> its Arrow type, as pyarrow names it. Of the note: its id, what of it was not read, and whether it is unlike
 #: the training notes. Passages are places in the note, "start-end", ";" between them, so that CSV holds them too.
@@ -44,31 +44,52 @@ def results_table(
         top: the first codes of each note alone. accepted_only: those that reached the threshold.
         every_note: a note without such a code has a row all the same, without a code.
     """
-    rows: list[Mapping[str, Any]] = []
-    for result in results:
-        of_note = {name: getattr(result, name) for name in ("note_id", "truncated", "unfamiliar")}
-        codes = [code for code in result.codes[:top] if code.accepted or not accepted_only]
-        rows += [_row(code, of_note) for code in codes] or ([of_note] if every_note else [])
-    return table_of(rows)
+    of_notes = ((vars(result), [vars(code) for code in result.codes]) for result in results)
+    return table_of(
+        row
+        for note, codes in of_notes
+        for row in rows_of(note, codes, top=top, accepted_only=accepted_only, every_note=every_note)
+    )
 
 
-def _row(code: RankedCode, of_note: Mapping[str, Any]) -> dict[str, Any]:
-    return {**vars(code), **of_note, "evidence": _places(code.evidence), "against": _places(code.against)}
+def rows_of(
+    note: Mapping[str, Any],
+    codes: Sequence[Mapping[str, Any]],
+    *,
+    top: int | None = None,
+    accepted_only: bool = False,
+    every_note: bool = False,
+) -> list[dict[str, Any]]:
+    """The rows of one note.
+
+    Args:
+        note, codes: a result and its codes by their fields, as `CodingResult.to_dict` has them too.
+    """
+    of_note = {name: note[name] for name in ("note_id", "truncated", "unfamiliar")}
+    rows = [
+        {**code, **of_note, "evidence": _places(code["evidence"]), "against": _places(code["against"])}
+        for code in codes[:top]
+        if code["accepted"] or not accepted_only
+    ]
+    return rows or ([of_note] if every_note else [])
 
 
 def table_of(rows: Iterable[Mapping[str, Any]]) -> pa.Table:
     """Rows as Arrow holds them; what a row does not name is null."""
     import pyarrow as pa
 
-    listed = list(rows)
-    types = {
-        name: getattr(pa, {"double": "float64", "bool": "bool_"}.get(kind, kind))() for name, kind in COLUMNS.items()
-    }
-    arrays = [pa.array([row.get(name) for row in listed], kind) for name, kind in types.items()]
-    return pa.table(arrays, schema=pa.schema(list(types.items())))
+    listed, schema = list(rows), schema_of_results()
+    return pa.table([pa.array([row.get(field.name) for row in listed], field.type) for field in schema], schema=schema)
 
 
-def _places(spans: Iterable[tuple[int, int]]) -> str | None:
+def schema_of_results() -> pa.Schema:
+    """`COLUMNS` as Arrow has them."""
+    import pyarrow as pa
+
+    return pa.schema([(name, getattr(pa, kind)()) for name, kind in COLUMNS.items()])
+
+
+def _places(spans: Iterable[Sequence[int]]) -> str | None:
     return ";".join(f"{start}-{end}" for start, end in spans) or None
 
 

@@ -262,10 +262,18 @@ class LightScorer(PromptScorer):
     Args:
         learned: vectors of the learned question tokens, float32 (tokens, hidden size); their ids follow the
             vocabulary's.
+        workers: notes that are read side by side; None: as many as NumPy has threads.
     """
 
-    def __init__(self, model: SmallLlama, tokens: TokenizedPrompt, learned: np.ndarray | None = None) -> None:
+    def __init__(
+        self,
+        model: SmallLlama,
+        tokens: TokenizedPrompt,
+        learned: np.ndarray | None = None,
+        workers: int | None = None,
+    ) -> None:
         super().__init__(tokens, NOTES)
+        self._workers = workers
         words = model.embedding
         self.model = model
         self._vectors = words if learned is None else np.concatenate([words, learned])
@@ -273,7 +281,13 @@ class LightScorer(PromptScorer):
 
     @classmethod
     def load(
-        cls, tokens_of: TokensOf, model: str | Path, adapter: str | Path | None, *, load_in_4bit: bool | None = False
+        cls,
+        tokens_of: TokensOf,
+        model: str | Path,
+        adapter: str | Path | None,
+        *,
+        load_in_4bit: bool | None = False,
+        workers: int | None = None,
     ) -> Self:
         """See `from_pretrained`.
 
@@ -291,9 +305,9 @@ class LightScorer(PromptScorer):
             )
         questions = QuestionTokens.load(adapter) if adapter is not None else None
         if questions is None:
-            return cls(weights, tokens_of(tokenizer, weights.window))
+            return cls(weights, tokens_of(tokenizer, weights.window), workers=workers)
         ids = questions.ids(len(weights.embedding))
-        return cls(weights, tokens_of(tokenizer, weights.window, ids), questions.vectors)
+        return cls(weights, tokens_of(tokenizer, weights.window, ids), questions.vectors, workers)
 
     def _ask(self, asked: Sequence[Asked]) -> list[Answered]:
         """See `PromptScorer`."""
@@ -312,7 +326,7 @@ class LightScorer(PromptScorer):
         from threadpoolctl import ThreadpoolController  # a part of the start that one note can do without
 
         blas = ThreadpoolController().select(user_api="blas")
-        return blas, max((library["num_threads"] for library in blas.info()), default=1)
+        return blas, self._workers or max((library["num_threads"] for library in blas.info()), default=1)
 
     def _scores(self, asked: Asked) -> np.ndarray:
         """logit(yes) - logit(no) of a note's questions, some at a time."""

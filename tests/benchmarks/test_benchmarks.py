@@ -224,6 +224,16 @@ def test_shipped_coder(tmp_path):
 
 
 @pytest.mark.slow
+def test_prediction_tables(tmp_path):
+    notes = resource("examples/radiology")
+    result = run("prediction_tables.py", "--notes", notes, "--predictions", 1000, out=tmp_path / "tables.json")
+    assert result["notes"] == result["csv"]["notes"] == result["parquet"]["notes"] == 23
+    assert result["predictions"] == 23 * 45
+    assert result["parquet"]["size_mib"] < result["csv"]["size_mib"]
+    assert result["code_to_parquet"]["minutes"] > 0
+
+
+@pytest.mark.slow
 def test_evaluation(tmp_path):
     """That every figure is scikit-learn's is checked by the script itself."""
     sizes = ("--notes", 120, "--codes", 80, "--labels-per-note", 6, "--draws", 20)
