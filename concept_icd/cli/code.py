@@ -108,7 +108,7 @@ def load_coder(args: argparse.Namespace) -> ConceptCoder:
     scorer = args.scorer or coder.scorer_settings.get("scorer", "packed")
     if sizes and scorer != "packed":
         raise InputError("--chunk-tokens, --batch-tokens and --device are of --scorer packed")
-    if args.workers and scorer != "server" and (sizes or args.scorer or args.dtype):
+    if args.workers and scorer != "server" and (sizes or args.scorer or args.dtype or scorer != "packed"):
         raise InputError("--workers is of small models, which NumPy scores where no scorer is named, and of servers")
     if scorer == "server" and not (args.scorer or args.server_url):
         raise InputError(
