@@ -86,6 +86,11 @@ class ReadNote:
             yield "-", self.words[at]
 
 
+def read_words(text: str) -> ReadNote:
+    """The words of a text that is no note, such as a title."""
+    return ReadNote.of(Note("", text))
+
+
 @dataclass(frozen=True)
 class Hit:
     """A key found in a note, from one word to another. `stems`: by its stems in any order, not word by word."""
@@ -249,7 +254,7 @@ class SpanLexicon:
 
     def weight(self, stem: int) -> float:
         """How much a stem tells: the log of one over its share of the notes."""
-        return _weight(self.stem_notes.get(stem, 0), self.notes)
+        return weight_of(self.stem_notes.get(stem, 0), self.notes)
 
     @cached_property
     def codes_of(self) -> dict[int, list[int]]:
@@ -297,7 +302,8 @@ class SpanLexicon:
         return found
 
 
-def _weight(notes_with: int, notes: int) -> float:
+def weight_of(notes_with: int, notes: int) -> float:
+    """How much a word tells that stands in so many of the notes."""
     return math.log((notes + 1) / (notes_with + 0.5))
 
 
@@ -351,7 +357,7 @@ def learn_lexicon(notes: Sequence[Marked]) -> tuple[SpanLexicon, list[Counts], l
     bags = {key: len(phrases) + number for key, number in bags.items()}
     word_notes = Counter(word for marked in notes for word in set(marked.note.words))
     weights = [
-        sum(_weight(of_notes[part], len(notes)) for part in key)
+        sum(weight_of(of_notes[part], len(notes)) for part in key)
         for keys, of_notes in ((phrases, word_notes), (bags, stem_notes))
         for key in keys
     ]

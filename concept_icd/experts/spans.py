@@ -1,10 +1,10 @@
 """What annotators marked elsewhere says of a note: a lexicon of marked passages, weighed by trees that all codes share.
 
 Of the passages in which annotators of the training notes saw a code (`CodedNote.evidence`) a lexicon is kept, with
-what stood around them (`span_lexicon`). In a new note it proposes codes, each with numbers (`span_candidates`), and
-boosted trees say how likely a proposal is right. They are the same for all codes, and learn from each training note as
-if the lexicon had not seen it. A code that nothing in a note proposes is as likely as it was in the training notes in
-which nothing proposed it.
+what stood around them (`span_lexicon`); where nobody marked any, passages are guessed (`span_alignment`). In a new note
+the lexicon proposes codes, each with numbers (`span_candidates`), and boosted trees say how likely a proposal is right.
+They are the same for all codes, and learn from each training note as if the lexicon had not seen it. A code that
+nothing in a note proposes is as likely as it was in the training notes in which nothing proposed it.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from concept_icd.artifacts import hash_of, read_json, require_finite, sha256, wr
 from concept_icd.corpora.folds import cross_fit
 from concept_icd.errors import InputError
 from concept_icd.experts.forest import Forest, lightgbm_library
+from concept_icd.experts.span_alignment import align
 from concept_icd.experts.span_candidates import NUMBERS, candidates
 from concept_icd.experts.span_lexicon import Marked, ReadNote, SpanLexicon, learn_lexicon, read_marked
 from concept_icd.ontology.concepts import ConceptSet
@@ -150,12 +151,12 @@ class SpanRecipe:
         codes = tuple(concepts.codes)
         columns = {code: column for column, code in enumerate(codes)}
         read = [read_marked(coded, columns, np.flatnonzero(own)) for coded, own in zip(notes, gold, strict=True)]
-        if not any(marked.marks for marked in read):
-            raise InputError("no training note has passages of its codes: leave the expert of spans out")
+        titles = None if any(marked.marks for marked in read) else concepts.titles
         held_out = np.full((len(notes), len(codes)), np.nan, dtype=np.float32)
 
         def fitted(rows: np.ndarray) -> SpanExpert:
-            return _fit(codes, [read[row] for row in rows.tolist()], seed, self.rounds)
+            own = [read[row] for row in rows.tolist()]
+            return _fit(codes, own if titles is None else align(own, titles), seed, self.rounds)
 
         for rows, expert in cross_fit(fold, fitted, "fit spans"):
             held_out[rows] = [expert.log_odds_of(read[row].note) for row in rows.tolist()]

@@ -154,6 +154,11 @@ class ConceptSet(OneLine):
         }
         return np.array([row_of[self.meaning(label)] for label in self.codes], dtype=np.int64)
 
+    @property
+    def titles(self) -> list[str]:
+        """Of each code of the label set, as a question would say it."""
+        return [self.concepts[row].text for row in self.own_rows.tolist()]
+
     @cached_property
     def hash(self) -> str:
         """Hex digest of codes, keys, levels, texts and coverage, in order: the identity of a score matrix's columns."""

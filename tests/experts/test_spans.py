@@ -160,10 +160,10 @@ def test_damage_is_told(fitted, tmp_path) -> None:
         SpanExpert.load(tmp_path)
 
 
-def test_notes_without_passages_are_told() -> None:
+def test_notes_in_which_nothing_can_be_found_are_told() -> None:
     notes = [replace(n, evidence=()) for n in many(4)]
     concepts = ConceptSet.expand(CODES, load_ontology("icd10"), levels=("code",))
-    with pytest.raises(InputError, match="no training note has passages"):
+    with pytest.raises(InputError, match="too few passages to learn from"):
         SpanRecipe().fit(notes, np.zeros((4, 3), bool), concepts, np.arange(4), 0)
 
 
