@@ -28,7 +28,8 @@ def recipe(
         tabular, index: files of NCHS with more terms than the titles. classification: of the codes.
 
     Raises:
-        InputError: no such strategy, or one of the files cannot be read. MissingExtraError: drugs need torch.
+        InputError: no such strategy, drugs in another classification, or one of the files cannot be read.
+        MissingExtraError: drugs need torch.
     """
     if kind == "terms":
         from concept_icd.experts.terms import TermRecipe
@@ -42,6 +43,8 @@ def recipe(
         from concept_icd.experts.spans import SpanRecipe
 
         return SpanRecipe()
+    if classification != DEFAULT:
+        raise InputError(f"the medication network knows the codes of {DEFAULT} alone: leave the expert of drugs out")
     with extras():
         from concept_icd.experts.drugs import DrugRecipe
     from concept_icd.medications.strategy import read_strategy
