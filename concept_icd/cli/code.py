@@ -16,6 +16,8 @@ from concept_icd.errors import InputError, counted
 from concept_icd.progress import say, tell
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from concept_icd.coder.coder import ConceptCoder
     from concept_icd.corpora.reading import Failure
     from concept_icd.records import CodingResult, Note, RankedCode
@@ -28,6 +30,8 @@ DEFAULT_CODER = Path("radiology")
 SIZES = ("chunk_tokens", "batch_tokens")
 #: What predictions are written as.
 FORMS = ("jsonl", "csv", "parquet")
+#: Columns of a terminal from which on a note's codes stand in a table.
+BOXED_FROM = 90
 #: Failures that are printed; all of them are in the file.
 SHOWN_FAILURES = 20
 
@@ -260,23 +264,9 @@ def print_result(result: CodingResult, text: str, top: int, coder: ConceptCoder)
     Below the table stand the threshold, and what was not read.
     """
     from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
 
     console = Console() if sys.stdout.isatty() else Console(width=120)
-    table = Table(show_lines=True)
-    for name, justify in (("", "right"), ("code", "left"), ("title and path", "left"), ("probability", "right")):
-        table.add_column(name, justify=justify, no_wrap=name == "code")  # type: ignore[arg-type]
-    table.add_column("concepts behind it (log-odds)", ratio=1)
-    for code in result.top(top):
-        table.add_row(
-            Text(f"{'✓ ' if code.accepted else ''}{code.rank}"),
-            Text(code.code, style="bold" if code.accepted else ""),
-            Text.assemble(code.title, "\n", (" > ".join(code.path), "dim"), *_passages(code, text)),
-            Text(f"{code.probability:.1%}"),
-            Text(_concepts(code)),
-        )
-    console.print(table)
+    (_print_boxed if console.width >= BOXED_FROM else _print_stacked)(console, result.top(top), text)
     if result.read_first is not None:
         console.print(how_far(result.read_first, top))
     threshold = coder.heads.threshold
@@ -291,6 +281,36 @@ def print_result(result: CodingResult, text: str, top: int, coder: ConceptCoder)
     if result.truncated:
         console.print(f"Not all was read: {result.truncated}", style="yellow", markup=False)
     console.print("Suggestions, to be validated by a professional coder.", style="dim")
+
+
+def _print_boxed(console: Console, codes: Sequence[RankedCode], text: str) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(show_lines=True)
+    for name, justify in (("", "right"), ("code", "left"), ("title and path", "left"), ("probability", "right")):
+        table.add_column(name, justify=justify, no_wrap=name != "title and path")  # type: ignore[arg-type]
+    table.add_column("concepts behind it (log-odds)", ratio=1)
+    for code in codes:
+        table.add_row(
+            Text(f"{'✓ ' if code.accepted else ''}{code.rank}"),
+            Text(code.code, style="bold" if code.accepted else ""),
+            Text.assemble(code.title, "\n", (" > ".join(code.path), "dim"), *_passages(code, text)),
+            Text(f"{code.probability:.1%}"),
+            Text(_concepts(code)),
+        )
+    console.print(table)
+
+
+def _print_stacked(console: Console, codes: Sequence[RankedCode], text: str) -> None:
+    """A block a code, for a narrow terminal."""
+    from rich.text import Text
+
+    for code in codes:
+        head = f"{'✓ ' if code.accepted else ''}{code.rank}  {code.code}  {code.probability:.1%}"
+        console.print(Text(head, style="bold" if code.accepted else ""))
+        console.print(Text.assemble(code.title, "\n", (" > ".join(code.path), "dim"), *_passages(code, text)))
+        console.print(Text(f"{_concepts(code)}\n"))
 
 
 def how_far(read_first: int, shown: int) -> str:

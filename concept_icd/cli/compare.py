@@ -5,23 +5,31 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from concept_icd.cli.evaluate import (
     add_shared_arguments,
     check_shared,
+    chosen_threshold,
     classification_of,
     command_line,
     gold_faults,
     hash_inputs,
     training_counts,
 )
+from concept_icd.errors import InputError, did_you_mean
+
+if TYPE_CHECKING:
+    from concept_icd.readers.predictions import Gold
+    from concept_icd.report.comparison import System
 
 EXAMPLE = (
     "concept-icd compare ours=runs/ours ltr-icd=runs/ltr-icd/predictions.jsonl "
     "--gold runs/ordered --out runs/comparison"
 )
-INPUTS = ("runs", "gold", "codes", "train_counts")
+INPUTS = ("runs", "gold", "codes", "train_counts", "threshold_from")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,6 +50,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--out", required=True, metavar="FOLDER", help="a new folder for compare.json and compare.html")
     add("--codes", metavar="FILE", help="the label set, one code a line (default: of the corpus, else of the runs)")
+    add(
+        "--threshold-from",
+        nargs="+",
+        metavar=("GOLD", "NAME=PREDICTIONS"),
+        help="choose the threshold of each run that is named with the best micro-F1 on these, which must be other "
+        "notes (dev): their gold, and the predictions of each run",
+    )
     add_shared_arguments(parser, title="Comparison of coders", holds="compare.json")
 
 
@@ -70,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
     if args.no_order:
         measured = dataclasses.replace(measured, places=None)
     found = compare_systems(
-        [system for system, _ in laid_out],
+        _at_chosen_thresholds(args, [system for system, _ in laid_out], gold, measured.codes),
         dataclasses.replace(measured, train_counts=training_counts(args, gold)[0]),
         draws=args.draws,
         seed=args.seed,
@@ -83,6 +98,32 @@ def run(args: argparse.Namespace) -> int:
     else:
         from concept_icd.report.terminal import print_comparison
 
-        print_comparison(found.to_dict())
+        print_comparison(found.to_dict(), every=args.all)
         print(f"page: {page}")
     return 0
+
+
+def _at_chosen_thresholds(
+    args: argparse.Namespace, systems: list[System], gold: Gold, codes: Sequence[str]
+) -> list[System]:
+    """The systems, those that `--threshold-from` names with the decisions of their chosen thresholds."""
+    if not args.threshold_from:
+        return systems
+    dev_gold, *named = args.threshold_from
+    files = dict(text.partition("=")[::2] for text in named)
+    for name, file in files.items():
+        if name not in (names := [system.name for system in systems]) or not file:
+            hint = did_you_mean(name, names)
+            raise InputError(f"--threshold-from takes GOLD NAME=PREDICTIONS ..., and no run is called {name!r}{hint}")
+    if not files:
+        raise InputError("--threshold-from takes the gold of other notes, and NAME=PREDICTIONS of each run on them")
+    found = []
+    for system in systems:
+        if system.name in files:
+            if system.probabilities is None:
+                raise InputError(f"{system.name} holds decisions without probabilities: there is nothing to threshold")
+            value, source = chosen_threshold(files[system.name], dev_gold, codes, gold, args.gold)
+            accepted_at = f"p >= {value:.4g}, {source}"
+            system = dataclasses.replace(system, decisions=system.probabilities >= value, accepted_at=accepted_at)
+        found.append(system)
+    return found

@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from concept_icd.cli import run as run_verb
-
 EXAMPLE = "concept-icd demo"
 INPUTS = ("data_dir",)
 
@@ -52,6 +50,23 @@ def run(args: argparse.Namespace) -> int:
         console.rule(sample.note.note_id)
         print(sample.note.text[:400].strip() + (" [...]" if len(sample.note.text) > 400 else ""))
         print_result(coder.code(sample.note, top_concepts=3, evidence=True), sample.note.text, 5, coder)
-    print(f"code a note of yours: concept-icd code NOTE.txt --coder {out / 'coder'}")
-    run_verb.print_figures(report)
+    _print_end(report, out / "coder")
     return 0
+
+
+def _print_end(report: Path, coder: Path) -> None:
+    """One figure, and where to go from here."""
+    from concept_icd.artifacts import read_json
+    from concept_icd.report.formatting import interval
+
+    found = read_json(report.with_name("results.json"))
+    for stamp in found["stamps"]:
+        print(stamp)
+    band = interval(found["intervals"].get("micro_f1"))
+    print(
+        f"micro-F1 {found['figures']['micro_f1']:.3f}{f' ({band})' if band else ''} on {found['counts']['notes']} "
+        "notes that it never saw"
+    )
+    print(f"report: {report}")
+    print(f"desk:   concept-icd serve --open --coder {coder}")
+    print(f"next:   concept-icd code NOTE.txt --coder {coder}")

@@ -16,13 +16,15 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from concept_icd.cli.options import positive
 from concept_icd.errors import InputError
 from concept_icd.ontology.code_shapes import SHAPES
 
 if TYPE_CHECKING:
     from concept_icd.corpora.mimic3.tasks import Task
-    from concept_icd.readers.predictions import Gold
+    from concept_icd.readers.predictions import Gold, Predictions
     from concept_icd.report.alignment import Matrices
+    from concept_icd.report.results import EvaluationInputs
 
 EXAMPLE = "concept-icd evaluate --predictions predictions.jsonl --gold gold.jsonl --out runs/evaluated"
 INPUTS = ("predictions", "gold", "threshold_from", "codes", "train_counts")
@@ -64,6 +66,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--codes", metavar="FILE", help="the label set, one code a line (default: of the task, of the corpus, else all)"
     )
     add("--only-common", action="store_true", help="leave out notes that are in one file only, and say how many")
+    listed = "list the N notes with the most wrong codes: ids, codes, places of passages, no text (default: none)"
+    add("--error-notes", type=positive, metavar="N", help=listed)
     add_shared_arguments(parser, title="Evaluation of ICD codes", holds="results.json")
 
 
@@ -91,6 +95,7 @@ def add_shared_arguments(parser: argparse.ArgumentParser, *, title: str, holds: 
     add("--seed", type=int, default=0, help="of the intervals (default 0)")
     add("--title", default=title, help="heading of the page")
     add("--overwrite", action="store_true", help="replace the folder if it exists")
+    add("--all", action="store_true", help="print every figure, not the six that one looks at first")
     add("--json", action="store_true", help=f"print what {holds} holds, instead of tables")
 
 
@@ -141,6 +146,8 @@ def run(args: argparse.Namespace) -> int:
     )
     if args.no_order:
         given = dataclasses.replace(given, places=None)
+    if args.error_notes:
+        extra["error_notes"] = _error_notes(given, predictions, args.error_notes)
     results = evaluate(given, draws=args.draws, seed=args.seed)
     page = write_report(results, args.out, title=args.title, overwrite=args.overwrite)
     if args.json:
@@ -148,7 +155,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         from concept_icd.report.terminal import print_results
 
-        print_results(results)
+        print_results(results, every=args.all)
         print(f"report: {page}")
     return 0
 
@@ -170,6 +177,17 @@ def classification_of(args: argparse.Namespace) -> str:
     if named not in (None, own):
         raise InputError(f"{args.gold} is coded in {own}, not in {named}: leave out --classification")
     return own
+
+
+def _error_notes(given: EvaluationInputs, predictions: Predictions, count: int) -> list[dict[str, Any]]:
+    import numpy as np
+
+    from concept_icd.report.error_notes import error_notes
+
+    threshold = 0.5 if given.threshold is None else given.threshold
+    accepted = np.asarray(given.probabilities) >= threshold if given.decisions is None else given.decisions
+    pair = np.asarray(given.gold, dtype=bool), np.asarray(accepted, dtype=bool)
+    return error_notes(given.note_ids, given.codes, *pair, predictions.passages, count)
 
 
 def check_shared(args: argparse.Namespace, stage: str) -> None:
@@ -260,7 +278,10 @@ def _threshold(args: argparse.Namespace, matrices: Matrices, gold: Gold) -> dict
             raise InputError(f"{args.predictions} holds decisions without probabilities: there is nothing to threshold")
         return own | {"threshold_source": "the predictions' own decisions"}
     if args.threshold_from:
-        value, source = _chosen_threshold(args, matrices, gold)
+        predictions, dev_gold = args.threshold_from
+        value, source = chosen_threshold(
+            predictions, dev_gold, matrices.codes, gold, args.gold, only_common=args.only_common
+        )
     elif args.threshold is not None:
         value, source = args.threshold, "given on the command line"
     elif matrices.decisions is not None:
@@ -270,26 +291,34 @@ def _threshold(args: argparse.Namespace, matrices: Matrices, gold: Gold) -> dict
     return {"threshold": value, "decisions": None, "threshold_source": source}
 
 
-def _chosen_threshold(args: argparse.Namespace, matrices: Matrices, gold: Gold) -> tuple[float, str]:
+def chosen_threshold(
+    predictions: str, dev_path: str, codes: Sequence[str], gold: Gold, gold_path: str, *, only_common: bool = False
+) -> tuple[float, str]:
+    """The threshold with the best micro-F1 on other notes, and in words where it came from.
+
+    Args:
+        predictions, dev_path: predictions and gold of these other notes. gold, gold_path: what is measured on.
+
+    Raises:
+        InputError: some of these notes are measured on, or the predictions have no probabilities.
+    """
     from concept_icd.heads.calibration import choose_threshold
     from concept_icd.readers.predictions import read_gold, read_predictions
     from concept_icd.report.alignment import align
 
-    predictions_path, gold_path = args.threshold_from
-    dev_gold = read_gold(gold_path, matrices.codes, "dev" if Path(gold_path).is_dir() else None)
+    split = "dev" if Path(dev_path).is_dir() else None
+    dev_gold = read_gold(dev_path, codes, split, classification=gold.classification)
     shared = dev_gold.codes.keys() & gold.codes.keys()
     if shared:
         raise InputError(
-            f"{len(shared)} notes of {gold_path} are also in {args.gold}, such as {min(shared)!r}; "
+            f"{len(shared)} notes of {dev_path} are also in {gold_path}, such as {min(shared)!r}; "
             "a threshold is never chosen on the notes that it is measured on"
         )
-    dev = align(read_predictions(predictions_path, matrices.codes), dev_gold, matrices.codes, args.only_common)
+    dev = align(read_predictions(predictions, codes, gold.classification), dev_gold, codes, only_common)
     if dev.probabilities is None:
-        raise InputError(
-            f"{predictions_path} holds decisions without probabilities: no threshold can be chosen on them"
-        )
+        raise InputError(f"{predictions} holds decisions without probabilities: no threshold can be chosen on them")
     chosen = choose_threshold(dev.gold, dev.probabilities, at_least_one=False)
-    source = f"best micro-F1 ({chosen.micro_f1:.3f}) on {len(dev.note_ids)} other notes, {Path(gold_path).name}"
+    source = f"best micro-F1 ({chosen.micro_f1:.3f}) on {len(dev.note_ids)} other notes, {Path(dev_path).name}"
     return chosen.value, source
 
 

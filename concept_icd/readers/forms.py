@@ -28,6 +28,7 @@ class Predictions(OneLine):
         accepted: bool (notes, codes); None where the file does not decide.
         named: bool (notes, codes), what the file names; None: every cell.
         expected: the recall to expect once each code is read, NaN where the file names none; None: it does not say.
+        passages: note id -> code -> (start, end) of what carries it, where the file says so.
         versions: what our own coder says of itself on each line; empty for others.
     """
 
@@ -39,6 +40,7 @@ class Predictions(OneLine):
     named: Bools | None = None
     expected: Floats | None = None
     versions: Mapping[str, str] = field(default_factory=dict, hash=False)
+    passages: Mapping[str, Mapping[str, list[tuple[int, int]]]] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, repr=False)

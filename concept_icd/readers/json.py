@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from concept_icd.corpora.jsonl import UnreadCodes
@@ -51,15 +52,31 @@ def read_gold(source: Source, reader: LabelReader) -> Gold:
 
 def _line_predictions(source: Source, reader: LabelReader) -> Predictions:
     rows, versions = PredictionRows(), dict[str, str]()
+    passages: dict[str, dict[str, list[tuple[int, int]]]] = {}
 
     def read(line: dict[str, Any]) -> None:
         said = line.get("versions")
         if isinstance(said, dict) and (not versions or "IN-SAMPLE" in str(said.get(IN_SAMPLE))):
             versions.update({str(name): str(value) for name, value in said.items()})
-        _add_prediction(rows, line, reader)
+        codes = _add_prediction(rows, line, reader)
+        if found := _passages(line, codes):
+            passages[line["note_id"]] = found
 
     _each(source, read)
-    return rows.predictions(versions)
+    return replace(rows.predictions(versions), passages=passages)
+
+
+def _passages(line: dict[str, Any], codes: tuple[str, ...]) -> dict[str, list[tuple[int, int]]]:
+    """Where the codes of a line stand in the note, of those that say so."""
+    if not isinstance(line.get("codes"), list):
+        return {}
+    spans = (entry.get("evidence") for entry in line["codes"])
+    named = ((code, own) for code, own in zip(codes, spans, strict=True) if isinstance(own, list) and own)
+    return {
+        code: [(span[0], span[1]) for span in own]
+        for code, own in named
+        if all(isinstance(span, list) and [type(end) for end in span] == [int, int] for span in own)
+    }
 
 
 def _line_gold(source: Source, reader: LabelReader) -> Gold:
@@ -105,7 +122,7 @@ def _objects(source: Source) -> Iterator[tuple[int, Any]]:
             raise InputError(f"{source}, line {number} is not valid JSON{reason}{other}") from error
 
 
-def _add_prediction(rows: PredictionRows, line: dict[str, Any], reader: LabelReader) -> None:
+def _add_prediction(rows: PredictionRows, line: dict[str, Any], reader: LabelReader) -> tuple[str, ...]:
     if isinstance(line.get("probabilities"), dict):
         entries = [{"code": code, "probability": value} for code, value in line["probabilities"].items()]
     elif isinstance(line.get("codes"), list) and all(isinstance(entry, dict) for entry in line["codes"]):
@@ -133,6 +150,7 @@ def _add_prediction(rows: PredictionRows, line: dict[str, Any], reader: LabelRea
         flags if has_flags else None,
         expected if has_expected else None,
     )
+    return codes
 
 
 def _gold(line: dict[str, Any], reader: LabelReader) -> tuple[tuple[str, ...], str | None]:

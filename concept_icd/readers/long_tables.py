@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,18 +71,28 @@ def read_predictions(source: Source, reader: LabelReader, delimiter: str = ",") 
     except pa.ArrowException as error:  # its words may quote cells
         raise InputError(f"{source} is damaged, or no table of predictions with a row a code") from error
     rows, seen = PredictionRows(), set[str]()
+    passages: dict[str, dict[str, list[tuple[int, int]]]] = {}
     for note_id, codes in groupby(_records(table), key=lambda row: row["note_id"]):
         if not note_id or note_id in seen:
             fault = f"the rows of the note {note_id!r} do not stand together" if note_id else "a row has no note_id"
             raise InputError(f"{source}: {fault}")
         seen.add(note_id)
+        listed = [row for row in codes if row["code"]]
         try:
-            _add(rows, note_id, [row for row in codes if row["code"]], reader)
+            _add(rows, note_id, listed, reader)
         except InputError as error:
             raise InputError(f"{source}, note {note_id!r}: {error}") from error
+        if found := {reader.read(row["code"]): spans for row in listed if (spans := _spans(row.get("evidence")))}:
+            passages[note_id] = found
     if not seen:
         raise InputError(f"{source} holds no note")
-    return rows.predictions(versions)
+    return replace(rows.predictions(versions), passages=passages)
+
+
+def _spans(places: str | None) -> list[tuple[int, int]]:
+    """Places as the table has them, "17-44;60-72"; none where they are written in another way."""
+    pairs = [part.partition("-")[::2] for part in (places or "").split(";")]
+    return [(int(start), int(end)) for start, end in pairs if start.isdecimal() and end.isdecimal()]
 
 
 def _add(rows: PredictionRows, note_id: str, listed: Sequence[Mapping[str, Any]], reader: LabelReader) -> None:
@@ -106,7 +117,9 @@ def _records(table: pa.Table) -> Iterator[dict[str, Any]]:
 def _wanted(names: Iterable[str]) -> dict[str, Any]:
     """Columns that predictions have -> their Arrow types, of those that are there."""
     types = {field.name: field.type for field in schema_of_results()}
-    return {name: types[name] for name in (*NEEDED, "rank", "accepted", "expected_recall") if name in set(names)}
+    return {
+        name: types[name] for name in (*NEEDED, "rank", "accepted", "expected_recall", "evidence") if name in set(names)
+    }
 
 
 def _csv_table(source: Source, delimiter: str) -> tuple[pa.Table, dict[str, str]]:

@@ -133,6 +133,35 @@ SUMMARY = (
 )
 
 
+#: What a reader looks at first: the first six of these that there are.
+FIRST = (
+    *("micro_f1", "macro_f1", "micro_auc", "precision_at_5", "rank_errors_at_100", "ece_positive"),
+    *("micro_precision", "micro_recall", "macro_f1_present", "exact_match"),
+)
+_LESS = ("rank_errors_", "reading_errors_", "reading_depth_", "reading_fixed_", "brier", "ece", "mce", "coverage")
+_NEITHER = ("primary_notes", "reading_expected_", "precision_ceiling_")
+
+
+def headline(figures: Mapping[str, Any]) -> list[str]:
+    """The six metrics that a reader looks at first.
+
+    >>> headline({"micro_f1": 0.8, "exact_match": 0.5, "map": 0.9})
+    ['micro_f1', 'exact_match']
+    """
+    return [name for name in FIRST if name in figures][:6]
+
+
+def direction(metric: str) -> str:
+    """An arrow: whether more or less of this figure is better; empty where neither is.
+
+    >>> direction("micro_f1"), direction("rank_errors_at_100"), direction("ece"), direction("primary_notes")
+    ('↑', '↓', '↓', '')
+    """
+    if metric.startswith(_NEITHER):
+        return ""
+    return "↓" if metric.startswith(_LESS) else "↑"
+
+
 def ceiling(figures: Mapping[str, float | None], metric: str) -> float | None:
     """The highest value that the gold codes allow for a precision at k, where it is below 1."""
     found = figures.get(metric.replace("precision_at_", "precision_ceiling_at_")) if "precision_at_" in metric else None

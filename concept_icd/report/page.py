@@ -7,6 +7,7 @@ Only a `charts.Chart` is printed as HTML; it escapes its own labels.
 from __future__ import annotations
 
 import json
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,13 +25,17 @@ from concept_icd.report.definitions import (
     READING,
     ceiling,
     describe_source,
+    direction,
     field_columns,
     own_rows,
     published_name,
 )
+from concept_icd.report.forest import forest
 from concept_icd.report.formatting import count, interval, jackknife, number, patients, provenance
 
 _FOLDER = Path(__file__).with_name("templates")
+#: Headings from which on a page has a list of them.
+CONTENTS_FROM = 4
 #: Codes in the table of worst codes.
 WORST = 20
 _TILES = {
@@ -52,7 +57,25 @@ _CHARTS = (
 
 def render(template: str, **values: Any) -> str:
     """A page from a file of `templates/`; every page has a `title`."""
-    return _environment().get_template(template).render(values)
+    return _with_contents(_environment().get_template(template).render(values))
+
+
+def _with_contents(page: str) -> str:
+    """The page with an anchor at each heading, and where there are some, a list of them below its title."""
+    anchors: dict[str, str] = {}
+
+    def anchored(heading: re.Match[str]) -> str:
+        title = re.sub("<[^>]*>", "", heading[1])
+        name = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "part"
+        name = name if name not in anchors else f"{name}-{len(anchors)}"
+        anchors[name] = title
+        return f'<h2 id="{name}">{heading[1]}</h2>'
+
+    page = re.sub(r"<h2>(.*?)</h2>", anchored, page, flags=re.DOTALL)
+    if len(anchors) < CONTENTS_FROM:
+        return page
+    links = "".join(f'<li><a href="#{name}">{title}</a></li>' for name, title in anchors.items())
+    return page.replace("</h1>", f'</h1>\n<nav class="contents" aria-label="Contents"><ul>{links}</ul></nav>', 1)
 
 
 @cache
@@ -71,7 +94,7 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.globals["style"] = Markup(style())
+    environment.globals |= {"style": Markup(style()), "direction": direction}
     environment.filters |= {
         "number": number,
         "interval": interval,
@@ -94,14 +117,14 @@ def render_results(results: dict[str, Any], title: str = "Evaluation of ICD-9-CM
     made_by = provenance(results) | {
         name: json.dumps(value)
         for name, value in results["extra"].items()
-        if name not in ("levels", "systems", "published")
+        if name not in ("levels", "systems", "published", "error_notes")
     }
     return render(
         "results.html",
         title=title,
         results=results,
         measured=_facts(results),
-        tiles=_TILES,
+        tiles={metric: f"{name} {direction(metric)}" for metric, name in _TILES.items()},
         at_most=_at_most,
         system_columns=[names for names in (HEADLINE, READING, ORDER) if any(name in figures for name in names)],
         published=_published(results),
@@ -178,6 +201,7 @@ def render_comparison(found: dict[str, Any], title: str) -> str:
         metrics=shown(found),
         definitions={metric: text for group in DEFINITIONS.values() for metric, text in group.items()},
         excludes_zero=excludes_zero,
+        forest=forest(found, shown(found)),
         charts=charts.gains(found["gain"]),
         made_by=provenance(found),
     )

@@ -47,6 +47,20 @@ def test_a_note_becomes_a_table(coder, note, capsys):
     assert "trust it less" not in out
 
 
+def test_a_narrow_terminal_gets_a_block_a_code(fitted, capsys, monkeypatch):
+    from concept_icd.cli.code import print_result
+
+    text = "Cough and fever. Impression: pneumonia."
+    result = fitted.coder.code(text)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    for width, boxed in ((89, False), (90, True)):
+        monkeypatch.setenv("COLUMNS", str(width))
+        print_result(result, text, 6, fitted.coder)
+        told = capsys.readouterr().out
+        assert ("┃" in told) == boxed
+        assert all(code.code in told and f"{code.probability:.1%}" in told for code in result.codes)
+
+
 def test_a_note_of_another_kind_is_said_to_be_one(coder, note, capsys):
     note.write_text("The quick brown fox jumps over the lazy dog in Paris, 1789.")
     assert main(["code", str(note), "--coder", coder]) == 0

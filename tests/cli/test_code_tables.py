@@ -160,3 +160,24 @@ def test_a_single_note_shows_its_accepted_codes_alone(tmp_path, capsys):
     assert "780.6" not in capsys.readouterr().out
     assert main(["code", str(note), "--out-format", "csv"]) == 2
     assert "--out-format does nothing without --out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv", "parquet"])
+def test_an_evaluation_lists_notes_by_error_with_the_places_of_their_passages(corpus, tmp_path, form):
+    """Note a has pneumonia, and is said to have none: what was accepted in vain is named with its passage."""
+    (tmp_path / "out").mkdir()
+    predictions = coded(corpus, tmp_path / "out" / f"p.{form}", "--evidence", "--top", "3")
+    gold = tmp_path / "gold.jsonl"
+    lines = [{"note_id": "a", "codes": ["786.2"]}, {"note_id": "b", "codes": ["780.6"]}]
+    lines.append({"note_id": list(TEXTS)[2], "codes": ["593.70"]})
+    gold.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = tmp_path / "evaluated"
+    arguments = ["--predictions", str(predictions), "--gold", str(gold), "--out", str(found), "--draws", "0", "-q"]
+    assert main(["evaluate", *arguments, "--error-notes", "1"]) == 0
+    (row,) = json.loads((found / "results.json").read_text())["extra"]["error_notes"]
+    assert (row["note_id"], row["missed"]) == ("a", [{"code": "786.2", "passages": row["missed"][0]["passages"]}])
+    ((start, end),) = row["in_vain"][0]["passages"]
+    assert (row["in_vain"][0]["code"], TEXTS["a"][start:end]) == ("486", "Right lower lobe pneumonia.")
+    assert "pneumonia." not in (found / "report.html").read_text()
+    assert main(["evaluate", *arguments, "--overwrite"]) == 0
+    assert "error_notes" not in json.loads((found / "results.json").read_text())["extra"]

@@ -148,13 +148,14 @@ def test_folders_files_and_names(files):
 
 
 def test_the_page_has_every_system_in_one_picture_and_fetches_nothing(files, capsys):
-    more = ("--draws", 20, "--train-counts", files / "corpus")
+    more = ("--all", "--draws", 20, "--train-counts", files / "corpus")
     run(files, files / "classifier.jsonl", f"<ours>={files / 'ranked.jsonl'}", more=more)
     text = (files / "out" / "compare.html").read_text()
-    assert not re.search(r"https?:|//|url\(|@import|<script|<link|<img|<iframe| src=| href=", text)
+    assert not re.search(r"https?:|//|url\(|@import|<script|<link|<img|<iframe| src=| href=\"(?!#)", text)
     assert text.count('aria-label="Cumulative gain, ') == 2
     for name in ("classifier", "&lt;ours&gt;", "training frequency (dummy)", "the billing order itself"):
-        assert text.count(f"</svg>{name}</span>") == 2, name
+        in_the_forest = name in ("&lt;ours&gt;", "training frequency (dummy)")  # the first is what they differ from
+        assert text.count(f"</svg>{name}</span>") == 2 + in_the_forest, name
     assert "<ours>" not in text
     assert not any(f">n{row}<" in text for row in range(NOTES))
     told = capsys.readouterr().out
@@ -271,3 +272,26 @@ def test_bad_options_are_told(files):
     (files / "taken").mkdir()
     with pytest.raises(InputError, match="exists already"):
         compare.run(options(compare, files / "ranked.jsonl", "--gold", files / "corpus", "--out", files / "taken"))
+
+
+def test_a_threshold_is_chosen_on_other_notes(files):
+    """Above .3 the dev notes have 401.9, below they do not; the other run keeps its own flags."""
+    dev = [{"note_id": f"d{row}", "probabilities": {"401.9": p}} for row, p in enumerate((0.1, 0.3, 0.7, 0.8))]
+    gold = [{"note_id": f"d{row}", "codes": ["401.9"] if row > 1 else []} for row in range(4)]
+    write(files / "dev.jsonl", dev)
+    write(files / "dev_gold.jsonl", gold)
+    chosen = ("--draws", 0, "--threshold-from", files / "dev_gold.jsonl", f"classifier={files / 'dev.jsonl'}")
+    found = run(files, files / "classifier.jsonl", files / "ranked.jsonl", more=chosen)
+    first, second = found["systems"]
+    assert "best micro-F1 (1.000) on 4 other notes, dev_gold.jsonl" in first["accepted_at"]
+    assert second["accepted_at"] == "the predictions' own accepted flags"
+    threshold = float(first["accepted_at"].split()[2].rstrip(","))
+    assert 0.3 < threshold <= 0.7
+    values = matrix(read(files / "classifier.jsonl"), "probability", CODES)
+    assert first["accepted_labels"] == (values >= threshold).sum()
+    for named, sentence in (
+        ([files / "dev_gold.jsonl"], "takes the gold of other notes, and NAME=PREDICTIONS"),
+        ([files / "dev_gold.jsonl", f"clasifier={files / 'dev.jsonl'}"], "did you mean 'classifier'"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            run(files, files / "classifier.jsonl", more=("--threshold-from", *named))

@@ -29,7 +29,8 @@ def checked(text, *expected):
     page = Page(text)
     tags = {tag for tag, _ in page.tags}
     assert not tags & {"script", "img", "link", "iframe"}
-    assert not [name for _, attributes in page.tags for name in attributes if name.startswith(("on", "src", "href"))]
+    assert not [name for _, attributes in page.tags for name in attributes if name.startswith(("on", "src"))]
+    assert all(attributes.get("href", "#").startswith("#") for _, attributes in page.tags)
     assert not re.search(r"url\(|@import|<script", text)
     assert "@media (prefers-color-scheme: dark)" in text
     words = "".join(page.words)

@@ -10,6 +10,7 @@ from concept_icd.medications.targets import TREE_LEVELS
 from concept_icd.report.charts import COLOURS, Chart, linear, logarithmic, wilson
 from concept_icd.report.formatting import count, interval, number, terminal_number
 from concept_icd.report.page import render
+from concept_icd.report.table import print_table
 
 DUMMY = "dummy"
 #: Of each set of nodes, in the tables.
@@ -62,20 +63,14 @@ class Table(NamedTuple):
 
 def print_study(results: Mapping[str, Any], file: TextIO) -> None:
     """One table for all levels and one for billing codes: means over folds, of NDCG and RE@R over test stays."""
-    from rich import table as rich_table
-    from rich.console import Console
-
-    console = Console(file=file, width=None if file.isatty() else 110)
     for name in BOTH:
         tested = sum(fold["test"] for fold in results["folds"].values())
-        table = rich_table.Table(title=f"{name}: {results['nodes'][name]:,} nodes, {tested:,} test stays")
-        table.add_column("strategy")
-        for key in SUMMARY:
-            table.add_column(COLUMNS[key], justify="right")
-        for strategy, summary in results["summary"].items():
-            figures = summary.get(name, {})
-            table.add_row(strategy, *(terminal_number(figures.get(key, {}).get("mean")) for key in SUMMARY))
-        console.print(table)
+        rows = [
+            (strategy, *(terminal_number(summary.get(name, {}).get(key, {}).get("mean")) for key in SUMMARY))
+            for strategy, summary in results["summary"].items()
+        ]
+        title = f"{name}: {results['nodes'][name]:,} nodes, {tested:,} test stays"
+        print_table(title, ["strategy", *(COLUMNS[key] for key in SUMMARY)], rows, file=file)
 
 
 def render_study(results: Mapping[str, Any], title: str = "Codes from medications") -> str:
