@@ -12,13 +12,6 @@ from concept_icd.cli.main import main
 from concept_icd.progress import LOGGER, say, track
 
 
-@pytest.fixture(autouse=True)
-def as_loud_as_before():
-    level = LOGGER.level
-    yield
-    LOGGER.setLevel(level)
-
-
 @pytest.fixture
 def corpus(tmp_path):
     path = tmp_path / "notes.jsonl"
@@ -38,10 +31,11 @@ def test_quiet_tells_warnings_and_verbose_also_how_long_it_took(corpus, tmp_path
     assert "coding: 1/1 notes" in usual
     assert "done after" not in usual
     quiet = told(corpus, tmp_path, capsys, "--overwrite", "-q")
+    assert LOGGER.level == logging.INFO  # it is of one command
     assert quiet.count("\n") == 2
     assert "concept-icd: 1 note cannot be coded" in quiet
     assert "done after" in told(corpus, tmp_path, capsys, "--overwrite", "--verbose")
-    assert told(corpus, tmp_path, capsys, "--overwrite") == usual  # a level is of one command
+    assert told(corpus, tmp_path, capsys, "--overwrite") == usual
 
 
 def test_errors_are_told_when_quiet_and_verbs_below_verbs_take_the_options(capsys):

@@ -77,13 +77,14 @@ def main(argv: list[str] | None = None) -> int:
     parser = _parser([word for word in words[:1] if word in VERBS])
     args, others = parser.parse_known_args(words)
     args.others = others
-    LOGGER.setLevel(getattr(args, "loudness", logging.INFO))
     if not args.threads_spin:
         # Where other programs share the cores, threads that spin while they wait make everything many times slower.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
     if others and not args.passes_options_on:
         args.unknown_of.refuse(others)
+    before = LOGGER.level
+    LOGGER.setLevel(getattr(args, "loudness", logging.INFO))
     try:
         from concept_icd.outputs import private_files, reading
 
@@ -102,6 +103,8 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt as stopped:
         say("stopped; the same command goes on where it was", logging.WARNING)
         return 128 + getattr(stopped, "signal", signal.SIGINT)
+    finally:
+        LOGGER.setLevel(before)
 
 
 class _Stopped(KeyboardInterrupt):

@@ -249,17 +249,12 @@ def _print_dry_run(scoring: Any, notes: int, args: argparse.Namespace, rule: Sel
 
 
 def _print_tables(count: Any, estimates: list[Any], adapters: int) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     from concept_icd.doctor.findings import readable_seconds
+    from concept_icd.report.table import print_table
 
-    tokens = Table(title="tokens of the run", title_justify="left", show_header=False)
-    tokens.add_column()
-    tokens.add_column(justify="right")
     whole = count.counted == count.notes
     how = "all counted" if whole else f"from a sample of {count.counted:,}, ±{count.margin:.1%}"
-    for name, value in (
+    tokens = (
         ("notes", f"{count.notes:,} ({how})"),
         ("that cannot be scored", f"{count.flawed:,}"),
         ("not read to their end", f"{count.truncated:,}"),
@@ -269,20 +264,14 @@ def _print_tables(count: Any, estimates: list[Any], adapters: int) -> None:
         ("computed", f"{count.computed:,.0f}"),
         ("reused", f"{count.reused:,.0f}"),
         ("one prompt a question", f"{count.times_fewer:.1f} times as many"),
-    ):
-        tokens.add_row(name, value)
-    console = Console()
-    console.print(tokens)
+    )
+    print_table("tokens of the run", ["", "tokens"], tokens)
     if not estimates:
         return
-    hours = Table(title="estimated, not measured; without loading the model", title_justify="left")
-    hours.add_column("on one")
-    hours.add_column("time", justify="right")
     priced = estimates[0].cost is not None
-    if priced:
-        hours.add_column("cost", justify="right")
-    hours.add_column("at")
-    for estimate in estimates:
-        cost = [f"{estimate.cost:,.2f}"] if priced else []
-        hours.add_row(estimate.device, readable_seconds(estimate.seconds), *cost, estimate.source)
-    console.print(hours)
+    rows = [
+        (one.device, readable_seconds(one.seconds), *([f"{one.cost:,.2f}"] if priced else []), one.source)
+        for one in estimates
+    ]
+    columns = ["on one", "time", *(["cost"] if priced else []), "at"]
+    print_table("estimated, not measured; without loading the model", columns, rows)
