@@ -12,7 +12,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from concept_icd.experts.span_lexicon import COMMON, Marked, ReadNote, read_words, weight_of
+from concept_icd.experts.span_lexicon import COMMON, Marked, weight_of
+from concept_icd.experts.span_reading import ReadNote, read_words
 
 #: Longest phrase, in words that are not common. Phrases taken for a code of a note, at most.
 LONGEST, MOST = 4, 3

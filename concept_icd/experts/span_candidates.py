@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from concept_icd.experts.span_lexicon import NOTHING, Counts, Hit, Place, ReadNote, SpanLexicon
+from concept_icd.experts.span_lexicon import NOTHING, Counts, Hit, SpanLexicon
+from concept_icd.experts.span_reading import Place, ReadNote
 
 #: Least share of a key's weight that the words of one piece have, where it is not found whole; and least weight.
 SHARE, LEAST = 0.5, 2.5

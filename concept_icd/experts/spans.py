@@ -23,7 +23,8 @@ from concept_icd.errors import InputError
 from concept_icd.experts.forest import Forest, lightgbm_library
 from concept_icd.experts.span_alignment import align
 from concept_icd.experts.span_candidates import NUMBERS, candidates
-from concept_icd.experts.span_lexicon import Marked, ReadNote, SpanLexicon, learn_lexicon, read_marked
+from concept_icd.experts.span_lexicon import Marked, SpanLexicon, learn_lexicon, read_marked
+from concept_icd.experts.span_reading import ReadNote
 from concept_icd.ontology.concepts import ConceptSet
 from concept_icd.outputs import writing
 from concept_icd.records import CodedNote, Level, Note, OneLine

@@ -39,6 +39,10 @@ class CodeShape:
     bare: tuple[str, ...] = ()
     asked_as: tuple[str, ...] = ()
 
+    def concept_level(self, level: str) -> str:
+        """As what level of concept a level of the tree is asked."""
+        return self.asked_as[self.levels.index(level)] if self.asked_as else level
+
     def add_dot(self, undotted: str) -> str:
         """ "4280" -> "428.0"; a code that is too short for a dot stays as it is. Of a PCS table, "B01" -> "B01-"."""
         if self.before_dot is None and self.dotted.fullmatch(f"{undotted}-"):

@@ -30,8 +30,7 @@ RETIRED = "retired.tsv"
 NAMED = 8
 
 
-#: What folders that say nothing of their classification are of.
-DEFAULT = "icd9cm"
+DEFAULT = "icd9cm"  # what folders that say nothing of their classification are of
 
 
 @lru_cache(maxsize=4)
@@ -201,14 +200,8 @@ class Ontology:
         return self.node(code).level
 
     def concept_level(self, code: str) -> Level:
-        """The level of a node as a concept, one of `records.LEVELS`, whatever its classification calls it.
-
-        >>> load_ontology("icd10").concept_level("0DTJ"), load_ontology("icd10").concept_level("E11.6")
-        ('subcategory', 'subcategory')
-        """
-        node = self.node(code)
-        shape = self._shapes[node.kind]
-        return dict(zip(shape.levels, shape.asked_as, strict=True))[node.level] if shape.asked_as else node.level
+        """The level of a node as a concept, one of `records.LEVELS`; raises as `node` does."""
+        return self._shapes[(node := self.node(code)).kind].concept_level(node.level)
 
     def billable(self, code: str, on: date | int | None = None) -> bool:
         """Of a node; raises as `node` does.

@@ -13,7 +13,8 @@ from concept_icd.corpora.gold import gold_matrix
 from concept_icd.errors import InputError
 from concept_icd.experts.forest import Forest
 from concept_icd.experts.span_candidates import NONE, NUMBERS, candidates
-from concept_icd.experts.span_lexicon import ReadNote, SpanLexicon, learn_lexicon, read_marked
+from concept_icd.experts.span_lexicon import SpanLexicon, learn_lexicon, read_marked
+from concept_icd.experts.span_reading import ReadNote
 from concept_icd.experts.spans import SpanExpert, SpanRecipe, categories_of
 from concept_icd.ontology.concepts import ConceptSet
 from concept_icd.ontology.tree import load_ontology
