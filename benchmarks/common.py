@@ -192,7 +192,18 @@ def arguments(parser: argparse.ArgumentParser) -> argparse.Namespace:
 
 def uncommitted() -> bool:
     """Whether code or settings differ from the commit; False where there is no checkout to ask."""
-    command = ["git", "-C", str(ROOT), "status", "--porcelain", "--", *CODE, ":!benchmarks/results", ":!*.md"]
+    command = [
+        "git",
+        "-C",
+        str(ROOT),
+        "status",
+        "--porcelain",
+        "--",
+        *CODE,
+        ":!benchmarks/results",
+        ":!*.md",
+        ":!*.jsonl",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return bool(done.stdout.strip())
 

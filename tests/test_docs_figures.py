@@ -252,9 +252,31 @@ def card() -> Printed:
     )
 
 
+def tracks() -> Printed:
+    rows = result("codiesp_tracks")["rows"]
+    for name, own in {name: row["test"] for name, row in rows.items()}.items():
+        found = {figure: fb(own[figure]["value"], own[figure]) for figure in ("map", "micro_f1")}
+        if name.endswith("_es"):
+            yield "README.md", f"MAP {found['map']}, micro-F1 {found['micro_f1']}"
+        yield RESULTS, f"| {found['map']} | {found['micro_f1']} | {f(own['micro_precision']['value'])} |"
+
+
 FIGURES = [
     pytest.param(page, text, id=f"{part.__name__}-{number}")
-    for part in (cmc2007, evidence, ablations, levels, codiesp, reading, descent, questions, orders, costs, card)
+    for part in (
+        cmc2007,
+        evidence,
+        ablations,
+        levels,
+        codiesp,
+        tracks,
+        reading,
+        descent,
+        questions,
+        orders,
+        costs,
+        card,
+    )
     for number, (page, text) in enumerate(part())
 ]
 
