@@ -9,12 +9,17 @@ from fhir.resources.R4B.bundle import Bundle
 
 from concept_icd.desk.api.fhir import review_entries
 from concept_icd.desk.review import Review
+from concept_icd.ontology.tree import load_ontology
 from concept_icd.records import Note
 from concept_icd.records.fhir import Document, bundle_of, suggested_bundle
 from tests.desk.test_review import DX, PX, fold
 from tests.fitted_coder import Fitted
 
 NOTE = Note("a1", "Cough and fever. Line placed.", patient_id="p7")
+ICD9, ICD10 = (
+    {"diagnosis": ontology.system("diagnosis"), "procedure": ontology.system("procedure")}
+    for ontology in map(load_ontology, ("icd9cm", "icd10"))
+)
 TITLES = {"486": "Pneumonia", "780.6": "Fever", "38.93": "Line"}
 
 
@@ -44,7 +49,7 @@ def submitted() -> Review:
 
 
 def test_a_submitted_review_has_a_claim_in_sequence_with_the_principal_marked() -> None:
-    bundle = bundle_of(review_entries(NOTE, submitted(), TITLES))
+    bundle = bundle_of(review_entries(NOTE, submitted(), TITLES, ICD9))
     (claim,) = resources(bundle, "Claim")
     conditions = {f"urn:uuid:{r['id']}": r for r in resources(bundle, "Condition")}
     listed = [
@@ -63,8 +68,19 @@ def test_a_submitted_review_has_a_claim_in_sequence_with_the_principal_marked() 
     assert provenance["agent"][1]["who"]["display"] == "anna"
 
 
+def test_codes_of_icd_10_are_of_their_own_systems() -> None:
+    review = fold(("anna", "accept", "I50.21", DX), ("anna", "accept", "0DTJ4ZZ", PX), ("anna", "submit", None, {}))
+    titles = {"I50.21": "Acute systolic heart failure", "0DTJ4ZZ": "Resection of appendix"}
+    bundle = bundle_of(review_entries(NOTE, review, titles, ICD10))
+    codings = [r["code"]["coding"] for kind in ("Condition", "Procedure") for r in resources(bundle, kind)]
+    assert [[(coding["system"], coding["code"]) for coding in own] for own in codings] == [
+        [("http://hl7.org/fhir/sid/icd-10-cm", "I50.21")],
+        [("http://www.cms.gov/Medicare/Coding/ICD10", "0DTJ4ZZ")],
+    ]
+
+
 def test_an_open_review_is_unconfirmed_and_claims_nothing() -> None:
-    bundle = bundle_of(review_entries(NOTE, fold(("anna", "accept", "486", DX)), TITLES))
+    bundle = bundle_of(review_entries(NOTE, fold(("anna", "accept", "486", DX)), TITLES, ICD9))
     assert resources(bundle, "Claim") == []
     (condition,) = resources(bundle, "Condition")
     assert condition["verificationStatus"]["coding"][0]["code"] == "unconfirmed"
@@ -73,7 +89,7 @@ def test_an_open_review_is_unconfirmed_and_claims_nothing() -> None:
 
 def test_reviews_without_codes_and_without_reviews() -> None:
     nothing = fold(("anna", "submit", None, {}))
-    (claim,) = resources(bundle_of(review_entries(NOTE, nothing, {})), "Claim")
+    (claim,) = resources(bundle_of(review_entries(NOTE, nothing, {}, ICD9)), "Claim")
     assert "diagnosis" not in claim
     Bundle.model_validate(bundle_of([]))
 
@@ -88,7 +104,7 @@ def test_suggestions_of_a_coder(fitted: Fitted) -> None:
 
 
 def test_the_models_would_refuse_a_wrong_bundle() -> None:
-    bundle = bundle_of(review_entries(NOTE, submitted(), TITLES))
+    bundle = bundle_of(review_entries(NOTE, submitted(), TITLES, ICD9))
     del resources(bundle, "Claim")[0]["insurance"]
     with pytest.raises(ValueError, match="insurance"):
         Bundle.model_validate(bundle)

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterable
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from fastapi import APIRouter, Query
 from fastapi.responses import Response
@@ -16,7 +16,7 @@ from concept_icd.desk.api.fhir import review_entries
 from concept_icd.desk.desk import Desk
 from concept_icd.desk.review import Review
 from concept_icd.desk.telemetry import measures_of
-from concept_icd.records import Note
+from concept_icd.records import Kind, Note
 from concept_icd.records.fhir import Resource, bundle_of
 
 router = APIRouter(responses=ERRORS, tags=["export"])
@@ -138,9 +138,10 @@ def as_csv(desk: Desk, reviewed: Iterable[Reviewed]) -> str:
 def as_fhir(desk: Desk, reviewed: Iterable[Reviewed]) -> Resource:
     """The reviews as one FHIR bundle."""
     resources: list[Resource] = []
+    systems = {kind: desk.ontology.system(kind) for kind in get_args(Kind)}
     for note, review in reviewed:
         titles = {code: desk.title(code) for code in review.accepted_codes}
-        resources += review_entries(note, review, titles)
+        resources += review_entries(note, review, titles, systems)
     return bundle_of(resources)
 
 

@@ -18,15 +18,20 @@ from concept_icd.records.fhir import (
 )
 
 
-def review_entries(note: Note, review: Review, titles: Mapping[str, str]) -> list[Resource]:
-    """The resources of one review: the document, each accepted code, the Claim if it is submitted, the Provenance."""
+def review_entries(note: Note, review: Review, titles: Mapping[str, str], systems: Mapping[str, str]) -> list[Resource]:
+    """The resources of one review: the document, each accepted code, the Claim if it is submitted, the Provenance.
+
+    Args:
+        systems: kind of codes -> the URI of its code system (`Ontology.system`).
+    """
     document, submitted = Document(note), review.submitted
     confirmed = submitted is not None
-    coded = [
-        (decided, coded_resource(document, decided.kind, decided.code, titles[decided.code], confirmed=confirmed))
-        for listed in review.accepted.values()
-        for decided in listed
-    ]
+
+    def resource_of(decided: Decided) -> Resource:
+        kind, code = decided.kind, decided.code
+        return coded_resource(document, kind, code, titles[code], confirmed=confirmed, system=systems[kind])
+
+    coded = [(decided, resource_of(decided)) for listed in review.accepted.values() for decided in listed]
     resources = [resource for _, resource in coded]
     last = submitted or review.last
     if last is None:
