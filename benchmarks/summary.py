@@ -20,7 +20,7 @@ HERE = Path(__file__).resolve().parent
 #: Results in the page's order; and of two that share another's template, that template.
 SECTIONS = (
     *("cmc2007", "ablations", "levels", "language_models", "evidence", "calibration", "familiarity"),
-    *("shipped_coder", "codiesp_tracks", "codiesp", "rivals", "questions", "asking", "asking_smollm2"),
+    *("trees", "shipped_coder", "codiesp_tracks", "codiesp", "rivals", "questions", "asking", "asking_smollm2"),
     *("descent", "reading", "ordering", "ordering_demo_tables", "prepare_mimic3", "medication_tables"),
     *("medication_metrics", "medication_network", "medication_epoch", "medication_quality", "medication_demo"),
     *("packed_scoring", "vllm_scoring", "vllm_reports", "ray_overhead", "growth", "packed_training", "gpu"),
