@@ -69,14 +69,19 @@ def coding_results(
 def _carried(
     concepts: ConceptSet, added: csr_array, column: int, logits: np.ndarray, top: int
 ) -> tuple[ConceptContribution, ...]:
-    """The `top` concepts that a code looks at, by falling contribution."""
+    """The `top` concepts that a code looks at, by falling contribution, without those that add nothing."""
     part = slice(added.indptr[column], added.indptr[column + 1])
     found, values = added.indices[part], added.data[part]
     known = concepts.concepts
     return tuple(
         ConceptContribution(known[k].key, known[k].level, known[k].text, float(logits[k]), float(value))
-        for k, value in ((found[i], values[i]) for i in np.argsort(-values, kind="stable")[:top])
+        for k, value in ((found[i], values[i]) for i in _falling(values)[:top])
     )
+
+
+def _falling(values: np.ndarray) -> np.ndarray:
+    order = np.argsort(-values, kind="stable")
+    return order[values[order] != 0]
 
 
 def describe_codes(meanings: Mapping[str, str], classification: str) -> list[dict[str, Any]]:
