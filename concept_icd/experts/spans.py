@@ -17,19 +17,19 @@ from typing import Any
 
 import numpy as np
 
-from concept_icd.artifacts import hash_of, read_json, require_finite, sha256, write_json
+from concept_icd.artifacts import hash_of
 from concept_icd.corpora.folds import cross_fit
 from concept_icd.errors import InputError
+from concept_icd.experts.arrays import loaded_arrays, save_arrays
 from concept_icd.experts.forest import Forest, lightgbm_library
 from concept_icd.experts.span_alignment import align
 from concept_icd.experts.span_candidates import NUMBERS, candidates
 from concept_icd.experts.span_lexicon import Marked, SpanLexicon, learn_lexicon, read_marked
 from concept_icd.experts.span_reading import ReadNote
 from concept_icd.ontology.concepts import ConceptSet
-from concept_icd.outputs import writing
 from concept_icd.records import CodedNote, Level, Note, OneLine
 
-FILE, ARRAYS = "spans.json", "spans.safetensors"
+NAME = "spans"
 ROUNDS = 300
 TREES: dict[str, Any] = {
     "objective": "binary",
@@ -101,11 +101,7 @@ class SpanExpert(OneLine):
 
     def save(self, folder: Path) -> None:
         """See `Expert`."""
-        from safetensors.numpy import save_file
-
-        with writing(folder / ARRAYS):
-            save_file(self._arrays(), folder / ARRAYS)
-        write_json(folder / FILE, {"codes": self.codes, "notes": self.lexicon.notes, "sha256": sha256(folder / ARRAYS)})
+        save_arrays(folder, NAME, {"codes": self.codes, "notes": self.lexicon.notes}, self._arrays())
 
     @classmethod
     def load(cls, folder: Path) -> SpanExpert:
@@ -114,24 +110,15 @@ class SpanExpert(OneLine):
         Raises:
             InputError: a file is missing or damaged.
         """
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
-
-        record = read_json(folder / FILE)
-        try:
-            if record["sha256"] != sha256(folder / ARRAYS):
-                raise KeyError(ARRAYS)
-            arrays = load_file(folder / ARRAYS)
-            require_finite(folder / ARRAYS, arrays)
-            own = {name: arrays.pop(name) for name in ("column", "above", "rest")}
+        with loaded_arrays(folder, NAME) as (record, arrays):
+            column, above, rest = (arrays.pop(name) for name in ("column", "above", "rest"))
             trees = {name[len("tree ") :]: arrays.pop(name) for name in sorted(arrays) if name.startswith("tree ")}
-            expert = cls(tuple(record["codes"]), SpanLexicon.of_arrays(arrays, record["notes"]), Forest(**trees), **own)
+            lexicon = SpanLexicon.of_arrays(arrays, record["notes"])
+            expert = cls(tuple(record["codes"]), lexicon, Forest(**trees), column, above, rest)
             expert.forest.check(len(expert.above), 1)
             if len(expert.rest) != len(expert.codes) or expert.column.max(initial=0) >= len(NUMBERS):
                 raise ValueError("numbers are missing")
-            return expert
-        except (KeyError, TypeError, ValueError, IndexError, OSError, SafetensorError) as error:
-            raise InputError(f"{folder}: {FILE} or {ARRAYS} is missing or damaged: fit the coder again") from error
+        return expert
 
     def _arrays(self) -> dict[str, np.ndarray]:
         trees = {f"tree {name}": array for name, array in vars(self.forest).items()}

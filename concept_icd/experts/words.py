@@ -18,19 +18,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from concept_icd.artifacts import hash_of, read_json, require_finite, sha256, write_json
+from concept_icd.artifacts import hash_of
 from concept_icd.corpora.folds import cross_fit
 from concept_icd.errors import InputError
+from concept_icd.experts.arrays import loaded_arrays, save_arrays
 from concept_icd.experts.forest import Forest, lightgbm_library
 from concept_icd.ontology.concepts import ConceptSet
-from concept_icd.outputs import writing
 from concept_icd.records import CodedNote, Level, Note, OneLine
 from concept_icd.text.sentences import Clause, clauses
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-FILE, NUMBERS = "words.json", "words.safetensors"
+NAME = "words"
 #: Features of fewer training notes, and codes of fewer, are left out.
 FEWEST_NOTES, FEWEST_GOLD = 2, 3
 ROUNDS = 80
@@ -86,11 +86,7 @@ class WordExpert(OneLine):
 
     def save(self, folder: Path) -> None:
         """See `Expert`."""
-        from safetensors.numpy import save_file
-
-        with writing(folder / NUMBERS):
-            save_file(self._numbers(), folder / NUMBERS)
-        write_json(folder / FILE, {"codes": self.codes, "sha256": sha256(folder / NUMBERS)})
+        save_arrays(folder, NAME, {"codes": self.codes}, self._numbers())
 
     @classmethod
     def load(cls, folder: Path) -> WordExpert:
@@ -99,20 +95,10 @@ class WordExpert(OneLine):
         Raises:
             InputError: a file is missing or damaged.
         """
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
-
-        record = read_json(folder / FILE)
-        try:
-            if record["sha256"] != sha256(folder / NUMBERS):
-                raise KeyError(NUMBERS)
-            numbers = load_file(folder / NUMBERS)
-            require_finite(folder / NUMBERS, numbers)
+        with loaded_arrays(folder, NAME) as (record, numbers):
             expert = cls(tuple(record["codes"]), numbers.pop("features"), Forest(**numbers))
             expert.forest.check(len(expert.features), len(expert.codes))
-            return expert
-        except (KeyError, TypeError, ValueError, OSError, SafetensorError) as error:
-            raise InputError(f"{folder}: {FILE} or {NUMBERS} is missing or damaged: fit the coder again") from error
+        return expert
 
     def _numbers(self) -> dict[str, np.ndarray]:
         return {"features": self.features, **vars(self.forest)}
