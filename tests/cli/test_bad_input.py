@@ -158,7 +158,7 @@ def test_malformed_xml_names_the_line_and_codes_nothing(stages, tmp_path, capsys
         ("finetune --corpus {s}/corpus --output_dir {t}/file/o --model_name_or_path {m}", "cannot write"),
         (
             "finetune --corpus {s}/corpus --output_dir {t}/o --codes {s}/note.txt",
-            "note.txt, line 1: not an ICD-9-CM code",
+            "note.txt, line 1: not a code of ICD-9-CM",
         ),
         ("score --corpus {s}/corpus --tuned {s}/none --out {t}/o", "has no manifest.json"),
         ("score --corpus {s}/tuned --tuned {s}/tuned --out {t}/o", "was written by `finetune`, not by `prepare`"),
