@@ -83,6 +83,21 @@ def test_a_code_of_the_other_classification_is_told(notes, tmp_path, capsys):
     assert "is coded in icd10, not in icd9cm" in capsys.readouterr().err
 
 
+def test_a_coder_of_one_classification_is_not_used_on_notes_coded_in_another(notes, tmp_path, capsys):
+    corpus, other, coder = tmp_path / "corpus", tmp_path / "other", tmp_path / "coder"
+    lines = tmp_path / "other.jsonl"
+    lines.write_text(json.dumps({"note_id": "a", "text": "Heart failure.", "codes": ["428.0"]}) + "\n")
+    assert command("prepare", "jsonl", notes, "--classification", "icd10", "--out", corpus) == 0
+    assert command("prepare", "jsonl", lines, "--out", other) == 0
+    assert command("fit", "--corpus", corpus, "--experts", "spans", "--out", coder) == 0
+    capsys.readouterr()
+    assert command("code", "--corpus", other, "--coder", coder, "--out", tmp_path / "said.jsonl") == 2
+    assert "is coded in icd9cm, not in icd10" in capsys.readouterr().err
+    lines.write_text(json.dumps({"note_id": "a", "text": "Heart failure."}) + "\n")
+    assert command("prepare", "jsonl", lines, "--out", tmp_path / "uncoded") == 0
+    assert command("code", "--corpus", tmp_path / "uncoded", "--coder", coder, "--out", tmp_path / "said.jsonl") == 0
+
+
 @pytest.mark.slow
 def test_a_model_is_tuned_and_asked_on_both_trees(notes, tmp_path, capsys):
     corpus, tuned, scores = tmp_path / "corpus", tmp_path / "tuned", tmp_path / "scores"
@@ -104,6 +119,14 @@ def test_a_model_is_tuned_and_asked_on_both_trees(notes, tmp_path, capsys):
     selection = tmp_path / "selection.json"
     assert command("fit-selection", "--corpus", corpus, "--scores", scores, "--out", selection) == 0
     assert command("fit", "--corpus", corpus, "--scores", scores, "--out", tmp_path / "coder") == 0
+    lines, other = tmp_path / "other.jsonl", tmp_path / "other"
+    lines.write_text(json.dumps({"note_id": "n1", "text": "Heart failure.", "codes": ["428.0"]}) + "\n")
+    assert command("prepare", "jsonl", lines, "--out", other) == 0
+    capsys.readouterr()
+    for verb in (("score", "--tuned", tuned), ("fit", "--scores", scores)):
+        assert command(*verb, "--corpus", other, "--out", tmp_path / "never") == 2
+        assert "is coded in icd9cm, not in icd10" in capsys.readouterr().err
+        assert not (tmp_path / "never").exists()
     note = tmp_path / "note.txt"
     note.write_text("Has acute systolic heart failure.")
     capsys.readouterr()

@@ -169,7 +169,8 @@ def _read_note(name: str) -> Note:
 def _code_corpus(args: argparse.Namespace) -> int:
     from concept_icd.cli.partial_predictions import Partial, begun_with, is_predictions
     from concept_icd.coder.interface import BATCH
-    from concept_icd.corpora import read_corpus_leniently
+    from concept_icd.corpora import format_of, read_corpus_leniently
+    from concept_icd.corpora.store import require_classification
     from concept_icd.outputs import require_new_file
     from concept_icd.progress import track
 
@@ -180,6 +181,8 @@ def _code_corpus(args: argparse.Namespace) -> int:
     listing = args.out.with_name(args.out.name + ".failures.jsonl")
     _require_own_listing(listing)
     coder = load_coder(args)
+    if (args.format or format_of(args.corpus)) == "prepared":
+        require_classification(args.corpus, coder.classification)
     coded, failures = read_corpus_leniently(args.corpus, args.format, columns_of(args), coder.classification)
     if not coded:
         _list_failures(failures, listing)

@@ -58,13 +58,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Fits and saves."""
     import time
+    from pathlib import Path
 
+    from concept_icd.artifacts import read_manifest
     from concept_icd.corpora import load_corpus
+    from concept_icd.corpora.store import require_classification
     from concept_icd.errors import InputError
     from concept_icd.experts.kinds import recipe
     from concept_icd.heads.fitting import HeadOptions
+    from concept_icd.ontology.concepts import ConceptSet
     from concept_icd.outputs import require_replaceable
     from concept_icd.pipeline import fit_coder, fit_experts_alone
+    from concept_icd.scoring.store import CONCEPTS
 
     start = time.monotonic()
     if args.folds < 2:
@@ -82,6 +87,8 @@ def run(args: argparse.Namespace) -> int:
     if args.scores is None:
         coder = fit_experts_alone(corpus, split, experts, options)
     else:
+        read_manifest(args.scores, "score")
+        require_classification(args.corpus, ConceptSet.load(Path(args.scores) / CONCEPTS).classification)
         coder = fit_coder(
             args.scores,
             corpus.notes,

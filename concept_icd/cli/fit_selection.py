@@ -42,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
 
     from concept_icd.corpora import load_corpus
     from concept_icd.corpora.gold import gold_matrix
+    from concept_icd.corpora.store import require_classification
     from concept_icd.errors import InputError
     from concept_icd.heads.selection_fitting import cross_validate, fit_selection
     from concept_icd.ontology.concepts import ConceptSet
@@ -67,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
     if len(scores) < args.folds:
         raise InputError(f"{args.scores} holds {len(scores)} coded notes of the split {args.split or '(any)'}: too few")
     concepts = ConceptSet.load(Path(args.scores) / CONCEPTS)
+    require_classification(args.corpus, concepts.classification)
     ontology = load_ontology(concepts.classification)
     gold, patients = gold_matrix(scores.note_ids, coded, concepts.codes)
     budget = args.budget

@@ -74,6 +74,7 @@ def run(args: argparse.Namespace) -> int:
     """Scores; exit code 1 when some notes could not be scored."""
     from pathlib import Path
 
+    from concept_icd.corpora.store import require_classification
     from concept_icd.scoring.adapters import plan_scoring, score_corpus
     from concept_icd.scoring.selection import FILE as DESCENT
     from concept_icd.scoring.store import read_failures
@@ -89,6 +90,7 @@ def run(args: argparse.Namespace) -> int:
         **_options(args),
     }
     options["concepts"] = _concepts(args)
+    require_classification(args.corpus, options["concepts"].classification)
     rule, plan = _selection(args, options["concepts"])
     if args.dry_run:
         _print_dry_run(plan_scoring(notes, args.tuned, **options), len(notes), args, rule)

@@ -219,6 +219,20 @@ def load_corpus(folder: str | Path) -> Corpus:
         return Corpus(tuple(_coded_note(row) for row in rows), manifest)
 
 
+def require_classification(folder: str | Path, name: str) -> None:
+    """Refuses a prepared corpus whose gold codes are of another classification; without codes it may be read by any.
+
+    Args:
+        name: of the classification of what is to read it: concepts, scores or a coder.
+
+    Raises:
+        InputError: it is coded in another one, or no prepared folder.
+    """
+    corpus = Corpus((), read_manifest(folder, "prepare"))
+    if corpus.manifest["counts"]["labels"] and corpus.classification != name:
+        raise InputError(f"{folder} is coded in {corpus.classification}, not in {name}")
+
+
 def _coded_note(row: dict[str, Any]) -> CodedNote:
     note = Note(row["note_id"], row["text"], row["patient_id"], row["age"], row["sex"], tuple(row["drugs"]))
     annotations = {name: tuple(codes) for name, codes in json.loads(row["annotations"]).items()}
